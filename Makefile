@@ -1,0 +1,30 @@
+PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3))
+VENV   ?= .venv
+RUN    := $(VENV)/bin
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/installed
+	$(RUN)/ftray tune tune_configs/demo.yaml
+
+test: $(VENV)/installed-test
+	$(RUN)/pytest -n 2 --dist loadgroup
+
+lint: $(VENV)/installed-lint
+	$(RUN)/ruff check . && $(RUN)/ruff format --check .
+	$(RUN)/pyright --pythonpath $(RUN)/python
+	$(RUN)/lint-imports
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(RUN)/pip install --quiet -c constraints.txt -e .
+	touch $@
+
+$(VENV)/installed-%: $(VENV)/installed
+	$(RUN)/pip install --quiet -c constraints.txt -e '.[$*]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,7 @@
+"""`python -m ftray`."""
+
+import sys
+
+from ftray.cli import main
+
+sys.exit(main())

@@ -1,0 +1,59 @@
+"""`PPOSpec`: how a policy is trained, and the sizes that follow from it."""
+
+from typing import Annotated
+
+from ftray.errors import SpecError
+from ftray.spec import Between, Count, Fraction, Index, NonNegative, spec
+
+
+@spec
+class PPOSpec:
+    """Proximal policy optimisation (Schulman et al. 2017) over parallel env runners.
+
+    Every sampled point is valid: fragment, batch and minibatch sizes are derived (`fragment_length`, `batch_size`,
+    `minibatch`), so no combination of the fields below can be refused by the trainer.
+
+    env_steps: total steps over all accounts; one step is one account over one bar.
+    train_batch_size: steps per iteration, rounded to whole fragments.
+    reward_scale: the reward that the learner sees is the environment's, times this (log growth per bar is about 1e-3).
+    evaluate_every: iterations between two backtests on the validation window; a checkpoint is kept each time.
+    """
+
+    env_steps: Count = 20_000
+    train_batch_size: Count = 2_048
+    minibatch_size: Count = 256
+    epochs: Count = 4
+    learning_rate: Annotated[float, Between(1e-7, 1.0)] = 3e-4
+    gamma: Fraction = 0.99
+    gae_lambda: Fraction = 0.95
+    clip: Annotated[float, Between(0.01, 1.0)] = 0.2
+    entropy: NonNegative = 0.0
+    value_weight: NonNegative = 0.5
+    grad_clip: NonNegative = 0.5
+    reward_scale: NonNegative = 100.0
+    n_env_runners: Index = 2
+    envs_per_runner: Count = 16
+    cpus_per_env_runner: Annotated[float, Between(0.1)] = 1.0
+    evaluate_every: Count = 5
+
+    def check(self) -> None:
+        if self.reward_scale == 0:
+            raise SpecError("must be above 0, got 0: without rewards there is nothing to learn", ("reward_scale",))
+
+    @property
+    def n_envs(self) -> int:
+        """Accounts that step in parallel, over all env runners."""
+        return self.envs_per_runner * max(1, self.n_env_runners)
+
+    @property
+    def fragment_length(self) -> int:
+        """Steps that each account takes per iteration."""
+        return max(1, round(self.train_batch_size / self.n_envs))
+
+    @property
+    def batch_size(self) -> int:
+        return self.fragment_length * self.n_envs
+
+    @property
+    def minibatch(self) -> int:
+        return min(self.minibatch_size, self.batch_size)

@@ -1,0 +1,138 @@
+"""The command line: verbs. Hyper-parameters live in files; every command imports what it needs when it runs."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ftray.errors import FtrayError
+
+if TYPE_CHECKING:
+    from ftray.results import RunFolder
+    from ftray.study import StudySpec
+
+EXAMPLES = """examples:
+  ftray check tune_configs/demo.yaml
+  ftray tune tune_configs/crypto_1h.yaml --set trial.market.path=candles/binance_1h
+  ftray results runs/crypto_1h
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; its exit status: 0, 1 an error told in words, 2 a wrong command line, 130 Ctrl-C."""
+    given = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = given.command
+    try:
+        return command(given)
+    except FtrayError as error:
+        print(f"ftray: {error}", file=sys.stderr)
+        return 130 if type(error).__name__ == "StudyInterruptedError" else 1
+    except KeyboardInterrupt:
+        print("\nftray: stopped; what was finished is kept, the same command continues", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `ftray results RUN | head`
+        sys.stderr.close()
+        return 0
+
+
+def check(given: argparse.Namespace) -> int:
+    from ftray.study.check import describe_study
+
+    for line in describe_study(_study(given)):
+        print(line)
+    return 0
+
+
+def tune(given: argparse.Namespace) -> int:
+    from ftray.study.run import run_study
+
+    study = _study(given)
+    run = run_study(study, given.runs, say=lambda line: print(line, flush=True))
+    _show(run)
+    print(f"\nEverything is in {run.path}. Next: ftray results {run.path}")
+    return 0
+
+
+def train(given: argparse.Namespace) -> int:
+    from ftray.trial.standalone import train
+
+    study = _study(given)
+    spec = study.only_trial("train")
+    run = _run_folder(given, study)
+    if run.is_done:
+        print(f"{run.path} is finished: nothing to run")
+    else:
+        train(spec, run)
+    _show(run)
+    print(f"\nEverything is in {run.path}. Next: ftray results {run.path}")
+    return 0
+
+
+def pretrain(given: argparse.Namespace) -> int:
+    from ftray.trial.standalone import pretrain_alone
+
+    study = _study(given)
+    best = pretrain_alone(study.only_trial("pretrain"), _run_folder(given, study))
+    print(f"best encoder: {best}\nUse it: ftray train FILE --set trial.encoder.pretrained={best}")
+    return 0
+
+
+def results(given: argparse.Namespace) -> int:
+    from ftray.results import RunFolder
+
+    _show(RunFolder.open(given.run))
+    return 0
+
+
+def _study(given: argparse.Namespace) -> "StudySpec":
+    from ftray.study import load_study
+
+    return load_study(given.file, given.set)
+
+
+def _run_folder(given: argparse.Namespace, study: "StudySpec") -> "RunFolder":
+    from ftray.results import RunFolder
+
+    return RunFolder.create(given.runs / study.name, study.identity)
+
+
+def _show(run: "RunFolder") -> None:
+    from ftray.results import print_leaderboard
+
+    print_leaderboard(run)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ftray",
+        description="Find the encoder, pre-training and PPO settings whose trading policy holds up out of sample.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command, line in (
+        (check, "parse a study with every range at both ends and tell its sizes; starts nothing"),
+        (pretrain, "pre-train the encoder of a file without holes"),
+        (train, "run the one trial of a file without holes"),
+        (tune, "run a study, or continue it"),
+    ):
+        verb = verbs.add_parser(command.__name__, help=line, description=line[0].upper() + line[1:] + ".")
+        verb.add_argument("file", type=Path, metavar="FILE", help="a file like those in tune_configs/")
+        verb.add_argument(
+            "--set",
+            action="append",
+            default=[],
+            metavar="PATH=VALUE",
+            help="override a field, like trial.ppo.epochs=4; may be repeated",
+        )
+        if command is not check:
+            verb.add_argument(
+                "--runs", type=Path, default=Path("runs"), metavar="DIR", help="where run folders lie (default: runs)"
+            )
+        verb.set_defaults(command=command)
+    line = "print a run's leaderboard"
+    verb = verbs.add_parser("results", help=line, description=line[0].upper() + line[1:] + ".")
+    verb.add_argument("run", type=Path, metavar="RUN", help="a run folder, like runs/demo")
+    verb.set_defaults(command=results)
+    return parser

@@ -1,0 +1,40 @@
+"""What can go wrong, in words: every error ftray raises on purpose is one of these.
+
+A message says what must hold, what came, and what to do. The command line prints it alone, without a traceback.
+"""
+
+
+class FtrayError(Exception):
+    """Root of the tree: an error with a message meant for the user."""
+
+
+class SpecError(FtrayError, ValueError):
+    """A description (file, mapping or keyword arguments) that cannot be parsed; `path` is the full path of the key."""
+
+    def __init__(self, problem: str, path: tuple[str, ...] = ()):
+        self.problem, self.path = problem, path
+        super().__init__(f"{'.'.join(path)}: {problem}" if path else problem)
+
+    def within(self, *prefix: str) -> "SpecError":
+        """The same error, seen from further out in the tree."""
+        return SpecError(self.problem, (*prefix, *self.path))
+
+
+class DataError(FtrayError, ValueError):
+    """Candles that cannot be used: a broken file, no common times, too few bars."""
+
+
+class WeightsError(FtrayError):
+    """Weights or a checkpoint that do not fit, are damaged, or did not arrive where they must be."""
+
+
+class TrainingError(FtrayError):
+    """Training that cannot go on: a loss that is not finite, no samples."""
+
+
+class RunFolderError(FtrayError):
+    """A run folder that cannot be read, or that belongs to another study."""
+
+
+class MissingDependencyError(FtrayError, ImportError):
+    """An optional dependency that is not installed; the message holds the install line."""

@@ -1,0 +1,23 @@
+"""Features: what a policy may know of the market at a bar, and where it stands in an observation.
+
+Takes: candles and windows. Gives: a `FeatureTable` of causal indicators under a scaler that has seen the train window
+alone, the `ObservationLayout` that everyone slices through, and the `Dataset` that carries them between processes.
+"""
+
+from ftray.features.dataset import Dataset, build_dataset, dataset_fingerprint
+from ftray.features.indicators import INDICATORS, Indicator
+from ftray.features.layout import ObservationLayout
+from ftray.features.table import FeatureSpec, FeatureTable, Scaler, build_table
+
+__all__ = [
+    "INDICATORS",
+    "Dataset",
+    "FeatureSpec",
+    "FeatureTable",
+    "Indicator",
+    "ObservationLayout",
+    "Scaler",
+    "build_dataset",
+    "build_table",
+    "dataset_fingerprint",
+]

@@ -1,0 +1,172 @@
+"""The dataset: candles, feature table and windows under one fingerprint, and the folder that keeps them.
+
+Takes: the specs of a market, its windows and its features. Gives: a `Dataset`, and a folder of plain `.npy` files that
+every process of a machine maps into its memory: one copy, however many env runners read it.
+"""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ftray.errors import DataError, RunFolderError
+from ftray.features.layout import ObservationLayout
+from ftray.features.table import FeatureSpec, FeatureTable, Scaler, build_table
+from ftray.market import MarketSpec, load_market
+from ftray.market.candles import Candles, Segment
+from ftray.market.windows import Window, Windows, WindowsSpec, split
+from ftray.spec import fingerprint
+
+FORMAT = 1
+"""Part of every fingerprint; to be raised with a change of an indicator's formula or of the folder's files."""
+
+WINDOWS = ("train", "validation", "test")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dataset:
+    """Everything a trial reads of the market. Row t of the table belongs to bar t of the candles."""
+
+    candles: Candles
+    table: FeatureTable
+    windows: Windows
+    fingerprint: str
+
+    @property
+    def layout(self) -> ObservationLayout:
+        return self.table.layout
+
+    def times(self, window: Window) -> list[str]:
+        """When a window's first and last bar open, UTC, as ISO 8601."""
+        return [str(self.candles.times[bar].astype("datetime64[s]")) for bar in (window.start, window.stop - 1)]
+
+    def save(self, folder: Path | str) -> Path:
+        """Write the dataset into `folder`, all or nothing; a folder that holds it already is left as it is.
+
+        Raises: RunFolderError if `folder` holds anything else.
+        """
+        folder = Path(folder)
+        if folder.exists():
+            return self._kept(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        new = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            new.chmod(0o755)  # mkdtemp makes folders that other users of a cluster's disk could not read
+            arrays = self._arrays()
+            for name, array in arrays.items():
+                np.save(new / name, array, allow_pickle=False)
+            meta = self._meta() | {"files": {name: _sha256(new / name) for name in arrays}}
+            (new / "meta.json").write_text(json.dumps(meta, indent=1, allow_nan=False))
+            new.rename(folder)  # fails on a folder that is not empty, so it never replaces one
+        except OSError:
+            if not folder.exists():
+                raise
+            return self._kept(folder)  # another process was faster
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+        return folder
+
+    @classmethod
+    def load(cls, folder: Path | str) -> "Dataset":
+        """The dataset of a folder, its arrays read-only and mapped into memory.
+
+        Raises: RunFolderError if the folder is missing, incomplete or damaged.
+        """
+        folder = Path(folder)
+        try:
+            return _loaded(folder)
+        except FileNotFoundError as error:
+            problem = f"{error.filename} is missing"
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            problem = str(error)
+        raise RunFolderError(
+            f"{folder} must hold a prepared dataset of format {FORMAT}, but {problem}: "
+            "delete the folder and build it again"
+        )
+
+    def _kept(self, folder: Path) -> Path:
+        if (found := Dataset.load(folder).fingerprint) != self.fingerprint:
+            raise RunFolderError(
+                f"{folder} must be free or hold dataset {self.fingerprint[:12]}, but holds dataset {found[:12]}: "
+                "name another folder"
+            )
+        return folder
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        arrays = {
+            "features.npy": self.table.values,
+            "candles.npy": self.candles.values,
+            "times.npy": self.candles.times.astype("datetime64[ns]").astype(np.int64),
+        }
+        return arrays if self.candles.regimes is None else arrays | {"regimes.npy": self.candles.regimes}
+
+    def _meta(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "fingerprint": self.fingerprint,
+            "interval_ns": int(self.candles.interval.astype("timedelta64[ns]").astype(np.int64)),
+            "layout": self.layout.to_mapping(),
+            "scaler": self.table.scaler.to_mapping(),
+            "segments": [[segment.start, segment.stop] for segment in self.table.segments],
+            "windows": {n: [getattr(self.windows, n).start, getattr(self.windows, n).stop] for n in WINDOWS},
+        }
+
+
+def build_dataset(market: MarketSpec, windows: WindowsSpec, features: FeatureSpec) -> Dataset:
+    """Load the candles, split them into windows, and build the features with a scaler of the train window.
+
+    Raises: DataError if a window holds no bar at which a policy could decide.
+    """
+    candles = load_market(market)
+    parts = split(len(candles), windows, features.lookback)
+    table = build_table(candles, features, parts.train)
+    for name in WINDOWS:
+        window = getattr(parts, name)
+        if not len(table.decision_bars(window)):
+            raise DataError(
+                f"the {name} window [{window.start}, {window.stop}) must hold an unbroken run of {features.lookback} "
+                f"bars after {features.warm_up} bars of warm-up, and has none: take more candles or a larger share"
+            )
+    return Dataset(candles, table, parts, dataset_fingerprint(candles, windows, features))
+
+
+def dataset_fingerprint(candles: Candles, windows: WindowsSpec, features: FeatureSpec) -> str:
+    """A name that any change of candles, windows, features or formulas changes: 64 hex digits."""
+    return fingerprint(FORMAT, candles.fingerprint, windows, features)
+
+
+def _loaded(folder: Path) -> Dataset:
+    meta = json.loads((folder / "meta.json").read_text())
+    if meta["format"] != FORMAT:
+        raise ValueError(f"it has format {meta['format']}")
+    for name, expected in meta["files"].items():
+        if _sha256(folder / name) != expected:
+            raise ValueError(f"{name} is not what was written (its SHA-256 differs)")
+    arrays = {name: _mapped(folder / name) for name in meta["files"]}
+    layout = ObservationLayout.from_mapping(meta["layout"])
+    candles = Candles(
+        symbols=layout.symbols,
+        times=arrays["times.npy"].view("datetime64[ns]"),
+        values=arrays["candles.npy"],
+        interval=np.timedelta64(meta["interval_ns"], "ns"),
+        regimes=arrays.get("regimes.npy"),
+    )
+    segments = tuple(Segment(*edges) for edges in meta["segments"])
+    table = FeatureTable(layout, arrays["features.npy"], Scaler.from_mapping(meta["scaler"]), segments)
+    windows = Windows(**{name: Window(*meta["windows"][name]) for name in WINDOWS})
+    return Dataset(candles, table, windows, meta["fingerprint"])
+
+
+def _mapped(file: Path) -> np.ndarray:
+    """A read-only array on top of the file, without the slow indexing of the `np.memmap` class."""
+    return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

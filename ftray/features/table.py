@@ -1,0 +1,170 @@
+"""The feature table: every indicator of every asset at every bar, scaled with what the train window knows.
+
+Takes: candles, a `FeatureSpec` and the train window. Gives: a `FeatureTable`, whose row t is a function of the bars up
+to t alone, and which cuts the windows of an observation out of itself.
+
+Legend: T bars, A assets, F indicators, S = F × A series, L lookback, B a batch of bars.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import numpy as np
+
+from ftray.errors import DataError, SpecError
+from ftray.features.indicators import INDICATORS
+from ftray.features.layout import ObservationLayout
+from ftray.market.candles import Candles, Segment
+from ftray.market.windows import Window
+from ftray.spec import Between, Count, nearest, spec
+
+
+@spec
+class FeatureSpec:
+    """What a policy sees of the market: which indicators, over how many bars, clipped at how many deviations."""
+
+    lookback: Count = 60
+    indicators: tuple[str, ...] = tuple(INDICATORS)
+    clip: Annotated[float, Between(1.0)] = 8.0
+
+    def check(self) -> None:
+        if not self.indicators:
+            raise SpecError(f"must name at least one indicator. Known keys: {', '.join(INDICATORS)}", ("indicators",))
+        for i, name in enumerate(self.indicators):
+            if name not in INDICATORS:
+                raise SpecError(f"no indicator {name!r}; {nearest(name, INDICATORS)}", ("indicators", str(i)))
+            if name in self.indicators[:i]:
+                raise SpecError(f"names {name!r} twice; leave one", ("indicators", str(i)))
+
+    @property
+    def warm_up(self) -> int:
+        """Bars at the start of every segment before all indicators are known."""
+        return max(INDICATORS[name].warm_up for name in self.indicators)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scaler:
+    """Subtract `center`, divide by `scale`, clip at ±`clip`: one pair per series, from the bars of the train window.
+
+    center, scale: (S,) float64. clip: in standard deviations.
+    """
+
+    center: np.ndarray
+    scale: np.ndarray
+    clip: float
+
+    def __call__(self, raw: np.ndarray) -> np.ndarray:
+        """Scaled values; NaN stays NaN. Shape: (..., S) → (..., S) float32."""
+        return np.clip((raw - self.center) / self.scale, -self.clip, self.clip).astype(np.float32)
+
+    @classmethod
+    def fit(cls, raw: np.ndarray, clip: float) -> "Scaler":
+        """Mean and standard deviation of each series. Shape: raw (T, S), the bars of the train window alone.
+
+        A series that never moves (a price that stands still) is centred and left at its scale.
+        """
+        deviation = raw.std(axis=0)
+        return cls(raw.mean(axis=0), np.where(deviation > 1e-9, deviation, 1.0), clip)
+
+    def to_mapping(self) -> dict[str, Any]:
+        return {"center": self.center.tolist(), "scale": self.scale.tolist(), "clip": self.clip}
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> "Scaler":
+        return cls(np.array(mapping["center"], float), np.array(mapping["scale"], float), float(mapping["clip"]))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FeatureTable:
+    """The scaled features of every bar.
+
+    values: (T, S) float32; row t belongs to bar t of the candles. NaN where an indicator still warms up.
+    segments: the runs of bars in which every feature is known.
+    """
+
+    layout: ObservationLayout
+    values: np.ndarray
+    scaler: Scaler
+    segments: tuple[Segment, ...]
+
+    def __post_init__(self) -> None:
+        self.values.flags.writeable = False
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def decision_segments(self, window: Window) -> tuple[Segment, ...]:
+        """The runs of bars at which a policy may decide: the whole lookback known, unbroken and inside the window."""
+        known = (segment.within(window.start, window.stop) for segment in self.segments)
+        ready = (Segment(run.start + self.layout.lookback - 1, run.stop) for run in known)
+        return tuple(run for run in ready if len(run))
+
+    def decision_bars(self, window: Window) -> np.ndarray:
+        """All bars of `decision_segments`, in time order. Shape: (n,) int64."""
+        runs = [np.arange(run.start, run.stop) for run in self.decision_segments(window)]
+        return np.concatenate(runs) if runs else np.empty(0, dtype=np.int64)
+
+    def window(self, bars: np.ndarray) -> np.ndarray:
+        """The market part of observations, the oldest bar first.
+
+        Shape: bars (B,) int → (B, S, L) float32, a fresh array.
+        Raises: DataError at a bar whose lookback is not wholly known.
+        """
+        bars = np.asarray(bars)
+        inside = (bars >= 0) & (bars < len(self))
+        if not (inside.all() and self._observable[bars].all()):
+            unknown = bars[~(inside & self._observable[np.where(inside, bars, 0)])]
+            raise DataError(
+                f"a window needs {self.layout.lookback} known bars in one segment; bar {unknown[0]} "
+                f"({len(unknown)} of {len(bars)} asked for) has fewer: take bars from decision_segments()"
+            )
+        every = np.lib.stride_tricks.sliding_window_view(self.values, self.layout.lookback, axis=0)
+        return np.ascontiguousarray(every[bars - self.layout.lookback + 1])
+
+    def observation(self, bars: np.ndarray, account: np.ndarray) -> np.ndarray:
+        """Full observations. Shape: bars (B,) int, account (B, 1 + A) → (B, size) float32."""
+        observation = np.empty((len(bars), self.layout.size), np.float32)
+        observation[:, self.layout.account] = account
+        observation[:, self.layout.features] = self.window(bars).reshape(len(bars), self.layout.n_features)
+        return observation
+
+    @functools.cached_property
+    def _observable(self) -> np.ndarray:
+        """Whether a bar has its whole lookback. Shape: (T,) bool."""
+        observable = np.zeros(len(self), bool)
+        observable[self.decision_bars(Window(0, len(self)))] = True
+        return observable
+
+
+def build_table(candles: Candles, spec: FeatureSpec, train: Window) -> FeatureTable:
+    """The features of all candles, with a scaler that has seen the bars of the train window alone.
+
+    Raises: DataError if no bar of the train window has its whole lookback.
+    """
+    segments = tuple(Segment(s.start + spec.warm_up, s.stop) for s in candles.segments if len(s) > spec.warm_up)
+    seen = [run for run in (segment.within(train.start, train.stop) for segment in segments) if len(run)]
+    if max(map(len, seen), default=0) < spec.lookback:
+        raise DataError(
+            f"the train window [{train.start}, {train.stop}) must hold an unbroken run of {spec.lookback} bars "
+            f"after {spec.warm_up} bars of warm-up, and has none: take more candles or a shorter lookback"
+        )
+    raw = raw_features(candles, spec)
+    scaler = Scaler.fit(np.concatenate([raw[run.start : run.stop] for run in seen]), spec.clip)
+    layout = ObservationLayout(candles.symbols, spec.indicators, spec.lookback)
+    return FeatureTable(layout, scaler(raw), scaler, segments)
+
+
+def raw_features(candles: Candles, spec: FeatureSpec) -> np.ndarray:
+    """Every indicator of every asset before scaling, each segment on its own; NaN while it warms up. Shape: (T, S)."""
+    raw = np.full((len(candles), len(spec.indicators), candles.n_assets), np.nan)
+    for segment in candles.segments:
+        for asset in range(candles.n_assets):
+            ohlcv = candles.values[segment.start : segment.stop, asset]
+            for i, name in enumerate(spec.indicators):
+                indicator = INDICATORS[name]
+                if len(segment) > indicator.warm_up:
+                    known = slice(segment.start + indicator.warm_up, segment.stop)
+                    raw[known, i, asset] = indicator.compute(ohlcv)[indicator.warm_up :]
+    return raw.reshape(len(candles), -1)

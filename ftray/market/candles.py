@@ -1,0 +1,93 @@
+"""Candles: the prices of several assets on one common time axis, with its holes known.
+
+Legend: T bars, A assets.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import itertools
+
+import numpy as np
+
+from ftray.errors import DataError
+
+COLUMNS = ("open", "high", "low", "close", "volume")
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Segment:
+    """A run of bars `[start, stop)` with no hole in time."""
+
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return max(0, self.stop - self.start)
+
+    def within(self, start: int, stop: int) -> "Segment":
+        """The part of this segment inside `[start, stop)`; possibly empty."""
+        return Segment(max(self.start, start), max(max(self.start, start), min(self.stop, stop)))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Candles:
+    """Open, high, low, close and volume of A assets over T common bars.
+
+    symbols: the A asset names, in the order of every asset axis in ftray.
+    times: (T,) datetime64[ns], UTC, the opening time of each bar, strictly increasing.
+    values: (T, A, 5) float64 in the order of `COLUMNS`; prices in quote currency, volume in base units.
+    interval: length of one bar; wherever two times are further apart than this, a segment ends.
+    regimes: (T,) int8 labels of the simulator (0 bear, 1 sideways, 2 bull), or None for real markets.
+    """
+
+    symbols: tuple[str, ...]
+    times: np.ndarray
+    values: np.ndarray
+    interval: np.timedelta64
+    regimes: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        expected = (len(self.times), len(self.symbols), len(COLUMNS))
+        if self.values.shape != expected:
+            raise DataError(
+                f"candle values must have the shape (bars, assets, 5) = {expected}, got {self.values.shape}"
+            )
+        for array in (self.times, self.values):
+            array.flags.writeable = False
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    @property
+    def n_assets(self) -> int:
+        return len(self.symbols)
+
+    def column(self, name: str) -> np.ndarray:
+        """One column of all assets. Shape: (T, A), a view."""
+        return self.values[:, :, COLUMNS.index(name)]
+
+    @functools.cached_property
+    def segments(self) -> tuple[Segment, ...]:
+        """The contiguous runs of bars; exchange outages lie between them."""
+        breaks = np.flatnonzero(np.diff(self.times) != self.interval) + 1
+        edges = [0, *breaks.tolist(), len(self)]
+        return tuple(Segment(a, b) for a, b in itertools.pairwise(edges) if b > a)
+
+    @property
+    def bars_per_day(self) -> float:
+        return float(np.timedelta64(1, "D") / self.interval)
+
+    @property
+    def bars_per_year(self) -> float:
+        """Crypto trades every day of the year: 365 × bars per day."""
+        return 365.0 * self.bars_per_day
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of symbols, times, values and interval; 64 hex digits."""
+        digest = hashlib.sha256("\0".join(self.symbols).encode())
+        digest.update(str(self.interval.astype("timedelta64[ns]")).encode())
+        digest.update(self.times.astype("datetime64[ns]").tobytes())
+        digest.update(np.ascontiguousarray(self.values).tobytes())
+        return digest.hexdigest()

@@ -1,0 +1,243 @@
+"""Candles from files: freqtrade's feather, parquet and CSV, one file per asset in one folder.
+
+Takes: a `FilesSpec`. Gives: `Candles` on the times that all files share.
+Nothing is repaired: a file that breaks a rule is refused with its name, the column and the first bad row.
+"""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from ftray.errors import DataError, SpecError
+from ftray.market.candles import COLUMNS, Candles
+from ftray.market.intervals import INTERVAL_UNITS, parse_interval
+from ftray.spec import nearest, spec
+
+READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
+    ".feather": pd.read_feather,
+    ".parquet": pd.read_parquet,
+    ".csv": pd.read_csv,
+}
+TIME_COLUMNS = ("date", "timestamp")
+# Epoch times are told apart by size: as milliseconds, 1e11 lies in 1973; as seconds, in the year 5138.
+EPOCH_UNITS = {"s": 1e11, "ms": 1e14, "us": 1e17}
+_NAME = re.compile(r"(?P<base>[^\W_]+)(?:[_-](?P<quote>(?!\d+[smhdwM]$)[^\W_]+))?(?:[_-](?P<interval>\d+[smhdwM]))?")
+
+
+@spec
+class FilesSpec:
+    """Where candle files lie.
+
+    path: a folder with one file per asset: `BTC_USDT-1h.feather`, `ETH_USDT.csv`, `LTC.parquet`.
+    interval: the length of a bar; files whose name says another interval are left out.
+    symbols: the assets to take, without the quote currency; None takes all.
+    """
+
+    kind: Literal["files"] = "files"
+    path: str
+    interval: str = "1h"
+    symbols: tuple[str, ...] | None = None
+
+    def check(self) -> None:
+        parse_interval(self.interval)
+        if self.symbols is not None:
+            if not self.symbols:
+                raise SpecError("must name at least one symbol; leave it out to take all", ("symbols",))
+            if len({name.upper() for name in self.symbols}) < len(self.symbols):
+                raise SpecError(f"must name every symbol once, got {', '.join(self.symbols)}", ("symbols",))
+
+
+def list_symbols(spec: FilesSpec) -> tuple[str, ...]:
+    """The symbols that `read_candles` would return, sorted, from file names alone.
+
+    Raises: DataError for a missing or empty folder, an ambiguous file name or an unknown symbol.
+    """
+    return tuple(_candle_files(spec))
+
+
+def read_candles(spec: FilesSpec) -> Candles:
+    """The candles of every wanted file, cut to the times that all of them share.
+
+    Raises: DataError that names the file, the column and the first bad row.
+    """
+    interval = parse_interval(spec.interval)
+    files = _candle_files(spec)
+    series = {symbol: _read_file(path, interval) for symbol, path in files.items()}
+    times = functools.reduce(np.intersect1d, (own for own, _ in series.values()))
+    if not len(times):
+        spans = "; ".join(
+            f"{files[symbol].name} {_moment(own[0])} to {_moment(own[-1])}" for symbol, (own, _) in series.items()
+        )
+        raise DataError(
+            f"{spec.path}: the files must share times, and no time is in all of them ({spans}); "
+            "leave out the file that does not overlap, with `symbols`"
+        )
+    values = np.stack([own[np.searchsorted(at, times)] for at, own in series.values()], axis=1)
+    return Candles(symbols=tuple(series), times=times, values=values, interval=interval)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Name:
+    """What the name of a candle file says."""
+
+    path: Path
+    symbol: str
+    quote: str
+    interval: str | None
+
+
+def _candle_files(spec: FilesSpec) -> dict[str, Path]:
+    """Symbol → file, sorted by symbol."""
+    by_symbol: dict[str, list[_Name]] = {}
+    for name in _named_files(spec):
+        by_symbol.setdefault(name.symbol, []).append(name)
+    wanted = sorted(by_symbol) if spec.symbols is None else sorted(symbol.upper() for symbol in spec.symbols)
+    for symbol in wanted:
+        if symbol not in by_symbol:
+            raise DataError(f"{spec.path}: no candle file for symbol {symbol!r}; {nearest(symbol, sorted(by_symbol))}")
+        if len(by_symbol[symbol]) > 1:
+            clash = ", ".join(name.path.name for name in by_symbol[symbol])
+            raise DataError(
+                f"{spec.path}: one file per symbol is needed, and {symbol} has several: {clash}; remove all but one"
+            )
+    chosen = {symbol: by_symbol[symbol][0] for symbol in wanted}
+    quotes = {name.quote: name.path.name for name in chosen.values()}
+    if len(quotes) > 1:
+        raise DataError(
+            f"{spec.path}: all candles must be quoted in one currency, got {', '.join(sorted(quotes.values()))}; "
+            "choose those of one currency with `symbols`, or move the others away"
+        )
+    return {symbol: name.path for symbol, name in chosen.items()}
+
+
+def _named_files(spec: FilesSpec) -> list[_Name]:
+    """The candle files of the wanted interval in the folder."""
+    folder = Path(spec.path).expanduser()
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; `path` must be a folder with one candle file per asset")
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in READERS and not p.name.startswith("."))
+    if not paths:
+        raise DataError(
+            f"{folder}: no candle files in this folder; expected names like BTC_USDT-{spec.interval}.feather "
+            f"({', '.join(READERS)})"
+        )
+    names = [_parsed_name(path) for path in paths]
+    fitting = [name for name in names if name.interval in (None, spec.interval)]
+    if not fitting:
+        others = ", ".join(sorted({str(name.interval) for name in names}))
+        raise DataError(
+            f"{folder}: no candle files with interval {spec.interval}; those there have: {others}; "
+            "set `interval` to one of them"
+        )
+    return fitting
+
+
+def _parsed_name(path: Path) -> _Name:
+    match = _NAME.fullmatch(path.stem)
+    if match is None:
+        raise DataError(
+            f"{path}: the name must say the symbol, as BASE_QUOTE-interval, BASE_QUOTE or BASE "
+            "(BTC_USDT-1h, BTC_USDT, BTC); rename the file or move it away"
+        )
+    return _Name(path, match["base"].upper(), (match["quote"] or "").upper(), match["interval"])
+
+
+def _read_file(path: Path, interval: np.timedelta64) -> tuple[np.ndarray, np.ndarray]:
+    """Times (T,) datetime64[ns] and values (T, 5) float64 of one file, checked."""
+    try:
+        frame = READERS[path.suffix.lower()](path)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise DataError(f"{path}: cannot be read ({error}); download it again") from error
+    if frame.index.name:
+        frame = frame.reset_index()
+    frame.columns = [str(name).strip().lower() for name in frame.columns]
+    time_column = next((name for name in TIME_COLUMNS if name in frame.columns), None)
+    missing = [*([] if time_column else ["date (or timestamp)"]), *(c for c in COLUMNS if c not in frame.columns)]
+    if time_column is None or missing:
+        raise DataError(f"{path}: column {', '.join(missing)} is missing; it has: {', '.join(frame.columns)}")
+    twice = sorted({name for name in (time_column, *COLUMNS) if list(frame.columns).count(name) > 1})
+    if twice:
+        raise DataError(f"{path}: column {', '.join(twice)} is there more than once; keep one of each")
+    if len(frame) < 2:
+        raise DataError(f"{path}: at least 2 rows are needed, got {len(frame)}; download it again")
+    times = _checked_times(path, frame.loc[:, time_column], interval)
+    return times, _checked_values(path, frame, times)
+
+
+def _checked_times(path: Path, column: pd.Series, interval: np.timedelta64) -> np.ndarray:
+    """The opening times (T,) datetime64[ns], UTC: increasing, mostly one interval apart, always whole intervals."""
+    times = _parsed_times(path, column)
+    name = str(column.name)
+    _refuse(path, name, times, np.isnat(times), "a time: a date, or seconds or milliseconds since 1970", column)
+    steps = np.diff(times)
+    _refuse(path, name, times, np.append(False, steps <= np.timedelta64(0)), "later than the row before it", column)
+    lengths, counts = np.unique(steps, return_counts=True)
+    usual = lengths[counts.argmax()]
+    if usual != interval:
+        raise DataError(
+            f"{path}: column {name!r}: rows must be one interval apart, {_length(interval)}, and most are "
+            f"{_length(usual)}; set `interval` to the file's own"
+        )
+    rule = f"a whole number of intervals ({_length(interval)}) after the row before it"
+    _refuse(path, name, times, np.append(False, steps % interval != np.timedelta64(0)), rule, column)
+    return times
+
+
+def _parsed_times(path: Path, column: pd.Series) -> np.ndarray:
+    """Times as datetime64[ns], UTC; NaT where a value is none. Times without a zone are taken as UTC."""
+    unit = None
+    if pd.api.types.is_numeric_dtype(column):
+        largest = column.abs().max()
+        unit = next((unit for unit, limit in EPOCH_UNITS.items() if largest < limit), "ns")
+    try:
+        times = pd.to_datetime(column, unit=unit, utc=True, errors="coerce").dt.tz_localize(None).dt.as_unit("ns")
+    except ValueError as error:
+        raise DataError(f"{path}: column {str(column.name)!r}: must hold times ({error})") from error
+    return times.to_numpy()
+
+
+def _checked_values(path: Path, frame: pd.DataFrame, times: np.ndarray) -> np.ndarray:
+    """The columns as (T, 5) float64: finite, prices positive, open and close between low and high."""
+    values = frame[list(COLUMNS)].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
+    opens, highs, lows, closes, volumes = values.T
+    rules = [(name, ~np.isfinite(values[:, i]), "a finite number") for i, name in enumerate(COLUMNS)]
+    rules += [(name, values[:, i] <= 0, "a positive price") for i, name in enumerate(COLUMNS[:4])]
+    rules += [
+        ("volume", volumes < 0, "0 or more"),
+        ("high", highs < lows, "at least the low"),
+        ("high", highs < np.maximum(opens, closes), "at least the open and the close"),
+        ("low", lows > np.minimum(opens, closes), "at most the open and the close"),
+    ]
+    for name, bad, rule in rules:
+        _refuse(path, name, times, bad, rule, frame.loc[:, name])
+    return values
+
+
+def _refuse(path: Path, column: str, times: np.ndarray, bad: np.ndarray, rule: str, raw: pd.Series) -> None:
+    """Raise a DataError about the first row where `bad` holds, if any."""
+    if not bad.any():
+        return
+    row = int(bad.argmax())
+    raise DataError(
+        f"{path}: column {column!r}, row {row} counted from 0 ({_moment(times[row])}): must be {rule}, got "
+        f"{raw.iloc[row]}; {int(bad.sum())} such row(s) in all: repair them, or download the file again"
+    )
+
+
+def _moment(time: np.datetime64) -> str:
+    return "no time" if np.isnat(time) else str(time.astype("datetime64[s]")).replace("T", " ")
+
+
+def _length(interval: np.timedelta64) -> str:
+    """A length of time in the largest unit that it is a whole number of: `5m`, `1h`."""
+    for text, unit in reversed(INTERVAL_UNITS.items()):
+        if interval % np.timedelta64(1, unit) == np.timedelta64(0):
+            return f"{interval // np.timedelta64(1, unit)}{text}"
+    return str(interval)

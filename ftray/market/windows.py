@@ -1,0 +1,89 @@
+"""Windows: chronological ranges of bars for training, validation and test, with a purge gap between them.
+
+An observation looks `lookback` bars back and a position is held for up to `holding` bars. Two windows that are closer
+than the sum share information: the last labels of one lie in the first observations of the next (López de Prado 2018,
+Advances in Financial Machine Learning, chapter 7). Windows in time order need the purge alone; an embargo guards
+training bars that follow a test window, and there are none.
+"""
+
+import dataclasses
+
+from ftray.errors import DataError, SpecError
+from ftray.market.candles import Candles, Segment
+from ftray.spec import Count, Fraction, Index, spec
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Window:
+    """A contiguous range of bars `[start, stop)`; holes in time may lie inside."""
+
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return max(0, self.stop - self.start)
+
+    def segments(self, candles: Candles) -> tuple[Segment, ...]:
+        """The parts of the candles' segments inside this window, in time order, none empty."""
+        parts = (segment.within(self.start, self.stop) for segment in candles.segments)
+        return tuple(part for part in parts if len(part))
+
+
+@spec
+class WindowsSpec:
+    """How bars are split.
+
+    validation, test: fractions of all bars; training gets the rest, less the two purge gaps.
+    purge: bars left out between two windows; None stands for the least that is honest, lookback + holding.
+    holding: bars that a position or a label may reach into the future.
+    """
+
+    validation: Fraction = 0.15
+    test: Fraction = 0.15
+    purge: Index | None = None
+    holding: Count = 24
+
+    def check(self) -> None:
+        if self.validation + self.test >= 1:
+            raise SpecError(
+                f"validation + test must leave bars for training: below 1, got {self.validation:g} + {self.test:g}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Windows:
+    """Three windows in time order, none closer to the next than the purge gap."""
+
+    train: Window
+    validation: Window
+    test: Window
+
+
+def split(n_bars: int, spec: WindowsSpec, lookback: int) -> Windows:
+    """The windows of a market with `n_bars` bars, observed through `lookback` bars.
+
+    Raises: SpecError for a purge below lookback + holding; DataError for a window too short for one observation and
+    the holding horizon behind it.
+
+    >>> split(1_000, WindowsSpec(), lookback=60)
+    Windows(train=Window(start=0, stop=532), validation=Window(start=616, stop=766), test=Window(start=850, stop=1000))
+    """
+    reach = lookback + spec.holding
+    purge = reach if spec.purge is None else spec.purge
+    if purge < reach:
+        raise SpecError(
+            f"must be at least lookback + holding = {lookback} + {spec.holding} = {reach} bars, got {purge}; "
+            "leave it out to get exactly that",
+            ("purge",),
+        )
+    n_validation, n_test = round(n_bars * spec.validation), round(n_bars * spec.test)
+    n_train = n_bars - n_validation - n_test - 2 * purge
+    for name, length in (("train", n_train), ("validation", n_validation), ("test", n_test)):
+        if length < reach:
+            raise DataError(
+                f"the {name} window must hold at least lookback + holding = {lookback} + {spec.holding} = {reach} "
+                f"bars, got {max(length, 0)} ({n_bars} bars in all, less 2 purge gaps of {purge}, validation "
+                f"{spec.validation:g}, test {spec.test:g}); take more candles, a shorter lookback or other fractions"
+            )
+    validation = Window(n_train + purge, n_train + purge + n_validation)
+    return Windows(train=Window(0, n_train), validation=validation, test=Window(n_bars - n_test, n_bars))

@@ -1,0 +1,46 @@
+"""Encoders: windows of the feature table and an account in, an encoding for policy and value head out.
+
+Takes: an `EncoderSpec` and an `ObservationLayout`. Gives: an `Encoder`, its weights in and out, masks for pre-training.
+"""
+
+from collections.abc import Callable
+
+from ftray.features.layout import ObservationLayout
+from ftray.nets.encoder import Encoder, gather_windows
+from ftray.nets.heads import actor_critic_parameters, policy_head, value_head
+from ftray.nets.masking import MaskSpec, draw_mask
+from ftray.nets.mlp import MLPEncoder
+from ftray.nets.spec import PRESETS, EncoderSpec, FTSpec, MLPSpec
+from ftray.nets.transformer import FTTransformer, patch_sums
+from ftray.nets.weights import load_market_weights, market_state_dict, read_checkpoint, weights_fingerprint
+
+ENCODERS: dict[str, Callable[..., Encoder]] = {"ft": FTTransformer, "mlp": MLPEncoder}
+
+
+def build_encoder(spec: EncoderSpec, layout: ObservationLayout) -> Encoder:
+    """A freshly initialised encoder for observations of this layout."""
+    return ENCODERS[spec.kind](spec, layout)
+
+
+__all__ = [
+    "ENCODERS",
+    "PRESETS",
+    "Encoder",
+    "EncoderSpec",
+    "FTSpec",
+    "FTTransformer",
+    "MLPEncoder",
+    "MLPSpec",
+    "MaskSpec",
+    "actor_critic_parameters",
+    "build_encoder",
+    "draw_mask",
+    "gather_windows",
+    "load_market_weights",
+    "market_state_dict",
+    "patch_sums",
+    "policy_head",
+    "read_checkpoint",
+    "value_head",
+    "weights_fingerprint",
+]

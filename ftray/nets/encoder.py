@@ -1,0 +1,70 @@
+"""What every encoder promises, whatever it is made of, and how windows reach it.
+
+Takes: windows of the feature table and the account. Gives: one encoding per sample, for policy and value head alike.
+
+Legend: B batch, T bars, S series, L lookback, A assets.
+"""
+
+import abc
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ftray.features.layout import ObservationLayout
+from ftray.nets.spec import EncoderSpec
+
+
+class Encoder(nn.Module, abc.ABC):
+    """An observation in, `encoding_dim` floats out, in two steps: the market tower, then the account.
+
+    spec: the description it was built from.
+    layout: the observation it reads.
+    tower: the submodule behind `market`.
+    d_market: width of the market vector.
+    shares_bars: whether `market` knows nothing of the account, so that one market vector serves every sample of a bar.
+    """
+
+    spec: EncoderSpec
+    layout: ObservationLayout
+    tower: Any
+    d_market: int
+    shares_bars: bool
+
+    @property
+    def encoding_dim(self) -> int:
+        return self.spec.encoding_dim
+
+    @abc.abstractmethod
+    def market(self, windows: Tensor) -> Tensor:
+        """The market vector, a pure function of the bar. Shape: (B, S, L) → (B, d_market)."""
+
+    @abc.abstractmethod
+    def fuse(self, market: Tensor, account: Tensor) -> Tensor:
+        """Market vector and account, joined. Shape: (B, d_market), (B, 1 + A) → (B, encoding_dim)."""
+
+    def forward(self, windows: Tensor, account: Tensor) -> Tensor:
+        """The encoding. Shape: (B, S, L), (B, 1 + A) → (B, encoding_dim)."""
+        return self.fuse(self.market(windows), account)
+
+    def market_parameters(self) -> Iterator[nn.Parameter]:
+        """What pre-training trains and `frozen` freezes."""
+        return self.tower.parameters()
+
+    def encode(self, observation: Tensor) -> Tensor:
+        """The encoding of full observations. Shape: (B, size) → (B, encoding_dim)."""
+        features = observation[:, self.layout.features]
+        windows = features.unflatten(-1, (self.layout.n_series, self.layout.lookback))
+        return self(windows, observation[:, self.layout.account])
+
+
+def gather_windows(table: Tensor, bars: Tensor, lookback: int) -> Tensor:
+    """The windows that end at the given bars, oldest bar first, gathered on the table's device.
+
+    Whole rows are copied and the result is a transposed view: the copy runs at memory speed.
+
+    Shape: (T, S), (B,) → (B, S, L).
+    """
+    offsets = torch.arange(1 - lookback, 1, device=bars.device)
+    return table[bars[:, None] + offsets].transpose(1, 2)

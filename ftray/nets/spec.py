@@ -1,0 +1,69 @@
+"""What an encoder is to be: `FTSpec` (FT-Transformer) or `MLPSpec` (the baseline), told apart by `kind`."""
+
+from typing import Annotated, Literal
+
+from ftray.errors import SpecError
+from ftray.spec import Between, Count, spec
+
+MIN_D_TOKEN, MAX_D_TOKEN = 32, 192
+MIN_HEADS, MAX_HEADS = 2, 8
+
+
+@spec
+class FTSpec:
+    """A Feature Tokenizer + Transformer (Gorishniy et al. 2021, arXiv:2106.11959).
+
+    patch_length: bars of one series summed into one token, at most the lookback. 1 is the paper's token per feature;
+        the whole lookback (the default covers the reference's 60 bars) leaves one token per series: attention across
+        series, one linear map along time.
+    fusion: where the account joins: `late`, after the market tower; `early`, as tokens of every block.
+    pretrained: `none`, `auto` (the best compatible weights known), or the path of a checkpoint.
+    frozen: the market tower keeps its pre-trained weights; account rows, projection and heads always train.
+    activation_checkpointing: recompute each block in the backward pass: less memory, about a third more time.
+    """
+
+    kind: Literal["ft"] = "ft"
+    d_token: Annotated[int, Between(MIN_D_TOKEN, MAX_D_TOKEN)] = 64
+    n_blocks: Annotated[int, Between(1, 4)] = 2
+    n_heads: Annotated[int, Between(MIN_HEADS, MAX_HEADS)] = 4
+    encoding_dim: Annotated[int, Between(256, 1024)] = 512
+    patch_length: Count = 60
+    fusion: Literal["late", "early"] = "late"
+    pretrained: str = "none"
+    frozen: bool = False
+    activation_checkpointing: bool = False
+
+    def check(self) -> None:
+        if self.d_token % self.n_heads:
+            below, above = self.d_token // self.n_heads * self.n_heads, -(-self.d_token // self.n_heads) * self.n_heads
+            widths = [width for width in (below, above) if MIN_D_TOKEN <= width <= MAX_D_TOKEN]
+            heads = [n for n in range(MIN_HEADS, MAX_HEADS + 1) if self.d_token % n == 0]
+            advice = [f"d_token {' or '.join(map(str, widths))}"]
+            if heads:
+                advice.append(f"n_heads {min(heads, key=lambda n: abs(n - self.n_heads))}")
+            raise SpecError(
+                f"d_token must be a multiple of n_heads, got d_token {self.d_token} and n_heads {self.n_heads}; "
+                f"nearest: {', or '.join(advice)}"
+            )
+        if not self.pretrained:
+            raise SpecError("must be 'none', 'auto' or the path of a checkpoint, got ''", ("pretrained",))
+        if self.frozen and self.pretrained == "none":
+            raise SpecError("frozen needs weights worth freezing: set pretrained to 'auto' or to a checkpoint's path")
+
+
+@spec
+class MLPSpec:
+    """The baseline: one hidden layer over the flat observation, then the encoding."""
+
+    kind: Literal["mlp"] = "mlp"
+    hidden: Annotated[int, Between(64, 2048)] = 512
+    encoding_dim: Annotated[int, Between(64, 1024)] = 512
+
+
+EncoderSpec = FTSpec | MLPSpec
+
+PRESETS: dict[str, FTSpec] = {
+    "small": FTSpec(d_token=32, n_blocks=1, n_heads=2, encoding_dim=256),
+    "balanced": FTSpec(d_token=64, n_blocks=2, n_heads=4, encoding_dim=512),
+    "large": FTSpec(d_token=128, n_blocks=3, n_heads=8, encoding_dim=1024),
+}

@@ -1,0 +1,203 @@
+"""The FT-Transformer (Gorishniy et al. 2021, "Revisiting Deep Learning Models for Tabular Data", arXiv:2106.11959).
+
+Every feature has its own embedding row. The rows of one series, scaled by the features' values, are summed over patches
+of `patch_length` bars; at `patch_length` 1 this is the paper's model to the letter, [CLS] read-out and first block
+without pre-normalisation included. No N × N attention map is ever held and, with patches, no features × width tensor.
+
+Legend: B batch, S series, L lookback, K patch length, P patches per series, N tokens, D width, H heads, A assets.
+"""
+
+import math
+
+import torch
+from einops import einsum, rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from ftray.features.layout import ObservationLayout
+from ftray.nets.encoder import Encoder
+from ftray.nets.spec import FTSpec
+
+
+def patch_sums(cells: Tensor, rows: Tensor, patch_length: int) -> Tensor:
+    """Rows scaled by cells and summed over each patch of a series: one matrix product per patch.
+
+    The last patch of a series is shorter where `patch_length` does not divide the lookback.
+
+    Shape: (B, S, L), (S, L, D) → (B, S, P, D).
+    """
+    missing = -cells.shape[-1] % patch_length
+    if missing:
+        cells, rows = F.pad(cells, (0, missing)), F.pad(rows, (0, 0, 0, missing))
+    cells, rows = cells.unflatten(2, (-1, patch_length)), rows.unflatten(1, (-1, patch_length))
+    return einsum(cells, rows, "b s p k, s p k d -> b s p d")
+
+
+class Tokenizer(nn.Module):
+    """One embedding row per feature, one bias per token. Shape: (B, S, L) → (B, S × P, D)."""
+
+    def __init__(self, layout: ObservationLayout, patch_length: int, d_token: int):
+        super().__init__()
+        self.patch_length = min(patch_length, layout.lookback)
+        self.n_patches = math.ceil(layout.lookback / self.patch_length)
+        self.weight = nn.Parameter(torch.empty(layout.n_series, layout.lookback, d_token))
+        self.bias = nn.Parameter(torch.empty(layout.n_series, self.n_patches, d_token))
+        # The paper's bound; a sum of K scaled rows keeps a token's scale when each row shrinks by √K.
+        bound = d_token**-0.5
+        nn.init.uniform_(self.weight, -bound / self.patch_length**0.5, bound / self.patch_length**0.5)
+        nn.init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, windows: Tensor, mask: Tensor | None = None, mask_rows: Tensor | None = None) -> Tensor:
+        """A hidden cell, `mask` (B, S, L) true, adds its row of `mask_rows` (S, L, D) in place of its scaled row."""
+        if mask is None or mask_rows is None:
+            tokens = patch_sums(windows, self.weight, self.patch_length)
+        else:
+            tokens = patch_sums(windows.masked_fill(mask, 0.0), self.weight, self.patch_length)
+            tokens = tokens + patch_sums(mask.to(windows.dtype), mask_rows, self.patch_length)
+        return (tokens + self.bias).flatten(1, 2)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention. Shape: (B, N, D) → (B, N, D)."""
+
+    def __init__(self, d_token: int, n_heads: int):
+        super().__init__()
+        self.n_heads = n_heads
+        # Three layers rather than one of three times the width: its backward pass would stack what SDPA returns apart.
+        self.query, self.key, self.value, self.output = (nn.Linear(d_token, d_token) for _ in range(4))
+        for layer in (self.query, self.key, self.value, self.output):
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        layers = (self.query, self.key, self.value)
+        q, k, v = (rearrange(layer(x), "b n (h d) -> b h n d", h=self.n_heads) for layer in layers)
+        mixed = F.scaled_dot_product_attention(q, k, v)
+        return self.output(rearrange(mixed, "b h n d -> b n (h d)"))
+
+    def read_first(self, x: Tensor) -> Tensor:
+        """The first token's row of `forward` alone, without a key or a value per token. Shape: (B, N, D) → (B, 1, D).
+
+        q·(W_k x + b_k) = (W_kᵀ q)·x + constant, and softmax drops constants: the key weights can act on the query.
+        Weights that sum to one pass through W_v: it can act on the mixture. What is left is H queries over x itself.
+        """
+        w_k, w_v = (rearrange(layer.weight, "(h d) e -> h d e", h=self.n_heads) for layer in (self.key, self.value))
+        q = rearrange(self.query(x[:, 0]), "b (h d) -> b h d", h=self.n_heads)
+        q = einsum(q, w_k, "b h d, h d e -> b h e")
+        scale = (x.shape[-1] // self.n_heads) ** -0.5
+        tokens = x[:, None]
+        mixed = F.scaled_dot_product_attention(q[:, None], tokens, tokens, scale=scale)[:, 0]
+        mixed = einsum(mixed, w_v, "b h e, h d e -> b h d")
+        return self.output(mixed.flatten(1) + self.value.bias)[:, None]
+
+
+class FeedForward(nn.Module):
+    """ReGLU (Shazeer 2020) at the paper's width: 4/3 of D, three matrices of which cost as much as two of width 2 D."""
+
+    def __init__(self, d_token: int, dropout: float):
+        super().__init__()
+        d_hidden = d_token * 4 // 3
+        self.value, self.gate = nn.Linear(d_token, d_hidden), nn.Linear(d_token, d_hidden)
+        self.contract = nn.Linear(d_hidden, d_token)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.contract(self.dropout(self.value(x) * F.relu(self.gate(x))))
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block. Shape: (B, N, D) → (B, N, D), or (B, 1, D) where only the first token is read.
+
+    Dropout falls on the attention's output, not on its map: the map never exists.
+    """
+
+    def __init__(self, d_token: int, n_heads: int, dropout: float, *, first: bool):
+        super().__init__()
+        # Tokens straight from the tokenizer go into attention unnormalised: the paper found that to be essential.
+        self.attention_norm = nn.Identity() if first else nn.LayerNorm(d_token)
+        self.attention = Attention(d_token, n_heads)
+        self.feed_forward_norm = nn.LayerNorm(d_token)
+        self.feed_forward = FeedForward(d_token, dropout)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, first_only: bool = False) -> Tensor:
+        normed = self.attention_norm(x)
+        if first_only:
+            x = x[:, :1] + self.dropout(self.attention.read_first(normed))
+        else:
+            x = x + self.dropout(self.attention(normed))
+        return x + self.feed_forward(self.feed_forward_norm(x))
+
+
+class MarketTower(nn.Module):
+    """Tokenizer, [CLS], blocks and final normalisation: all that pre-training trains and RL may freeze."""
+
+    def __init__(self, spec: FTSpec, layout: ObservationLayout, dropout: float):
+        super().__init__()
+        self.tokenizer = Tokenizer(layout, spec.patch_length, spec.d_token)
+        self.cls = nn.Parameter(torch.empty(spec.d_token).uniform_(-(spec.d_token**-0.5), spec.d_token**-0.5))
+        self.blocks = nn.ModuleList(
+            Block(spec.d_token, spec.n_heads, dropout, first=i == 0) for i in range(spec.n_blocks)
+        )
+        self.norm = nn.LayerNorm(spec.d_token)
+        self.n_heads, self.activation_checkpointing = spec.n_heads, spec.activation_checkpointing
+
+    def forward(self, tokens: Tensor, *, first_only: bool) -> Tensor:
+        """Tokens through all blocks, [CLS] put before them. Shape: (B, N, D) → (B, 1 + N, D), or (B, 1, D)."""
+        x = torch.cat([self.cls.expand(len(tokens), 1, -1).to(tokens.dtype), tokens], dim=1)
+        for i, block in enumerate(self.blocks):
+            arguments = (x, first_only and i + 1 == len(self.blocks))
+            if self.activation_checkpointing and torch.is_grad_enabled():
+                x = checkpoint(block, *arguments, use_reentrant=False)
+            else:
+                x = block(*arguments)
+        return self.norm(x)
+
+
+class FTTransformer(Encoder):
+    """The FT-Transformer encoder; `spec.fusion` says where the account joins.
+
+    Late: the account's rows, scaled and summed, stand beside the market vector in front of the projection.
+    Early: one token per account scalar in every block, as the paper would have it.
+    """
+
+    tower: MarketTower
+
+    def __init__(self, spec: FTSpec, layout: ObservationLayout, *, dropout: float = 0.0):
+        """`dropout` is for pre-training: PPO's ratio compares two passes, which dropout would make differ."""
+        super().__init__()
+        self.spec, self.layout, self.d_market = spec, layout, spec.d_token
+        self.shares_bars = spec.fusion == "late"
+        self.tower = MarketTower(spec, layout, dropout)
+        bound = spec.d_token**-0.5
+        n_biases = 1 if self.shares_bars else layout.n_account
+        self.account_weight = nn.Parameter(torch.empty(layout.n_account, spec.d_token).uniform_(-bound, bound))
+        self.account_bias = nn.Parameter(torch.empty(n_biases, spec.d_token).uniform_(-bound, bound))
+        self.projection = nn.Linear(spec.d_token * (2 if self.shares_bars else 1), spec.encoding_dim)
+
+    def tokens(self, windows: Tensor, mask: Tensor | None = None, mask_rows: Tensor | None = None) -> Tensor:
+        """Every token of the market tower after its last block, [CLS] first. Shape: (B, S, L) → (B, 1 + S × P, D).
+
+        `mask` (B, S, L) and `mask_rows` (S, L, D) hide cells, as pre-training does.
+        """
+        return self.tower(self.tower.tokenizer(windows, mask, mask_rows), first_only=False)
+
+    def market(self, windows: Tensor) -> Tensor:
+        return self.tower(self.tower.tokenizer(windows), first_only=True)[:, 0]
+
+    def fuse(self, market: Tensor, account: Tensor) -> Tensor:
+        if not self.shares_bars:
+            raise TypeError("early fusion has no market vector to fuse: call the encoder with windows and account")
+        joined = torch.cat([market, account @ self.account_weight + self.account_bias], dim=-1)
+        return self._project(joined)
+
+    def forward(self, windows: Tensor, account: Tensor) -> Tensor:
+        if self.shares_bars:
+            return super().forward(windows, account)
+        account_tokens = account[..., None] * self.account_weight + self.account_bias
+        tokens = torch.cat([account_tokens, self.tower.tokenizer(windows)], dim=1)
+        return self._project(self.tower(tokens, first_only=True)[:, 0])
+
+    def _project(self, x: Tensor) -> Tensor:
+        """The paper's output layer (its normalisation is the tower's), then the activation the heads expect."""
+        return F.relu(self.projection(F.relu(x)))

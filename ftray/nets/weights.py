@@ -1,0 +1,107 @@
+"""The market tower's weights on their way between modules and files: nothing is skipped, nothing fits by accident.
+
+Takes: encoders, state mappings, checkpoint files. Gives: state mappings, fingerprints, or an error naming both sides.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ftray.errors import WeightsError
+from ftray.nets.encoder import Encoder
+from ftray.nets.transformer import FTTransformer
+
+State = dict[str, Tensor]
+
+
+def market_state_dict(encoder: Encoder) -> State:
+    """The weights of the market tower, detached copies on the CPU, with what their shapes do not tell beside them."""
+    state = {name: value.detach().cpu().clone() for name, value in encoder.tower.state_dict().items()}
+    return {**state, **{name: torch.tensor(number) for name, number in _geometry(encoder).items()}}
+
+
+def load_market_weights(encoder: Encoder, source: str | Path | Mapping[str, Any]) -> None:
+    """Copies pre-trained weights into the encoder's market tower.
+
+    source: a checkpoint file, its content (with the key `encoder_state_dict`), or the state mapping itself.
+
+    Raises: WeightsError where the file is missing or damaged, or any name, shape, patch length, head count, symbol or
+    indicator differs.
+    """
+    where = f"{source}: " if isinstance(source, str | Path) else ""
+    content = read_checkpoint(source) if isinstance(source, str | Path) else source
+    state = content.get("encoder_state_dict", content)
+    problems = [*_layout_problems(encoder, content.get("layout")), *_state_problems(encoder, state)]
+    if problems:
+        raise WeightsError(f"{where}the weights do not fit the encoder: {'; '.join(problems)}")
+    encoder.tower.load_state_dict({name: state[name] for name in encoder.tower.state_dict()})
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """The content of a checkpoint file, read without running any code in it.
+
+    Raises: WeightsError where there is no such file or it is no checkpoint.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise WeightsError(f"{path}: no such checkpoint") from None
+    except Exception as error:  # torch names no common class for what a damaged archive can raise
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise WeightsError(f"{path}: damaged, or no checkpoint of weights: {reason}") from error
+    if not isinstance(content, dict) or "encoder_state_dict" not in content:
+        raise WeightsError(f"{path}: a checkpoint must hold the key 'encoder_state_dict'")
+    return content
+
+
+def weights_fingerprint(source: nn.Module | Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes: equal weights, equal name; 64 hex digits."""
+    state: Mapping[str, Tensor] = source.state_dict() if isinstance(source, nn.Module) else source
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        value = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _geometry(encoder: Encoder) -> dict[str, int]:
+    """Numbers that the weights' shapes do not give away."""
+    if not isinstance(encoder, FTTransformer):
+        return {}
+    return {"patch_length": encoder.tower.tokenizer.patch_length, "n_heads": encoder.tower.n_heads}
+
+
+def _layout_problems(encoder: Encoder, layout: Mapping[str, Any] | None) -> list[str]:
+    ours = encoder.layout.to_mapping()
+    return [
+        f"{key} are {', '.join(layout[key])} in the weights and {', '.join(ours[key])} in the encoder"
+        for key in ("symbols", "indicators")
+        if layout is not None and list(layout[key]) != ours[key]
+    ]
+
+
+def _state_problems(encoder: Encoder, state: Mapping[str, Tensor]) -> list[str]:
+    geometry = _geometry(encoder)
+    ours = encoder.tower.state_dict()
+    missing = sorted((set(ours) | set(geometry)) - set(state))
+    unexpected = sorted(set(state) - set(ours) - set(geometry))
+    problems = [
+        f"{name} is {int(state[name])} in the weights and {number} in the encoder"
+        for name, number in geometry.items()
+        if name in state and int(state[name]) != number
+    ]
+    problems += [
+        f"{name} has the shape {tuple(state[name].shape)} in the weights and {tuple(value.shape)} in the encoder"
+        for name, value in ours.items()
+        if name in state and state[name].shape != value.shape
+    ]
+    if missing:
+        problems.append(f"missing from the weights: {', '.join(missing)}")
+    if unexpected:
+        problems.append(f"unexpected in the weights: {', '.join(unexpected)}")
+    return problems

@@ -1,0 +1,20 @@
+"""Pre-training: masked feature modelling of an encoder's market tower. Runs without Ray.
+
+Takes: an `FTSpec`, a `PretrainingSpec`, a `Dataset` and a folder. Gives: checkpoints for
+`ftray.nets.load_market_weights`, and the `EncoderCard` of the best one.
+"""
+
+from ftray.pretraining.folder import BEST_ENCODER, FINAL_ENCODER, EncoderCard, is_finished, read_card
+from ftray.pretraining.job import pretrain
+from ftray.pretraining.spec import PretrainingSpec, encoder_fingerprint
+
+__all__ = [
+    "BEST_ENCODER",
+    "FINAL_ENCODER",
+    "EncoderCard",
+    "PretrainingSpec",
+    "encoder_fingerprint",
+    "is_finished",
+    "pretrain",
+    "read_card",
+]

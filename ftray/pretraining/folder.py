@@ -1,0 +1,140 @@
+"""The run folder of a pre-training job: the one place that knows its files, all of them written whole or not at all.
+
+best_encoder.pth        weights of the epoch with the lowest validation loss
+final_encoder.pth       weights of the last epoch
+encoder_epoch_N.pth     weights of every N-th epoch
+config.json             what the job is: specs, layout, fingerprints
+training_history.json   one mapping per epoch, growing
+train.log               the same for people
+resume.pth              where an interrupted job goes on; gone when it is done
+DONE                    the encoder card, written last
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+from ftray.errors import RunFolderError
+
+BEST_ENCODER = "best_encoder.pth"
+FINAL_ENCODER = "final_encoder.pth"
+CONFIG, HISTORY, LOG, RESUME, DONE = "config.json", "training_history.json", "train.log", "resume.pth", "DONE"
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderCard:
+    """What came out of a finished job.
+
+    path: the checkpoint with the best validation loss.
+    fingerprint: `encoder_fingerprint` of the job. weights: `weights_fingerprint` of the best checkpoint's state.
+    epochs: how many were trained; best_epoch counts from 1.
+    """
+
+    path: Path
+    fingerprint: str
+    weights: str
+    validation_loss: float
+    best_epoch: int
+    epochs: int
+
+
+def is_finished(folder: Path | str) -> bool:
+    """Whether a pre-training job has ended in this folder."""
+    return (Path(folder) / DONE).exists()
+
+
+def read_card(folder: Path | str) -> EncoderCard:
+    """The card of a finished job. Raises: RunFolderError where it is not finished or damaged."""
+    folder = Path(folder)
+    try:
+        fields = json.loads((folder / DONE).read_text())
+        return EncoderCard(path=folder / BEST_ENCODER, **fields)
+    except FileNotFoundError:
+        raise RunFolderError(f"{folder} must hold a finished pre-training job, and has no file {DONE}") from None
+    except (ValueError, TypeError) as error:
+        raise RunFolderError(f"{folder / DONE} is damaged ({error}): delete the folder and pre-train again") from error
+
+
+class JobFolder:
+    """The folder while its job runs."""
+
+    def __init__(self, path: Path | str, config: Mapping[str, Any]):
+        """Opens or makes the folder. Raises: RunFolderError where it belongs to another job."""
+        self.path, self.config = Path(path), config
+        self.path.mkdir(parents=True, exist_ok=True)
+        file = self.path / CONFIG
+        if not file.exists():
+            self._write_json(CONFIG, config)
+            return
+        try:
+            found = json.loads(file.read_text())["fingerprint"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunFolderError(f"{file} is damaged ({error}): delete the folder and pre-train again") from error
+        if found != config["fingerprint"]:
+            raise RunFolderError(
+                f"{self.path} must be free or belong to pre-training job {config['fingerprint'][:12]}, but belongs to "
+                f"{found[:12]}: give another folder"
+            )
+
+    @property
+    def is_done(self) -> bool:
+        return is_finished(self.path)
+
+    def read_resume(self) -> dict[str, Any] | None:
+        """Where the job was interrupted; None at its start."""
+        file = self.path / RESUME
+        if not file.exists():
+            return None
+        try:
+            return torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch names no common class for what a damaged archive can raise
+            raise RunFolderError(f"{file} is damaged ({error}): delete the folder and pre-train again") from error
+
+    def write_weights(self, name: str, state: Mapping[str, torch.Tensor], row: Mapping[str, Any]) -> None:
+        """A checkpoint: the weights, and beside them what tells people and programs where they come from."""
+        beside = {
+            key: self.config[key]
+            for key in ("fingerprint", "encoder", "pretraining", "layout", "dataset", "train_window")
+        }
+        self._save(name, {"encoder_state_dict": dict(state), "metrics": dict(row), **beside})
+
+    def write_epoch(self, state: Mapping[str, Any], history: list[dict[str, Any]], line: str) -> None:
+        """What follows an epoch; the resume point comes last, so that whatever it knows of is already there."""
+        self.log(line)
+        self._write_json(HISTORY, history)
+        self._save(RESUME, {**state, "history": history})
+
+    def write_done(self, card: EncoderCard) -> None:
+        fields = dataclasses.asdict(card)
+        del fields["path"]
+        self._write_json(DONE, fields)
+        (self.path / RESUME).unlink(missing_ok=True)
+
+    def log(self, line: str) -> None:
+        with (self.path / LOG).open("a") as file:
+            file.write(line + "\n")
+
+    def _save(self, name: str, content: Any) -> None:
+        with _replacing(self.path / name) as file:
+            torch.save(content, file)
+
+    def _write_json(self, name: str, content: Any) -> None:
+        with _replacing(self.path / name) as file:
+            file.write(json.dumps(content, indent=1, allow_nan=False).encode())
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file that takes its name only when it is whole and on the disk."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

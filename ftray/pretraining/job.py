@@ -1,0 +1,117 @@
+"""`pretrain`: a pre-training job from its specs to its encoder card, interrupted and continued as often as it takes."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ftray.features import Dataset
+from ftray.nets import FTSpec, market_state_dict, read_checkpoint, weights_fingerprint
+from ftray.pretraining.folder import BEST_ENCODER, FINAL_ENCODER, EncoderCard, JobFolder, read_card
+from ftray.pretraining.progress import Progress, epoch_line, show_progress
+from ftray.pretraining.samples import draw_samples
+from ftray.pretraining.spec import PretrainingSpec, encoder_fingerprint
+from ftray.pretraining.trainer import Trainer, new_model
+from ftray.spec import to_mapping
+
+Row = dict[str, Any]
+"""One epoch of the history: epoch, losses, learning rate, seconds."""
+
+
+def pretrain(
+    encoder: FTSpec,
+    spec: PretrainingSpec,
+    dataset: Dataset,
+    folder: Path,
+    *,
+    report: Callable[[Row], None] | None = None,
+    progress: bool = False,
+) -> EncoderCard:
+    """Trains the encoder's market tower by masked feature modelling on the dataset's train window.
+
+    A folder with a finished job is answered at once. An interrupted job goes on after its last whole epoch and ends, on
+    a CPU, with the same weights as if nothing had happened.
+
+    report: called with every epoch's row of the history. progress: show a bar on a terminal, lines elsewhere.
+
+    Raises: DataError for features that are not finite; TrainingError for a train window too short or a loss that is not
+    finite; RunFolderError for a folder of another job.
+    """
+    job = JobFolder(folder, _config(encoder, spec, dataset))
+    if job.is_done:
+        return read_card(folder)
+    parts = draw_samples(dataset, spec)
+    trainer = Trainer(spec, dataset, parts, new_model(encoder, spec, dataset.layout))
+    history = _resume(job, trainer)
+    job.log(f"{len(history)} of {spec.epochs} epochs done; {len(parts[0])} windows to fit, {len(parts[1])} to validate")
+    n = trainer.batches_per_epoch
+    with show_progress(progress, n * spec.epochs, n * len(history)) as shown:
+        while not _is_over(history, spec):
+            history.append(_epoch(job, trainer, history, shown))
+            if report is not None:
+                report(dict(history[-1]))
+    return _finish(job, trainer, history)
+
+
+def _config(encoder: FTSpec, spec: PretrainingSpec, dataset: Dataset) -> dict[str, Any]:
+    return {
+        "fingerprint": encoder_fingerprint(dataset.fingerprint, dataset.layout, encoder, spec),
+        "encoder": to_mapping(encoder),
+        "pretraining": to_mapping(spec),
+        "layout": dataset.layout.to_mapping(),
+        "dataset": dataset.fingerprint,
+        "train_window": dataset.times(dataset.windows.train),
+        "torch": str(torch.__version__),
+    }
+
+
+def _resume(job: JobFolder, trainer: Trainer) -> list[Row]:
+    state = job.read_resume()
+    if state is None:
+        return []
+    trainer.load_state_dict(state)
+    return state["history"]
+
+
+def _is_over(history: list[Row], spec: PretrainingSpec) -> bool:
+    if not history:
+        return False
+    idle = len(history) - _best(history)["epoch"]
+    return len(history) >= spec.epochs or (spec.patience is not None and idle >= spec.patience)
+
+
+def _best(history: list[Row]) -> Row:
+    return min(history, key=lambda row: row["validation_loss"])
+
+
+def _epoch(job: JobFolder, trainer: Trainer, history: list[Row], shown: Progress) -> Row:
+    spec, epoch = trainer.spec, len(history) + 1
+    start = time.perf_counter()
+    row: Row = {"epoch": epoch, **trainer.train_epoch(epoch, shown.on_batch), **trainer.validate(epoch)}
+    row |= {"learning_rate": trainer.optimizer.param_groups[0]["lr"], "seconds": time.perf_counter() - start}
+    weights = market_state_dict(trainer.model.encoder)
+    if _best([*history, row]) is row:
+        job.write_weights(BEST_ENCODER, weights, row)
+    if epoch % spec.checkpoint_every == 0:
+        job.write_weights(f"encoder_epoch_{epoch}.pth", weights, row)
+    line = epoch_line(row, spec.epochs)
+    job.write_epoch(trainer.state_dict(), [*history, row], line)
+    shown.on_epoch(line)
+    return row
+
+
+def _finish(job: JobFolder, trainer: Trainer, history: list[Row]) -> EncoderCard:
+    job.write_weights(FINAL_ENCODER, market_state_dict(trainer.model.encoder), history[-1])
+    best = _best(history)
+    card = EncoderCard(
+        path=job.path / BEST_ENCODER,
+        fingerprint=job.config["fingerprint"],
+        weights=weights_fingerprint(read_checkpoint(job.path / BEST_ENCODER)["encoder_state_dict"]),
+        validation_loss=best["validation_loss"],
+        best_epoch=best["epoch"],
+        epochs=len(history),
+    )
+    job.write_done(card)
+    return card

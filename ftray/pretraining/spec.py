@@ -1,0 +1,73 @@
+"""How an encoder is pre-trained, and the name of the weights that come out."""
+
+import dataclasses
+from typing import Annotated, Literal
+
+from ftray.errors import SpecError
+from ftray.features import ObservationLayout
+from ftray.nets import FTSpec, MaskSpec
+from ftray.spec import Between, Count, Fraction, NonNegative, fingerprint, spec, to_mapping
+
+BOOKKEEPING = ("device", "cpus", "checkpoint_every")
+"""Fields that say where and how the job runs, not what comes out."""
+
+
+@spec
+class PretrainingSpec:
+    """Masked feature modelling: hide part of a window, predict it from the rest.
+
+    mask_ratio: fraction of the cells that is hidden; masks: which cells.
+    resample: fraction of the hidden cells that show another bar's value of the same feature, and no mask row, so that
+        the encoder also looks at cells that seem fine.
+    dropout: of the encoder while it is pre-trained; reinforcement learning uses none.
+    validation: the last fraction of the train window's bars, held out to choose the best epoch.
+    warm_up: fraction of all steps in which the learning rate rises, before its cosine decay to zero.
+    windows_per_epoch: so many training windows, drawn anew for each epoch; None takes all of them.
+    horizon, pooled_weight: the [CLS] vector predicts the log of each asset's realised volatility over the next
+        `horizon` bars; that loss is added `pooled_weight` times.
+    patience: epochs without a better validation loss before an early stop; None never stops early.
+    device: `auto` takes a GPU where there is one. cpus: cores that a study books for the job.
+    """
+
+    epochs: Count = 30
+    batch_size: Count = 64
+    learning_rate: Annotated[float, Between(1e-6, 1e-1)] = 1e-3
+    weight_decay: NonNegative = 1e-2
+    warm_up: Fraction = 0.05
+    grad_clip: Annotated[float, Between(1e-3)] = 1.0
+    mask_ratio: Annotated[float, Between(0.0, 0.5)] = 0.15
+    masks: MaskSpec = MaskSpec()
+    resample: Fraction = 0.1
+    dropout: Annotated[float, Between(0.0, 0.3)] = 0.1
+    validation: Annotated[float, Between(0.01, 0.5)] = 0.1
+    windows_per_epoch: Count | None = None
+    horizon: Count = 24
+    pooled_weight: NonNegative = 0.5
+    patience: Count | None = None
+    checkpoint_every: Count = 10
+    seed: Annotated[int, Between(0)] = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    cpus: Count = 1
+
+    def check(self) -> None:
+        if not self.mask_ratio and not self.pooled_weight:
+            raise SpecError("nothing to learn: mask_ratio or pooled_weight must be above 0")
+
+
+def encoder_fingerprint(
+    dataset_fingerprint: str, layout: ObservationLayout, encoder: FTSpec, pretraining: PretrainingSpec
+) -> str:
+    """The name of the weights that a pre-training job makes: everything they depend on, and nothing else.
+
+    The dataset's fingerprint covers candles and train window. Fusion, head widths, `pretrained`, `frozen` and the way a
+    job runs are left out: trials that differ only in those share one job.
+    """
+    tower = {name: getattr(encoder, name) for name in ("d_token", "n_blocks", "n_heads")}
+    tower["patch_length"] = min(encoder.patch_length, layout.lookback)
+    training = {key: value for key, value in to_mapping(pretraining).items() if key not in BOOKKEEPING}
+    return fingerprint("masked-feature-modelling/1", dataset_fingerprint, layout.to_mapping(), tower, training)
+
+
+def tower_spec(encoder: FTSpec) -> FTSpec:
+    """The same market tower under one head for all: what a job builds, so that its weights depend on nothing else."""
+    return dataclasses.replace(encoder, encoding_dim=256, fusion="late", pretrained="none", frozen=False)

@@ -1,0 +1,181 @@
+"""The training loop's inside: one epoch over windows gathered on the device, one pass over the validation windows.
+
+Every random number is a function of (seed, stream, epoch): an epoch can be repeated after any interruption.
+
+Legend: B batch, S series, L lookback, T bars, A assets.
+"""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ftray.errors import TrainingError
+from ftray.features import Dataset, ObservationLayout
+from ftray.nets import FTSpec, FTTransformer, draw_mask, gather_windows
+from ftray.pretraining.model import Losses, MaskedModel
+from ftray.pretraining.samples import Samples
+from ftray.pretraining.spec import PretrainingSpec, tower_spec
+
+INIT, ORDER, MASKS, DROPOUT, VALIDATION = range(5)
+"""Streams of random numbers, none of which moves when another is used more or less."""
+
+
+class Trainer:
+    """Model, optimiser and the data they need, on one device."""
+
+    def __init__(self, spec: PretrainingSpec, dataset: Dataset, parts: tuple[Samples, Samples], model: MaskedModel):
+        self.spec, self.layout = spec, dataset.layout
+        self.device = pick_device(spec.device)
+        self.model = model.to(self.device)
+        self.table = torch.from_numpy(np.array(dataset.table.values, np.float32)).to(self.device)
+        self.fit, self.validation = (
+            (torch.from_numpy(part.bars).to(self.device), torch.from_numpy(part.volatility).to(self.device))
+            for part in parts
+        )
+        self.windows_per_epoch = min(spec.windows_per_epoch or len(parts[0]), len(parts[0]))
+        self.batches_per_epoch = math.ceil(self.windows_per_epoch / spec.batch_size)
+        parameters = model.trained_parameters()
+        decayed, free = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
+        groups = [{"params": decayed}, {"params": free, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=spec.learning_rate, weight_decay=spec.weight_decay)
+
+    def train_epoch(self, epoch: int, on_batch: Callable[[], None]) -> dict[str, float]:
+        """One epoch of optimiser steps. Raises: TrainingError at a loss or gradient that is not finite."""
+        self.model.train()
+        order = torch.randperm(len(self.fit[0]), generator=self._generator(ORDER, epoch), device=self.device)
+        masks = self._generator(MASKS, epoch)
+        total = None
+        with seeded(self.spec.seed, DROPOUT, epoch):
+            for i, batch in enumerate(order[: self.windows_per_epoch].split(self.spec.batch_size)):
+                losses = self._step(epoch, i, self.fit[0][batch], self.fit[1][batch], masks)
+                total = losses if total is None else total + losses
+                on_batch()
+        return self._means("train", total)
+
+    @torch.no_grad()
+    def validate(self, epoch: int) -> dict[str, float]:
+        """The losses on the validation windows after an epoch, under the same masks in every epoch.
+
+        Raises: TrainingError at a loss that is not finite.
+        """
+        self.model.eval()
+        masks, total = self._generator(VALIDATION, 0), None
+        for i, (bars, volatility) in enumerate(self._batches(self.validation)):
+            losses, windows, predicted = self._losses(bars, volatility, masks)
+            self._require_finite(
+                losses.masked + losses.pooled, f"validation after epoch {epoch}", i, windows, predicted
+            )
+            total = losses if total is None else total + losses
+        return self._means("validation", total)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+    def _step(self, epoch: int, batch: int, bars: Tensor, volatility: Tensor, masks: torch.Generator) -> Losses:
+        rate = learning_rate(self.spec, (epoch - 1) * self.batches_per_epoch + batch, self._n_steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        losses, windows, predicted = self._losses(bars, volatility, masks)
+        loss = losses.total(self.spec.pooled_weight)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.trained_parameters(), self.spec.grad_clip)
+        self._require_finite(loss.detach() + norm, f"epoch {epoch}", batch, windows, predicted)
+        self.optimizer.step()
+        return Losses(*(value.detach() for value in vars(losses).values()))
+
+    def _losses(self, bars: Tensor, volatility: Tensor, masks: torch.Generator) -> tuple[Losses, Tensor, Tensor]:
+        """Losses, the windows as they are, and the predicted features."""
+        windows = gather_windows(self.table, bars, self.layout.lookback)
+        hidden = draw_mask(self.spec.masks, self.spec.mask_ratio, tuple(windows.shape), masks)
+        shown, mask = self._resampled(windows, hidden, masks)
+        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=self.device.type == "cuda"):
+            predictions = self.model(shown, mask)
+        return self.model.losses(predictions, (windows, volatility), hidden), windows, predictions[0]
+
+    def _resampled(self, windows: Tensor, hidden: Tensor, masks: torch.Generator) -> tuple[Tensor, Tensor]:
+        """A few hidden cells show what another training bar has at the same feature; the mask keeps the rest."""
+        if not self.spec.resample:
+            return windows, hidden
+        draw = torch.rand(hidden.shape, generator=masks, device=self.device) < self.spec.resample
+        others = torch.randint(len(self.fit[0]), (len(windows),), generator=masks, device=self.device)
+        elsewhere = gather_windows(self.table, self.fit[0][others], self.layout.lookback)
+        return torch.where(hidden & draw, elsewhere, windows), hidden & ~draw
+
+    def _require_finite(self, value: Tensor, where: str, batch: int, windows: Tensor, predicted: Tensor) -> None:
+        """Names the feature furthest out among the samples whose predictions broke, or among all if none did."""
+        if math.isfinite(value.item()):
+            return
+        broken = ~predicted.isfinite().flatten(1).all(dim=1)
+        suspects = windows[broken] if broken.any() else windows
+        feature = int(suspects.abs().nan_to_num(nan=math.inf).amax(dim=0).flatten().argmax())
+        values = windows.flatten(1)[:, feature]
+        raise TrainingError(
+            f"loss and gradient must be finite, got {value.item()} in {where}, batch {batch + 1}; first offending "
+            f"feature: {self.layout.feature_name(feature)}, between {values.min().item():g} and "
+            f"{values.max().item():g} in this batch. Checkpoints of earlier epochs are valid; lower learning_rate "
+            f"({self.spec.learning_rate:g}) or grad_clip ({self.spec.grad_clip:g})"
+        )
+
+    @property
+    def _n_steps(self) -> int:
+        return self.spec.epochs * self.batches_per_epoch
+
+    def _batches(self, part: tuple[Tensor, Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        return zip(*(values.split(self.spec.batch_size) for values in part), strict=True)
+
+    def _generator(self, stream: int, epoch: int) -> torch.Generator:
+        return torch.Generator(self.device).manual_seed(_seed(self.spec.seed, stream, epoch))
+
+    def _means(self, part: str, losses: Losses | None) -> dict[str, float]:
+        assert losses is not None, "samples are never empty"
+        masked, pooled = losses.means()
+        total = losses.total(self.spec.pooled_weight)
+        return {
+            f"{part}_loss": float(total),
+            f"{part}_masked_loss": float(masked),
+            f"{part}_pooled_loss": float(pooled),
+        }
+
+
+def new_model(encoder: FTSpec, spec: PretrainingSpec, layout: ObservationLayout) -> MaskedModel:
+    """A freshly initialised model, the same for the same seed."""
+    with seeded(spec.seed, INIT):
+        return MaskedModel(FTTransformer(tower_spec(encoder), layout, dropout=spec.dropout))
+
+
+def learning_rate(spec: PretrainingSpec, step: int, n_steps: int) -> float:
+    """Linear warm-up, then cosine decay to zero (Loshchilov and Hutter 2017, SGDR); `step` counts from 0."""
+    n_warm = round(n_steps * spec.warm_up)
+    if step < n_warm:
+        return spec.learning_rate * (step + 1) / n_warm
+    return spec.learning_rate * 0.5 * (1.0 + math.cos(math.pi * (step - n_warm) / max(1, n_steps - n_warm)))
+
+
+def pick_device(name: str) -> torch.device:
+    """Raises: TrainingError where CUDA is asked for and missing."""
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise TrainingError("pretraining.device is cuda, and torch sees no CUDA device here; set it to auto or cpu")
+    return torch.device("cuda" if name != "cpu" and available else "cpu")
+
+
+@contextlib.contextmanager
+def seeded(*parts: int) -> Iterator[None]:
+    """torch's global random numbers, which initialisation and dropout draw from, set inside and put back after."""
+    with torch.random.fork_rng():
+        torch.manual_seed(_seed(*parts))
+        yield
+
+
+def _seed(*parts: int) -> int:
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -1,0 +1,26 @@
+"""Results: the run folder of a study, with its one reader and writer, and the leaderboard.
+
+Takes: a study and what happens to its trials, as plain mappings. Gives: a `RunFolder` that survives crashes, trial
+records, frames for notebooks, a leaderboard. Needs neither torch nor Ray, and pandas only for frames.
+"""
+
+from ftray.results.frames import trial_rows, trials_frame
+from ftray.results.leaderboard import leaderboard_data, leaderboard_rows, print_leaderboard
+from ftray.results.records import ENDED, FINAL, STATES, State, TrialRecord
+from ftray.results.store import RunFolder
+from ftray.results.trial_folder import TrialFolder
+
+__all__ = [
+    "ENDED",
+    "FINAL",
+    "STATES",
+    "RunFolder",
+    "State",
+    "TrialFolder",
+    "TrialRecord",
+    "leaderboard_data",
+    "leaderboard_rows",
+    "print_leaderboard",
+    "trial_rows",
+    "trials_frame",
+]

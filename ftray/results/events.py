@@ -1,0 +1,164 @@
+"""Event files: append-only JSON lines, one writer each, read by anyone at any time.
+
+Takes: events as plain mappings. Gives: the same events back, in the order they were written.
+
+Each event is one `write` of one line, so a reader never sees two of them mixed, and a killed process loses none.
+Only the last line can be half-written (a full disk, a dead machine): readers skip it, the next writer cuts it off.
+"""
+
+import contextlib
+import datetime
+import errno
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ftray.errors import RunFolderError
+
+Event = dict[str, Any]
+"""At least `event` (its name) and `at` (ISO 8601, UTC)."""
+
+
+class EventWriter:
+    """The one writer of an event file; opens it with the first event."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._file: int | None = None
+
+    def append(self, event: str, facts: Mapping[str, Any], *, durable: bool) -> None:
+        """Write one event. A durable one survives a machine that crashes, at the price of an fsync (milliseconds)."""
+        at = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
+        data = (to_json({"event": event, "at": at} | dict(facts)) + "\n").encode()
+        if self._file is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            _cut_torn_line(self.path)
+            self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        if os.write(self._file, data) < len(data):
+            self.close()  # the next event cuts the torn line off
+            raise OSError(errno.ENOSPC, "no room for an event; free some disk space", str(self.path))
+        if durable:
+            os.fsync(self._file)
+
+    def close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):  # at interpreter exit `os` may be gone
+            self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "_file": None}
+
+
+class EventReader:
+    """Reads an event file, and later only what has been added."""
+
+    def __init__(self, path: Path):
+        self.path, self._offset, self._n_lines = path, 0, 0
+
+    def new(self) -> Iterator[Event]:
+        """The events added since the last call; a line without its end is left for the next one.
+
+        Raises: RunFolderError for a damaged line that is not the last.
+        """
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self._offset)
+                data = file.read()
+        except FileNotFoundError:
+            return
+        for line in data[: data.rfind(b"\n") + 1].splitlines(keepends=True):
+            self._offset += len(line)
+            self._n_lines += 1
+            try:
+                event = json.loads(line)
+            except ValueError:
+                raise RunFolderError(
+                    f"{self.path} must hold one JSON event per line, but line {self._n_lines} is damaged; "
+                    "restore the file, or delete that line to go on without its event"
+                ) from None
+            yield event
+
+
+def last_event(path: Path, event: str) -> Event | None:
+    """The last complete event of that name, looked for from the file's end; None if there is none."""
+    start_of_line = f'{{"event": "{event}",'.encode()
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            length = 1 << 14
+            while True:
+                length = min(length, size)
+                file.seek(size - length)
+                lines = file.read(length).split(b"\n")
+                # The last piece is empty or torn; the first one is a whole line only where the file begins.
+                for line in reversed(lines[0 if length == size else 1 : -1]):
+                    if line.startswith(start_of_line):
+                        return json.loads(line)
+                if length == size:
+                    return None
+                length *= 4
+    except FileNotFoundError:
+        return None
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file so that a reader sees the old content or the new, whatever crashes."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names of a folder's files survive a machine that crashes."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some network file systems refuse it
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def to_json(value: Any, **options: Any) -> str:
+    """JSON that every reader accepts: numbers that are not finite become null, arrays lists, paths text."""
+    return json.dumps(_plain(value), allow_nan=False, **options)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):  # numpy scalars and arrays, without importing numpy
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
+    return str(value)
+
+
+def _cut_torn_line(path: Path) -> None:
+    try:
+        with path.open("rb+") as file:
+            content = file.read()
+            if content and not content.endswith(b"\n"):
+                file.truncate(content.rfind(b"\n") + 1)
+    except FileNotFoundError:
+        return

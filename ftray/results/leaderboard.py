@@ -1,0 +1,181 @@
+"""The leaderboard: trials ranked by Sharpe ratio on the validation window, beside the benchmarks on the same window.
+
+Takes: a `RunFolder`. Gives: rows, a frame, a printed table. It knows validation figures alone, never the test window's.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ftray.results.records import TrialRecord
+from ftray.results.store import RunFolder
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+
+COLUMNS = (
+    "rank",
+    "trial",
+    "encoder",
+    "pretrained",
+    "validation_sharpe",
+    "validation_return",
+    "validation_max_drawdown",
+    "wall_seconds",
+    "state",
+)
+
+PRETRAINING = "pretraining"
+"""The kind of trial that trades nothing and so has no place on a leaderboard."""
+
+BENCHMARK = "BENCHMARK"
+"""The `state` of a row that is no trial."""
+
+
+def leaderboard_rows(run: RunFolder) -> list[dict[str, Any]]:
+    """The rows, best first: ranked trials and benchmarks by validation Sharpe ratio, then trials without one.
+
+    Ranks count trials alone, and not failed ones. Returns and drawdowns are fractions; None where a figure is unknown.
+    """
+    trials = [_trial_row(trial) for trial in run.trials() if trial.kind != PRETRAINING]
+    benchmarks = [_row(name, BENCHMARK, performance) for name, performance in run.benchmarks().items()]
+    rows = sorted(trials + benchmarks, key=_best_first)
+    ranked = [row for row in rows if row["state"] != BENCHMARK and _comparable(row)]
+    for rank, row in enumerate(ranked, start=1):
+        row["rank"] = rank
+    return rows
+
+
+def leaderboard_data(run: RunFolder) -> "pd.DataFrame":
+    """The leaderboard as a pandas frame with the columns `COLUMNS`."""
+    import pandas as pd
+
+    return pd.DataFrame(leaderboard_rows(run), columns=list(COLUMNS)).astype({"rank": "Int64"})
+
+
+def print_leaderboard(run: RunFolder, *, top: int | None = None, console: "Console | None" = None) -> None:
+    """Print all benchmarks and the trials, or the best `top` of them; without a terminal in plain lines."""
+    from rich.console import Console
+
+    console = console or Console()
+    rows = leaderboard_rows(run)
+    if top is not None:
+        rows = [row for row in rows if row["state"] == BENCHMARK or (row["rank"] or top + 1) <= top]
+    if not rows:
+        console.print(f"{run.name}: no trials yet", highlight=False)
+        return
+    lines = [[show(row[name]) for name, (_, show) in SHOWN.items()] for row in rows]
+    titles = [title for title, _ in SHOWN.values()]
+    if console.is_terminal:
+        _print_table(run, titles, lines, console)
+    else:
+        _print_plain(titles, lines, console)
+
+
+def _trial_row(trial: TrialRecord) -> dict[str, Any]:
+    prefix = "validation/"
+    figures = {name.removeprefix(prefix): value for name, value in trial.metrics.items() if name.startswith(prefix)}
+    return _row(trial.id, trial.state, figures) | {
+        "encoder": _encoder(trial.spec.get("encoder", {})),
+        "pretrained": _pretrained(trial.spec.get("encoder", {})),
+        "wall_seconds": trial.wall_seconds,
+    }
+
+
+def _row(name: str, state: str, performance: Mapping[str, Any]) -> dict[str, Any]:
+    return dict.fromkeys(COLUMNS) | {
+        "trial": name,
+        "state": state,
+        "validation_sharpe": performance.get("sharpe"),
+        "validation_return": performance.get("total_return"),
+        "validation_max_drawdown": performance.get("max_drawdown"),
+    }
+
+
+def _comparable(row: Mapping[str, Any]) -> bool:
+    return row["validation_sharpe"] is not None and row["state"] != "FAILED"
+
+
+def _best_first(row: Mapping[str, Any]) -> tuple[bool, float]:
+    return (not _comparable(row), -(row["validation_sharpe"] or 0.0))
+
+
+def _encoder(spec: Mapping[str, Any]) -> str | None:
+    """An encoder in a few letters.
+
+    >>> _encoder({"kind": "ft", "d_token": 64, "n_blocks": 2, "n_heads": 4, "patch_length": 60})
+    'ft 64/2/4 p60'
+    >>> _encoder({"kind": "mlp", "hidden": 512})
+    'mlp 512'
+    """
+    if spec.get("kind") == "ft":
+        return "ft {d_token}/{n_blocks}/{n_heads} p{patch_length}".format_map(_Unknown(spec))
+    if spec.get("kind") == "mlp":
+        return "mlp {hidden}".format_map(_Unknown(spec))
+    return spec.get("kind")
+
+
+def _pretrained(spec: Mapping[str, Any]) -> str | None:
+    pretrained = spec.get("pretrained")
+    if pretrained in (None, "none"):
+        return pretrained
+    return f"{pretrained}, {'frozen' if spec.get('frozen') else 'fine-tuned'}"
+
+
+class _Unknown(dict):
+    def __missing__(self, key: str) -> str:
+        return "?"
+
+
+def _text(value: Any) -> str:
+    return "-" if value is None else str(value)
+
+
+def _ratio(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _fraction(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}"
+
+
+SHOWN: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "rank": ("rank", _text),
+    "trial": ("trial", _text),
+    "encoder": ("encoder", _text),
+    "pretrained": ("pretrained", _text),
+    "validation_sharpe": ("Sharpe", _ratio),
+    "validation_return": ("return", _fraction),
+    "validation_max_drawdown": ("max drawdown", _fraction),
+    "wall_seconds": ("wall time", _duration),
+    "state": ("state", _text),
+}
+"""What is printed: column → (title, how a value is shown)."""
+
+WORDS = ("trial", "encoder", "pretrained", "state")
+
+
+def _print_table(run: RunFolder, titles: list[str], lines: list[list[str]], console: "Console") -> None:
+    from rich.table import Table
+
+    table = Table(title=f"{run.name}, on the validation window")
+    for title in titles:
+        table.add_column(title, justify="left" if title in WORDS else "right")
+    for line in lines:
+        table.add_row(*line, style="dim" if line[-1] == BENCHMARK else None)
+    console.print(table)
+
+
+def _print_plain(titles: list[str], lines: list[list[str]], console: "Console") -> None:
+    widths = [max(map(len, column)) for column in zip(titles, *lines, strict=True)]
+    for line in [titles, *lines]:
+        cells = (f"{c:<{w}}" if t in WORDS else f"{c:>{w}}" for c, w, t in zip(line, widths, titles, strict=True))
+        console.print("  ".join(cells).rstrip(), highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,247 @@
+"""The run folder of a study: a public format with this one reader and writer.
+
+Takes: a study as a plain mapping, and what happens to its trials. Gives: `RunFolder`.
+
+    study.json            the resolved study, its fingerprint, versions, the format's number
+    events.jsonl          written by the study's driver alone: trial_added, trial_started, trial_ended, benchmarks, ...
+    trials/trial-0007/    see `trial_folder`
+    encoders/<fingerprint>/, data/<fingerprint>/   pre-training runs and prepared datasets, shared by the trials
+    trials.parquet        one row per trial, for queries; rebuilt from the events by `compact`
+    optuna.journal, tune/ derived; may be deleted
+    DONE                  the study is finished: nothing is pending or running
+
+The events are the truth and everything else about trials is derived from them.
+"""
+
+import dataclasses
+import difflib
+import functools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ftray.errors import RunFolderError
+from ftray.results.events import Event, EventReader, EventWriter, to_json, write_atomically
+from ftray.results.records import ENDED, FINAL, State, TrialRecord, apply
+from ftray.results.study_file import differences, read_study, write_study
+from ftray.results.trial_folder import TrialFolder
+from ftray.spec import fingerprint, to_mapping
+
+
+class RunFolder:
+    """A study's run folder. Any number of processes may read it; one, the driver, writes its events."""
+
+    def __init__(self, path: Path | str):
+        """Use `create` or `open`, which check what is there."""
+        self.path = Path(path)
+        self._writer = EventWriter(self.path / "events.jsonl")
+        self._reader = EventReader(self.path / "events.jsonl")
+        self._trials: dict[str, TrialRecord] = {}
+        self._folders: dict[str, TrialFolder] = {}
+        self._benchmarks: dict[str, dict[str, float]] = {}
+
+    @classmethod
+    def create(cls, path: Path | str, study: Mapping[str, Any] | Any) -> "RunFolder":
+        """The run folder of `study` (a mapping or a spec): made now, or opened if it exists for this very study.
+
+        Raises: RunFolderError if the folder belongs to another study or holds something else.
+        """
+        path = Path(path)
+        plain = json.loads(to_json(to_mapping(study)))
+        if (path / "study.json").exists():
+            return cls.open(path)._expecting(plain)
+        if path.exists() and any(path.iterdir()):
+            raise RunFolderError(f"{path} must be a run folder or empty, but holds other files; choose another name")
+        for folder in ("trials", "encoders", "data"):
+            (path / folder).mkdir(parents=True, exist_ok=True)
+        write_study(path / "study.json", plain)
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path | str) -> "RunFolder":
+        """The run folder at `path`.
+
+        Raises: RunFolderError if there is none, or one that this version cannot read.
+        """
+        run = cls(path)
+        _ = run._content
+        return run
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def study(self) -> dict[str, Any]:
+        """The resolved study, as the mapping it was created with."""
+        return self._content["study"]
+
+    @property
+    def fingerprint(self) -> str:
+        return self._content["fingerprint"]
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Versions of Python and the libraries at creation."""
+        return self._content["versions"]
+
+    @property
+    def data_folder(self) -> Path:
+        """Holds prepared datasets, each in a folder named by its fingerprint."""
+        return self.path / "data"
+
+    @property
+    def encoders_folder(self) -> Path:
+        """Holds pre-training run folders, each named by its fingerprint."""
+        return self.path / "encoders"
+
+    def append_event(self, event: str, **facts: Any) -> None:
+        """Note something about the study as a whole; on disk, whatever crashes, when this returns."""
+        self._writer.append(event, facts, durable=True)
+
+    def events(self) -> list[Event]:
+        """All events of the study, oldest first."""
+        return list(EventReader(self.path / "events.jsonl").new())
+
+    def add_trial(
+        self, trial_id: str, number: int | None, kind: str, values: Mapping[str, Any], spec: Mapping[str, Any] | Any
+    ) -> TrialFolder:
+        """Note a new trial, PENDING, and make its folder. A finished study is not DONE from here on."""
+        if trial_id in self._current():
+            raise RunFolderError(f"{self.path} has a trial {trial_id!r} already; every trial needs an id of its own")
+        if Path(trial_id).name != trial_id or trial_id.startswith("."):
+            raise RunFolderError(f"a trial id must be a plain file name, got {trial_id!r}")
+        self._done.unlink(missing_ok=True)
+        trial = self._folder_of(trial_id)
+        trial.folder.mkdir(parents=True, exist_ok=True)
+        facts = {"id": trial_id, "number": number, "kind": kind, "values": values, "spec": to_mapping(spec)}
+        write_atomically(trial.folder / "trial.json", to_json(facts, indent=2).encode())
+        self.append_event("trial_added", **facts)
+        return trial
+
+    def trial_started(self, trial_id: str, **facts: Any) -> None:
+        """Note that a trial runs, for the first time or again after a failure or interruption."""
+        trial = self._known(trial_id)
+        if trial.state in FINAL:
+            raise RunFolderError(f"trial {trial_id!r} is {trial.state} for good; add a new trial instead")
+        self._done.unlink(missing_ok=True)
+        (self._folder_of(trial_id).folder / "error.txt").unlink(missing_ok=True)
+        self.append_event("trial_started", id=trial_id, **facts)
+
+    def trial_ended(
+        self, trial_id: str, state: State, metrics: Mapping[str, Any] | None = None, error: str | None = None
+    ) -> None:
+        """Note that a trial ended as COMPLETE, PRUNED, FAILED or INTERRUPTED; the same news twice is one piece of news.
+
+        `metrics` add to the trial's last reported ones and replace those of the same name.
+        """
+        trial = self._known(trial_id)
+        if state not in ENDED:
+            raise RunFolderError(f"a trial must end as one of {', '.join(ENDED)}, got {state!r}")
+        if trial.state == state:
+            return
+        if trial.state in FINAL:
+            raise RunFolderError(f"trial {trial_id!r} is {trial.state} for good and cannot become {state}")
+        folder = self._folder_of(trial_id)
+        if error is not None and not (folder.folder / "error.txt").exists():
+            folder.write_error(error)
+        last = {**trial.metrics, **folder.last_metrics(), **(metrics or {})}
+        self.append_event("trial_ended", id=trial_id, state=state, metrics=last, error=error)
+
+    def record_benchmarks(self, benchmarks: Mapping[str, Mapping[str, float]]) -> None:
+        """Note the performance of portfolios to compare with, by name, on the validation window."""
+        self.append_event("benchmarks", benchmarks=benchmarks)
+
+    def benchmarks(self) -> dict[str, dict[str, float]]:
+        """The benchmarks recorded last: name → performance; empty before."""
+        self._current()
+        return dict(self._benchmarks)
+
+    def trial(self, trial_id: str) -> TrialFolder:
+        """The folder of a known trial."""
+        self._known(trial_id)
+        return self._folder_of(trial_id)
+
+    def trials(self) -> list[TrialRecord]:
+        """All trials in the order they were added, each in the one state it is in now."""
+        return [self._with_reports(t) if t.state == "RUNNING" else t for t in self._current().values()]
+
+    def record(self, trial_id: str) -> TrialRecord:
+        """One trial, as `trials` has it."""
+        trial = self._known(trial_id)
+        return trial if trial.state != "RUNNING" else self._with_reports(trial)
+
+    def compact(self) -> Path:
+        """Write `trials.parquet` anew from the events and return its path."""
+        from ftray.results.frames import trials_parquet  # pyarrow takes a while to import, and only this needs it
+
+        target = self.path / "trials.parquet"
+        write_atomically(target, trials_parquet(self.trials()))
+        return target
+
+    def mark_done(self) -> None:
+        """Compact, then note that the study is finished."""
+        unfinished = [trial.id for trial in self.trials() if trial.state in ("PENDING", "RUNNING")]
+        if unfinished:
+            raise RunFolderError(
+                f"{self.path} is done when no trial is pending or running, but {len(unfinished)} are "
+                f"({', '.join(unfinished[:3])}...); end them first, as INTERRUPTED if need be"
+            )
+        self.compact()
+        self.append_event("study_done")
+        write_atomically(self._done, b"")
+
+    @property
+    def is_done(self) -> bool:
+        return self._done.exists()
+
+    @property
+    def _done(self) -> Path:
+        return self.path / "DONE"
+
+    @functools.cached_property
+    def _content(self) -> dict[str, Any]:
+        return read_study(self.path / "study.json")
+
+    def _expecting(self, study: dict[str, Any]) -> "RunFolder":
+        if self.fingerprint != fingerprint(study):
+            changes = list(differences(self.study, study))
+            more = f" and {len(changes) - 5} more" if len(changes) > 5 else ""
+            raise RunFolderError(
+                f"{self.path} belongs to another study; it differs in {'; '.join(changes[:5])}{more}. "
+                "Choose another name for the changed study, or undo the change to go on with this one"
+            )
+        return self
+
+    def _current(self) -> dict[str, TrialRecord]:
+        for event in self._reader.new():
+            try:
+                apply(self._trials, event)
+            except (LookupError, ValueError) as error:
+                raise RunFolderError(
+                    f"{self.path / 'events.jsonl'} must tell of trials it has added, with all their facts, but has "
+                    f"{to_json(event)} ({error!r}); restore the file"
+                ) from None
+            if event["event"] == "benchmarks":
+                self._benchmarks = event["benchmarks"]
+        return self._trials
+
+    def _known(self, trial_id: str) -> TrialRecord:
+        trials = self._current()
+        if trial_id not in trials:
+            close = difflib.get_close_matches(trial_id, trials, n=1)
+            raise RunFolderError(
+                f"{self.path} has no trial {trial_id!r} among its {len(trials)}; "
+                + (f"did you mean {close[0]!r}?" if close else "see trials() for all of them")
+            )
+        return trials[trial_id]
+
+    def _with_reports(self, trial: TrialRecord) -> TrialRecord:
+        """A running trial's metrics are in its own folder; of an ended one the study's events have them."""
+        return dataclasses.replace(trial, metrics={**trial.metrics, **self._folder_of(trial.id).last_metrics()})
+
+    def _folder_of(self, trial_id: str) -> TrialFolder:
+        if trial_id not in self._folders:
+            self._folders[trial_id] = TrialFolder(self.path / "trials" / trial_id)
+        return self._folders[trial_id]

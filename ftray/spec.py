@@ -1,0 +1,196 @@
+"""Specs: frozen descriptions of what to build, parsed from plain mappings and turned back into them.
+
+Takes: mappings as YAML or JSON give them. Gives: frozen, keyword-only values that are valid as a whole.
+The door is here: an unknown key is refused with the nearest right name, a wrong value with its full path, and what is
+behind the door trusts what it gets.
+
+>>> @spec
+... class Costs:
+...     fee: Fraction = 0.0025
+>>> parse(Costs, {"fee": 0.001})
+Costs(fee=0.001)
+>>> parse(Costs, {"fe": 0.001}, path=("trial", "costs"))
+Traceback (most recent call last):
+ftray.errors.SpecError: trial.costs.fe: no such key; did you mean 'fee'? Known keys: fee
+"""
+
+import dataclasses
+import difflib
+import functools
+import hashlib
+import json
+import math
+import types
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar, Union, dataclass_transform, get_args, get_origin, get_type_hints
+
+from ftray.errors import SpecError
+
+S = TypeVar("S")
+
+
+@dataclasses.dataclass(frozen=True)
+class Between:
+    """A closed range that a number must lie in; an end of None is open."""
+
+    low: float | None = None
+    high: float | None = None
+
+    def check(self, value: float) -> None:
+        if (self.low is not None and value < self.low) or (self.high is not None and value > self.high):
+            raise SpecError(f"must be {self}, got {value!r}")
+
+    def __str__(self) -> str:
+        if self.high is None:
+            return f"at least {self.low:g}"
+        return f"at most {self.high:g}" if self.low is None else f"between {self.low:g} and {self.high:g}"
+
+
+Count = Annotated[int, Between(1)]
+Index = Annotated[int, Between(0)]
+Fraction = Annotated[float, Between(0.0, 1.0)]
+NonNegative = Annotated[float, Between(0.0)]
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def spec(cls: type[S]) -> type[S]:
+    """Class decorator: a frozen, keyword-only dataclass whose annotations are checked on construction.
+
+    A method `check(self)`, if the class has one, holds the rules between fields and raises `SpecError`.
+    """
+    rules = getattr(cls, "check", None)
+
+    def __post_init__(self: Any) -> None:
+        for name, hint in _hints(type(self)).items():
+            object.__setattr__(self, name, _converted(hint, getattr(self, name), (name,)))
+        if rules is not None:
+            rules(self)
+
+    cls.__post_init__ = __post_init__  # type: ignore[attr-defined]
+    made = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+    made.__is_spec__ = True  # type: ignore[attr-defined]
+    return made
+
+
+def parse(cls: type[S], mapping: Any, *, path: tuple[str, ...] = ()) -> S:
+    """The spec that a mapping describes.
+
+    Raises: SpecError with the full path of the key that is unknown, missing or wrong.
+    """
+    return _parsed(cls, mapping, path)
+
+
+def parse_member(family: Any, mapping: Any, *, path: tuple[str, ...] = ()) -> Any:
+    """The spec that a mapping describes among a family of specs (a union told apart by `kind`)."""
+    return _converted(family, mapping, path)
+
+
+def to_mapping(value: Any) -> Any:
+    """The plain mapping (dicts, lists, scalars) that parses back to an equal spec."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: to_mapping(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): to_mapping(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_mapping(item) for item in value]
+    return value
+
+
+def fingerprint(*values: Any) -> str:
+    """A name for a value that any change of it changes: SHA-256 over its canonical JSON, 64 hex digits."""
+    text = json.dumps(to_mapping(list(values)), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def nearest(word: str, known: Any) -> str:
+    """A clause that names the nearest known word, and the known ones: ends a message about an unknown one."""
+    known = [str(name) for name in known]
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return (f"did you mean {close[0]!r}? " if close else "") + f"Known keys: {', '.join(known)}"
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls, include_extras=True)
+
+
+def _is_spec(hint: Any) -> bool:
+    return isinstance(hint, type) and getattr(hint, "__is_spec__", False)
+
+
+def _parsed(cls: Any, mapping: Any, path: tuple[str, ...]) -> Any:
+    if not isinstance(mapping, Mapping):
+        raise SpecError(f"expected a mapping with some of: {', '.join(_hints(cls))}; got {mapping!r}", path)
+    hints = _hints(cls)
+    for key in mapping:
+        if key not in hints:
+            raise SpecError(f"no such key; {nearest(str(key), hints)}", (*path, str(key)))
+    values = {key: _converted(hints[key], value, (*path, key)) for key, value in mapping.items()}
+    required = {f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING}
+    for name in sorted(required - set(values)):
+        raise SpecError("is required and missing", (*path, name))
+    try:
+        return cls(**values)
+    except SpecError as error:
+        raise error.within(*path) from None
+
+
+def _converted(hint: Any, value: Any, path: tuple[str, ...]) -> Any:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        value = _converted(arguments[0], value, path)
+        for rule in arguments[1:]:
+            if value is not None and isinstance(rule, Between):
+                try:
+                    rule.check(value)
+                except SpecError as error:
+                    raise error.within(*path) from None
+        return value
+    if origin is Literal:
+        if value not in arguments or isinstance(value, bool) != isinstance(arguments[0], bool):
+            raise SpecError(f"must be one of {', '.join(map(repr, arguments))}; got {value!r}", path)
+        return value
+    if origin in (Union, types.UnionType):
+        return _converted_union(arguments, value, path)
+    if origin is tuple:
+        if isinstance(value, str) or not isinstance(value, list | tuple):
+            raise SpecError(f"must be a list, got {value!r}", path)
+        return tuple(_converted(arguments[0], item, (*path, str(i))) for i, item in enumerate(value))
+    if _is_spec(hint):
+        return value if isinstance(value, hint) else _parsed(hint, value, path)
+    return _scalar(hint, value, path)
+
+
+def _converted_union(members: tuple[Any, ...], value: Any, path: tuple[str, ...]) -> Any:
+    """`X | None`, or a family of specs told apart by their `kind`."""
+    if value is None and type(None) in members:
+        return None
+    specs = [member for member in members if _is_spec(member)]
+    if not specs:
+        remaining = [member for member in members if member is not type(None)]
+        return _converted(remaining[0], value, path)
+    if any(isinstance(value, member) for member in specs):
+        return value
+    kinds = {get_args(_hints(member)["kind"])[0]: member for member in specs}
+    if not isinstance(value, Mapping) or "kind" not in value:
+        raise SpecError(f"must be a mapping with `kind: {' | '.join(kinds)}`, got {value!r}", path)
+    if value["kind"] not in kinds:
+        raise SpecError(f"must be one of {', '.join(kinds)}; got {value['kind']!r}", (*path, "kind"))
+    return _parsed(kinds[value["kind"]], value, path)
+
+
+def _scalar(hint: Any, value: Any, path: tuple[str, ...]) -> Any:
+    if hint is float:
+        if isinstance(value, str):  # YAML 1.1 reads 1e-4, without a dot, as text
+            try:
+                value = float(value)
+            except ValueError:
+                raise SpecError(f"must be a number, got {value!r}", path) from None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise SpecError(f"must be a finite number, got {value!r}", path)
+        return float(value)
+    if hint is int and isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise SpecError(f"must be {'an' if hint is int else 'a'} {hint.__name__}, got {value!r}", path)
+    return value

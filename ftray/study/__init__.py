@@ -1,0 +1,9 @@
+"""A study: a trial file with holes, searched by Optuna, scheduled by Ray Tune, recorded in one run folder.
+
+Takes a study file; gives a run folder. The only code that knows Tune. Parsing a study (`load_study`) touches no Ray.
+"""
+
+from ftray.study.space import Hole, Space
+from ftray.study.spec import SearchSpec, StudySpec, load_study, parse_study
+
+__all__ = ["Hole", "SearchSpec", "Space", "StudySpec", "load_study", "parse_study"]

@@ -1,0 +1,181 @@
+"""`run_study`: a study from its file to its leaderboard, or on from where it was stopped."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+
+from ftray.errors import FtrayError, SpecError
+from ftray.results import RunFolder
+from ftray.study.jobs import trainable
+from ftray.study.searcher import TRIAL, StudySearcher
+from ftray.study.spec import StudySpec
+from ftray.trading import buy_and_hold, equal_weight
+from ftray.trial import Bundles, TrialSpec, cpus, prepare_dataset, pretraining_bundles, trial_bundles
+from ftray.trial.local import Say, local_ray
+
+
+class StudyInterruptedError(FtrayError):
+    """The study was stopped before its budget was spent; the same command continues it."""
+
+
+def run_study(study: StudySpec, root: Path, say: Say = print) -> RunFolder:
+    """Runs a study to its end in `root/NAME`; a second call continues it, a finished one is only returned.
+
+    Raises: StudyInterruptedError on Ctrl-C, with everything up to the last checkpoints kept.
+    """
+    run = RunFolder.create(root / study.name, study.identity)
+    if run.is_done and len(_ended(run)) >= study.search.n_trials:
+        say(f"{run.path} is finished: nothing to run")
+        return run
+    _record_benchmarks(study, run)  # the first to read the candles: what is wrong with them is told before Ray starts
+    with local_ray(say):
+        _check_it_fits(study)
+        already = len(_ended(run))
+        say(f"study {study.name}: {study.search.n_trials} trials, {already} of them ended before, in {run.path}")
+        run.append_event("study_started", n_trials=study.search.n_trials)
+        searcher = StudySearcher(study, run)
+        try:
+            _fit(study, run, searcher, say)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            _interrupt_unended(run)
+            run.compact()
+    if len(_ended(run)) < study.search.n_trials:
+        raise StudyInterruptedError(
+            f"stopped with {len(_ended(run))} of {study.search.n_trials} trials ended; the same command continues"
+        )
+    run.mark_done()
+    return run
+
+
+def _fit(study: StudySpec, run: RunFolder, searcher: StudySearcher, say: Say) -> None:
+    tuner = tune.Tuner(
+        trainable(),
+        param_space={"run": str(run.path.absolute()), "objective": study.search.objective},
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            num_samples=-1,  # pre-training jobs count as samples; the searcher ends the study
+            max_concurrent_trials=study.search.max_concurrent or _room_for(study),
+            trial_dirname_creator=lambda trial: trial.config["id"],
+            trial_name_creator=lambda trial: trial.config["id"],
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(run.path.absolute()),
+            failure_config=tune.FailureConfig(max_failures=study.search.max_failures),
+            callbacks=[Progress(run, searcher, say)],
+            verbose=0,
+        ),
+    )
+    tuner.fit()
+
+
+class Progress(tune.Callback):
+    """One line per change of a trial's state, and one per validation figure."""
+
+    def __init__(self, run: RunFolder, searcher: StudySearcher, say: Say):
+        self.run, self.searcher, self.say = run, searcher, say
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        job = self.searcher.job(trial.trial_id)
+        self.run.trial_started(job.id)
+        self._line(job.id, f"started: {describe(job.spec, pretraining=job.kind != TRIAL)}")
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        job = self.searcher.job(trial.trial_id)
+        if job.kind == TRIAL and "env_steps" in result:
+            value = result.get(self.searcher.study.search.objective, float("nan"))
+            self._line(
+                job.id,
+                f"{result['env_steps']:,}/{job.spec.ppo.env_steps:,} steps, "
+                f"{self.searcher.study.search.objective} {value:.2f}",
+            )
+        elif "epoch" in result:
+            self._line(
+                job.id,
+                f"epoch {result['epoch']}/{job.spec.pretraining.epochs}, "
+                f"validation loss {result.get('validation_loss', float('nan')):.4f}",
+            )
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._ended(trial.config["id"])
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._ended(trial.config["id"])
+
+    def _ended(self, job_id: str) -> None:
+        record = self.run.record(job_id)
+        why = f": {record.error.splitlines()[0]}" if record.error else ""
+        self._line(job_id, f"{record.state}{why}")
+        self.run.compact()
+
+    def _line(self, job_id: str, text: str) -> None:
+        self.say(f"{time.strftime('%H:%M:%S')}  {job_id:22}  {text}")
+
+
+def describe(spec: TrialSpec, pretraining: bool = False) -> str:
+    """A trial in a few words."""
+    encoder = spec.encoder
+    if encoder.kind == "mlp":
+        return f"mlp, encoding_dim {encoder.encoding_dim}, learning rate {spec.ppo.learning_rate:.1e}"
+    shape = f"ft, d_token {encoder.d_token}, {encoder.n_blocks} blocks, {encoder.n_heads} heads"
+    if pretraining:
+        return f"pre-training {shape}, {spec.pretraining.epochs} epochs"
+    start = "from scratch" if encoder.pretrained == "none" else "frozen" if encoder.frozen else "fine-tuned"
+    return f"{shape}, {start}, encoding_dim {encoder.encoding_dim}, learning rate {spec.ppo.learning_rate:.1e}"
+
+
+def _ended(run: RunFolder) -> list[Any]:
+    return [r for r in run.trials() if r.kind == TRIAL and r.state in ("COMPLETE", "PRUNED", "FAILED")]
+
+
+def _interrupt_unended(run: RunFolder) -> None:
+    for record in run.trials():
+        if record.state == "RUNNING":
+            run.trial_ended(record.id, "INTERRUPTED")
+
+
+def _needs(study: StudySpec) -> list[tuple[str, Bundles]]:
+    """Everything a job of the study may ask for."""
+    found: dict[str, tuple[str, Bundles]] = {}
+    for filled in study.space.ends():
+        spec = study.trial(filled)
+        needs = [("a trial", trial_bundles(spec))]
+        if spec.encoder_to_pretrain:
+            needs.append(("a pre-training job", pretraining_bundles(spec)))
+        found |= {str(need): need for need in needs}
+    return list(found.values())
+
+
+def _check_it_fits(study: StudySpec) -> None:
+    """A request that can never be placed would stay pending for ever, without a word from Ray."""
+    available = ray.cluster_resources().get("CPU", 0.0)
+    for what, bundles in _needs(study):
+        if cpus(bundles) > available:
+            raise SpecError(
+                f"{what} of this study asks for {cpus(bundles):g} CPUs ({bundles}) and the cluster has {available:g}: "
+                "lower trial.ppo.n_env_runners, trial.ppo.cpus_per_env_runner or trial.pretraining.cpus"
+            )
+
+
+def _room_for(study: StudySpec) -> int:
+    """How many of the smallest jobs fit at once."""
+    smallest = min(max(cpus(bundles), 0.1) for _, bundles in _needs(study))
+    return max(1, int(ray.cluster_resources().get("CPU", 1.0) / smallest))
+
+
+def _record_benchmarks(study: StudySpec, run: RunFolder) -> None:
+    """Equal weight, and holding each asset, on the validation window: what every trial stands beside."""
+    spec = study.trial(next(iter(study.space.ends())))
+    _, dataset = prepare_dataset(spec, run.path)
+    window = dataset.windows.validation
+    outcomes = {"equal_weight": equal_weight(dataset, window, spec.trading)}
+    for symbol in dataset.layout.symbols:
+        outcomes[f"hold_{symbol}"] = buy_and_hold(dataset, window, spec.trading, symbol)
+    run.record_benchmarks({name: outcome.performance() for name, outcome in outcomes.items()})

@@ -1,0 +1,197 @@
+"""The searcher: Optuna draws trials; a trial whose encoder is missing waits here until the pre-training job is done.
+
+The gate stands in the searcher because nothing that waits may hold resources: a drawn configuration is set aside, its
+pre-training job is handed out in its place, and it follows when the weights exist.
+
+The run folder is the truth. Optuna's storage is rebuilt from it on start and told everything after it, with the state a
+trial really ended in (stock `OptunaSearch` stores a stopped trial as complete and leaves a NaN running for ever).
+"""
+
+import dataclasses
+import math
+import warnings
+from collections import deque
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState, create_trial
+from ray.tune.search import Searcher
+from ray.tune.search.optuna import OptunaSearch
+
+from ftray.pretraining import is_finished
+from ftray.results import RunFolder, State, TrialFolder, TrialRecord
+from ftray.spec import to_mapping
+from ftray.study.spec import StudySpec
+from ftray.trial import TrialSpec, encoder_wanted, prepare_dataset
+
+OPTUNA_STATES = {"COMPLETE": TrialState.COMPLETE, "PRUNED": TrialState.PRUNED, "FAILED": TrialState.FAIL}
+TRIAL, PRETRAINING = "trial", "pretraining"
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What Tune runs: an RL trial or a pre-training job."""
+
+    id: str
+    kind: str
+    spec: TrialSpec
+    encoder: str | None = None
+    number: int | None = None
+
+    def config(self) -> dict[str, Any]:
+        return {"id": self.id, "kind": self.kind, "spec": to_mapping(self.spec)}
+
+
+class StudySearcher(OptunaSearch):
+    """Hands out jobs in place of bare configurations; a job's outcome goes to the run folder, then to Optuna."""
+
+    def __init__(self, study: StudySpec, run: RunFolder):
+        self.study, self.run = study, run
+        self.ready: deque[Job] = deque()
+        self.waiting: dict[str, list[Job]] = {}  # by the encoder they wait for
+        self.handed_out: dict[str, Job] = {}  # by Tune's id
+        self.failed_encoders: dict[str, str] = {}
+        self.numbers: dict[str, int] = {}
+        records = sorted((r for r in run.trials() if r.kind == TRIAL), key=lambda r: r.number or 0)
+        storage_path = run.path / "optuna.journal"
+        storage_path.unlink(missing_ok=True)
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            super().__init__(
+                space=study.space.draw,  # type: ignore[arg-type]  # any callable
+                metric=study.search.objective,
+                mode="max",
+                sampler=_sampler(study, drawn=len(records)),
+                storage=JournalStorage(JournalFileBackend(str(storage_path))),
+                study_name=study.name,
+            )
+        assert self._ot_study is not None
+        self.optuna: optuna.Study = self._ot_study
+        for record in records:
+            self.optuna.add_trial(self._frozen(record))
+            if record.state not in OPTUNA_STATES:
+                self._admit(record.id, study.trial(study.space.fill(record.values)), record.number)
+        for point in study.search.points[len(records) :]:
+            self.optuna.enqueue_trial(dict(point))
+        self.drawn = len(records)
+
+    def suggest(self, trial_id: str) -> Any:
+        """The next job's configuration; None while all that is drawn waits; FINISHED when the budget is spent."""
+        while not self.ready and self.drawn < self.study.search.n_trials and len(self.waiting) < 8:
+            self._draw()
+        if self.ready:
+            job = self.ready.popleft()
+            self.handed_out[trial_id] = job
+            return job.config()
+        return None if self.waiting else Searcher.FINISHED
+
+    def job(self, trial_id: str) -> Job:
+        """The job behind one of Tune's trials."""
+        return self.handed_out[trial_id]
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        job, value = self.job(trial_id), result.get(self.study.search.objective, math.nan)
+        if job.number is not None and _finite(value):
+            self._optuna_trial(job.number).report(value, int(result["env_steps"]))
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        job = self.handed_out.pop(trial_id, None)
+        if job is None:
+            return
+        reached = self.run.trial(job.id).last_metrics()
+        problem = _failure(self.run.trial(job.id))
+        if error and problem is None:
+            problem = f"its process died more than {self.study.search.max_failures} times"
+        if job.kind == PRETRAINING:
+            if problem is None and not is_finished(self.run.encoders_folder / str(job.encoder)):
+                problem = f"it ended without the encoder {job.encoder}: do all nodes run the same version of ftray?"
+            self.run.trial_ended(job.id, "FAILED" if problem else "COMPLETE", reached, problem)
+            self._release(job, problem)
+            return
+        value = reached.get(self.study.search.objective)
+        if problem is None and not _finite(value):
+            problem = f"{self.study.search.objective} is {value}: not a number to compare"
+        finished = reached.get("env_steps", 0) >= job.spec.ppo.env_steps
+        state: State = "FAILED" if problem else "COMPLETE" if finished else "PRUNED"
+        self._end(job, state, reached, problem)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: Tune's snapshots are never restored, the run folder is."""
+
+    def _draw(self) -> None:
+        trial = self.optuna.ask()
+        values, filled = self.study.space.draw(trial)
+        spec, job_id = self.study.trial(filled), f"trial-{trial.number:04d}"
+        self.run.add_trial(job_id, number=trial.number, kind=TRIAL, values=values, spec=spec)
+        self.drawn += 1
+        self._admit(job_id, spec, trial.number)
+
+    def _admit(self, job_id: str, spec: TrialSpec, number: int | None) -> None:
+        """Puts a trial among the ready ones, or behind the pre-training job that it needs."""
+        _, dataset = prepare_dataset(spec, self.run.path)
+        encoder = encoder_wanted(spec, dataset)
+        job = Job(job_id, TRIAL, spec, encoder, number)
+        if encoder is None or is_finished(self.run.encoders_folder / encoder):
+            self.ready.append(job)
+        elif encoder in self.failed_encoders:
+            self._end(job, "FAILED", {}, self.failed_encoders[encoder])
+        elif encoder in self.waiting:
+            self.waiting[encoder].append(job)
+        else:
+            self.waiting[encoder] = [job]
+            pretraining_id = f"encoder-{encoder[:12]}"
+            if pretraining_id not in {record.id for record in self.run.trials()}:
+                self.run.add_trial(pretraining_id, number=None, kind=PRETRAINING, values={}, spec=spec)
+            self.ready.append(Job(pretraining_id, PRETRAINING, spec, encoder))
+
+    def _release(self, job: Job, problem: str | None) -> None:
+        """A pre-training job ended: its waiters may go, or fail with its error."""
+        assert job.encoder is not None
+        waiters = self.waiting.pop(job.encoder, [])
+        if problem is None:
+            self.ready.extend(waiters)
+            return
+        self.failed_encoders[job.encoder] = f"its pre-training job {job.id} failed: {problem}"
+        for waiter in waiters:
+            self._end(waiter, "FAILED", {}, self.failed_encoders[job.encoder])
+
+    def _end(self, job: Job, state: State, metrics: dict[str, Any], problem: str | None) -> None:
+        """Records how a trial ended: once, in the run folder first."""
+        assert job.number is not None
+        self.run.trial_ended(job.id, state, metrics, problem)
+        value = metrics.get(self.study.search.objective) if state == "COMPLETE" else None
+        self.optuna.tell(job.number, value, state=OPTUNA_STATES[state])
+
+    def _optuna_trial(self, number: int) -> optuna.Trial:
+        return optuna.Trial(self.optuna, self.optuna.get_trials(deepcopy=False)[number]._trial_id)
+
+    def _frozen(self, record: TrialRecord) -> optuna.trial.FrozenTrial:
+        """A recorded trial as Optuna's storage wants it; an unfinished one is running."""
+        state = OPTUNA_STATES.get(record.state, TrialState.RUNNING)
+        return create_trial(
+            state=state,
+            value=record.metrics.get(self.study.search.objective) if state == TrialState.COMPLETE else None,
+            params=dict(record.values),
+            distributions={name: self.study.space.holes[name].distribution for name in record.values},
+        )
+
+
+def _sampler(study: StudySpec, drawn: int) -> optuna.samplers.BaseSampler:
+    """The sampler, seeded by what is drawn already: a resumed study must not repeat its first suggestions."""
+    seed = study.search.seed + drawn
+    if study.search.sampler == "random":
+        return optuna.samplers.RandomSampler(seed=seed)
+    return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
+
+
+def _failure(folder: TrialFolder) -> str | None:
+    """The error that a job's process recorded as the last thing it did."""
+    last = folder.events()[-1:]
+    return last[0]["error"] if last and last[0]["event"] == "failed" else None
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

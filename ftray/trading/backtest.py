@@ -1,0 +1,146 @@
+"""Backtests: a policy over a whole window, bar by bar, and the two portfolios every policy must be compared with.
+
+Takes: a policy (a function of bars and accounts), a dataset, a window, a `TradingSpec`. Gives: a `Backtest`.
+
+Nothing spans a gap in time: each segment of the window starts all in cash with `initial_cash` and is marked, not sold,
+at its last close; the segments' growth is chained. All segments run side by side as one batch of accounts.
+
+Legend: N steps in time order, G segments, E accounts, A assets.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from ftray import stats
+from ftray.errors import DataError
+from ftray.features import Dataset
+from ftray.market import Window
+from ftray.spec import nearest
+from ftray.trading.account import Account, Step, TradingSpec, step, target_weights
+from ftray.trading.prices import PriceTape, tradable_segments
+
+Policy = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""(bars (E,) int64, accounts (E, 1 + A) float32) → actions (E, A)."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Backtest:
+    """What happened at each of N steps; money in quote currency, of the account whose growth is chained.
+
+    bars: (N,) the deciding bars. times: (N,) datetime64, their opening times.
+    segment_starts: (G,) index of each segment's first step.
+    returns: (N,) of equity, close to close. equity: (N,) at the close after each step; at first it is `initial_cash`.
+    weights: (N, A) holdings as fractions of equity at that close. notional: (N, A) bought (+) or sold (−).
+    turnover: (N,) traded notional as a fraction of equity. fees, slippage: (N,) what trading cost.
+    """
+
+    bars: np.ndarray
+    times: np.ndarray
+    segment_starts: np.ndarray
+    returns: np.ndarray
+    equity: np.ndarray
+    weights: np.ndarray
+    notional: np.ndarray
+    turnover: np.ndarray
+    fees: np.ndarray
+    slippage: np.ndarray
+    initial_cash: float
+    bars_per_year: float
+
+    def __len__(self) -> int:
+        return len(self.bars)
+
+    def performance(self) -> dict[str, float]:
+        """Every measure of `stats.performance`; fees as the sum of fractions of the equity they were paid from."""
+        return stats.performance(
+            self.returns,
+            self.bars_per_year,
+            turnover=self.turnover,
+            fees=self.fees / np.concatenate(([self.initial_cash], self.equity[:-1])),
+            exposure=self.weights.sum(axis=1),
+        )
+
+
+def backtest(policy: Policy, dataset: Dataset, window: Window, spec: TradingSpec) -> Backtest:
+    """Let a policy decide at every tradable bar of a window.
+
+    Raises: DataError if the window has none; TrainingError for actions that are not finite.
+    """
+    return _run(lambda _, bars, accounts: policy(bars, accounts), dataset, window, spec)
+
+
+def equal_weight(dataset: Dataset, window: Window, spec: TradingSpec, *, every: int | None = None) -> Backtest:
+    """The same fraction of equity in each asset, rebalanced every so many bars: a day's worth unless told otherwise."""
+    every = max(1, round(dataset.candles.bars_per_day)) if every is None else every
+    weight = 1.0 / dataset.layout.n_assets
+
+    def decide(k: int, bars: np.ndarray, _: np.ndarray) -> np.ndarray | None:
+        return np.full((len(bars), dataset.layout.n_assets), weight) if k % every == 0 else None
+
+    return _run(decide, dataset, window, spec)
+
+
+def buy_and_hold(dataset: Dataset, window: Window, spec: TradingSpec, symbol: str) -> Backtest:
+    """Everything into one asset at each segment's first bar, and nothing after."""
+    symbols = dataset.layout.symbols
+    if symbol not in symbols:
+        raise DataError(f"no asset {symbol!r}; {nearest(symbol, symbols)}")
+    everything = np.eye(len(symbols))[symbols.index(symbol)]
+
+    def decide(k: int, bars: np.ndarray, _: np.ndarray) -> np.ndarray | None:
+        return np.tile(everything, (len(bars), 1)) if k == 0 else None
+
+    return _run(decide, dataset, window, spec)
+
+
+Decision = Callable[[int, np.ndarray, np.ndarray], np.ndarray | None]
+"""(steps since the segment's start, bars, accounts) → actions, or None to hold everything as it is."""
+
+
+def _run(decide: Decision, dataset: Dataset, window: Window, spec: TradingSpec) -> Backtest:
+    segments = tradable_segments(dataset, window)
+    lengths = np.array([len(segment) - 1 for segment in segments])
+    starts = np.cumsum(lengths) - lengths
+    bars = np.concatenate([segment.start + np.arange(n) for segment, n in zip(segments, lengths, strict=True)])
+    before, after = np.empty((2, len(bars)))
+    weights, notional, fees, slippage = np.empty((4, len(bars), dataset.layout.n_assets))
+    for at, result in _steps(decide, PriceTape(dataset.candles, spec.fill), bars, starts, lengths, spec):
+        before[at], after[at] = result.equity_before, result.equity
+        weights[at] = result.account.units * result.prices.next_close / result.equity[:, None]
+        notional[at], fees[at], slippage[at] = result.fills.notional, result.fills.fees, result.fills.slippage
+
+    growth = after[starts + lengths - 1] / spec.initial_cash
+    chained = np.repeat(np.concatenate(([1.0], np.cumprod(growth)[:-1])), lengths)
+    return Backtest(
+        bars=bars,
+        times=dataset.candles.times[bars],
+        segment_starts=starts,
+        returns=after / before - 1.0,
+        equity=after * chained,
+        weights=weights,
+        notional=notional * chained[:, None],
+        turnover=np.abs(notional).sum(axis=1) / before,
+        fees=fees.sum(axis=1) * chained,
+        slippage=slippage.sum(axis=1) * chained,
+        initial_cash=spec.initial_cash,
+        bars_per_year=dataset.candles.bars_per_year,
+    )
+
+
+def _steps(
+    decide: Decision, tape: PriceTape, bars: np.ndarray, starts: np.ndarray, lengths: np.ndarray, spec: TradingSpec
+) -> Iterator[tuple[np.ndarray, Step]]:
+    """The k-th steps of all segments that are that long, made at once; with their indices (E,) among the N steps."""
+    longest_first = np.argsort(-lengths, kind="stable")  # the segments still running are then the first rows
+    account = Account.all_cash(len(lengths), tape.n_assets, spec.initial_cash)
+    for k in range(int(lengths.max())):
+        running = int((lengths > k).sum())
+        account = Account(account.cash[:running], account.units[:running])
+        at = starts[longest_first[:running]] + k
+        prices = tape.step(bars[at])
+        actions = decide(k, bars[at], account.fractions(prices.close))
+        result = step(account, None if actions is None else target_weights(actions), prices, spec)
+        account = result.account
+        yield at, result

@@ -1,0 +1,217 @@
+"""The trading environments: one for gymnasium's users, one that steps many accounts at once for training.
+
+Takes: a dataset, a window of it, a `TradingSpec`. Gives: `TradingEnv` and `VectorTradingEnv`.
+
+An action is one number per asset, see `target_weights`. A market that ends truncates, ruin terminates. On an episode's
+last step `infos["performance"]` holds its figures.
+
+Legend: E accounts, A assets.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.utils import seeding
+from gymnasium.vector.utils import batch_space
+
+from ftray.errors import DataError, SpecError, TrainingError
+from ftray.features import Dataset
+from ftray.market import Window
+from ftray.trading.account import Account, TradingSpec, step, target_weights
+from ftray.trading.episodes import EpisodeStarts, EpisodeStatistics
+from ftray.trading.prices import PriceTape, tradable_segments
+from ftray.trading.rewards import REWARDS
+
+RUIN = 0.01
+"""Fraction of the initial cash below which an account is ruined."""
+
+EXACT_IN_FLOAT32 = 2**24
+"""Bars from here on are not all different numbers in float32, the type that a compact observation travels in."""
+
+
+class VectorTradingEnv(gym.vector.VectorEnv):
+    """E accounts, each on a timeline of its own, or sharing one by groups of `spec.accounts_per_bar`.
+
+    Observations are compact, `[bar, cash, holdings]` (E, 2 + A), or full, `[cash, holdings, features]`
+    (E, `layout.size`); both float32, cash and holdings as fractions of equity. After an episode's last step, the next
+    step ignores its action, gives reward 0 and the first observation of a new episode (next-step autoreset).
+    Accounts start all in cash; those that share a timeline start with random holdings, so that they differ.
+    When one of a group is ruined, the others truncate with it.
+    """
+
+    metadata = {"autoreset_mode": gym.vector.AutoresetMode.NEXT_STEP, "render_modes": []}  # noqa: RUF012 (gymnasium's)
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        window: Window,
+        spec: TradingSpec,
+        *,
+        n_envs: int,
+        observation: Literal["compact", "full"] = "compact",
+        seed: int | None = 0,
+        reward_scale: float = 1.0,
+    ):
+        if n_envs < 1 or n_envs % spec.accounts_per_bar:
+            raise SpecError(
+                f"the number of accounts must be a multiple of accounts_per_bar = {spec.accounts_per_bar}, got {n_envs}"
+            )
+        if observation == "compact" and len(dataset.candles) >= EXACT_IN_FLOAT32:
+            raise DataError(
+                f"a compact observation names at most {EXACT_IN_FLOAT32} bars exactly, got {len(dataset.candles)}; "
+                "use fewer candles or full observations"
+            )
+        self.dataset, self.window, self.trading, self.observation = dataset, window, spec, observation
+        self.num_envs, self.reward_scale = n_envs, reward_scale
+        self._np_random, self._np_random_seed = seeding.np_random(seed)
+
+        self.single_observation_space = _observation_space(dataset, observation)
+        self.single_action_space = gym.spaces.Box(-1.0, 1.0, (dataset.layout.n_assets,), np.float32)
+        self.observation_space = batch_space(self.single_observation_space, n_envs)
+        self.action_space = batch_space(self.single_action_space, n_envs)
+
+        self._tape = PriceTape(dataset.candles, spec.fill)
+        self._starts = EpisodeStarts(tradable_segments(dataset, window), spec.episode_bars)
+        self._reward = REWARDS[spec.reward]
+        self._account = Account.all_cash(n_envs, dataset.layout.n_assets, spec.initial_cash)
+        self._statistics = EpisodeStatistics(n_envs, spec.initial_cash, dataset.candles.bars_per_year)
+        self._bars = np.zeros(n_envs, dtype=np.int64)
+        self._ends = np.zeros(n_envs, dtype=np.int64)
+        self._ended: np.ndarray | None = None  # None: not reset yet
+
+    @property
+    def bars(self) -> np.ndarray:
+        """The bar each account stands at. Shape: (E,)."""
+        return self._bars.copy()
+
+    @property
+    def equity(self) -> np.ndarray:
+        """Equity at the close of that bar, in quote currency. Shape: (E,) float64."""
+        return self._account.equity(self._tape.close(self._bars))
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: Mapping[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Start E new episodes; `options={"bars": ...}` says at which bars, one per timeline."""
+        if isinstance(seed, Sequence):
+            seed = seed[0]
+        if seed is not None:
+            self._np_random, self._np_random_seed = seeding.np_random(seed)
+        n_timelines = self.num_envs // self.trading.accounts_per_bar
+        bars = (options or {}).get("bars")
+        drawn = self._starts.draw(n_timelines, self.np_random) if bars is None else self._starts.at(bars)
+        if len(drawn[0]) != n_timelines:
+            raise SpecError(f"`bars` must name one bar for each of {n_timelines} timelines, got {len(drawn[0])}")
+        self._restart(np.ones(self.num_envs, dtype=bool), drawn)
+        self._ended = np.zeros(self.num_envs, dtype=bool)
+        return self._observations(), {}
+
+    def step(
+        self, actions: np.ndarray | Sequence[np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """One bar for all accounts. Shape: actions (E, A); rewards float64, terminated and truncated bool, all (E,)."""
+        if self._ended is None:
+            raise TrainingError("an environment must be reset before its first step; call reset()")
+        weights = target_weights(np.asarray(actions))
+        restarting = self._ended
+        # An account at its end has no next bar: it steps from the bar before, and its new episode replaces the result.
+        result = step(self._account, weights, self._tape.step(self._bars - restarting), self.trading)
+        rewards = self._reward(result) * self.reward_scale
+        self._account, self._bars = result.account, self._bars + 1
+        self._statistics.add(result)
+        terminated, truncated = self._endings(result.equity)
+        if restarting.any():
+            rewards[restarting], terminated[restarting], truncated[restarting] = 0.0, False, False
+            n_timelines = int(restarting.sum()) // self.trading.accounts_per_bar
+            self._restart(restarting, self._starts.draw(n_timelines, self.np_random))
+        self._ended = terminated | truncated
+        return self._observations(), rewards, terminated, truncated, self._infos(self._ended)
+
+    def _endings(self, equity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        terminated = equity < RUIN * self.trading.initial_cash
+        over = self._bars >= self._ends
+        if terminated.any():
+            by_timeline = terminated.reshape(-1, self.trading.accounts_per_bar).any(axis=1)
+            over = over | np.repeat(by_timeline, self.trading.accounts_per_bar)
+        return terminated, over & ~terminated
+
+    def _restart(self, which: np.ndarray, drawn: tuple[np.ndarray, np.ndarray]) -> None:
+        """Begin new episodes for the accounts in the mask `which` (E,), on freshly drawn timelines."""
+        shared = self.trading.accounts_per_bar
+        bars, ends = (np.repeat(array, shared) for array in drawn)
+        self._bars, self._ends = self._bars.copy(), self._ends.copy()
+        self._bars[which], self._ends[which] = bars, ends
+        cash, units = self._account.cash.copy(), self._account.units.copy()
+        cash[which], units[which] = self.trading.initial_cash, 0.0
+        if shared > 1:
+            parts = self.np_random.standard_exponential((len(bars), self.dataset.layout.n_account))  # a flat Dirichlet
+            money = self.trading.initial_cash * parts / parts.sum(axis=1, keepdims=True)
+            cash[which], units[which] = money[:, 0], money[:, 1:] / self._tape.close(bars)
+        self._account = Account(cash, units)
+        self._statistics.restart(which)
+
+    def _observations(self) -> np.ndarray:
+        fractions = self._account.fractions(self._tape.close(self._bars))
+        if self.observation == "full":
+            return self.dataset.table.observation(self._bars, fractions)
+        return np.concatenate((self._bars[:, None].astype(np.float32), fractions), axis=1)
+
+    def _infos(self, ended: np.ndarray) -> dict[str, Any]:
+        """Gymnasium's form for vectors: arrays, each beside a mask of the accounts it is meant for."""
+        if not ended.any():
+            return {}
+        figures = self._statistics.performance()
+        masks = {f"_{name}": ended.copy() for name in figures}
+        return {"performance": {**figures, **masks}, "_performance": ended.copy()}
+
+
+class TradingEnv(gym.Env):
+    """One account with full observations: a `VectorTradingEnv` of one, without autoreset.
+
+    `reset(options={"bar": t})` starts at a chosen bar. Infos always hold `bar` and `equity`.
+    """
+
+    metadata = {"render_modes": []}  # noqa: RUF012 (gymnasium's)
+
+    def __init__(
+        self, dataset: Dataset, window: Window, spec: TradingSpec, *, seed: int | None = 0, reward_scale: float = 1.0
+    ):
+        spec = dataclasses.replace(spec, accounts_per_bar=1)
+        self._vector = VectorTradingEnv(
+            dataset, window, spec, n_envs=1, observation="full", seed=seed, reward_scale=reward_scale
+        )
+        self.observation_space = self._vector.single_observation_space
+        self.action_space = self._vector.single_action_space
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        bar = (options or {}).get("bar")
+        observations, _ = self._vector.reset(seed=seed, options=None if bar is None else {"bars": [bar]})
+        return observations[0], self._info()
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        observations, rewards, terminated, truncated, infos = self._vector.step(np.asarray(action)[None])
+        performance = {k: v[0].item() for k, v in infos.get("performance", {}).items() if not k.startswith("_")}
+        info = self._info() | ({"performance": performance} if performance else {})
+        return observations[0], float(rewards[0]), bool(terminated[0]), bool(truncated[0]), info
+
+    def _info(self) -> dict[str, Any]:
+        return {"bar": int(self._vector.bars[0]), "equity": float(self._vector.equity[0])}
+
+
+def _observation_space(dataset: Dataset, observation: Literal["compact", "full"]) -> gym.spaces.Box:
+    layout = dataset.layout
+    if observation == "compact":
+        high = np.ones(layout.compact_size, dtype=np.float32)
+        high[0] = len(dataset.candles)
+        return gym.spaces.Box(np.zeros_like(high), high)
+    high = np.ones(layout.size, dtype=np.float32)
+    high[layout.features] = dataset.table.scaler.clip
+    low = np.zeros_like(high)
+    low[layout.features] = -dataset.table.scaler.clip
+    return gym.spaces.Box(low, high)

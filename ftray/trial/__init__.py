@@ -1,0 +1,20 @@
+"""A trial: from a `TrialSpec` to a trained policy and its validation figures, in one function (`run.run_trial`).
+
+Takes a spec, a place to report to and a folder; gives metrics and checkpoints. Knows nothing of Tune. Describing and
+preparing a trial needs no Ray, so only that is imported here.
+"""
+
+from ftray.trial.preparation import encoder_wanted, prepare_dataset, pretrain_encoder
+from ftray.trial.resources import Bundles, cpus, pretraining_bundles, trial_bundles
+from ftray.trial.spec import TrialSpec
+
+__all__ = [
+    "Bundles",
+    "TrialSpec",
+    "cpus",
+    "encoder_wanted",
+    "prepare_dataset",
+    "pretrain_encoder",
+    "pretraining_bundles",
+    "trial_bundles",
+]

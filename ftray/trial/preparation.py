@@ -1,0 +1,48 @@
+"""What trials share: prepared datasets and pre-trained encoders, each made once and found again by its fingerprint."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ftray.errors import WeightsError
+from ftray.features import Dataset, build_table, dataset_fingerprint
+from ftray.market import load_market, split
+from ftray.pretraining import BEST_ENCODER, encoder_fingerprint, pretrain
+from ftray.trial.spec import TrialSpec
+
+
+def prepare_dataset(spec: TrialSpec, shared: Path) -> tuple[Path, Dataset]:
+    """The trial's dataset, memory-mapped from `shared/data/FINGERPRINT`, where it is built on the first call."""
+    candles = load_market(spec.market)
+    folder = shared / "data" / dataset_fingerprint(candles, spec.windows, spec.features)
+    if not folder.exists():
+        windows = split(len(candles), spec.windows, spec.features.lookback)
+        table = build_table(candles, spec.features, windows.train)
+        Dataset(candles, table, windows, folder.name).save(folder)
+    return folder, Dataset.load(folder)
+
+
+def encoder_wanted(spec: TrialSpec, dataset: Dataset) -> str | None:
+    """The fingerprint of the pre-training job that the trial's weights come from; None if it needs no job."""
+    encoder = spec.encoder_to_pretrain
+    return encoder and encoder_fingerprint(dataset.fingerprint, dataset.layout, encoder, spec.pretraining)
+
+
+def pretrain_encoder(
+    spec: TrialSpec,
+    dataset: Dataset,
+    shared: Path,
+    report: Callable[[dict[str, Any]], None] | None = None,
+    *,
+    progress: bool = False,
+) -> Path:
+    """The best weights of the trial's pre-training job, in `shared/encoders/FINGERPRINT`.
+
+    A finished job is found there and not repeated; an interrupted one continues from its last epoch.
+    """
+    encoder, fingerprint = spec.encoder_to_pretrain, encoder_wanted(spec, dataset)
+    if encoder is None or fingerprint is None:
+        raise WeightsError("this trial asks for no pre-training: set trial.encoder.kind: ft and pretrained: auto")
+    folder = shared / "encoders" / fingerprint
+    pretrain(encoder, spec.pretraining, dataset, folder, report=report, progress=progress)
+    return folder / BEST_ENCODER

@@ -1,0 +1,33 @@
+"""One Ray cluster per test session, and the real candles where they lie beside the project."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two torch threads per test process on a shared machine are slower
+
+CANDLES = Path(__file__).parents[2] / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever needs Ray runs in one worker, so that one cluster serves it all."""
+    for item in items:
+        if item.get_closest_marker("ray"):
+            item.add_marker(pytest.mark.xdist_group("ray"))
+        if item.get_closest_marker("real_data") and not CANDLES.is_dir():
+            item.add_marker(pytest.mark.skip(reason=f"no candles at {CANDLES}"))
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[None]:
+    """A local Ray with two CPUs, as on a small laptop."""
+    import ray
+
+    from ftray.trial.local import ENVIRONMENT
+
+    os.environ.update(ENVIRONMENT)
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()

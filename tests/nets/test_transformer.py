@@ -1,0 +1,156 @@
+import dataclasses
+
+import pytest
+import rtdl_revisiting_models as rtdl
+import torch
+from torch import nn
+
+from ftray.features import ObservationLayout
+from ftray.nets import FTSpec, FTTransformer, patch_sums
+
+LAYOUT = ObservationLayout(("BTC", "ETH"), ("close", "rsi", "macd"), lookback=7)
+
+
+def spec(**changes):
+    return dataclasses.replace(FTSpec(d_token=32, n_blocks=3, n_heads=4, encoding_dim=256), **changes)
+
+
+def encoder(seed=0, dropout=0.0, **changes):
+    torch.manual_seed(seed)
+    model = FTTransformer(spec(**changes), LAYOUT, dropout=dropout)
+    for parameter in model.parameters():  # no zeros or ones left that would hide a bias or a scale
+        nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+def windows(n=4):
+    return torch.randn(n, LAYOUT.n_series, LAYOUT.lookback, generator=torch.Generator().manual_seed(1))
+
+
+def reference_of(ours: FTTransformer, early: bool) -> rtdl.FTTransformer:
+    """The authors' own model with our weights; late fusion gives their backbone without its output layer."""
+    d, tower = ours.spec.d_token, ours.tower
+    theirs = rtdl.FTTransformer(
+        n_cont_features=LAYOUT.size if early else LAYOUT.n_features,
+        cat_cardinalities=[],
+        d_out=ours.encoding_dim if early else None,
+        n_blocks=ours.spec.n_blocks,
+        d_block=d,
+        attention_n_heads=ours.spec.n_heads,
+        attention_dropout=0.0,
+        ffn_d_hidden=None,
+        ffn_d_hidden_multiplier=4 / 3,
+        ffn_dropout=0.0,
+        residual_dropout=0.0,
+    )
+    weight, bias = tower.tokenizer.weight.reshape(-1, d), tower.tokenizer.bias.reshape(-1, d)
+    if early:
+        weight, bias = torch.cat([ours.account_weight, weight]), torch.cat([ours.account_bias, bias])
+    state = {"cls_embedding.weight": tower.cls, "cont_embeddings.weight": weight, "cont_embeddings.bias": bias}
+    for i, block in enumerate(tower.blocks):
+        names = {"W_q": block.attention.query, "W_k": block.attention.key, "W_v": block.attention.value}
+        layers = {f"attention.{name}": layer for name, layer in names.items()}
+        layers |= {"attention.W_out": block.attention.output, "ffn_normalization": block.feed_forward_norm}
+        layers |= {"attention_normalization": block.attention_norm} if i else {}
+        for name, layer in (layers | {"ffn.linear2": block.feed_forward.contract}).items():
+            state |= {f"backbone.blocks.{i}.{name}.{kind}": value for kind, value in layer.named_parameters()}
+        for kind in ("weight", "bias"):
+            both = (getattr(block.feed_forward.value, kind), getattr(block.feed_forward.gate, kind))
+            state[f"backbone.blocks.{i}.ffn.linear1.{kind}"] = torch.cat(both)
+    if early:
+        for name, layer in {"normalization": tower.norm, "linear": ours.projection}.items():
+            state |= {f"backbone.output.{name}.{kind}": value for kind, value in layer.named_parameters()}
+    theirs.load_state_dict(state)
+    return theirs
+
+
+@pytest.mark.parametrize("n_blocks", [1, 3])
+def test_one_token_per_feature_and_early_fusion_is_the_authors_model(n_blocks):
+    ours = encoder(patch_length=1, fusion="early", n_blocks=n_blocks)
+    observation = torch.randn(4, LAYOUT.size, generator=torch.Generator().manual_seed(1))
+    expected = reference_of(ours, early=True)(observation, None).relu()
+    torch.testing.assert_close(ours.encode(observation), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_market_vector_at_one_token_per_feature_is_the_authors_backbone():
+    ours = encoder(patch_length=1)
+    expected = ours.tower.norm(reference_of(ours, early=False)(windows().flatten(1), None))
+    torch.testing.assert_close(ours.market(windows()), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("patch_length", range(1, LAYOUT.lookback + 1))
+def test_a_patch_is_the_sum_of_its_features_even_where_the_last_one_is_shorter(patch_length):
+    rows = torch.randn(LAYOUT.n_series, LAYOUT.lookback, 32)
+    per_feature = windows()[..., None] * rows
+    expected = torch.stack([part.sum(dim=2) for part in per_feature.split(patch_length, dim=2)], dim=2)
+    torch.testing.assert_close(patch_sums(windows(), rows, patch_length), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("patch_length", "n_tokens"), [(1, 43), (3, 19), (6, 13), (7, 7), (60, 7)])
+def test_every_patch_is_a_token_and_a_patch_is_at_most_the_lookback(patch_length, n_tokens):
+    assert encoder(patch_length=patch_length).tokens(windows()).shape == (4, n_tokens, 32)
+
+
+def test_every_feature_keeps_an_embedding_row_of_its_own_at_any_patch_length():
+    for patch_length in (1, 3, 7):
+        assert encoder(patch_length=patch_length).tower.tokenizer.weight.shape == (6, 7, 32)
+
+
+def test_tokens_start_at_the_same_scale_at_any_patch_length():
+    def scale(patch_length):
+        torch.manual_seed(0)
+        tokenizer = FTTransformer(spec(patch_length=patch_length), LAYOUT).tower.tokenizer
+        return (tokenizer(windows(256)).unflatten(1, (6, -1)) - tokenizer.bias).std()
+
+    torch.testing.assert_close(scale(7), scale(1), rtol=0.1, atol=0.0)
+
+
+@pytest.mark.parametrize("n_blocks", [1, 2])
+def test_reading_the_first_token_alone_is_the_first_of_all_tokens(n_blocks):
+    ours = encoder(patch_length=3, n_blocks=n_blocks)
+    torch.testing.assert_close(ours.market(windows()), ours.tokens(windows())[:, 0], rtol=1e-5, atol=1e-5)
+
+
+def test_a_hidden_cell_shows_its_mask_row_and_never_its_value():
+    ours, rows = encoder(patch_length=3), torch.randn(6, 7, 32)
+    mask = torch.zeros(4, 6, 7, dtype=torch.bool)
+    mask[:, 2, 4] = True
+    altered = windows()
+    altered[:, 2, 4] = 1e3
+    hidden = ours.tokens(windows(), mask, rows)
+    assert torch.equal(hidden, ours.tokens(altered, mask, rows))
+    zeroed = windows().masked_fill(mask, 0.0)
+    assert not torch.allclose(hidden, ours.tokens(zeroed))
+    token = ours.tower.tokenizer(windows(), mask, rows) - ours.tower.tokenizer(zeroed)
+    torch.testing.assert_close(token[:, 2 * 3 + 1], rows[2, 4].expand(4, -1), rtol=1e-4, atol=1e-5)
+
+
+def test_activation_checkpointing_changes_memory_and_not_gradients():
+    plain, frugal = encoder(), encoder(activation_checkpointing=True)
+    for model in (plain, frugal):
+        model(windows(), torch.rand(4, 3, generator=torch.Generator().manual_seed(2))).sum().backward()
+    for a, b in zip(plain.parameters(), frugal.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_no_attention_map_is_kept_for_the_backward_pass(dropout):
+    layout = ObservationLayout(("BTC", "ETH"), ("close", "rsi"), lookback=60)
+    model, sizes = FTTransformer(spec(patch_length=1, n_blocks=2), layout, dropout=dropout).train(), []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, lambda t: t):
+        model.tokens(torch.randn(1, 4, 60))
+    assert max(sizes) < 241 * 241
+
+
+def test_nothing_of_size_features_times_width_is_kept_per_sample():
+    layout, batch = ObservationLayout(("BTC", "ETH"), ("close", "rsi"), lookback=60), 8
+    model, sizes = FTTransformer(spec(), layout), []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, lambda t: t):
+        model.market(torch.randn(batch, 4, 60))
+    assert max(sizes) < batch * layout.n_features * model.d_market / 4
+
+
+def test_dropout_is_active_only_while_training():
+    model = encoder(dropout=0.3)
+    assert not torch.equal(model.train().tokens(windows()), model.tokens(windows()))
+    assert torch.equal(model.eval().tokens(windows()), model.tokens(windows()))

@@ -1,0 +1,105 @@
+import dataclasses
+
+import pytest
+import torch
+
+from ftray.errors import WeightsError
+from ftray.features import ObservationLayout
+from ftray.nets import FTSpec, MLPSpec, build_encoder, load_market_weights, market_state_dict, weights_fingerprint
+
+LAYOUT = ObservationLayout(("BTC", "ETH"), ("close", "rsi"), lookback=6)
+SPEC = FTSpec(d_token=32, n_blocks=1, n_heads=2, encoding_dim=256, patch_length=3)
+
+
+def encoder(seed=0, layout=LAYOUT, **changes):
+    torch.manual_seed(seed)
+    return build_encoder(dataclasses.replace(SPEC, **changes), layout)
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    path = tmp_path / "best_encoder.pth"
+    torch.save({"encoder_state_dict": market_state_dict(encoder(0)), "layout": LAYOUT.to_mapping()}, path)
+    return path
+
+
+def test_loaded_weights_give_the_same_market_vector(checkpoint):
+    windows, target = torch.randn(3, 4, 6), encoder(1)
+    assert not torch.equal(encoder(0).market(windows), target.market(windows))
+    load_market_weights(target, checkpoint)
+    assert torch.equal(encoder(0).market(windows), target.market(windows))
+    assert weights_fingerprint(market_state_dict(target)) == weights_fingerprint(market_state_dict(encoder(0)))
+
+
+def test_the_market_tower_fits_whatever_the_head_and_the_fusion(checkpoint):
+    load_market_weights(encoder(1, encoding_dim=512, fusion="early"), checkpoint)
+
+
+def test_account_rows_and_projection_stay_with_the_trial(checkpoint):
+    target = encoder(1)
+    before = {n: p.clone() for n, p in target.named_parameters() if not n.startswith("tower.")}
+    load_market_weights(target, checkpoint)
+    assert before
+    assert all(torch.equal(before[name], dict(target.named_parameters())[name]) for name in before)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"d_token": 64},
+            r"weight has the shape \(4, 6, 32\) in the weights and \(4, 6, 64\) in the encoder",
+        ),
+        ({"patch_length": 2}, "patch_length is 3 in the weights and 2 in the encoder"),
+        ({"patch_length": 4}, "patch_length is 3 in the weights and 4 in the encoder"),  # the same shapes
+        ({"n_heads": 4}, "n_heads is 2 in the weights and 4 in the encoder"),  # the same shapes
+        ({"n_blocks": 2}, "missing from the weights: blocks.1"),
+    ],
+)
+def test_weights_of_another_shape_are_refused_with_both_sides(checkpoint, changes, words):
+    target = encoder(1, **changes)
+    before = weights_fingerprint(target)
+    with pytest.raises(WeightsError, match=words):
+        load_market_weights(target, checkpoint)
+    assert weights_fingerprint(target) == before
+
+
+def test_weights_of_another_market_are_refused(checkpoint):
+    with pytest.raises(WeightsError, match="symbols are BTC, ETH in the weights and BTC, LTC in the encoder"):
+        load_market_weights(encoder(1, ObservationLayout(("BTC", "LTC"), ("close", "rsi"), 6)), checkpoint)
+    with pytest.raises(WeightsError, match="indicators are close, rsi"):
+        load_market_weights(encoder(1, ObservationLayout(("BTC", "ETH"), ("rsi", "close"), 6)), checkpoint)
+
+
+def test_unexpected_weights_are_named_and_not_skipped():
+    state = market_state_dict(encoder()) | {"blocks.7.extra": torch.zeros(1)}
+    with pytest.raises(WeightsError, match=r"unexpected in the weights: blocks\.7\.extra"):
+        load_market_weights(encoder(), state)
+
+
+def test_weights_of_one_family_are_refused_by_another(checkpoint):
+    with pytest.raises(WeightsError, match="missing from the weights: bias, weight"):
+        load_market_weights(build_encoder(MLPSpec(hidden=64, encoding_dim=64), LAYOUT), checkpoint)
+
+
+def test_missing_and_damaged_files_are_named(tmp_path, checkpoint):
+    with pytest.raises(WeightsError, match=r"nowhere.pth: no such checkpoint"):
+        load_market_weights(encoder(), tmp_path / "nowhere.pth")
+    damaged = tmp_path / "damaged.pth"
+    damaged.write_bytes(checkpoint.read_bytes()[:500])
+    with pytest.raises(WeightsError, match=r"damaged.pth: damaged"):
+        load_market_weights(encoder(), damaged)
+    damaged.write_bytes(b"")
+    with pytest.raises(WeightsError, match=r"damaged.pth: damaged"):
+        load_market_weights(encoder(), damaged)
+    torch.save({"weights": 1}, damaged)
+    with pytest.raises(WeightsError, match="encoder_state_dict"):
+        load_market_weights(encoder(), damaged)
+
+
+def test_a_fingerprint_sees_names_shapes_and_bytes():
+    state = {"a": torch.arange(4.0)}
+    others = [{"b": torch.arange(4.0)}, {"a": torch.arange(4.0).reshape(2, 2)}, {"a": torch.arange(4.0) + 1e-7}]
+    prints = {weights_fingerprint(s) for s in (state, *others, {"a": torch.arange(4)})}
+    assert len(prints) == 5
+    assert weights_fingerprint({"a": torch.arange(4.0)}) == weights_fingerprint(state)

@@ -1,0 +1,227 @@
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ftray.errors import RunFolderError, TrainingError
+from ftray.nets import build_encoder, load_market_weights, market_state_dict, weights_fingerprint
+from ftray.pretraining import PretrainingSpec, pretrain, read_card
+from ftray.pretraining.folder import JobFolder
+from ftray.pretraining.progress import show_progress
+from ftray.pretraining.samples import draw_samples
+from ftray.pretraining.trainer import Trainer, new_model
+from tests.pretraining.conftest import ENCODER, SPEC
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def finished(dataset, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    return folder, pretrain(ENCODER, SPEC, dataset, folder)
+
+
+def weights(path):
+    return torch.load(path, weights_only=True)["encoder_state_dict"]
+
+
+def losses(folder):
+    rows = json.loads((folder / "training_history.json").read_text())
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+
+
+def test_a_finished_folder_holds_what_the_format_promises(finished, dataset):
+    folder, card = finished
+    names = {"best_encoder.pth", "final_encoder.pth", "encoder_epoch_2.pth"}
+    names |= {"config.json", "training_history.json", "train.log", "DONE"}
+    assert {file.name for file in folder.iterdir()} == names
+    assert card == read_card(folder)
+    assert [row["epoch"] for row in losses(folder)] == [1, 2, 3]
+    assert card.validation_loss == min(row["validation_loss"] for row in losses(folder))
+    assert json.loads((folder / "config.json").read_text())["fingerprint"] == card.fingerprint
+    assert weights_fingerprint(weights(card.path)) == card.weights
+
+
+def test_checkpoints_load_into_an_encoder_of_any_head(finished, dataset):
+    for name in ("best_encoder.pth", "final_encoder.pth", "encoder_epoch_2.pth"):
+        encoder = build_encoder(dataclasses.replace(ENCODER, encoding_dim=512), dataset.layout)
+        load_market_weights(encoder, finished[0] / name)
+        assert weights_fingerprint(market_state_dict(encoder)) == weights_fingerprint(weights(finished[0] / name))
+
+
+def test_checkpoints_hold_no_mask_rows_and_no_decoder(finished):
+    assert not [name for name in weights(finished[1].path) if "mask" in name or "decoder" in name]
+
+
+def test_a_finished_folder_is_answered_at_once(finished, dataset, monkeypatch):
+    monkeypatch.setattr(Trainer, "train_epoch", None)
+    assert pretrain(ENCODER, SPEC, dataset, finished[0]) == finished[1]
+
+
+def test_the_same_seed_gives_the_same_weights_whatever_the_head(finished, dataset, tmp_path):
+    wider = dataclasses.replace(ENCODER, encoding_dim=512)
+    torch.manual_seed(12345)
+    assert pretrain(wider, SPEC, dataset, tmp_path).weights == finished[1].weights
+
+
+def test_another_seed_gives_other_weights(finished, dataset, tmp_path):
+    assert pretrain(ENCODER, dataclasses.replace(SPEC, seed=1), dataset, tmp_path).weights != finished[1].weights
+
+
+def test_a_folder_of_another_job_is_refused(finished, dataset):
+    with pytest.raises(RunFolderError, match="belongs to"):
+        pretrain(ENCODER, dataclasses.replace(SPEC, seed=1), dataset, finished[0])
+
+
+def test_pretraining_leaves_the_callers_random_numbers_alone(dataset, tmp_path):
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    pretrain(ENCODER, dataclasses.replace(SPEC, epochs=1), dataset, tmp_path)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_it_learns_to_fill_in_hidden_cells_and_to_foresee_volatility(dataset, tmp_path):
+    spec = dataclasses.replace(SPEC, epochs=12, windows_per_epoch=None, learning_rate=3e-3)
+    untrained = Trainer(spec, dataset, draw_samples(dataset, spec), new_model(ENCODER, spec, dataset.layout)).validate(
+        epoch=0
+    )
+    rows = []
+    pretrain(ENCODER, spec, dataset, tmp_path, report=rows.append)
+    for loss in ("validation_masked_loss", "validation_pooled_loss"):
+        assert rows[-1][loss] < 0.7 * untrained[loss]
+
+
+SCRIPT = textwrap.dedent("""
+    import os, signal, sys
+    from pathlib import Path
+    from tests.pretraining.conftest import ENCODER, SPEC, small_dataset
+    from ftray.pretraining import folder, pretrain
+
+    def killed(name):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    where = sys.argv[2]
+    if where == "between epochs":
+        pretrain(ENCODER, SPEC, small_dataset(), Path(sys.argv[1]), report=killed)
+    saved = folder.torch.save
+    def half(content, file):
+        if where in file.name and content.get("metrics", {"epoch": 2})["epoch"] == 2:
+            saved(content, file)
+            file.truncate(1000)
+            file.flush()
+            killed(file.name)
+        saved(content, file)
+    folder.torch.save = half
+    pretrain(ENCODER, SPEC, small_dataset(), Path(sys.argv[1]))
+""")
+
+
+@pytest.mark.parametrize("where", ["between epochs", "encoder_epoch_2", "resume"])
+def test_a_killed_job_ends_as_if_nothing_had_happened(finished, dataset, tmp_path, where):
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    killed = subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path), where], env=environment, cwd=ROOT)
+    assert killed.returncode == -signal.SIGKILL
+    assert not (tmp_path / "DONE").exists()
+    for file in tmp_path.glob("*.pth"):
+        torch.load(file, weights_only=True)  # whole, or not there under its name
+    card = pretrain(ENCODER, SPEC, dataset, tmp_path)
+    assert card == dataclasses.replace(finished[1], path=card.path)
+    assert losses(tmp_path) == losses(finished[0])
+    for name in ("best_encoder.pth", "final_encoder.pth", "encoder_epoch_2.pth"):
+        assert weights_fingerprint(weights(tmp_path / name)) == weights_fingerprint(weights(finished[0] / name))
+
+
+def test_patience_stops_a_job_that_gets_no_better(dataset, tmp_path, monkeypatch):
+    scores = iter([3.0, 2.0, 2.5, 2.0, 9.0])
+    kinds = ("validation_loss", "validation_masked_loss", "validation_pooled_loss")
+    monkeypatch.setattr(Trainer, "validate", lambda self, epoch: dict.fromkeys(kinds, next(scores)))
+    spec = dataclasses.replace(SPEC, epochs=20, patience=2, windows_per_epoch=32)
+    card = pretrain(ENCODER, spec, dataset, tmp_path)
+    assert (card.best_epoch, card.epochs) == (2, 4)
+
+
+def test_a_loss_that_is_not_finite_stops_with_epoch_batch_feature_and_range(dataset, with_values, tmp_path):
+    series = dataset.layout.series("cci", dataset.layout.symbols[0])
+    broken = with_values(slice(400, 700), series, 3e38)
+    words = rf"epoch 1, batch \d; .*cci\[{dataset.layout.symbols[0]}, t-\d\], between .* and 3e\+38"
+    with pytest.raises(TrainingError, match=words):
+        pretrain(ENCODER, SPEC, broken, tmp_path)
+
+
+def test_checkpoints_before_a_broken_epoch_stay_valid(dataset, tmp_path, monkeypatch):
+    step = Trainer._step
+
+    def breaks(self, epoch, batch, *rest):
+        if (epoch, batch) == (3, 1):
+            with torch.no_grad():
+                self.model.decoder.fill_(np.nan)
+        return step(self, epoch, batch, *rest)
+
+    with monkeypatch.context() as patch, pytest.raises(TrainingError, match="epoch 3, batch 2;"):
+        patch.setattr(Trainer, "_step", breaks)
+        pretrain(ENCODER, SPEC, dataset, tmp_path)
+    for name in ("best_encoder.pth", "encoder_epoch_2.pth"):
+        load_market_weights(build_encoder(ENCODER, dataset.layout), tmp_path / name)
+    assert pretrain(ENCODER, SPEC, dataset, tmp_path).epochs == 3
+
+
+def test_a_validation_loss_that_is_not_finite_stops_too(dataset, with_values, tmp_path):
+    validation = draw_samples(dataset, SPEC)[1].bars
+    broken = with_values(slice(validation[0], validation[-1] + 1), 0, 3e38)
+    with pytest.raises(TrainingError, match=r"validation after epoch 1, batch 1; .*t-\d\], between"):
+        pretrain(ENCODER, SPEC, broken, tmp_path)
+    assert not list(tmp_path.glob("*.pth"))
+
+
+def test_cuda_asked_for_and_missing_says_what_to_do(dataset, tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    with pytest.raises(TrainingError, match="set it to auto or cpu"):
+        pretrain(ENCODER, PretrainingSpec(device="cuda", horizon=6), dataset, tmp_path)
+
+
+def test_a_card_of_an_unfinished_job_is_refused(tmp_path):
+    with pytest.raises(RunFolderError, match="finished"):
+        read_card(tmp_path)
+
+
+def test_a_damaged_resume_point_says_what_to_do(dataset, tmp_path):
+    (tmp_path / "resume.pth").write_bytes(b"half")
+    with pytest.raises(RunFolderError, match="delete the folder"):
+        JobFolder(tmp_path, {"fingerprint": "f"}).read_resume()
+
+
+def test_initial_weights_do_not_depend_on_the_head(dataset):
+    models = [new_model(dataclasses.replace(ENCODER, encoding_dim=n), SPEC, dataset.layout) for n in (256, 1024)]
+    assert len({weights_fingerprint(model) for model in models}) == 1
+
+
+def test_progress_is_a_plain_line_per_epoch_and_only_where_asked_for(dataset, tmp_path, capsys):
+    pretrain(ENCODER, SPEC, dataset, tmp_path / "quiet")
+    assert capsys.readouterr().out == ""
+    pretrain(ENCODER, SPEC, dataset, tmp_path / "loud", progress=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines] == ["1/3", "2/3", "3/3"]
+
+
+def test_progress_on_a_terminal_is_a_bar_that_keeps_the_lines(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    with show_progress(True, n_batches=2, n_done=1) as shown:
+        shown.on_batch()
+        shown.on_epoch("epoch 1/1")
+    assert "epoch 1/1" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_job_on_a_gpu_leaves_weights_for_any_machine(dataset, tmp_path):
+    card = pretrain(ENCODER, dataclasses.replace(SPEC, device="cuda"), dataset, tmp_path)
+    load_market_weights(build_encoder(ENCODER, dataset.layout), card.path)

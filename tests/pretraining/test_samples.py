@@ -1,0 +1,68 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from ftray.errors import DataError, TrainingError
+from ftray.pretraining.samples import draw_samples, log_volatility
+from tests.pretraining.conftest import SPEC
+
+
+def test_windows_and_labels_stay_inside_the_train_window_and_one_segment(dataset):
+    reach = np.concatenate([part.bars for part in draw_samples(dataset, SPEC)])
+    first, last = reach - dataset.layout.lookback + 1, reach + SPEC.horizon
+    train = dataset.windows.train
+    assert first.min() >= train.start
+    assert last.max() < train.stop
+    segment = np.concatenate([np.full(len(s), i) for i, s in enumerate(dataset.candles.segments)])
+    assert (segment[first] == segment[last]).all()
+    assert len(set(segment[first])) > 1
+
+
+def test_validation_bars_come_last_and_are_lookback_plus_horizon_away(dataset):
+    fit, validation = draw_samples(dataset, SPEC)
+    assert validation.bars.min() - fit.bars.max() >= dataset.layout.lookback + SPEC.horizon
+
+
+def test_volatility_is_the_root_mean_square_of_the_next_returns(dataset):
+    close, bar, horizon = dataset.candles.column("close"), 300, 6
+    returns = np.log(close[bar + 1 : bar + 1 + horizon] / close[bar : bar + horizon])
+    expected = np.log(np.sqrt((returns**2).mean(axis=0)))
+    np.testing.assert_allclose(log_volatility(close, np.array([bar]), horizon)[0], expected, rtol=1e-6)
+
+
+def test_prices_that_stand_still_have_a_finite_label():
+    assert np.isfinite(log_volatility(np.full((10, 1), 5.0), np.arange(4), 6)).all()
+
+
+def test_labels_are_standardised_with_statistics_of_the_fitted_part(dataset):
+    fit, validation = draw_samples(dataset, SPEC)
+    np.testing.assert_allclose(fit.volatility.mean(axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose(fit.volatility.std(axis=0), 1, atol=1e-4)
+    assert abs(validation.volatility.mean()) > 1e-3
+
+
+def test_bars_after_the_train_window_have_no_influence(dataset):
+    values, stop = dataset.candles.values.copy(), dataset.windows.train.stop
+    values[stop:] *= 7.0
+    changed = dataclasses.replace(dataset, candles=dataclasses.replace(dataset.candles, values=values))
+    for a, b in zip(draw_samples(dataset, SPEC), draw_samples(changed, SPEC), strict=True):
+        assert np.array_equal(a.bars, b.bars)
+        assert np.array_equal(a.volatility, b.volatility)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_value_that_is_not_finite_is_named_with_indicator_asset_and_bar(dataset, with_values, value):
+    bar = int(draw_samples(dataset, SPEC)[0].bars[0]) + 5
+    series = dataset.layout.series("volume", dataset.layout.symbols[1])
+    with pytest.raises(DataError, match=rf"volume\[{dataset.layout.symbols[1]}\] at bar {bar} .* is {value}"):
+        draw_samples(with_values(bar, series, value), SPEC)
+
+
+def test_values_that_no_window_reads_may_be_missing(dataset, with_values):
+    draw_samples(with_values(dataset.windows.test.start, 0, np.nan), SPEC)
+
+
+def test_a_train_window_too_short_for_the_horizon_says_so(dataset):
+    with pytest.raises(TrainingError, match="lookback \\+ horizon = 8 \\+ 5000"):
+        draw_samples(dataset, dataclasses.replace(SPEC, horizon=5000))

@@ -1,0 +1,61 @@
+import dataclasses
+
+import pytest
+
+from ftray.errors import SpecError
+from ftray.nets import MaskSpec
+from ftray.pretraining import PretrainingSpec, encoder_fingerprint
+from ftray.spec import parse, to_mapping
+from tests.pretraining.conftest import ENCODER, SPEC
+
+
+def named(dataset, encoder=ENCODER, spec=SPEC, data="data"):
+    return encoder_fingerprint(data, dataset.layout, encoder, spec)
+
+
+@pytest.mark.parametrize("change", [{"d_token": 64}, {"n_blocks": 2}, {"n_heads": 4}, {"patch_length": 2}])
+def test_the_fingerprint_changes_with_the_market_tower(dataset, change):
+    assert named(dataset, dataclasses.replace(ENCODER, **change)) != named(dataset)
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"dropout": 0.2}, {"epochs": 4}, {"masks": MaskSpec(cells=1)}])
+def test_the_fingerprint_changes_with_the_training(dataset, change):
+    assert named(dataset, spec=dataclasses.replace(SPEC, **change)) != named(dataset)
+
+
+def test_the_fingerprint_changes_with_the_data(dataset):
+    assert named(dataset, data="other data") != named(dataset)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"encoding_dim": 512},
+        {"pretrained": "auto", "frozen": True},
+        {"activation_checkpointing": True},
+        {"fusion": "early"},
+    ],
+)
+def test_trials_that_differ_above_the_market_tower_share_a_job(dataset, change):
+    assert named(dataset, dataclasses.replace(ENCODER, **change)) == named(dataset)
+
+
+def test_where_the_job_runs_is_no_part_of_its_name(dataset):
+    elsewhere = dataclasses.replace(SPEC, device="auto", cpus=4, checkpoint_every=1)
+    assert named(dataset, spec=elsewhere) == named(dataset)
+
+
+def test_patches_beyond_the_lookback_are_the_same_patch(dataset):
+    whole, beyond = (dataclasses.replace(ENCODER, patch_length=length) for length in (8, 60))
+    assert named(dataset, whole) == named(dataset, beyond)
+
+
+def test_nothing_to_learn_is_refused():
+    with pytest.raises(SpecError, match="nothing to learn"):
+        PretrainingSpec(mask_ratio=0.0, pooled_weight=0.0)
+
+
+def test_a_spec_comes_back_from_its_mapping():
+    assert parse(PretrainingSpec, to_mapping(SPEC)) == SPEC
+    with pytest.raises(SpecError, match=r"mask_ratio: must be between 0 and 0\.5"):
+        parse(PretrainingSpec, {"mask_ratio": 0.6})

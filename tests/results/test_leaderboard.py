@@ -1,0 +1,108 @@
+"""The leaderboard ranks what was validated, beside what every policy must beat, and opens quickly."""
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from ftray.results import RunFolder, leaderboard_data, leaderboard_rows, print_leaderboard
+
+FT = {"kind": "ft", "d_token": 64, "n_blocks": 2, "n_heads": 4, "patch_length": 60}
+FROZEN = FT | {"pretrained": "auto", "frozen": True}
+MLP = {"kind": "mlp", "hidden": 512, "encoding_dim": 512}
+
+
+def figures(sharpe: float | None) -> dict:
+    validated = {"sharpe": sharpe, "total_return": 0.1234, "max_drawdown": 0.05}
+    return {f"validation/{name}": value for name, value in validated.items()} | {"sharpe": 99}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    run = RunFolder.create(tmp_path / "study", {"name": "study"})
+    outcomes = [
+        ("trial-0001", "trial", MLP, "COMPLETE", figures(0.4)),
+        ("trial-0002", "trial", FROZEN, "COMPLETE", figures(1.6)),
+        ("trial-0003", "trial", FT, "FAILED", figures(9.0)),
+        ("trial-0004", "trial", MLP, "PRUNED", figures(-0.3)),
+        ("trial-0005", "pretraining", FT, "COMPLETE", {"validation/loss": 0.2}),
+        ("trial-0006", "trial", FT, "COMPLETE", figures(float("nan"))),
+    ]
+    for number, (trial, kind, encoder, state, metrics) in enumerate(outcomes, start=1):
+        run.add_trial(trial, number, kind, {}, {"encoder": encoder})
+        run.trial_started(trial)
+        run.trial_ended(trial, state, metrics)
+    run.add_trial("trial-0007", 7, "trial", {}, {})
+    run.record_benchmarks(
+        {
+            "equal_weight": {"sharpe": 0.5, "total_return": 0.2, "max_drawdown": 0.3},
+            "buy_and_hold/BTC": {"sharpe": 0.1, "total_return": 0.1, "max_drawdown": 0.4},
+        }
+    )
+    return run
+
+
+def test_the_best_validation_sharpe_ratio_comes_first_and_benchmarks_stand_between(run: RunFolder):
+    frame = leaderboard_data(run)
+    assert frame["trial"].tolist() == [
+        *("trial-0002", "equal_weight", "trial-0001", "buy_and_hold/BTC", "trial-0004"),
+        *("trial-0003", "trial-0006", "trial-0007"),
+    ]
+    assert frame["rank"].fillna(0).tolist() == [1, 0, 2, 0, 3, 0, 0, 0]
+    assert frame["validation_sharpe"].tolist()[:5] == [1.6, 0.5, 0.4, 0.1, -0.3]
+
+
+def test_a_row_says_what_was_trained(run: RunFolder):
+    best = leaderboard_rows(run)[0]
+    assert best["encoder"] == "ft 64/2/4 p60"
+    assert best["pretrained"] == "auto, frozen"
+    assert best["validation_return"] == 0.1234
+    assert best["validation_max_drawdown"] == 0.05
+    assert best["wall_seconds"] > 0
+
+
+def test_without_a_terminal_the_table_is_plain_lines(run: RunFolder):
+    out = io.StringIO()
+    print_leaderboard(run, console=Console(file=out, width=40))
+    lines = out.getvalue().splitlines()
+    titles = "rank  trial  encoder  pretrained  Sharpe  return  max drawdown  wall time  state"
+    assert lines[0].split() == titles.split()
+    assert lines[1].split()[:2] == ["1", "trial-0002"]
+    assert "12.3%" in lines[1]
+    assert len(lines) == 1 + 8
+    assert out.getvalue().isascii()
+
+
+def test_the_best_few_are_shown_beside_all_benchmarks(run: RunFolder):
+    out = io.StringIO()
+    print_leaderboard(run, top=1, console=Console(file=out))
+    names = [line.split()[1] for line in out.getvalue().splitlines()[1:]]
+    assert names == ["trial-0002", "equal_weight", "buy_and_hold/BTC"]
+
+
+def test_a_terminal_gets_a_table(run: RunFolder):
+    out = io.StringIO()
+    print_leaderboard(run, console=Console(file=out, force_terminal=True, width=150))
+    assert "study, on the validation window" in out.getvalue()
+    assert "trial-0002" in out.getvalue()
+
+
+def test_a_study_without_trials_says_so(tmp_path: Path):
+    out = io.StringIO()
+    print_leaderboard(RunFolder.create(tmp_path / "new", {"a": 1}), console=Console(file=out))
+    assert out.getvalue() == "new: no trials yet\n"
+
+
+def test_printing_needs_neither_pandas_nor_torch_nor_ray(run: RunFolder):
+    script = (
+        "import sys; from ftray.results import RunFolder, print_leaderboard; "
+        f"print_leaderboard(RunFolder.open({str(run.path)!r})); "
+        "print('heavy:', sorted({'pandas', 'pyarrow', 'torch', 'ray', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
+    )
+    assert done.stdout.splitlines()[-1] == "heavy: []"

@@ -1,0 +1,113 @@
+"""Study files: the ones that are shipped parse at both ends of every range; a broken one is refused by its path."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ftray.errors import SpecError
+from ftray.nets import PRESETS
+from ftray.study import load_study, parse_study
+from ftray.study.check import describe_study
+
+CONFIGS = sorted((Path(__file__).parents[2] / "tune_configs").glob("*.yaml"))
+SIMULATED = "trial.market={kind: simulator}"
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_shipped_file_parses_at_both_ends_of_every_range_and_can_be_described(path):
+    study = load_study(path, [SIMULATED] if path.stem not in ("demo",) else [])
+    lines = list(describe_study(study))
+    assert any("floats" in line for line in lines)
+    if path.stem != "demo":
+        assert any("5,888 floats" in line for line in lines)
+
+
+@pytest.mark.parametrize("path", [p for p in CONFIGS if "crypto" in p.stem or p.stem == "demo"], ids=lambda p: p.stem)
+def test_an_end_beyond_what_is_valid_stops_a_shipped_file_from_parsing(path):
+    tree = yaml.safe_load(path.read_text())
+    low, _ = tree["trial"]["ppo"]["learning_rate"]["log"]
+    tree["trial"]["ppo"]["learning_rate"] = {"log": [low, 10.0]}
+    with pytest.raises(SpecError, match=r"^trial\.ppo\.learning_rate: must be between"):
+        parse_study(tree)
+    ft = tree["trial"]["encoder"]["choice"][-1]
+    tree["trial"]["ppo"]["learning_rate"] = 1e-3
+    ft["n_blocks"] = {"int": [1, 5]}
+    for option in tree["trial"]["encoder"]["choice"]:
+        option.update({"n_blocks": ft["n_blocks"]} if option["kind"] == "ft" else {})
+    with pytest.raises(SpecError, match=r"^trial\.encoder\.n_blocks: must be between 1 and 4, got 5"):
+        parse_study(tree)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_file_holds_the_preset(name):
+    encoder = load_study(CONFIGS[0].with_name(f"{name}.yaml")).only_trial("train").encoder
+    preset = PRESETS[name]
+    for field in ("d_token", "n_blocks", "n_heads", "encoding_dim"):
+        assert getattr(encoder, field) == getattr(preset, field)
+
+
+def test_the_real_study_has_the_budget_it_promises():
+    study = load_study(CONFIGS[0].with_name("crypto_1h.yaml"))
+    kinds = [point["trial/encoder/kind"].split()[0] for point in study.search.points]
+    assert study.search.n_trials >= 8 and len(kinds) == study.search.n_trials
+    assert kinds.count("ft") >= 3 and kinds.count("mlp") >= 3
+    shapes = {
+        tuple(point[f"trial/encoder/{key}"] for key in ("d_token", "n_blocks", "n_heads"))
+        for point in study.search.points
+        if "auto" in point["trial/encoder/kind"]
+    }
+    assert 1 <= len(shapes) <= 2
+    assert study.trial(next(iter(study.space.ends()))).ppo.env_steps >= 20_000
+
+
+def test_overrides_are_laid_over_the_file(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("trial: {ppo: {epochs: 2}}")
+    study = load_study(path, ["trial.ppo.epochs=5", "trial.market.kind=simulator", "search.n_trials=3"])
+    assert study.name == "mine" and study.search.n_trials == 3
+    assert study.only_trial("train").ppo.epochs == 5
+
+
+def test_an_override_that_fills_a_hole_closes_it():
+    study = load_study(CONFIGS[0].with_name("demo.yaml"), ["trial.ppo.learning_rate=1e-3"])
+    assert "trial/ppo/learning_rate" not in study.space.holes
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "message"),
+    [
+        ("trail: {}", [], r"^trail: no such key; did you mean 'trial'"),
+        ("trial: {ppo: {epoch: 3}}", [], r"^trial\.ppo\.epoch: no such key; did you mean 'epochs'"),
+        ("search: {n_trial: 3}", [], r"^search\.n_trial: no such key; did you mean 'n_trials'"),
+        ("trial: {}", ["trial.ppo.epochs"], "--set takes PATH=VALUE"),
+        ("trial: {ppo: {epochs: 3}}", ["trial.ppo.epochs.x=1"], r"^trial\.ppo\.epochs: --set cannot reach into 3"),
+        ("trial: [1]", [], r"^trial: must be a mapping"),
+        ("name: a/b", [], r"^name: must be a folder's name"),
+        ("- 1", [], "must hold a mapping"),
+        ("trial: {a: [}", [], "is not valid YAML"),
+        ("search: {points: [{trial/x: 1}]}", [], r"^search\.points\.0\.trial/x: no such hole"),
+        ("trial: {encoder: {kind: ft, frozen: true}}", [], r"^trial\.encoder: frozen needs weights"),
+    ],
+)
+def test_a_broken_study_is_refused_by_its_path(tmp_path, text, overrides, message):
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(SpecError, match=message):
+        load_study(path, overrides)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(SpecError, match=r"cannot read .*nowhere\.yaml"):
+        load_study(tmp_path / "nowhere.yaml")
+
+
+def test_a_verb_for_one_trial_names_the_holes_it_cannot_run():
+    with pytest.raises(SpecError, match=r"trial/encoder/kind.*--set"):
+        load_study(CONFIGS[0].with_name("demo.yaml")).only_trial("train")
+
+
+def test_the_budget_is_no_part_of_a_studys_identity():
+    small, large = (load_study(CONFIGS[0].with_name("demo.yaml"), [f"search.n_trials={n}"]) for n in (4, 40))
+    other = load_study(CONFIGS[0].with_name("demo.yaml"), ["trial.seed=1"])
+    assert small.identity == large.identity != other.identity

@@ -1,0 +1,95 @@
+"""The door: what is valid passes unchanged, and everything else is refused by its full name."""
+
+import dataclasses
+from typing import Annotated, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftray.errors import SpecError
+from ftray.spec import Between, Count, Fraction, fingerprint, parse, spec, to_mapping
+
+
+@spec
+class Circle:
+    kind: Literal["circle"] = "circle"
+    radius: Annotated[float, Between(0.0, 10.0)] = 1.0
+
+
+@spec
+class Square:
+    kind: Literal["square"] = "square"
+    side: Count = 1
+
+
+@spec
+class Drawing:
+    name: str
+    shape: Circle | Square = Circle()
+    share: Fraction | None = None
+    tags: tuple[str, ...] = ()
+    closed: bool = True
+
+    def check(self) -> None:
+        if self.share is not None and not self.closed:
+            raise SpecError("needs a closed drawing", ("share",))
+
+
+@given(
+    name=st.text(),
+    shape=st.one_of(
+        st.floats(0, 10).map(lambda r: Circle(radius=r)), st.integers(1, 10**9).map(lambda s: Square(side=s))
+    ),
+    share=st.none() | st.floats(0, 1),
+    tags=st.lists(st.text(), max_size=3).map(tuple),
+)
+def test_a_spec_survives_the_way_through_a_mapping(name, shape, share, tags):
+    drawing = Drawing(name=name, shape=shape, share=share, tags=tags)
+    assert parse(Drawing, to_mapping(drawing)) == drawing
+    assert fingerprint(parse(Drawing, to_mapping(drawing))) == fingerprint(drawing)
+
+
+@pytest.mark.parametrize(
+    ("mapping", "message"),
+    [
+        ({"name": "a", "shap": {}}, r"^trial\.shap: no such key; did you mean 'shape'\?"),
+        ({"name": "a", "shape": {"kind": "circle", "radios": 1}}, r"^trial\.shape\.radios: no such key; did you mean"),
+        ({"name": "a", "shape": {"kind": "circle", "radius": 11}}, r"^trial\.shape\.radius: must be between 0 and 10"),
+        ({"name": "a", "shape": {"kind": "square", "side": 0}}, r"^trial\.shape\.side: must be at least 1, got 0"),
+        ({"name": "a", "shape": {"kind": "square", "side": True}}, r"^trial\.shape\.side: must be an int, got True"),
+        ({"name": "a", "shape": {"kind": "square", "side": 1.5}}, r"^trial\.shape\.side: must be an int, got 1.5"),
+        ({"name": "a", "shape": {"kind": "cube"}}, r"^trial\.shape\.kind: must be one of circle, square; got 'cube'"),
+        ({"name": "a", "shape": {"side": 2}}, r"^trial\.shape: must be a mapping with `kind: circle \| square`"),
+        ({"name": "a", "share": float("nan")}, r"^trial\.share: must be a finite number, got nan"),
+        ({"name": "a", "tags": "x"}, r"^trial\.tags: must be a list, got 'x'"),
+        ({"name": "a", "tags": [1]}, r"^trial\.tags\.0: must be a str, got 1"),
+        ({"name": "a", "closed": 1}, r"^trial\.closed: must be a bool, got 1"),
+        ({}, r"^trial\.name: is required and missing"),
+        ([], r"^trial: expected a mapping"),
+    ],
+)
+def test_what_is_wrong_is_refused_with_its_full_path(mapping, message):
+    with pytest.raises(SpecError, match=message):
+        parse(Drawing, mapping, path=("trial",))
+
+
+def test_numbers_that_yaml_reads_as_text_are_numbers():
+    assert parse(Circle, {"radius": "1e-3"}).radius == 1e-3
+
+
+def test_construction_in_python_passes_the_same_door():
+    with pytest.raises(SpecError, match=r"^radius: must be between 0 and 10, got 12"):
+        Circle(radius=12.0)
+    with pytest.raises(SpecError, match=r"^share: needs a closed drawing"):
+        dataclasses.replace(Drawing(name="a", share=0.5), closed=False)
+
+
+def test_a_spec_is_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Circle().radius = 2.0  # type: ignore[misc]
+
+
+def test_every_change_changes_the_fingerprint():
+    prints = {fingerprint(value) for value in (Circle(), Circle(radius=2.0), Square(), {"radius": 1.0}, [], "circle")}
+    assert len(prints) == 6

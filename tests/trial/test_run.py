@@ -1,0 +1,184 @@
+"""One trial: it trains, is judged on the validation window, resumes, and starts from the weights it was told to."""
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+import torch
+
+from ftray.agent import PPOSpec
+from ftray.agent.training import check_weights_arrived, iterate, learner_module, market_fingerprint, ppo_config
+from ftray.errors import TrainingError, WeightsError
+from ftray.features import FeatureSpec
+from ftray.market import SimulatorSpec, WindowsSpec
+from ftray.nets import FTSpec, MLPSpec, read_checkpoint, weights_fingerprint
+from ftray.pretraining import PretrainingSpec
+from ftray.trading import TradingSpec
+from ftray.trial import TrialSpec, prepare_dataset, pretrain_encoder
+from ftray.trial.run import run_trial
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]  # RLlib wants a Ray even without env runners
+
+FT = FTSpec(d_token=32, n_blocks=1, n_heads=2, encoding_dim=256, patch_length=8, pretrained="auto")
+TRIAL = TrialSpec(
+    market=SimulatorSpec(n_assets=2, n_bars=1_200),
+    windows=WindowsSpec(holding=6),
+    features=FeatureSpec(lookback=8, indicators=("close", "volume", "rsi")),
+    encoder=MLPSpec(hidden=64, encoding_dim=64),
+    pretraining=PretrainingSpec(epochs=1, windows_per_epoch=64, batch_size=32, horizon=6, device="cpu"),
+    trading=TradingSpec(episode_bars=50),
+    ppo=PPOSpec(
+        env_steps=256,
+        train_batch_size=128,
+        minibatch_size=64,
+        epochs=1,
+        n_env_runners=0,
+        envs_per_runner=8,
+        evaluate_every=1,
+    ),
+)
+
+
+class Reports(list):
+    def __call__(self, metrics, checkpoint=None):
+        self.append({**metrics, "checkpoint": checkpoint})
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """What the trials of this module share: prepared data, pre-trained encoders."""
+    return tmp_path_factory.mktemp("shared")
+
+
+def run(spec, folder, shared, **how):
+    reports = Reports()
+    run_trial(spec, reports, folder=folder, shared=shared, **how)
+    return reports
+
+
+def test_a_trial_reports_every_iteration_and_ends_with_validation_figures_and_a_checkpoint(tmp_path, shared):
+    reports = run(dataclasses.replace(TRIAL, ppo=dataclasses.replace(TRIAL.ppo, evaluate_every=2)), tmp_path, shared)
+    assert [row["env_steps"] for row in reports] == sorted(row["env_steps"] for row in reports)
+    assert reports[-1]["env_steps"] >= 256
+    assert "validation/sharpe" not in reports[0] and reports[0]["checkpoint"] is None
+    for name in ("sharpe", "total_return", "max_drawdown"):
+        assert isinstance(reports[-1][f"validation/{name}"], float)
+    assert reports[-1]["checkpoint"].is_dir()
+    assert json.dumps({k: v for k, v in reports[-1].items() if k != "checkpoint"})
+
+
+def test_the_same_seed_gives_the_same_curve_and_another_seed_another(tmp_path, shared):
+    first, again, other = (
+        [row["loss/value"] for row in run(dataclasses.replace(TRIAL, seed=seed), tmp_path / name, shared)]
+        for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    )
+    assert first == again != other
+
+
+def test_a_trial_goes_on_from_its_checkpoint_with_its_steps_and_its_optimiser(tmp_path, shared):
+    half = dataclasses.replace(TRIAL, ppo=dataclasses.replace(TRIAL.ppo, env_steps=128))
+    checkpoint = run(half, tmp_path / "half", shared)[-1]["checkpoint"]
+    resumed = run(TRIAL, tmp_path / "whole", shared, resume=checkpoint)
+    assert resumed[0]["iteration"] == 2 and resumed[0]["env_steps"] > 128
+
+    data, _ = prepare_dataset(TRIAL, shared)
+    algorithm = ppo_config(TRIAL.ppo, TRIAL.encoder, TRIAL.trading, dataset=data).build_algo()
+    try:
+        algorithm.restore_from_path(str(checkpoint))
+        (optimizer,) = algorithm.learner_group._learner._optimizer_parameters
+        steps = {float(state["step"]) for state in optimizer.state.values()}
+        assert len(steps) == 1 and steps.pop() >= 1
+    finally:
+        algorithm.stop()
+
+
+def test_a_frozen_encoder_is_bit_identical_after_training_and_a_fine_tuned_one_is_not(tmp_path, shared):
+    data, dataset = prepare_dataset(TRIAL, shared)
+    weights = pretrain_encoder(dataclasses.replace(TRIAL, encoder=FT), dataset, shared)
+    pretrained = weights_fingerprint(read_checkpoint(weights)["encoder_state_dict"])
+    for frozen in (True, False):
+        encoder = dataclasses.replace(FT, frozen=frozen)
+        spec = dataclasses.replace(TRIAL, encoder=encoder, ppo=dataclasses.replace(TRIAL.ppo, env_steps=128))
+        checkpoint = run(spec, tmp_path / str(frozen), shared)[-1]["checkpoint"]
+        algorithm = ppo_config(spec.ppo, spec.encoder, spec.trading, dataset=data).build_algo()
+        try:
+            algorithm.restore_from_path(str(checkpoint))
+            assert (market_fingerprint(learner_module(algorithm)) == pretrained) is frozen
+        finally:
+            algorithm.stop()
+
+
+def test_the_optimiser_of_a_frozen_encoder_does_not_carry_it(shared):
+    data, dataset = prepare_dataset(TRIAL, shared)
+    weights = pretrain_encoder(dataclasses.replace(TRIAL, encoder=FT), dataset, shared)
+    encoder = dataclasses.replace(FT, frozen=True)
+    algorithm = ppo_config(TRIAL.ppo, encoder, TRIAL.trading, dataset=data, weights=weights).build_algo()
+    try:
+        learner, module = algorithm.learner_group._learner, learner_module(algorithm)
+        carried = {id(p) for o in learner._optimizer_parameters for group in o.param_groups for p in group["params"]}
+        assert not carried & {id(p) for p in module.encoder.tower.parameters()}
+        assert {id(p) for p in module.policy_head.parameters()} <= carried
+    finally:
+        algorithm.stop()
+
+
+def test_weights_that_saw_the_validation_window_are_refused_with_both_times(tmp_path, shared):
+    _, dataset = prepare_dataset(TRIAL, shared)
+    content = torch.load(pretrain_encoder(dataclasses.replace(TRIAL, encoder=FT), dataset, shared), weights_only=True)
+    for window, message in ((dataset.windows.validation, "validation window begins"), (None, "does not tell the bars")):
+        path = tmp_path / "weights.pth"
+        torch.save({**content, "train_window": window and dataset.times(window)}, path)
+        encoder = dataclasses.replace(FT, pretrained=str(path))
+        with pytest.raises(WeightsError, match=message):
+            run(dataclasses.replace(TRIAL, encoder=encoder), tmp_path, shared)
+
+
+def test_an_iteration_without_samples_is_an_error_and_not_silence():
+    class Dead:
+        def train(self):
+            return {"env_runners": {}, "training_iteration": 1}
+
+    with pytest.raises(TrainingError, match="brought no samples"):
+        iterate(Dead())  # type: ignore[arg-type]
+
+
+def test_a_loss_that_is_not_finite_is_an_error(tmp_path, shared):
+    wild = dataclasses.replace(TRIAL.ppo, reward_scale=1e38)
+    with pytest.raises(TrainingError, match=r"loss/value is (inf|nan) in iteration 1"):
+        run(dataclasses.replace(TRIAL, ppo=wild), tmp_path, shared)
+
+
+def test_pretrained_weights_arrive_in_the_learner_and_in_every_env_runner(shared):
+    data, dataset = prepare_dataset(TRIAL, shared)
+    weights = pretrain_encoder(dataclasses.replace(TRIAL, encoder=FT), dataset, shared)
+    expected = weights_fingerprint(read_checkpoint(weights)["encoder_state_dict"])
+    two = dataclasses.replace(TRIAL.ppo, n_env_runners=2, cpus_per_env_runner=0.5)
+    algorithm = ppo_config(two, FT, TRIAL.trading, dataset=data, weights=weights).build_algo()
+    try:
+        assert check_weights_arrived(algorithm, weights) == expected
+        held = algorithm.env_runner_group.foreach_env_runner(
+            lambda runner: market_fingerprint(runner.module), local_env_runner=False
+        )
+        assert held == [expected, expected]
+    finally:
+        algorithm.stop()
+
+
+def test_weights_that_did_not_arrive_stop_the_trial(shared):
+    data, dataset = prepare_dataset(TRIAL, shared)
+    weights = pretrain_encoder(dataclasses.replace(TRIAL, encoder=FT), dataset, shared)
+    one = dataclasses.replace(TRIAL.ppo, n_env_runners=1)
+    algorithm = ppo_config(one, FT, TRIAL.trading, dataset=data).build_algo()  # built without them
+    try:
+        with pytest.raises(WeightsError, match="did not arrive in: learner, env runner 1"):
+            check_weights_arrived(algorithm, weights)
+    finally:
+        algorithm.stop()
+
+
+def test_a_trial_alone_needs_nothing_but_its_own_folder(tmp_path):
+    spec = dataclasses.replace(TRIAL, encoder=FT, ppo=dataclasses.replace(TRIAL.ppo, env_steps=128))
+    run_trial(spec, Reports(), folder=tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} >= {"data", "encoders", "checkpoint"}
+    shutil.rmtree(tmp_path)
