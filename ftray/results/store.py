@@ -104,6 +104,21 @@ class RunFolder:
         """All events of the study, oldest first."""
         return list(EventReader(self.path / "events.jsonl").new())
 
+    @contextlib.contextmanager
+    def driven(self) -> Iterator[None]:
+        """Held by the one process that runs the study and writes its events; it falls with the process.
+
+        Raises: RunFolderError if another process holds it.
+        """
+        with (self.path / ".driver").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunFolderError(
+                    f"{self.path} is being run by another process; wait for it, or watch with: ftray results {self.path}"
+                ) from None
+            yield
+
     def add_trial(
         self, trial_id: str, number: int | None, kind: str, values: Mapping[str, Any], spec: Mapping[str, Any] | Any
     ) -> TrialFolder:

@@ -1,6 +1,5 @@
 """`run_study`: a study from its file to its leaderboard, or on from where it was stopped."""
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,11 @@ from ray import tune
 from ftray.errors import FtrayError, SpecError
 from ftray.results import RunFolder
 from ftray.study.jobs import trainable
+from ftray.study.progress import Progress
 from ftray.study.searcher import TRIAL, StudySearcher
 from ftray.study.spec import StudySpec
 from ftray.trading import buy_and_hold, equal_weight
-from ftray.trial import Bundles, TrialSpec, cpus, prepare_dataset, pretraining_bundles, trial_bundles
+from ftray.trial import Bundles, cpus, prepare_dataset, pretraining_bundles, trial_bundles
 from ftray.trial.local import Say, local_ray
 
 
@@ -31,7 +31,7 @@ def run_study(study: StudySpec, root: Path, say: Say = print) -> RunFolder:
         say(f"{run.path} is finished: nothing to run")
         return run
     _record_benchmarks(study, run)  # the first to read the candles: what is wrong with them is told before Ray starts
-    with local_ray(say):
+    with run.driven(), local_ray(say):
         _check_it_fits(study)
         already = len(_ended(run))
         say(f"study {study.name}: {study.search.n_trials} trials, {already} of them ended before, in {run.path}")
@@ -72,63 +72,6 @@ def _fit(study: StudySpec, run: RunFolder, searcher: StudySearcher, say: Say) ->
         ),
     )
     tuner.fit()
-
-
-class Progress(tune.Callback):
-    """One line per change of a trial's state, and one per validation figure."""
-
-    def __init__(self, run: RunFolder, searcher: StudySearcher, say: Say):
-        self.run, self.searcher, self.say = run, searcher, say
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        job = self.searcher.job(trial.trial_id)
-        self.run.trial_started(job.id)
-        self._line(job.id, f"started: {describe(job.spec, pretraining=job.kind != TRIAL)}")
-
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
-    ) -> None:
-        job = self.searcher.job(trial.trial_id)
-        if job.kind == TRIAL and "env_steps" in result:
-            value = result.get(self.searcher.study.search.objective, float("nan"))
-            self._line(
-                job.id,
-                f"{result['env_steps']:,}/{job.spec.ppo.env_steps:,} steps, "
-                f"{self.searcher.study.search.objective} {value:.2f}",
-            )
-        elif "epoch" in result:
-            self._line(
-                job.id,
-                f"epoch {result['epoch']}/{job.spec.pretraining.epochs}, "
-                f"validation loss {result.get('validation_loss', float('nan')):.4f}",
-            )
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._ended(trial.config["id"])
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._ended(trial.config["id"])
-
-    def _ended(self, job_id: str) -> None:
-        record = self.run.record(job_id)
-        why = f": {record.error.splitlines()[0]}" if record.error else ""
-        self._line(job_id, f"{record.state}{why}")
-        self.run.compact()
-
-    def _line(self, job_id: str, text: str) -> None:
-        self.say(f"{time.strftime('%H:%M:%S')}  {job_id:22}  {text}")
-
-
-def describe(spec: TrialSpec, pretraining: bool = False) -> str:
-    """A trial in a few words."""
-    encoder = spec.encoder
-    if encoder.kind == "mlp":
-        return f"mlp, encoding_dim {encoder.encoding_dim}, learning rate {spec.ppo.learning_rate:.1e}"
-    shape = f"ft, d_token {encoder.d_token}, {encoder.n_blocks} blocks, {encoder.n_heads} heads"
-    if pretraining:
-        return f"pre-training {shape}, {spec.pretraining.epochs} epochs"
-    start = "from scratch" if encoder.pretrained == "none" else "frozen" if encoder.frozen else "fine-tuned"
-    return f"{shape}, {start}, encoding_dim {encoder.encoding_dim}, learning rate {spec.ppo.learning_rate:.1e}"
 
 
 def _ended(run: RunFolder) -> list[Any]:

@@ -104,7 +104,10 @@ class StudySearcher(OptunaSearch):
         reached = self.run.trial(job.id).last_metrics()
         problem = _failure(self.run.trial(job.id))
         if error and problem is None:
-            problem = f"its process died more than {self.study.search.max_failures} times"
+            problem = (
+                f"its process died more than {self.study.search.max_failures} times; "
+                f"what Ray knows of it is in {self.run.path / 'tune' / job.id / 'error.txt'}"
+            )
         if job.kind == PRETRAINING:
             if problem is None and not is_finished(self.run.encoders_folder / str(job.encoder)):
                 problem = f"it ended without the encoder {job.encoder}: do all nodes run the same version of ftray?"

@@ -26,6 +26,8 @@ def local_ray(say: Say = print) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    for name in ("ray.tune", "ray.rllib"):  # errors are in the run folder, in words; not as forty stack traces
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     started = time.monotonic()
     ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     say(f"Ray is up after {time.monotonic() - started:.0f} s, {ray.cluster_resources().get('CPU', 0):.0f} CPUs")

@@ -1,0 +1,61 @@
+"""ftray: which encoder, pre-training and PPO settings make a trading policy that holds up out of sample.
+
+The public names, each loaded when it is first asked for: `import ftray` costs nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ftray.errors import FtrayError
+    from ftray.features import Dataset, build_dataset
+    from ftray.market import load_market
+    from ftray.pretraining import pretrain
+    from ftray.results import RunFolder
+    from ftray.study import load_study
+    from ftray.study.run import run_study
+    from ftray.trading import TradingEnv, VectorTradingEnv, backtest
+    from ftray.trial import TrialSpec
+    from ftray.trial.run import run_trial
+
+__all__ = [
+    "Dataset",
+    "FtrayError",
+    "RunFolder",
+    "TradingEnv",
+    "TrialSpec",
+    "VectorTradingEnv",
+    "backtest",
+    "build_dataset",
+    "load_market",
+    "load_study",
+    "pretrain",
+    "run_study",
+    "run_trial",
+]
+
+_HOMES = {
+    "Dataset": "ftray.features",
+    "FtrayError": "ftray.errors",
+    "RunFolder": "ftray.results",
+    "TradingEnv": "ftray.trading",
+    "TrialSpec": "ftray.trial",
+    "VectorTradingEnv": "ftray.trading",
+    "backtest": "ftray.trading",
+    "build_dataset": "ftray.features",
+    "load_market": "ftray.market",
+    "load_study": "ftray.study",
+    "pretrain": "ftray.pretraining",
+    "run_study": "ftray.study.run",
+    "run_trial": "ftray.trial.run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ftray' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,68 @@
+"""What a running study says: one line per change of a trial's state, and one per validation figure."""
+
+import time
+from typing import Any
+
+from ray import tune
+
+from ftray.results import RunFolder
+from ftray.study.searcher import TRIAL, StudySearcher
+from ftray.trial import TrialSpec
+from ftray.trial.local import Say
+
+
+class Progress(tune.Callback):
+    """One line per change of a trial's state, and one per validation figure."""
+
+    def __init__(self, run: RunFolder, searcher: StudySearcher, say: Say):
+        self.run, self.searcher, self.say = run, searcher, say
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        job = self.searcher.job(trial.trial_id)
+        self.run.trial_started(job.id)
+        self._line(job.id, f"started: {describe(job.spec, pretraining=job.kind != TRIAL)}")
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        job = self.searcher.job(trial.trial_id)
+        if job.kind == TRIAL and "env_steps" in result:
+            value = result.get(self.searcher.study.search.objective, float("nan"))
+            self._line(
+                job.id,
+                f"{result['env_steps']:,}/{job.spec.ppo.env_steps:,} steps, "
+                f"{self.searcher.study.search.objective} {value:.2f}",
+            )
+        elif "epoch" in result:
+            self._line(
+                job.id,
+                f"epoch {result['epoch']}/{job.spec.pretraining.epochs}, "
+                f"validation loss {result.get('validation_loss', float('nan')):.4f}",
+            )
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._ended(trial.config["id"])
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._ended(trial.config["id"])
+
+    def _ended(self, job_id: str) -> None:
+        record = self.run.record(job_id)
+        why = f": {record.error.splitlines()[0]}" if record.error else ""
+        self._line(job_id, f"{record.state}{why}")
+        self.run.compact()
+
+    def _line(self, job_id: str, text: str) -> None:
+        self.say(f"{time.strftime('%H:%M:%S')}  {job_id:22}  {text}")
+
+
+def describe(spec: TrialSpec, pretraining: bool = False) -> str:
+    """A trial in a few words."""
+    encoder = spec.encoder
+    if encoder.kind == "mlp":
+        return f"mlp, encoding_dim {encoder.encoding_dim}, learning rate {spec.ppo.learning_rate:.1e}"
+    shape = f"ft, d_token {encoder.d_token}, {encoder.n_blocks} blocks, {encoder.n_heads} heads"
+    if pretraining:
+        return f"pre-training {shape}, {spec.pretraining.epochs} epochs"
+    start = "from scratch" if encoder.pretrained == "none" else "frozen" if encoder.frozen else "fine-tuned"
+    return f"{shape}, {start}, encoding_dim {encoder.encoding_dim}, learning rate {spec.ppo.learning_rate:.1e}"

@@ -1,0 +1,150 @@
+"""A study: every trial ends once, the failure of one harms no other, weights come from the study's own job."""
+
+import json
+from pathlib import Path
+
+import optuna
+import pandas as pd
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from ftray.errors import DataError, RunFolderError, SpecError
+from ftray.nets import read_checkpoint
+from ftray.results import RunFolder
+from ftray.study import load_study
+from ftray.study.run import run_study
+
+from .tiny import tiny_file
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
+
+
+@pytest.fixture(scope="module")
+def study_file(tmp_path_factory) -> Path:
+    return tiny_file(tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture(scope="module")
+def lines() -> list[str]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def run(cluster, study_file, lines) -> RunFolder:
+    return run_study(load_study(study_file), study_file.parent / "runs", say=lines.append)
+
+
+def records(run):
+    return {record.id: record for record in run.trials()}
+
+
+def test_every_trial_ends_in_the_state_it_deserves_and_the_failure_of_one_harms_no_other(run):
+    states = {id: record.state for id, record in records(run).items() if record.kind == "trial"}
+    assert states == {
+        "trial-0000": "COMPLETE",
+        "trial-0001": "FAILED",
+        "trial-0002": "COMPLETE",
+        "trial-0003": "COMPLETE",
+    }
+    assert "no such checkpoint" in records(run)["trial-0001"].error
+    for record in run.trials():
+        folder = run.trial(record.id).folder
+        assert (folder / "trial.json").is_file() and (folder / "events.jsonl").is_file()
+        assert (run.trial(record.id).checkpoint is not None) == (record.kind == "trial" and record.state == "COMPLETE")
+    assert "no such checkpoint" in (run.trial("trial-0001").folder / "error.txt").read_text()
+
+
+def test_one_pretraining_job_serves_all_trials_of_its_shape_and_ends_before_they_start(run):
+    jobs = [record for record in run.trials() if record.kind == "pretraining"]
+    assert len(jobs) == 1 and jobs[0].state == "COMPLETE"
+    (folder,) = run.encoders_folder.iterdir()
+    assert {"best_encoder.pth", "final_encoder.pth", "config.json", "training_history.json"} <= {
+        path.name for path in folder.iterdir()
+    }
+    assert read_checkpoint(folder / "best_encoder.pth")["encoder_state_dict"]
+    for name in ("trial-0000", "trial-0003"):
+        assert jobs[0].ended_at <= records(run)[name].started_at
+
+
+def test_optunas_storage_agrees_with_the_run_folder(run):
+    storage = JournalStorage(JournalFileBackend(str(run.path / "optuna.journal")))
+    stored = optuna.load_study(study_name="tiny", storage=storage).trials
+    assert [trial.state for trial in stored] == [
+        TrialState.COMPLETE,
+        TrialState.FAIL,
+        TrialState.COMPLETE,
+        TrialState.COMPLETE,
+    ]
+    for trial in stored:
+        record = records(run)[f"trial-{trial.number:04d}"]
+        assert trial.params == record.values
+        if trial.state == TrialState.COMPLETE:
+            assert trial.value == record.metrics["validation/sharpe"]
+            assert len(trial.intermediate_values) == 2
+
+
+def test_the_folder_holds_the_resolved_study_a_table_and_the_end_mark(run):
+    assert run.is_done
+    table = pd.read_parquet(run.path / "trials.parquet")
+    assert len(table) == 5
+    assert json.loads((run.path / "study.json").read_text())["study"]["trial"]["encoder"]["choice"]
+    assert records(run)["trial-0000"].spec["trading"]["fee"] == 0.0025  # resolved, with defaults
+    assert {"equal_weight", "hold_AAVE", "hold_AVAX"} <= set(run.benchmarks())
+
+
+def test_a_line_tells_every_change_of_state(run, lines):
+    for id, record in records(run).items():
+        told = [line for line in lines if f" {id} " in line]
+        assert any("started" in line for line in told)
+        assert any(record.state in line for line in told)
+
+
+def test_the_same_command_does_nothing_to_a_finished_study_and_a_larger_budget_continues_it(run, study_file):
+    before = (run.path / "events.jsonl").read_bytes()
+    again = run_study(load_study(study_file), run.path.parent, say=lambda line: None)
+    assert (again.path / "events.jsonl").read_bytes() == before
+
+    larger = load_study(study_file, ["search.n_trials=5"])
+    more = run_study(larger, run.path.parent, say=lambda line: None)
+    finished = records(more)
+    assert len([r for r in finished.values() if r.kind == "trial"]) == 5
+    assert finished["trial-0004"].state in ("COMPLETE", "FAILED")
+    for name in ("trial-0000", "trial-0002"):
+        assert finished[name].ended_at == records(run)[name].ended_at
+    assert len({json.dumps(dict(r.values), sort_keys=True) for r in finished.values() if r.kind == "trial"}) == 5
+
+
+def test_a_second_driver_is_refused_in_words(run, study_file):
+    study = load_study(study_file, ["search.n_trials=9"])
+    with run.driven(), pytest.raises(RunFolderError, match="is being run by another process"):
+        run_study(study, run.path.parent, say=lambda line: None)
+
+
+def test_another_study_under_the_same_name_is_refused_with_what_differs(run, study_file):
+    other = load_study(study_file, ["trial.trading.fee=0.001"])
+    with pytest.raises(RunFolderError, match=r"belongs to another study; it differs in trial\.trading\.fee"):
+        run_study(other, run.path.parent, say=lambda line: None)
+
+
+def test_a_request_that_can_never_be_placed_is_refused_before_anything_waits_for_it(study_file, tmp_path):
+    study = load_study(study_file, ["trial.ppo.n_env_runners=3", "search.n_trials=1"])
+    with pytest.raises(SpecError, match=r"a trial of this study asks for 3 CPUs .* and the cluster has 2"):
+        run_study(study, tmp_path, say=lambda line: None)
+
+
+def test_missing_candles_are_told_before_anything_starts(study_file, tmp_path):
+    study = load_study(study_file, ["trial.market={kind: files, path: nowhere}"])
+    with pytest.raises(DataError, match="nowhere"):
+        run_study(study, tmp_path, say=lambda line: None)
+
+
+def test_a_pretraining_job_that_fails_fails_its_waiters_with_its_error(study_file, tmp_path):
+    study = load_study(
+        study_file, ["trial.pretraining.learning_rate=0.1", "trial.pretraining.horizon=500", "search.n_trials=1"]
+    )
+    run = run_study(study, tmp_path, say=lambda line: None)
+    trial, job = (next(r for r in run.trials() if r.kind == kind) for kind in ("trial", "pretraining"))
+    assert (trial.state, job.state) == ("FAILED", "FAILED")
+    assert job.error in trial.error and job.id in trial.error
