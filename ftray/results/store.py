@@ -13,11 +13,12 @@ Takes: a study as a plain mapping, and what happens to its trials. Gives: `RunFo
 The events are the truth and everything else about trials is derived from them.
 """
 
+import contextlib
 import dataclasses
-import difflib
+import fcntl
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ class RunFolder:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise RunFolderError(
-                    f"{self.path} is being run by another process; wait for it, or watch with: ftray results {self.path}"
+                    f"{self.path} is being run by another process; wait for it, or look with: ftray results {self.path}"
                 ) from None
             yield
 
