@@ -15,6 +15,7 @@ The events are the truth and everything else about trials is derived from them.
 
 import contextlib
 import dataclasses
+import difflib
 import fcntl
 import functools
 import json
