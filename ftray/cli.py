@@ -73,7 +73,7 @@ def pretrain(given: argparse.Namespace) -> int:
     from ftray.trial.standalone import pretrain_alone
 
     study = _study(given)
-    best = pretrain_alone(study.only_trial("pretrain"), _run_folder(given, study))
+    best = pretrain_alone(study.only_trial("pretrain"), _run_folder(given, study)).path
     print(f"best encoder: {best}\nUse it: ftray train FILE --set trial.encoder.pretrained={best}")
     return 0
 
@@ -98,8 +98,9 @@ def _run_folder(given: argparse.Namespace, study: "StudySpec") -> "RunFolder":
 
 
 def _show(run: "RunFolder") -> None:
-    from ftray.results import print_leaderboard
+    from ftray.results import print_encoders, print_leaderboard
 
+    print_encoders(run)
     print_leaderboard(run)
 
 

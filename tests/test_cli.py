@@ -73,7 +73,7 @@ def test_a_missing_run_is_refused_in_words(tmp_path):
 def test_check_tells_the_sizes_of_the_real_study():
     done = ftray("check", CONFIGS / "crypto_1h.yaml", "--set", "trial.market={kind: simulator}")
     assert done.returncode == 0, done.stderr
-    for told in ("5,888 floats", "9, maximising validation/sharpe", "trial/encoder/d_token: 32, 64", "parameters"):
+    for told in ("5,888 floats", "9, validation/sharpe to be maximized", "trial/encoder/d_token: 32, 64", "parameters"):
         assert told in done.stdout
 
 

@@ -5,7 +5,14 @@ records, frames for notebooks, a leaderboard. Needs neither torch nor Ray, and p
 """
 
 from ftray.results.frames import trial_rows, trials_frame
-from ftray.results.leaderboard import leaderboard_data, leaderboard_rows, print_leaderboard
+from ftray.results.leaderboard import (
+    encoder_rows,
+    leaderboard_data,
+    leaderboard_rows,
+    print_encoders,
+    print_leaderboard,
+)
+from ftray.results.plots import plot_attention
 from ftray.results.records import ENDED, FINAL, STATES, State, TrialRecord
 from ftray.results.store import RunFolder
 from ftray.results.trial_folder import TrialFolder
@@ -18,8 +25,11 @@ __all__ = [
     "State",
     "TrialFolder",
     "TrialRecord",
+    "encoder_rows",
     "leaderboard_data",
     "leaderboard_rows",
+    "plot_attention",
+    "print_encoders",
     "print_leaderboard",
     "trial_rows",
     "trials_frame",

@@ -61,15 +61,31 @@ def print_leaderboard(run: RunFolder, *, top: int | None = None, console: "Conso
     rows = leaderboard_rows(run)
     if top is not None:
         rows = [row for row in rows if row["state"] == BENCHMARK or (row["rank"] or top + 1) <= top]
-    if not rows:
-        console.print(f"{run.name}: no trials yet", highlight=False)
+    if not any(row["state"] != BENCHMARK for row in rows):
+        if not encoder_rows(run):
+            console.print(f"{run.name}: no trials yet", highlight=False)
         return
-    lines = [[show(row[name]) for name, (_, show) in SHOWN.items()] for row in rows]
-    titles = [title for title, _ in SHOWN.values()]
-    if console.is_terminal:
-        _print_table(run, titles, lines, console)
-    else:
-        _print_plain(titles, lines, console)
+    _print(f"{run.name}, on the validation window", SHOWN, rows, console)
+    for trial in run.trials():
+        if trial.state == "FAILED" and trial.error:
+            console.print(f"{trial.id} failed: {trial.error.splitlines()[0]}", markup=False, highlight=False)
+
+
+def encoder_rows(run: RunFolder) -> list[dict[str, Any]]:
+    """A row per pre-training job, best validation loss first; losses compare at one mask ratio alone."""
+    jobs = [trial for trial in run.trials() if trial.kind == PRETRAINING]
+    return sorted((_encoder_row(job) for job in jobs), key=lambda row: (row["loss"] is None, row["loss"] or 0.0))
+
+
+def print_encoders(run: RunFolder, *, console: "Console | None" = None) -> None:
+    """Print the pre-training jobs of a run, if it has any."""
+    from rich.console import Console
+
+    rows = encoder_rows(run)
+    if rows:
+        console = console or Console()
+        _print(f"{run.name}, pre-training", SHOWN_ENCODERS, rows, console)
+        console.print()
 
 
 def _trial_row(trial: TrialRecord) -> dict[str, Any]:
@@ -79,6 +95,20 @@ def _trial_row(trial: TrialRecord) -> dict[str, Any]:
         "encoder": _encoder(trial.spec.get("encoder", {})),
         "pretrained": _pretrained(trial.spec.get("encoder", {})),
         "wall_seconds": trial.wall_seconds,
+    }
+
+
+def _encoder_row(job: TrialRecord) -> dict[str, Any]:
+    how = job.spec.get("pretraining", {})
+    return {
+        "job": job.id,
+        "encoder": _encoder(job.spec.get("encoder", {})),
+        "learning_rate": how.get("learning_rate"),
+        "mask_ratio": how.get("mask_ratio"),
+        "epochs": job.metrics.get("epoch"),
+        "loss": job.metrics.get("validation_loss"),
+        "wall_seconds": job.wall_seconds,
+        "state": job.state,
     }
 
 
@@ -160,13 +190,34 @@ SHOWN: dict[str, tuple[str, Callable[[Any], str]]] = {
 }
 """What is printed: column → (title, how a value is shown)."""
 
-WORDS = ("trial", "encoder", "pretrained", "state")
+WORDS = ("trial", "job", "encoder", "pretrained", "state")
 
 
-def _print_table(run: RunFolder, titles: list[str], lines: list[list[str]], console: "Console") -> None:
+SHOWN_ENCODERS: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "job": ("job", _text),
+    "encoder": ("encoder", _text),
+    "learning_rate": ("learning rate", lambda rate: "-" if rate is None else f"{rate:.1e}"),
+    "mask_ratio": ("mask ratio", _ratio),
+    "epochs": ("epochs", _text),
+    "loss": ("validation loss", lambda loss: "-" if loss is None else f"{loss:.4f}"),
+    "wall_seconds": ("wall time", _duration),
+    "state": ("state", _text),
+}
+
+
+def _print(title: str, shown: Mapping[str, tuple[str, Any]], rows: list[dict[str, Any]], console: "Console") -> None:
+    titles = [title for title, _ in shown.values()]
+    lines = [[show(row[name]) for name, (_, show) in shown.items()] for row in rows]
+    if console.is_terminal:
+        _print_table(title, titles, lines, console)
+    else:
+        _print_plain(titles, lines, console)
+
+
+def _print_table(title: str, titles: list[str], lines: list[list[str]], console: "Console") -> None:
     from rich.table import Table
 
-    table = Table(title=f"{run.name}, on the validation window")
+    table = Table(title=title)
     for title in titles:
         table.add_column(title, justify="left" if title in WORDS else "right")
     for line in lines:

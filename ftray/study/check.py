@@ -19,7 +19,8 @@ def describe_study(study: StudySpec) -> Iterator[str]:
             f"  observation   {layout.size:,} floats: 1 cash + {layout.n_assets} holdings + {layout.n_indicators} "
             f"indicators × {layout.n_assets} assets × {layout.lookback} bars"
         )
-    yield f"  trials        {study.search.n_trials}, maximising {study.search.objective} ({study.search.sampler})"
+    search = study.search
+    yield f"  trials        {search.n_trials}, {search.metric} to be {search.goal}d ({search.sampler})"
     for name, hole in study.space.holes.items():
         yield f"  hole          {name}: {', '.join(map(str, hole.ends()))}"
     for kind in sorted({trial.encoder.kind for trial in trials}):

@@ -39,14 +39,15 @@ def run_job(config: dict[str, Any]) -> None:
 
     def report(metrics: dict[str, Any], checkpoint: Path | None = None) -> None:
         folder.report(metrics)
-        if config["objective"] in metrics or config["kind"] == PRETRAINING:
+        if config["metric"] in metrics or config["kind"] == PRETRAINING:
             tune.report(metrics)
 
     folder.started(host=socket.gethostname(), pid=os.getpid())
     try:
         if config["kind"] == PRETRAINING:
             _, dataset = prepare_dataset(spec, run.path)
-            pretrain_encoder(spec, dataset, run.path, report)
+            card = pretrain_encoder(spec, dataset, run.path, report)
+            report({"epoch": card.epochs, "best_epoch": card.best_epoch, "validation_loss": card.validation_loss})
         else:
             run_trial(spec, report, folder=folder.folder, resume=folder.checkpoint, shared=run.path)
     except RayError:

@@ -27,11 +27,11 @@ class Progress(tune.Callback):
     ) -> None:
         job = self.searcher.job(trial.trial_id)
         if job.kind == TRIAL and "env_steps" in result:
-            value = result.get(self.searcher.study.search.objective, float("nan"))
+            value = result.get(self.searcher.study.search.metric, float("nan"))
             self._line(
                 job.id,
                 f"{result['env_steps']:,}/{job.spec.ppo.env_steps:,} steps, "
-                f"{self.searcher.study.search.objective} {value:.2f}",
+                f"{self.searcher.study.search.metric} {value:.2f}",
             )
         elif "epoch" in result:
             self._line(

@@ -1,16 +1,16 @@
 """`run_study`: a study from its file to its leaderboard, or on from where it was stopped."""
 
 from pathlib import Path
-from typing import Any
 
 import ray
 from ray import tune
 
 from ftray.errors import FtrayError, SpecError
-from ftray.results import RunFolder
+from ftray.results import RunFolder, TrialRecord
 from ftray.study.jobs import trainable
 from ftray.study.progress import Progress
-from ftray.study.searcher import TRIAL, StudySearcher
+from ftray.study.schedulers import build_scheduler
+from ftray.study.searcher import OPTUNA_STATES, PRETRAINING, StudySearcher, drawn_trials
 from ftray.study.spec import StudySpec
 from ftray.trading import buy_and_hold, equal_weight
 from ftray.trial import Bundles, cpus, prepare_dataset, pretraining_bundles, trial_bundles
@@ -55,9 +55,10 @@ def run_study(study: StudySpec, root: Path, say: Say = print) -> RunFolder:
 def _fit(study: StudySpec, run: RunFolder, searcher: StudySearcher, say: Say) -> None:
     tuner = tune.Tuner(
         trainable(),
-        param_space={"run": str(run.path.absolute()), "objective": study.search.objective},
+        param_space={"run": str(run.path.absolute()), "metric": study.search.metric},
         tune_config=tune.TuneConfig(
             search_alg=searcher,
+            scheduler=build_scheduler(study),
             num_samples=-1,  # pre-training jobs count as samples; the searcher ends the study
             max_concurrent_trials=study.search.max_concurrent or _room_for(study),
             trial_dirname_creator=lambda trial: trial.config["id"],
@@ -74,8 +75,8 @@ def _fit(study: StudySpec, run: RunFolder, searcher: StudySearcher, say: Say) ->
     tuner.fit()
 
 
-def _ended(run: RunFolder) -> list[Any]:
-    return [r for r in run.trials() if r.kind == TRIAL and r.state in ("COMPLETE", "PRUNED", "FAILED")]
+def _ended(run: RunFolder) -> list[TrialRecord]:
+    return [record for record in drawn_trials(run) if record.state in OPTUNA_STATES]
 
 
 def _interrupt_unended(run: RunFolder) -> None:
@@ -89,7 +90,7 @@ def _needs(study: StudySpec) -> list[tuple[str, Bundles]]:
     found: dict[str, tuple[str, Bundles]] = {}
     for filled in study.space.ends():
         spec = study.trial(filled)
-        needs = [("a trial", trial_bundles(spec))]
+        needs = [("a trial", trial_bundles(spec))] if study.search.job != PRETRAINING else []
         if spec.encoder_to_pretrain:
             needs.append(("a pre-training job", pretraining_bundles(spec)))
         found |= {str(need): need for need in needs}

@@ -23,6 +23,7 @@ from ray.tune.search.optuna import OptunaSearch
 from ftray.pretraining import is_finished
 from ftray.results import RunFolder, State, TrialFolder, TrialRecord
 from ftray.spec import to_mapping
+from ftray.study.schedulers import TUNE_MODES
 from ftray.study.spec import StudySpec
 from ftray.trial import TrialSpec, encoder_wanted, prepare_dataset
 
@@ -53,8 +54,7 @@ class StudySearcher(OptunaSearch):
         self.waiting: dict[str, list[Job]] = {}  # by the encoder they wait for
         self.handed_out: dict[str, Job] = {}  # by Tune's id
         self.failed_encoders: dict[str, str] = {}
-        self.numbers: dict[str, int] = {}
-        records = sorted((r for r in run.trials() if r.kind == TRIAL), key=lambda r: r.number or 0)
+        records = drawn_trials(run)
         storage_path = run.path / "optuna.journal"
         storage_path.unlink(missing_ok=True)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -62,8 +62,8 @@ class StudySearcher(OptunaSearch):
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             super().__init__(
                 space=study.space.draw,  # type: ignore[arg-type]  # any callable
-                metric=study.search.objective,
-                mode="max",
+                metric=study.search.metric,
+                mode=TUNE_MODES[study.search.goal],
                 sampler=_sampler(study, drawn=len(records)),
                 storage=JournalStorage(JournalFileBackend(str(storage_path))),
                 study_name=study.name,
@@ -73,7 +73,7 @@ class StudySearcher(OptunaSearch):
         for record in records:
             self.optuna.add_trial(self._frozen(record))
             if record.state not in OPTUNA_STATES:
-                self._admit(record.id, study.trial(study.space.fill(record.values)), record.number)
+                self._admit(record.id, study.trial(study.space.fill(record.values)), record.number or 0)
         for point in study.search.points[len(records) :]:
             self.optuna.enqueue_trial(dict(point))
         self.drawn = len(records)
@@ -93,9 +93,12 @@ class StudySearcher(OptunaSearch):
         return self.handed_out[trial_id]
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        job, value = self.job(trial_id), result.get(self.study.search.objective, math.nan)
-        if job.number is not None and _finite(value):
-            self._optuna_trial(job.number).report(value, int(result["env_steps"]))
+        job, value = self.job(trial_id), result.get(self.study.search.metric, math.nan)
+        if job.number is None or not _finite(value):
+            return
+        stored, step = self.optuna.get_trials(deepcopy=False)[job.number], int(result[self.study.search.resource])
+        if step not in stored.intermediate_values:  # a trial that went on from its checkpoint repeats a few
+            optuna.Trial(self.optuna, stored._trial_id).report(value, step)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         job = self.handed_out.pop(trial_id, None)
@@ -108,18 +111,19 @@ class StudySearcher(OptunaSearch):
                 f"its process died more than {self.study.search.max_failures} times; "
                 f"what Ray knows of it is in {self.run.path / 'tune' / job.id / 'error.txt'}"
             )
-        if job.kind == PRETRAINING:
-            if problem is None and not is_finished(self.run.encoders_folder / str(job.encoder)):
+        if job.number is None:
+            if problem is None and not self._has(job.encoder):
                 problem = f"it ended without the encoder {job.encoder}: do all nodes run the same version of ftray?"
             self.run.trial_ended(job.id, "FAILED" if problem else "COMPLETE", reached, problem)
             self._release(job, problem)
             return
-        value = reached.get(self.study.search.objective)
+        value = reached.get(self.study.search.metric)
         if problem is None and not _finite(value):
-            problem = f"{self.study.search.objective} is {value}: not a number to compare"
-        finished = reached.get("env_steps", 0) >= job.spec.ppo.env_steps
-        state: State = "FAILED" if problem else "COMPLETE" if finished else "PRUNED"
+            problem = f"{self.study.search.metric} is {value}: not a number to compare"
+        state: State = "FAILED" if problem else "COMPLETE" if self._finished(job, reached) else "PRUNED"
         self._end(job, state, reached, problem)
+        if job.kind == PRETRAINING:
+            self._release(job, problem)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: Tune's snapshots are never restored, the run folder is."""
@@ -128,27 +132,45 @@ class StudySearcher(OptunaSearch):
         trial = self.optuna.ask()
         values, filled = self.study.space.draw(trial)
         spec, job_id = self.study.trial(filled), f"trial-{trial.number:04d}"
-        self.run.add_trial(job_id, number=trial.number, kind=TRIAL, values=values, spec=spec)
+        self.run.add_trial(job_id, number=trial.number, kind=self.study.search.job, values=values, spec=spec)
         self.drawn += 1
         self._admit(job_id, spec, trial.number)
 
-    def _admit(self, job_id: str, spec: TrialSpec, number: int | None) -> None:
+    def _admit(self, job_id: str, spec: TrialSpec, number: int) -> None:
         """Puts a trial among the ready ones, or behind the pre-training job that it needs."""
         _, dataset = prepare_dataset(spec, self.run.path)
         encoder = encoder_wanted(spec, dataset)
-        job = Job(job_id, TRIAL, spec, encoder, number)
-        if encoder is None or is_finished(self.run.encoders_folder / encoder):
+        job = Job(job_id, self.study.search.job, spec, encoder, number)
+        if encoder is None or self._has(encoder):
             self.ready.append(job)
         elif encoder in self.failed_encoders:
             self._end(job, "FAILED", {}, self.failed_encoders[encoder])
         elif encoder in self.waiting:
             self.waiting[encoder].append(job)
+        elif job.kind == PRETRAINING:
+            self.waiting[encoder] = []
+            self.ready.append(job)
         else:
             self.waiting[encoder] = [job]
-            pretraining_id = f"encoder-{encoder[:12]}"
-            if pretraining_id not in {record.id for record in self.run.trials()}:
-                self.run.add_trial(pretraining_id, number=None, kind=PRETRAINING, values={}, spec=spec)
-            self.ready.append(Job(pretraining_id, PRETRAINING, spec, encoder))
+            self.ready.append(Job(self._pretraining_id(encoder, spec), PRETRAINING, spec, encoder))
+
+    def _pretraining_id(self, encoder: str, spec: TrialSpec) -> str:
+        """The id of the job that makes an encoder: known from an interrupted run, or new."""
+        name = f"encoder-{encoder[:12]}"
+        earlier = [record for record in self.run.trials() if record.id.startswith(name)]
+        if earlier and not earlier[-1].is_final:
+            return earlier[-1].id
+        job_id = f"{name}-{len(earlier) + 1}" if earlier else name  # its weights were deleted: made once more
+        self.run.add_trial(job_id, number=None, kind=PRETRAINING, values={}, spec=spec)
+        return job_id
+
+    def _has(self, encoder: str | None) -> bool:
+        return encoder is not None and is_finished(self.run.encoders_folder / encoder)
+
+    def _finished(self, job: Job, reached: dict[str, Any]) -> bool:
+        """Whether a job came to its own end, and was not stopped before it."""
+        enough = reached.get(self.study.search.resource, 0) >= self.study.resource_of(job.spec)
+        return enough or (job.kind == PRETRAINING and self._has(job.encoder))  # by early stopping of its own
 
     def _release(self, job: Job, problem: str | None) -> None:
         """A pre-training job ended: its waiters may go, or fail with its error."""
@@ -165,21 +187,23 @@ class StudySearcher(OptunaSearch):
         """Records how a trial ended: once, in the run folder first."""
         assert job.number is not None
         self.run.trial_ended(job.id, state, metrics, problem)
-        value = metrics.get(self.study.search.objective) if state == "COMPLETE" else None
+        value = metrics.get(self.study.search.metric) if state == "COMPLETE" else None
         self.optuna.tell(job.number, value, state=OPTUNA_STATES[state])
-
-    def _optuna_trial(self, number: int) -> optuna.Trial:
-        return optuna.Trial(self.optuna, self.optuna.get_trials(deepcopy=False)[number]._trial_id)
 
     def _frozen(self, record: TrialRecord) -> optuna.trial.FrozenTrial:
         """A recorded trial as Optuna's storage wants it; an unfinished one is running."""
         state = OPTUNA_STATES.get(record.state, TrialState.RUNNING)
         return create_trial(
             state=state,
-            value=record.metrics.get(self.study.search.objective) if state == TrialState.COMPLETE else None,
+            value=record.metrics.get(self.study.search.metric) if state == TrialState.COMPLETE else None,
             params=dict(record.values),
             distributions={name: self.study.space.holes[name].distribution for name in record.values},
         )
+
+
+def drawn_trials(run: RunFolder) -> list[TrialRecord]:
+    """The configurations that a study drew, in Optuna's order; jobs that only serve them have no number."""
+    return sorted((r for r in run.trials() if r.number is not None), key=lambda r: r.number or 0)
 
 
 def _sampler(study: StudySpec, drawn: int) -> optuna.samplers.BaseSampler:

@@ -3,12 +3,12 @@
 import dataclasses
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 
 from ftray.errors import SpecError
-from ftray.spec import Count, Index, nearest, parse, spec, to_mapping
+from ftray.spec import Between, Count, Index, nearest, parse, spec, to_mapping
 from ftray.study.space import Space
 from ftray.trial.spec import TrialSpec
 
@@ -16,23 +16,74 @@ SECTIONS = ("name", "trial", "search")
 
 
 @spec
+class NoSchedulerSpec:
+    """Every trial runs to its end."""
+
+    kind: Literal["none"] = "none"
+
+
+@spec
+class AshaSpec:
+    """Asynchronous successive halving (Li et al. 2020): at each rung the best 1/`reduction` go on.
+
+    grace: env steps, or epochs of pre-training, before the first rung.
+    """
+
+    kind: Literal["asha"] = "asha"
+    grace: Count
+    reduction: Annotated[int, Between(2)] = 3
+
+
+@spec
+class MedianSpec:
+    """Stops a trial whose best is below the median of the others' averages so far (Golovin et al. 2017)."""
+
+    kind: Literal["median"] = "median"
+    grace: Count
+    min_trials: Count = 3
+
+
+DEFAULT_METRIC = {"trial": "validation/sharpe", "pretraining": "validation_loss"}
+DEFAULT_GOAL = {"trial": "maximize", "pretraining": "minimize"}
+RESOURCE = {"trial": "env_steps", "pretraining": "epoch"}
+
+
+@spec
 class SearchSpec:
     """How a study searches.
 
-    n_trials: RL trials in all, over every run of the command; pre-training jobs do not count.
-    objective: the reported metric that is maximised, as it stands at a trial's end.
+    job: what is searched: whole RL trials, or pre-training alone (the rest of the trial is then idle).
+    n_trials: drawn configurations, over all runs of the command; the pre-training behind a trial does not count.
+    objective, direction: a reported metric, as it stands at the end, and where to push it; by default the validation
+        Sharpe ratio up, or the validation loss of pre-training down (comparable only at one mask ratio).
     max_concurrent: jobs at once; None means as many as the cluster has room for.
     max_failures: how often a trial whose process died (a lost node, a kill) goes on from its checkpoint.
     points: hand-written starting points, flat values by hole; holes they leave out are drawn.
     """
 
+    job: Literal["trial", "pretraining"] = "trial"
     n_trials: Count = 20
-    objective: str = "validation/sharpe"
+    objective: str | None = None
+    direction: Literal["maximize", "minimize"] | None = None
+    scheduler: NoSchedulerSpec | AshaSpec | MedianSpec = NoSchedulerSpec()
     sampler: Literal["tpe", "random"] = "tpe"
     seed: Index = 0
     max_concurrent: Count | None = None
     max_failures: Index = 2
     points: tuple[dict, ...] = ()
+
+    @property
+    def metric(self) -> str:
+        return self.objective or DEFAULT_METRIC[self.job]
+
+    @property
+    def goal(self) -> str:
+        return self.direction or DEFAULT_GOAL[self.job]
+
+    @property
+    def resource(self) -> str:
+        """What a scheduler counts: the metric that grows as a job runs."""
+        return RESOURCE[self.job]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +109,14 @@ class StudySpec:
                 f"{', '.join(self.space.holes)}. Fill them with --set, or search them with `ftray tune`."
             )
         return self.trial(self.space.fill({}))
+
+    def resource_of(self, spec: TrialSpec) -> int:
+        """How far a trial goes: env steps, or epochs of pre-training."""
+        return spec.ppo.env_steps if self.search.job == "trial" else spec.pretraining.epochs
+
+    @property
+    def most_resource(self) -> int:
+        return max(self.resource_of(self.trial(filled)) for filled in self.space.ends())
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -103,7 +162,9 @@ def parse_study(tree: Mapping[str, Any], default_name: str = "study") -> StudySp
         search=parse(SearchSpec, tree.get("search") or {}, path=("search",)),
     )
     for filled in study.space.ends():
-        study.trial(filled)
+        spec = study.trial(filled)
+        if study.search.job == "pretraining" and spec.encoder_to_pretrain is None:
+            raise SpecError("a search for pre-training needs kind: ft and pretrained: auto", ("trial", "encoder"))
     for number, point in enumerate(study.search.points):
         study.space.check_point(point, ("search", "points", str(number)))
     return study

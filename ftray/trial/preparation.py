@@ -7,7 +7,7 @@ from typing import Any
 from ftray.errors import WeightsError
 from ftray.features import Dataset, build_table, dataset_fingerprint
 from ftray.market import load_market, split
-from ftray.pretraining import BEST_ENCODER, encoder_fingerprint, pretrain
+from ftray.pretraining import EncoderCard, encoder_fingerprint, pretrain
 from ftray.trial.spec import TrialSpec
 
 
@@ -35,8 +35,8 @@ def pretrain_encoder(
     report: Callable[[dict[str, Any]], None] | None = None,
     *,
     progress: bool = False,
-) -> Path:
-    """The best weights of the trial's pre-training job, in `shared/encoders/FINGERPRINT`.
+) -> EncoderCard:
+    """The trial's pre-training job, in `shared/encoders/FINGERPRINT`; its card knows where the best weights are.
 
     A finished job is found there and not repeated; an interrupted one continues from its last epoch.
     """
@@ -44,5 +44,4 @@ def pretrain_encoder(
     if encoder is None or fingerprint is None:
         raise WeightsError("this trial asks for no pre-training: set trial.encoder.kind: ft and pretrained: auto")
     folder = shared / "encoders" / fingerprint
-    pretrain(encoder, spec.pretraining, dataset, folder, report=report, progress=progress)
-    return folder / BEST_ENCODER
+    return pretrain(encoder, spec.pretraining, dataset, folder, report=report, progress=progress)

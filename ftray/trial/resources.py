@@ -1,8 +1,8 @@
 """What a job asks Ray for, as placement-group bundles.
 
 Env runners and learner of a trial take turns (PPO samples, then learns), so the learner books no core of its own and
-uses the runners' while they are idle. Its bundle must not be empty: Ray drops an empty first bundle, and RLlib then asks
-for its last env runner in a bundle that is not there. So it books memory.
+uses the runners' while they are idle. Its bundle must not be empty: Ray drops an empty first bundle, and RLlib then
+asks for its last env runner in a bundle that is not there. So it books memory.
 """
 
 from ftray.trial.spec import TrialSpec

@@ -80,7 +80,7 @@ def starting_weights(spec: TrialSpec, dataset: Dataset, shared: Path) -> tuple[P
     if not isinstance(encoder, FTSpec) or encoder.pretrained == "none":
         return None, None
     if encoder.pretrained == "auto":
-        weights = pretrain_encoder(spec, dataset, shared)
+        weights = pretrain_encoder(spec, dataset, shared).path
     else:
         weights = Path(encoder.pretrained)
         check_weights_are_honest(weights, dataset)

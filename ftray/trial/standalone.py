@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ftray.errors import FtrayError
+from ftray.pretraining import EncoderCard
 from ftray.results import RunFolder
 from ftray.trial.preparation import prepare_dataset, pretrain_encoder
 from ftray.trial.spec import TrialSpec
@@ -45,7 +46,7 @@ def train(spec: TrialSpec, run: RunFolder) -> dict[str, Any]:
     return metrics
 
 
-def pretrain_alone(spec: TrialSpec, run: RunFolder) -> Path:
-    """The best weights of the file's pre-training job; needs no Ray."""
+def pretrain_alone(spec: TrialSpec, run: RunFolder) -> EncoderCard:
+    """The file's pre-training job; needs no Ray."""
     _, dataset = prepare_dataset(spec, run.path)
     return pretrain_encoder(spec, dataset, run.path, progress=True)

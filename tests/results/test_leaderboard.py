@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from ftray.results import RunFolder, leaderboard_data, leaderboard_rows, print_leaderboard
+from ftray.results import (
+    RunFolder,
+    encoder_rows,
+    leaderboard_data,
+    leaderboard_rows,
+    print_encoders,
+    print_leaderboard,
+)
 
 FT = {"kind": "ft", "d_token": 64, "n_blocks": 2, "n_heads": 4, "patch_length": 60}
 FROZEN = FT | {"pretrained": "auto", "frozen": True}
@@ -106,3 +113,26 @@ def test_printing_needs_neither_pandas_nor_torch_nor_ray(run: RunFolder):
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
     )
     assert done.stdout.splitlines()[-1] == "heavy: []"
+
+
+def test_pretraining_jobs_have_a_table_of_their_own_best_loss_first_and_failures_are_told_below(tmp_path: Path):
+    run = RunFolder.create(tmp_path / "study", {"name": "study"})
+    how = {"encoder": FT, "pretraining": {"learning_rate": 1e-3, "mask_ratio": 0.15}}
+    for job, loss in (("encoder-a", 0.5), ("encoder-b", None), ("encoder-c", 0.25)):
+        run.add_trial(job, None, "pretraining", {}, how)
+        run.trial_started(job)
+        run.trial_ended(job, "FAILED" if loss is None else "COMPLETE", {"epoch": 3, "validation_loss": loss}, "no luck")
+    assert [row["job"] for row in encoder_rows(run)] == ["encoder-c", "encoder-a", "encoder-b"]
+    printed = io.StringIO()
+    print_encoders(run, console=Console(file=printed, width=200))
+    print_leaderboard(run, console=Console(file=printed, width=200))
+    assert "ft 64/2/4 p60" in printed.getvalue() and "0.2500" in printed.getvalue() and "1.0e-03" in printed.getvalue()
+
+
+def test_a_failed_trial_is_listed_with_the_first_line_of_its_error(run: RunFolder):
+    run.add_trial("trial-0008", 8, "trial", {}, {"encoder": MLP})
+    run.trial_started("trial-0008")
+    run.trial_ended("trial-0008", "FAILED", {}, "no such checkpoint\nTraceback ...")
+    printed = io.StringIO()
+    print_leaderboard(run, console=Console(file=printed, width=200))
+    assert "trial-0008 failed: no such checkpoint\n" in printed.getvalue()

@@ -13,10 +13,10 @@ from optuna.trial import TrialState
 from ftray.errors import DataError, RunFolderError, SpecError
 from ftray.nets import read_checkpoint
 from ftray.results import RunFolder
-from ftray.study import load_study
+from ftray.study import load_study, parse_study
 from ftray.study.run import run_study
 
-from .tiny import tiny_file
+from .tiny import TINY, tiny_file
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
 
@@ -138,6 +138,58 @@ def test_missing_candles_are_told_before_anything_starts(study_file, tmp_path):
     study = load_study(study_file, ["trial.market={kind: files, path: nowhere}"])
     with pytest.raises(DataError, match="nowhere"):
         run_study(study, tmp_path, say=lambda line: None)
+
+
+def test_a_search_for_pretraining_runs_only_that_and_its_scheduler_stops_the_worse_half(tmp_path):
+    encoder = TINY["trial"]["encoder"]["choice"][1] | {"pretrained": "auto"}
+    pretraining = TINY["trial"]["pretraining"] | {"epochs": 9, "learning_rate": {"choice": [1e-6, 1e-3]}}
+    rates = [{"trial/pretraining/learning_rate": rate} for rate in (1e-3, 1e-3, 1e-6, 1e-6)]
+    study = parse_study(
+        {
+            "name": "encoders",
+            "trial": TINY["trial"] | {"encoder": encoder, "pretraining": pretraining, "ppo": {}},
+            "search": {
+                "job": "pretraining",
+                "n_trials": 4,
+                "max_concurrent": 1,
+                "scheduler": {"kind": "asha", "grace": 3, "reduction": 2},
+                "points": rates,
+            },
+        }
+    )
+    run = run_study(study, tmp_path, say=lambda line: None)
+    good, again, *bad = run.trials()
+    assert {record.kind for record in run.trials()} == {"pretraining"}
+    assert good.state == again.state == "COMPLETE"
+    assert good.metrics["validation_loss"] == again.metrics["validation_loss"]  # the same job, done once
+    assert [record.state for record in bad] == ["PRUNED", "PRUNED"]
+    assert all(0 < record.metrics["epoch"] < 9 for record in bad)
+    assert run.is_done
+
+
+def test_a_scheduler_stops_a_trial_and_never_the_pretraining_behind_it(study_file, tmp_path):
+    study = load_study(
+        study_file,
+        [
+            "search.points=[]",
+            "search.scheduler={kind: asha, grace: 1, reduction: 2}",
+            "search.objective=loss/value",  # the Sharpe ratios of such short trials are often equal
+            "search.direction=minimize",
+            "trial.encoder={kind: ft, d_token: 32, n_blocks: 1, n_heads: 2, encoding_dim: 256, pretrained: auto}",
+            "trial.ppo.env_steps=512",
+            "search.n_trials=6",
+        ],
+    )
+    run = run_study(study, tmp_path, say=lambda line: None)
+    jobs, trials = ([r for r in run.trials() if r.kind == kind] for kind in ("pretraining", "trial"))
+    assert [job.state for job in jobs] == ["COMPLETE"]
+    states = [trial.state for trial in trials]
+    assert set(states) == {"COMPLETE", "PRUNED"} and len(states) == 6
+    for trial in trials:
+        assert (trial.metrics["env_steps"] >= 512) == (trial.state == "COMPLETE")
+    storage = JournalStorage(JournalFileBackend(str(run.path / "optuna.journal")))
+    stored = optuna.load_study(study_name="tiny", storage=storage).trials
+    assert [trial.state.name for trial in stored] == states
 
 
 def test_a_pretraining_job_that_fails_fails_its_waiters_with_its_error(study_file, tmp_path):

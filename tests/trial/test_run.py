@@ -95,7 +95,7 @@ def test_a_trial_goes_on_from_its_checkpoint_with_its_steps_and_its_optimiser(tm
 
 def test_a_frozen_encoder_is_bit_identical_after_training_and_a_fine_tuned_one_is_not(tmp_path, shared):
     data, dataset = prepare_dataset(TRIAL, shared)
-    weights = pretrain_encoder(dataclasses.replace(TRIAL, encoder=FT), dataset, shared)
+    weights = pretrain_encoder(dataclasses.replace(TRIAL, encoder=FT), dataset, shared).path
     pretrained = weights_fingerprint(read_checkpoint(weights)["encoder_state_dict"])
     for frozen in (True, False):
         encoder = dataclasses.replace(FT, frozen=frozen)
@@ -111,7 +111,7 @@ def test_a_frozen_encoder_is_bit_identical_after_training_and_a_fine_tuned_one_i
 
 def test_the_optimiser_of_a_frozen_encoder_does_not_carry_it(shared):
     data, dataset = prepare_dataset(TRIAL, shared)
-    weights = pretrain_encoder(dataclasses.replace(TRIAL, encoder=FT), dataset, shared)
+    weights = pretrain_encoder(dataclasses.replace(TRIAL, encoder=FT), dataset, shared).path
     encoder = dataclasses.replace(FT, frozen=True)
     algorithm = ppo_config(TRIAL.ppo, encoder, TRIAL.trading, dataset=data, weights=weights).build_algo()
     try:
@@ -125,7 +125,8 @@ def test_the_optimiser_of_a_frozen_encoder_does_not_carry_it(shared):
 
 def test_weights_that_saw_the_validation_window_are_refused_with_both_times(tmp_path, shared):
     _, dataset = prepare_dataset(TRIAL, shared)
-    content = torch.load(pretrain_encoder(dataclasses.replace(TRIAL, encoder=FT), dataset, shared), weights_only=True)
+    weights = pretrain_encoder(dataclasses.replace(TRIAL, encoder=FT), dataset, shared).path
+    content = torch.load(weights, weights_only=True)
     for window, message in ((dataset.windows.validation, "validation window begins"), (None, "does not tell the bars")):
         path = tmp_path / "weights.pth"
         torch.save({**content, "train_window": window and dataset.times(window)}, path)
@@ -151,7 +152,7 @@ def test_a_loss_that_is_not_finite_is_an_error(tmp_path, shared):
 
 def test_pretrained_weights_arrive_in_the_learner_and_in_every_env_runner(shared):
     data, dataset = prepare_dataset(TRIAL, shared)
-    weights = pretrain_encoder(dataclasses.replace(TRIAL, encoder=FT), dataset, shared)
+    weights = pretrain_encoder(dataclasses.replace(TRIAL, encoder=FT), dataset, shared).path
     expected = weights_fingerprint(read_checkpoint(weights)["encoder_state_dict"])
     two = dataclasses.replace(TRIAL.ppo, n_env_runners=2, cpus_per_env_runner=0.5)
     algorithm = ppo_config(two, FT, TRIAL.trading, dataset=data, weights=weights).build_algo()
@@ -167,7 +168,7 @@ def test_pretrained_weights_arrive_in_the_learner_and_in_every_env_runner(shared
 
 def test_weights_that_did_not_arrive_stop_the_trial(shared):
     data, dataset = prepare_dataset(TRIAL, shared)
-    weights = pretrain_encoder(dataclasses.replace(TRIAL, encoder=FT), dataset, shared)
+    weights = pretrain_encoder(dataclasses.replace(TRIAL, encoder=FT), dataset, shared).path
     one = dataclasses.replace(TRIAL.ppo, n_env_runners=1)
     algorithm = ppo_config(one, FT, TRIAL.trading, dataset=data).build_algo()  # built without them
     try:
