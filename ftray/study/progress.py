@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from ray import tune
+from ray.tune.progress_reporter import TrialProgressCallback
 
 from ftray.results import RunFolder
 from ftray.study.searcher import TRIAL, StudySearcher
@@ -11,8 +11,8 @@ from ftray.trial import TrialSpec
 from ftray.trial.local import Say
 
 
-class Progress(tune.Callback):
-    """One line per change of a trial's state, and one per validation figure."""
+class Progress(TrialProgressCallback):
+    """One line per change of a trial's state, and one per validation figure; takes the place of Tune's own reporter."""
 
     def __init__(self, run: RunFolder, searcher: StudySearcher, say: Say):
         self.run, self.searcher, self.say = run, searcher, say

@@ -188,9 +188,18 @@ def _override(tree: dict[str, Any], override: str) -> None:
         raise SpecError(f"--set {override!r} has no valid YAML value: {error}") from None
 
 
-def _with_absolute_paths(trial: Mapping[str, Any]) -> dict[str, Any]:
+PATHS = {"files": "path", "ft": "pretrained"}
+"""Fields that may hold a path, by the kind of their mapping."""
+
+
+def _with_absolute_paths(node: Any) -> Any:
     """Paths made absolute: trials run in processes with another working directory."""
-    market = trial.get("market")
-    if isinstance(market, Mapping) and isinstance(market.get("path"), str):
-        return {**trial, "market": {**market, "path": str(Path(market["path"]).expanduser().absolute())}}
-    return dict(trial)
+    if isinstance(node, list):
+        return [_with_absolute_paths(item) for item in node]
+    if not isinstance(node, Mapping):
+        return node
+    made = {key: _with_absolute_paths(value) for key, value in node.items()}
+    field = PATHS.get(str(node.get("kind")))
+    if field and isinstance(made.get(field), str) and made[field] not in ("", "none", "auto"):
+        made[field] = str(Path(made[field]).expanduser().absolute())
+    return made

@@ -111,3 +111,13 @@ def test_the_budget_is_no_part_of_a_studys_identity():
     small, large = (load_study(CONFIGS[0].with_name("demo.yaml"), [f"search.n_trials={n}"]) for n in (4, 40))
     other = load_study(CONFIGS[0].with_name("demo.yaml"), ["trial.seed=1"])
     assert small.identity == large.identity != other.identity
+
+
+def test_paths_are_absolute_wherever_they_stand(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    encoders = [{"kind": "mlp"}, {"kind": "ft", "pretrained": "best.pth"}, {"kind": "ft", "pretrained": "auto"}]
+    tree = {"market": {"kind": "files", "path": "candles"}, "encoder": {"choice": encoders}}
+    absolute = parse_study({"trial": tree}).space.tree
+    assert absolute["market"]["path"] == str(tmp_path / "candles")
+    assert absolute["encoder"]["choice"][1]["pretrained"] == str(tmp_path / "best.pth")
+    assert absolute["encoder"]["choice"][2]["pretrained"] == "auto"
