@@ -1,11 +1,12 @@
 """Markets: candles of several assets on one time axis, and the windows they are split into.
 
 Takes: a market spec (candle files, or the built-in simulator). Gives: `Candles`, with legal prices and known holes in
-time, and chronological train, validation and test windows with a purge gap between them.
+time, and train, validation and test windows with purge gaps between them: a single split, or folds.
 """
 
 from ftray.market.candles import COLUMNS, Candles, Segment
 from ftray.market.files import FilesSpec, list_symbols, read_candles
+from ftray.market.folds import FOLDS, CombinatorialSpec, Fold, Folds, FoldsSpec, WalkForwardSpec, fold
 from ftray.market.intervals import parse_interval
 from ftray.market.simulator import SimulatorSpec, simulate, simulated_symbols
 from ftray.market.sources import MARKETS, Market, MarketSpec, load_market, market_symbols
@@ -13,16 +14,23 @@ from ftray.market.windows import Window, Windows, WindowsSpec, split
 
 __all__ = [
     "COLUMNS",
+    "FOLDS",
     "MARKETS",
     "Candles",
+    "CombinatorialSpec",
     "FilesSpec",
+    "Fold",
+    "Folds",
+    "FoldsSpec",
     "Market",
     "MarketSpec",
     "Segment",
     "SimulatorSpec",
+    "WalkForwardSpec",
     "Window",
     "Windows",
     "WindowsSpec",
+    "fold",
     "list_symbols",
     "load_market",
     "market_symbols",

@@ -3,10 +3,11 @@
 An observation looks `lookback` bars back and a position is held for up to `holding` bars. Two windows that are closer
 than the sum share information: the last labels of one lie in the first observations of the next (López de Prado 2018,
 Advances in Financial Machine Learning, chapter 7). Windows in time order need the purge alone; an embargo guards
-training bars that follow a test window, and there are none.
+training bars that follow an evaluated window, and here there are none.
 """
 
 import dataclasses
+from typing import Literal
 
 from ftray.errors import DataError, SpecError
 from ftray.market.candles import Candles, Segment
@@ -31,13 +32,14 @@ class Window:
 
 @spec
 class WindowsSpec:
-    """How bars are split.
+    """How bars are split once, in time order.
 
     validation, test: fractions of all bars; training gets the rest, less the two purge gaps.
     purge: bars left out between two windows; None stands for the least that is honest, lookback + holding.
     holding: bars that a position or a label may reach into the future.
     """
 
+    kind: Literal["single"] = "single"
     validation: Fraction = 0.15
     test: Fraction = 0.15
     purge: Index | None = None
@@ -69,13 +71,7 @@ def split(n_bars: int, spec: WindowsSpec, lookback: int) -> Windows:
     Windows(train=Window(start=0, stop=532), validation=Window(start=616, stop=766), test=Window(start=850, stop=1000))
     """
     reach = lookback + spec.holding
-    purge = reach if spec.purge is None else spec.purge
-    if purge < reach:
-        raise SpecError(
-            f"must be at least lookback + holding = {lookback} + {spec.holding} = {reach} bars, got {purge}; "
-            "leave it out to get exactly that",
-            ("purge",),
-        )
+    purge = purge_gap(spec.purge, spec.holding, lookback)
     n_validation, n_test = round(n_bars * spec.validation), round(n_bars * spec.test)
     n_train = n_bars - n_validation - n_test - 2 * purge
     for name, length in (("train", n_train), ("validation", n_validation), ("test", n_test)):
@@ -87,3 +83,20 @@ def split(n_bars: int, spec: WindowsSpec, lookback: int) -> Windows:
             )
     validation = Window(n_train + purge, n_train + purge + n_validation)
     return Windows(train=Window(0, n_train), validation=validation, test=Window(n_bars - n_test, n_bars))
+
+
+def purge_gap(purge: int | None, holding: int, lookback: int) -> int:
+    """Bars to leave out between two windows: `purge`, or for None the least that is honest, lookback + holding.
+
+    Raises: SpecError for a purge below that.
+    """
+    reach = lookback + holding
+    if purge is None:
+        return reach
+    if purge < reach:
+        raise SpecError(
+            f"must be at least lookback + holding = {lookback} + {holding} = {reach} bars, got {purge}; "
+            "leave it out to get exactly that",
+            ("purge",),
+        )
+    return purge

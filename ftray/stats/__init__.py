@@ -1,32 +1,96 @@
 """Statistics of returns, in plain numpy.
 
-Takes: simple returns per bar, or equity. Gives: performance measures as floats, each with a defined answer.
+Takes: simple returns per bar, equity, scores of several runs. Gives: measures of one run; how much of the best of many
+runs is luck; how far runs can be told apart; what kind of market a run did well in. Every answer is defined.
 """
 
+from ftray.stats.comparison import (
+    interquartile_mean,
+    interquartile_mean_interval,
+    probability_of_improvement,
+    probability_of_improvement_interval,
+)
+from ftray.stats.costs import break_even_fee
 from ftray.stats.measures import (
     annual_return,
     calmar,
     drawdown_length,
     drawdowns,
     equity_curve,
+    exposure_matched,
+    hit_rate,
+    kurtosis,
     max_drawdown,
     performance,
     sharpe,
+    skewness,
     sortino,
+    tail_ratio,
     total_return,
     volatility,
 )
+from ftray.stats.overfitting import overfitting_probability, returns_matrix
+from ftray.stats.regimes import (
+    LEAST_BARS,
+    REGIMES,
+    UNKNOWN,
+    RegimePerformance,
+    RegimeThresholds,
+    regime_labels,
+    regime_performance,
+    regime_thresholds,
+)
+from ftray.stats.significance import (
+    deflated_sharpe,
+    effective_trials,
+    expected_maximum_sharpe,
+    luck_line,
+    minimum_backtest_length,
+    minimum_track_record,
+    probabilistic_sharpe,
+    sharpe_error,
+    sharpe_interval,
+)
 
 __all__ = [
+    "LEAST_BARS",
+    "REGIMES",
+    "UNKNOWN",
+    "RegimePerformance",
+    "RegimeThresholds",
     "annual_return",
+    "break_even_fee",
     "calmar",
+    "deflated_sharpe",
     "drawdown_length",
     "drawdowns",
+    "effective_trials",
     "equity_curve",
+    "expected_maximum_sharpe",
+    "exposure_matched",
+    "hit_rate",
+    "interquartile_mean",
+    "interquartile_mean_interval",
+    "kurtosis",
+    "luck_line",
     "max_drawdown",
+    "minimum_backtest_length",
+    "minimum_track_record",
+    "overfitting_probability",
     "performance",
+    "probabilistic_sharpe",
+    "probability_of_improvement",
+    "probability_of_improvement_interval",
+    "regime_labels",
+    "regime_performance",
+    "regime_thresholds",
+    "returns_matrix",
     "sharpe",
+    "sharpe_error",
+    "sharpe_interval",
+    "skewness",
     "sortino",
+    "tail_ratio",
     "total_return",
     "volatility",
 ]

@@ -9,6 +9,9 @@ infinity ever leads a ranking. Empty input and values that are not finite raise 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ftray.stats.checks import checked_along, checked_equity, checked_periods, checked_returns
+from ftray.stats.costs import break_even_fee
+
 # Returns are ratios of equities near 1, so float64 carries them to about 2e-16: less variation than this is rounding.
 _ROUNDING = 1e-14
 # Annualising a short run multiplies its log growth manifold; exp(500) keeps the answer, and ratios of it, finite.
@@ -21,7 +24,7 @@ def equity_curve(returns: ArrayLike, initial: float = 1.0) -> np.ndarray:
     >>> equity_curve([0.5, -0.5]).tolist()
     [1.0, 1.5, 0.75]
     """
-    return initial * np.concatenate([[1.0], np.cumprod(1.0 + _checked_returns(returns))])
+    return initial * np.concatenate([[1.0], np.cumprod(1.0 + checked_returns(returns))])
 
 
 def total_return(equity: ArrayLike) -> float:
@@ -30,13 +33,13 @@ def total_return(equity: ArrayLike) -> float:
     >>> total_return([100.0, 90.0, 150.0])
     0.5
     """
-    equity = _checked_equity(equity)
+    equity = checked_equity(equity)
     return float(equity[-1] / equity[0] - 1.0)
 
 
 def annual_return(returns: ArrayLike, periods_per_year: float) -> float:
     """Compound annual growth rate: (Π (1 + r)) ^ (periods per year / T) − 1."""
-    returns, periods = _checked_returns(returns), _checked_periods(periods_per_year)
+    returns, periods = checked_returns(returns), checked_periods(periods_per_year)
     if np.any(returns == -1.0):
         return -1.0
     log_growth = np.log1p(returns).sum() * periods / len(returns)
@@ -45,7 +48,7 @@ def annual_return(returns: ArrayLike, periods_per_year: float) -> float:
 
 def volatility(returns: ArrayLike, periods_per_year: float) -> float:
     """Annualised sample standard deviation (ddof 1): s · √(periods per year); 0.0 for a single return."""
-    returns, periods = _checked_returns(returns), _checked_periods(periods_per_year)
+    returns, periods = checked_returns(returns), checked_periods(periods_per_year)
     return float(_deviation(returns) * np.sqrt(periods))
 
 
@@ -55,7 +58,7 @@ def sharpe(returns: ArrayLike, periods_per_year: float) -> float:
     Source: Sharpe 1994, The Sharpe Ratio, Journal of Portfolio Management 21(1); annualised as for independent returns
     (Lo 2002, The Statistics of Sharpe Ratios).
     """
-    returns, periods = _checked_returns(returns), _checked_periods(periods_per_year)
+    returns, periods = checked_returns(returns), checked_periods(periods_per_year)
     return _ratio(returns.mean(), _deviation(returns)) * float(np.sqrt(periods))
 
 
@@ -65,7 +68,7 @@ def sortino(returns: ArrayLike, periods_per_year: float) -> float:
     All T returns count in the denominator, the winning ones as zeros.
     Source: Sortino and Price 1994, Performance Measurement in a Downside Risk Framework, Journal of Investing 3(3).
     """
-    returns, periods = _checked_returns(returns), _checked_periods(periods_per_year)
+    returns, periods = checked_returns(returns), checked_periods(periods_per_year)
     downside = np.sqrt(np.mean(np.minimum(returns, 0.0) ** 2))
     return _ratio(returns.mean(), downside) * float(np.sqrt(periods))
 
@@ -84,7 +87,7 @@ def drawdowns(equity: ArrayLike) -> np.ndarray:
     >>> drawdowns([100.0, 80.0, 120.0, 90.0]).tolist()
     [0.0, 0.2, 0.0, 0.25]
     """
-    equity = _checked_equity(equity)
+    equity = checked_equity(equity)
     peaks = np.maximum.accumulate(equity)
     return (peaks - equity) / peaks
 
@@ -104,6 +107,58 @@ def drawdown_length(equity: ArrayLike) -> int:
     return int(np.diff(at_peak, append=len(np.asarray(equity))).max()) - 1
 
 
+def hit_rate(returns: ArrayLike) -> float:
+    """Bars with a gain over bars with a gain or a loss; bars without a position so leave it alone.
+
+    >>> hit_rate([0.01, 0.0, 0.02, -0.05])
+    0.6666666666666666
+    """
+    returns = checked_returns(returns)
+    moved = np.count_nonzero(returns)
+    return float(np.count_nonzero(returns > 0.0) / moved) if moved else 0.0
+
+
+def tail_ratio(returns: ArrayLike) -> float:
+    """95th percentile of the returns over the 5th, both as sizes: above 1, the good bars outgrow the bad ones.
+
+    Source: the definition in wide use is that of Quantopian's empyrical; percentiles are interpolated linearly.
+    """
+    low, high = np.abs(np.percentile(checked_returns(returns), [5, 95]))
+    return _ratio(high, low)
+
+
+def skewness(returns: ArrayLike) -> float:
+    """Third standardised moment of the sample, biased: m₃ / m₂^(3/2); 0.0, as of a normal, if nothing varies."""
+    return _standardised_moment(returns, 3, 0.0)
+
+
+def kurtosis(returns: ArrayLike) -> float:
+    """Fourth standardised moment of the sample, biased, not in excess: m₄ / m₂²; 3.0, a normal's, if nothing varies.
+
+    Both moments are what the standard error of a Sharpe ratio is made of: `stats.sharpe_error`.
+    """
+    return _standardised_moment(returns, 4, 3.0)
+
+
+def exposure_matched(benchmark: ArrayLike, benchmark_exposure: ArrayLike, exposure: ArrayLike) -> np.ndarray:
+    """Returns of a benchmark that is as exposed, on average, as a strategy; the rest lies in cash.
+
+    Half in cash halves return and drawdown: beside it stands what the same caution would have earned without a
+    policy. The mean exposure is matched, not each bar's, so that the strategy's timing stays its own merit. The
+    benchmark's costs are scaled with it, and the trades that hold its exposure constant are free.
+
+    benchmark, benchmark_exposure: (T,) its returns and its fraction of equity in assets.
+    exposure: (T,) the strategy's.
+    Shape: → (T,).
+
+    >>> exposure_matched([0.1, -0.2], [1.0, 1.0], [0.0, 1.0]).tolist()
+    [0.05, -0.1]
+    """
+    benchmark = checked_returns(benchmark)
+    own = checked_along(benchmark_exposure, benchmark, "benchmark_exposure").mean()
+    return benchmark * _ratio(checked_along(exposure, benchmark, "exposure").mean(), own)
+
+
 def performance(
     returns: ArrayLike,
     periods_per_year: float,
@@ -111,16 +166,18 @@ def performance(
     turnover: ArrayLike | None = None,
     fees: ArrayLike | None = None,
     exposure: ArrayLike | None = None,
+    orders: ArrayLike | None = None,
 ) -> dict[str, float]:
     """Every measure of one run, under flat names.
 
     turnover: (T,) notional traded in each bar, as a fraction of equity; answered per year.
-    fees: (T,) fees paid in each bar, in the unit the caller counts in; answered as the sum.
+    fees: (T,) fees paid in each bar, as a fraction of equity; answered as the sum, and with turnover as
+        `break_even_fee`.
     exposure: (T,) fraction of equity in assets; answered as the mean.
-    Returns: `turnover`, `fees` and `exposure` only where given; `drawdown_length` and `n_bars` in bars, `win_rate` as
-    the fraction of bars with a positive return.
+    orders: (T,) orders filled in each bar; answered as their number, `n_trades`.
+    Returns: what depends on an argument only where it is given; `drawdown_length` and `n_bars` in bars.
     """
-    returns, periods = _checked_returns(returns), _checked_periods(periods_per_year)
+    returns, periods = checked_returns(returns), checked_periods(periods_per_year)
     equity = equity_curve(returns)
     measures = {
         "total_return": total_return(equity),
@@ -131,17 +188,24 @@ def performance(
         "calmar": calmar(returns, periods),
         "max_drawdown": max_drawdown(equity),
         "drawdown_length": float(drawdown_length(equity)),
-        "win_rate": float(np.mean(returns > 0.0)),
+        "hit_rate": hit_rate(returns),
+        "tail_ratio": tail_ratio(returns),
+        "skewness": skewness(returns),
+        "kurtosis": kurtosis(returns),
         "best_bar": float(returns.max()),
         "worst_bar": float(returns.min()),
         "n_bars": float(len(returns)),
     }
     if turnover is not None:
-        measures["turnover"] = float(_along(turnover, returns, "turnover").mean() * periods)
+        measures["turnover"] = float(checked_along(turnover, returns, "turnover").mean() * periods)
     if fees is not None:
-        measures["fees"] = float(_along(fees, returns, "fees").sum())
+        measures["fees"] = float(checked_along(fees, returns, "fees").sum())
+    if turnover is not None and fees is not None:
+        measures["break_even_fee"] = break_even_fee(returns, turnover, fees)
     if exposure is not None:
-        measures["exposure"] = float(_along(exposure, returns, "exposure").mean())
+        measures["exposure"] = float(checked_along(exposure, returns, "exposure").mean())
+    if orders is not None:
+        measures["n_trades"] = float(checked_along(orders, returns, "orders").sum())
     return measures
 
 
@@ -153,39 +217,8 @@ def _ratio(numerator: float, denominator: float) -> float:
     return float(numerator / denominator) if denominator > _ROUNDING else 0.0
 
 
-def _checked_returns(returns: ArrayLike) -> np.ndarray:
-    returns = _checked_series(returns, "returns")
-    if returns.min() < -1.0:
-        bar = int(np.argmin(returns))
-        raise ValueError(f"returns must be at least -1 (all equity lost), got {returns[bar]:g} at bar {bar}")
-    return returns
-
-
-def _checked_equity(equity: ArrayLike) -> np.ndarray:
-    equity = _checked_series(equity, "equity")
-    if equity[0] <= 0.0 or equity.min() < 0.0:
-        raise ValueError(f"equity must start above 0 and never fall below it, got {equity[0]:g} and {equity.min():g}")
-    return equity
-
-
-def _checked_series(values: ArrayLike, name: str) -> np.ndarray:
-    values = np.asarray(values, dtype=np.float64)
-    if values.ndim != 1 or not len(values):
-        raise ValueError(f"{name} must have the shape (bars,) with at least one bar, got {values.shape}")
-    if not np.isfinite(values).all():
-        bar = int(np.flatnonzero(~np.isfinite(values))[0])
-        raise ValueError(f"{name} must be finite, got {values[bar]} at bar {bar}")
-    return values
-
-
-def _along(values: ArrayLike, returns: np.ndarray, name: str) -> np.ndarray:
-    values = _checked_series(values, name)
-    if len(values) != len(returns):
-        raise ValueError(f"{name} must have one value per return: {len(returns)}, got {len(values)}")
-    return values
-
-
-def _checked_periods(periods_per_year: float) -> float:
-    if not (np.isfinite(periods_per_year) and periods_per_year > 0):
-        raise ValueError(f"periods_per_year must be a positive number, got {periods_per_year}")
-    return float(periods_per_year)
+def _standardised_moment(returns: ArrayLike, order: int, of_nothing: float) -> float:
+    returns = checked_returns(returns)
+    deviations = returns - returns.mean()
+    scale = float(np.sqrt(np.mean(deviations**2)))
+    return float(np.mean((deviations / scale) ** order)) if scale > _ROUNDING else of_nothing

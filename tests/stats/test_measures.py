@@ -4,16 +4,27 @@ import json
 import math
 import statistics
 
+import empyrical
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ftray import stats
 
 HOURS = 8_760.0
-RATIOS = [stats.sharpe, stats.sortino, stats.calmar]
-OF_RETURNS = [stats.annual_return, stats.volatility, *RATIOS, stats.performance]
+RATIOS = [stats.sharpe, stats.sortino, stats.calmar, stats.tail_ratio, stats.hit_rate]
+MOMENTS = [stats.skewness, stats.kurtosis]
+OF_RETURNS = [stats.annual_return, stats.volatility, stats.sharpe, stats.sortino, stats.calmar, stats.performance]
+ALONE = [stats.hit_rate, stats.tail_ratio, *MOMENTS, stats.equity_curve]
+NO_RETURNS = [
+    ([], "at least one bar"),
+    ([[0.1, 0.2]], "shape"),
+    ([0.1, math.nan], "must be finite, got nan at bar 1"),
+    ([0.1, math.inf], "must be finite, got inf at bar 1"),
+    ([0.1, -1.5], "must be at least -1 .* got -1.5 at bar 1"),
+]
 OF_EQUITY = [stats.total_return, stats.drawdowns, stats.max_drawdown, stats.drawdown_length]
 
 
@@ -87,15 +98,95 @@ def test_sharpe_and_sortino_ignore_leverage(returns):
         assert measure(3 * returns, HOURS) == pytest.approx(measure(returns, HOURS))
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "total_return",
+        "annual_return",
+        "volatility",
+        "sharpe",
+        "sortino",
+        "calmar",
+        "max_drawdown",
+        "tail_ratio",
+    ],
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_measures_agree_with_empyrical(name, seed):
+    returns = np.random.default_rng(seed).standard_t(4, 2_000) * 0.005
+    theirs = {
+        "total_return": empyrical.cum_returns_final(returns),
+        "annual_return": empyrical.annual_return(returns, annualization=HOURS),
+        "volatility": empyrical.annual_volatility(returns, annualization=HOURS),
+        "sharpe": empyrical.sharpe_ratio(returns, annualization=HOURS),
+        "sortino": empyrical.sortino_ratio(returns, annualization=HOURS),
+        "calmar": empyrical.calmar_ratio(returns, annualization=HOURS),
+        "max_drawdown": -empyrical.max_drawdown(returns),
+        "tail_ratio": empyrical.tail_ratio(returns),
+    }
+    assert stats.performance(returns, HOURS)[name] == pytest.approx(theirs[name], rel=1e-9)
+
+
+def test_moments_agree_with_scipy(returns):
+    skewed = returns + 2 * np.maximum(returns, 0.01)
+    assert stats.skewness(skewed) == pytest.approx(scipy.stats.skew(skewed))
+    assert stats.kurtosis(skewed) == pytest.approx(scipy.stats.kurtosis(skewed, fisher=False))
+
+
+@given(st.lists(st.floats(-0.5, 0.5), min_size=1, max_size=50), st.floats(0.01, 1.9))
+def test_ratios_and_moments_ignore_the_scale_of_returns(returns, scale):
+    returns = np.round(returns, 6)
+    for measure in (*MOMENTS, stats.hit_rate, stats.tail_ratio):
+        assert measure(scale * returns) == pytest.approx(measure(returns), rel=1e-6, abs=1e-6)
+
+
+def test_the_hit_rate_leaves_bars_without_a_position_alone():
+    assert stats.hit_rate([0.0, 0.0, 0.1, 0.2, -0.1, 0.0, 0.3]) == 0.75
+
+
+def test_the_tail_ratio_by_hand():
+    # 101 returns from -0.05 to 0.15: the 5th percentile is -0.04, the 95th 0.14
+    assert stats.tail_ratio(np.linspace(-0.05, 0.15, 101)) == pytest.approx(3.5)
+
+
+def test_an_exposure_matched_benchmark_is_as_exposed_as_the_strategy(returns):
+    exposure = np.random.default_rng(1).uniform(0, 1, len(returns))
+    matched = stats.exposure_matched(returns, np.full(len(returns), 0.8), exposure)
+    np.testing.assert_allclose(matched, returns * exposure.mean() / 0.8)
+    assert stats.sharpe(matched, HOURS) == pytest.approx(stats.sharpe(returns, HOURS))
+    assert stats.volatility(matched, HOURS) < stats.volatility(returns, HOURS)
+
+
+def test_a_strategy_in_cash_is_matched_by_cash_and_so_is_a_benchmark_in_cash(returns):
+    ones, zeros = np.ones(len(returns)), np.zeros(len(returns))
+    assert not stats.exposure_matched(returns, ones, zeros).any()
+    assert not stats.exposure_matched(zeros, zeros, ones).any()
+    with pytest.raises(ValueError, match="exposure must have one value per return: 3000, got 2"):
+        stats.exposure_matched(returns, ones, [0.5, 0.5])
+
+
 @pytest.mark.parametrize("measure", RATIOS)
 def test_a_flat_equity_has_the_ratio_zero(measure):
-    assert measure(np.zeros(50), HOURS) == 0.0
+    assert _call(measure, np.zeros(50)) == 0.0
 
 
-@pytest.mark.parametrize("measure", RATIOS)
+@pytest.mark.parametrize("measure", [stats.sharpe, stats.sortino, stats.calmar])
 def test_rounding_noise_of_a_steady_growth_makes_no_ratio(measure):
     equity = 1.001 ** np.arange(200)
     assert measure(equity[1:] / equity[:-1] - 1, HOURS) == 0.0
+
+
+def test_without_variation_the_moments_are_those_of_a_normal():
+    equity = 1.001 ** np.arange(200)
+    for returns in (np.zeros(50), [0.1], equity[1:] / equity[:-1] - 1):
+        assert (stats.skewness(returns), stats.kurtosis(returns)) == (0.0, 3.0)
+
+
+@pytest.mark.parametrize("returns", [[0.0], [0.1], [-0.1], [-1.0], [0.0] * 9, [0.1] * 9, [1e-300, -1e-300]])
+def test_every_measure_of_a_short_or_flat_run_is_finite(returns):
+    ones = np.ones(len(returns))
+    measures = stats.performance(returns, HOURS, turnover=ones, fees=0.01 * ones, exposure=ones, orders=ones)
+    assert all(math.isfinite(value) for value in measures.values()), measures
 
 
 def test_a_single_return_has_no_volatility():
@@ -111,20 +202,11 @@ def test_a_short_lucky_run_stays_finite_when_annualised():
     assert all(math.isfinite(value) for value in stats.performance([0.5, -1e-9, 0.5], 105_120).values())
 
 
-@pytest.mark.parametrize("measure", OF_RETURNS)
-@pytest.mark.parametrize(
-    ("bad", "words"),
-    [
-        ([], "at least one bar"),
-        ([[0.1, 0.2]], "shape"),
-        ([0.1, math.nan], "must be finite, got nan at bar 1"),
-        ([0.1, math.inf], "must be finite, got inf at bar 1"),
-        ([0.1, -1.5], "must be at least -1 .* got -1.5 at bar 1"),
-    ],
-)
+@pytest.mark.parametrize("measure", [*OF_RETURNS, *ALONE])
+@pytest.mark.parametrize(("bad", "words"), NO_RETURNS)
 def test_returns_that_are_none_are_refused(measure, bad, words):
     with pytest.raises(ValueError, match=words):
-        measure(bad, HOURS)
+        _call(measure, bad)
 
 
 @pytest.mark.parametrize("measure", OF_EQUITY)
@@ -151,14 +233,24 @@ def test_performance_holds_every_measure_as_a_plain_float(returns):
     assert measures["calmar"] == stats.calmar(returns, HOURS)
     assert measures["max_drawdown"] == stats.max_drawdown(equity)
     assert measures["total_return"] == pytest.approx(np.prod(1 + returns) - 1)
-    assert measures["win_rate"] == np.mean(returns > 0)
+    assert measures["hit_rate"] == stats.hit_rate(returns)
+    assert measures["tail_ratio"] == stats.tail_ratio(returns)
     assert {type(value) for value in measures.values()} == {float}
     assert json.loads(json.dumps(measures, allow_nan=False)) == measures
 
 
-def test_performance_adds_costs_and_exposure_where_given():
-    measures = stats.performance([0.1, -0.1], 10, turnover=[1.0, 0.5], fees=[25.0, 12.5], exposure=[1.0, 0.5])
-    assert (measures["turnover"], measures["fees"], measures["exposure"]) == (7.5, 37.5, 0.75)
-    assert not {"turnover", "fees", "exposure"} & stats.performance([0.1, -0.1], 10).keys()
+def test_performance_adds_costs_exposure_and_trades_where_given():
+    measures = stats.performance(
+        [0.1, -0.1], 10, turnover=[1.0, 0.5], fees=[0.01, 0.005], exposure=[1.0, 0.5], orders=[2, 1]
+    )
+    assert (measures["turnover"], measures["fees"], measures["exposure"]) == pytest.approx((7.5, 0.015, 0.75))
+    assert measures["n_trades"] == 3.0
+    assert measures["break_even_fee"] == stats.break_even_fee([0.1, -0.1], [1.0, 0.5], [0.01, 0.005])
+    added = {"turnover", "fees", "exposure", "n_trades", "break_even_fee"}
+    assert not added & stats.performance([0.1, -0.1], 10).keys()
     with pytest.raises(ValueError, match="turnover must have one value per return: 2, got 1"):
         stats.performance([0.1, -0.1], 10, turnover=[1.0])
+
+
+def _call(measure, returns):
+    return measure(returns) if measure in ALONE else measure(returns, HOURS)

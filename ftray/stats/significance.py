@@ -1,0 +1,192 @@
+"""How much of a Sharpe ratio is luck: its standard error, and the best that many skill-less trials would show.
+
+Takes: annualised Sharpe ratios with the length and the moments of the returns behind them, all plain floats that a
+run's `performance` holds. Gives: probabilities, lengths, intervals.
+Sharpe ratios are annual here and returns are counted in bars; the sources work with ratios per bar.
+"""
+
+import math
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ftray.stats.checks import (
+    checked_confidence,
+    checked_matrix,
+    checked_periods,
+    checked_positive,
+    checked_trials,
+)
+
+NORMAL = NormalDist()
+
+
+def sharpe_error(
+    sharpe: float, n_bars: float, periods_per_year: float, *, skewness: float = 0.0, kurtosis: float = 3.0
+) -> float:
+    """Standard error of an annual Sharpe ratio: √((1 − γ₃ SR + (γ₄ − 1)/4 SR²) / (T − 1)), SR per bar, annualised.
+
+    Independent returns, not necessarily normal. Losing streaks that bets of negative skewness owe widen it.
+    Source: Mertens 2002; Opdyke 2007, Comparing Sharpe Ratios: So Where Are the p-Values?; T − 1 as in Bailey and
+    López de Prado 2012, The Sharpe Ratio Efficient Frontier.
+    """
+    periods = checked_periods(periods_per_year)
+    if not n_bars >= 2:
+        raise ValueError(f"a standard error needs at least 2 bars, got {n_bars}")
+    return math.sqrt(_error_factor(sharpe, periods, skewness, kurtosis) / (n_bars - 1) * periods)
+
+
+def sharpe_interval(
+    sharpe: float,
+    n_bars: float,
+    periods_per_year: float,
+    *,
+    skewness: float = 0.0,
+    kurtosis: float = 3.0,
+    confidence: float = 0.95,
+) -> tuple[float, float]:
+    """Where the true annual Sharpe ratio lies with this confidence, by `sharpe_error` and a normal distribution."""
+    error = sharpe_error(sharpe, n_bars, periods_per_year, skewness=skewness, kurtosis=kurtosis)
+    width = NORMAL.inv_cdf((1.0 + checked_confidence(confidence)) / 2) * error
+    return sharpe - width, sharpe + width
+
+
+def probabilistic_sharpe(
+    sharpe: float,
+    n_bars: float,
+    periods_per_year: float,
+    *,
+    benchmark: float = 0.0,
+    skewness: float = 0.0,
+    kurtosis: float = 3.0,
+) -> float:
+    """Probability that the true annual Sharpe ratio exceeds `benchmark`: Φ((SR − SR*) / standard error).
+
+    Source: Bailey and López de Prado 2012, The Sharpe Ratio Efficient Frontier, Journal of Risk 15(2).
+    """
+    error = sharpe_error(sharpe, n_bars, periods_per_year, skewness=skewness, kurtosis=kurtosis)
+    return _cdf(sharpe - benchmark, error)
+
+
+def deflated_sharpe(
+    sharpe: float,
+    n_bars: float,
+    periods_per_year: float,
+    *,
+    n_trials: float,
+    deviation: float | None = None,
+    skewness: float = 0.0,
+    kurtosis: float = 3.0,
+) -> float:
+    """Probability that the best of N trials has skill: its Sharpe ratio against the best that N skill-less would show.
+
+    n_trials: independent trials behind the choice, counted honestly; `effective_trials` counts correlated ones.
+    deviation: standard deviation of the trials' annual Sharpe ratios, as in the source. None takes what skill-less
+        trials have from sampling alone, √(periods / T): a search that has converged on one strategy has trials that
+        hardly differ, and their own deviation would then forgive all the earlier draws.
+    Source: Bailey and López de Prado 2014, The Deflated Sharpe Ratio, Journal of Portfolio Management 40(5).
+    """
+    periods = checked_periods(periods_per_year)
+    error = sharpe_error(sharpe, n_bars, periods, skewness=skewness, kurtosis=kurtosis)
+    deviation = math.sqrt(periods / n_bars) if deviation is None else deviation
+    return _cdf(sharpe - expected_maximum_sharpe(n_trials, deviation), error)
+
+
+def expected_maximum_sharpe(n_trials: float, deviation: float) -> float:
+    """Expected best Sharpe ratio of N independent trials whose true ratio is 0 and whose estimates deviate.
+
+    deviation · ((1 − γ) Φ⁻¹(1 − 1/N) + γ Φ⁻¹(1 − 1/(N e))), γ of Euler and Mascheroni; 0.0 for one trial.
+    Source: as for `deflated_sharpe`; a limit for large N, and within 0.05 deviations of the truth from 2 on.
+    """
+    n_trials = checked_trials(n_trials)
+    if not (math.isfinite(deviation) and deviation >= 0):
+        raise ValueError(f"deviation must be a number of at least 0, got {deviation}")
+    if n_trials == 1:
+        return 0.0
+    maximum = (1.0 - np.euler_gamma) * NORMAL.inv_cdf(1.0 - 1.0 / n_trials)
+    maximum += np.euler_gamma * NORMAL.inv_cdf(1.0 - 1.0 / (n_trials * math.e))
+    return max(0.0, float(maximum)) * deviation  # the limit is negative for an effective number just above 1
+
+
+def luck_line(n_trials: float, years: float) -> float:
+    """Expected best annual Sharpe ratio of N skill-less trials over so many years: what luck alone reaches.
+
+    >>> round(luck_line(100, years=1), 2), round(luck_line(100, years=3), 2)
+    (2.53, 1.46)
+    """
+    return expected_maximum_sharpe(n_trials, 1.0 / math.sqrt(checked_positive(years, "years")))
+
+
+def minimum_backtest_length(n_trials: float, sharpe: float = 1.0) -> float:
+    """Years of backtest below which the best of N skill-less trials is expected to reach this annual Sharpe ratio.
+
+    Source: Bailey, Borwein, López de Prado and Zhu 2014, Pseudo-Mathematics and Financial Charlatanism, Notices of the
+    AMS 61(5).
+    """
+    return (luck_line(n_trials, years=1.0) / checked_positive(sharpe, "sharpe")) ** 2
+
+
+def minimum_track_record(
+    sharpe: float,
+    periods_per_year: float,
+    *,
+    benchmark: float = 0.0,
+    skewness: float = 0.0,
+    kurtosis: float = 3.0,
+    confidence: float = 0.95,
+) -> float:
+    """Bars after which this Sharpe ratio is above `benchmark` with this confidence; inf if it is not above it.
+
+    Source: as for `probabilistic_sharpe`, which this inverts.
+    """
+    periods = checked_periods(periods_per_year)
+    quantile = NORMAL.inv_cdf(checked_confidence(confidence))
+    factor = _error_factor(sharpe, periods, skewness, kurtosis)
+    if sharpe <= benchmark:
+        return math.inf
+    deviations = quantile / (sharpe - benchmark)
+    return 1.0 + factor * periods * deviations * deviations  # a product overflows to inf, where ** raises
+
+
+def effective_trials(returns: ArrayLike) -> float:
+    """How many independent trials N correlated ones are worth, from 1 to N: ρ + (1 − ρ) N, ρ their mean correlation.
+
+    Errs on the side of many: where any two of N trials are correlated by ρ, the best is lower than that of so many.
+    A trial that never moves counts as independent of all others; a negative mean counts as 0.
+    Source: Bailey and López de Prado 2014, The Deflated Sharpe Ratio, appendix 3.
+
+    returns: (trials, bars), on the same bars.
+    """
+    returns = checked_matrix(returns, "trials", "bars")
+    n_trials = len(returns)
+    if n_trials == 1:
+        return 1.0
+    deviations = returns - returns.mean(axis=1, keepdims=True)
+    sizes = np.linalg.norm(deviations, axis=1)
+    moving = sizes > np.finfo(np.float64).eps * np.abs(returns).max() * returns.shape[1]
+    scores = deviations[moving] / sizes[moving, None]
+    # The sum over all pairs without the N × N matrix: |Σ z|² holds each trial with itself too.
+    total = float(np.sum(scores.sum(axis=0) ** 2)) - len(scores)
+    mean = min(1.0, max(0.0, total / (n_trials * (n_trials - 1))))
+    return mean + (1.0 - mean) * n_trials
+
+
+def _error_factor(sharpe: float, periods: float, skewness: float, kurtosis: float) -> float:
+    """T − 1 times the variance of a Sharpe ratio per bar."""
+    if not all(map(math.isfinite, (sharpe, skewness, kurtosis))):
+        raise ValueError(f"sharpe, skewness and kurtosis must be finite, got {sharpe}, {skewness}, {kurtosis}")
+    if kurtosis < 1.0 + skewness**2 - 1e-9:
+        raise ValueError(
+            f"kurtosis is at least 1 + skewness² for any returns, got {kurtosis:g} and skewness {skewness:g}; "
+            "is it in excess of the normal's? Then add 3"
+        )
+    per_bar = sharpe / math.sqrt(periods)
+    return max(0.0, 1.0 - skewness * per_bar + (kurtosis - 1.0) / 4.0 * per_bar**2)
+
+
+def _cdf(distance: float, error: float) -> float:
+    """Φ(distance / error), with its limit where nothing is uncertain."""
+    if error == 0.0:
+        return float(distance > 0.0)
+    return NORMAL.cdf(distance / error)
