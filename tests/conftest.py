@@ -5,8 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two torch threads per test process on a shared machine are slower
+
+# Hypothesis without a stopwatch: on a shared machine an example may take as long as it likes.
+settings.register_profile("shared machine", deadline=None)
+settings.load_profile("shared machine")
 
 CANDLES = Path(__file__).parents[2] / "shared" / "data"
 

@@ -29,6 +29,13 @@ def test_series_and_features_are_named_in_their_order():
     assert SMALL.feature_name(3 * 4 + 3) == "rsi[ETH, t-0]"
     names = [SMALL.feature_name(i) for i in range(SMALL.n_features)]
     assert len(set(names)) == SMALL.n_features
+    assert SMALL.account_names == ("cash", "holding[BTC]", "holding[ETH]")
+
+
+def test_a_patch_is_named_by_its_first_and_its_last_bar():
+    assert SMALL.patch_name(3, 0, 4) == "rsi[ETH, t-3..t-0]"
+    assert SMALL.patch_name(3, 0, 2) == "rsi[ETH, t-3..t-2]"
+    assert SMALL.patch_name(3, 3, 4) == SMALL.feature_name(3 * 4 + 3)
 
 
 def test_a_layout_survives_its_mapping_and_its_fingerprint_tells_layouts_apart():

@@ -5,10 +5,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import settings
-
-settings.register_profile("shared machine", deadline=None)  # examples are small; how long one takes is others' doing
-settings.load_profile("shared machine")
 
 REAL_DATA = Path(__file__).parents[2].parent / "shared" / "data"
 WRITERS = {

@@ -1,12 +1,17 @@
 import dataclasses
+import itertools
+import math
 
 import pytest
 import rtdl_revisiting_models as rtdl
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ftray.features import ObservationLayout
-from ftray.nets import FTSpec, FTTransformer, patch_sums
+from ftray.nets import FTSpec, FTTransformer, build_encoder, patch_sums
 
 LAYOUT = ObservationLayout(("BTC", "ETH"), ("close", "rsi", "macd"), lookback=7)
 
@@ -133,24 +138,100 @@ def test_activation_checkpointing_changes_memory_and_not_gradients():
         torch.testing.assert_close(a.grad, b.grad)
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.1])
-def test_no_attention_map_is_kept_for_the_backward_pass(dropout):
-    layout = ObservationLayout(("BTC", "ETH"), ("close", "rsi"), lookback=60)
-    model, sizes = FTTransformer(spec(patch_length=1, n_blocks=2), layout, dropout=dropout).train(), []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, lambda t: t):
-        model.tokens(torch.randn(1, 4, 60))
-    assert max(sizes) < 241 * 241
-
-
-def test_nothing_of_size_features_times_width_is_kept_per_sample():
-    layout, batch = ObservationLayout(("BTC", "ETH"), ("close", "rsi"), lookback=60), 8
-    model, sizes = FTTransformer(spec(), layout), []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, lambda t: t):
-        model.market(torch.randn(batch, 4, 60))
-    assert max(sizes) < batch * layout.n_features * model.d_market / 4
-
-
 def test_dropout_is_active_only_while_training():
     model = encoder(dropout=0.3)
     assert not torch.equal(model.train().tokens(windows()), model.tokens(windows()))
     assert torch.equal(model.eval().tokens(windows()), model.tokens(windows()))
+
+
+class Recorder(TorchDispatchMode):
+    """The size of the largest tensor that any operation gives, forward and backward."""
+
+    largest = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        tensors = [x for x in torch.utils._pytree.tree_leaves(out) if isinstance(x, torch.Tensor)]
+        self.largest = max([self.largest, *(x.numel() for x in tensors)])
+        return out
+
+
+def largest_tensor(model, layout, batch):
+    account = torch.rand(batch, layout.n_account)
+    with Recorder() as recorder:
+        model(torch.randn(batch, layout.n_series, layout.lookback), account).square().sum().backward()
+        model.tokens(torch.randn(batch, layout.n_series, layout.lookback)).square().sum().backward()
+    return recorder.largest
+
+
+LONG = ObservationLayout(("BTC", "ETH"), ("close", "rsi"), lookback=60)
+
+
+@pytest.mark.parametrize("fusion", ["late", "early"])
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_no_attention_map_is_ever_held_forward_or_backward(fusion, dropout):
+    model = FTTransformer(spec(patch_length=1, fusion=fusion), LONG, dropout=dropout).train()
+    assert largest_tensor(model, LONG, batch=1) < 241 * 241
+
+
+@pytest.mark.parametrize("fusion", ["late", "early"])
+@pytest.mark.parametrize("patch_length", [60, 25, 12])
+def test_nothing_of_size_features_times_width_is_held_per_sample_forward_or_backward(fusion, patch_length):
+    batch, model = 64, FTTransformer(spec(patch_length=patch_length, fusion=fusion), LONG)
+    assert largest_tensor(model, LONG, batch) < batch * LONG.n_features * model.d_market / 4
+
+
+def test_the_recorder_sees_both_where_they_are_held():
+    model = FTTransformer(spec(patch_length=1), LONG)
+    assert largest_tensor(model, LONG, batch=64) >= 64 * LONG.n_features * model.d_market
+    with Recorder() as recorder:
+        model.attention(torch.randn(1, LONG.size))
+    assert recorder.largest >= 241 * 241
+
+
+def peak_bytes(work):
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        work()
+    events = profile.profiler.kineto_results.events()
+    return max(itertools.accumulate(event.nbytes() for event in events if event.name() == "[memory]"))
+
+
+def test_activation_checkpointing_lowers_the_peak_of_memory():
+    def peak(activation_checkpointing):
+        model = encoder(n_blocks=4, activation_checkpointing=activation_checkpointing)
+        account = torch.rand(64, LAYOUT.n_account)
+        return peak_bytes(lambda: model(windows(64), account).sum().backward())
+
+    assert peak(True) < 0.7 * peak(False)
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+    n_assets=st.integers(1, 4),
+    n_indicators=st.integers(1, 4),
+    lookback=st.integers(1, 9),
+    patch_length=st.integers(1, 12),
+    fusion=st.sampled_from(["late", "early"]),
+    n_blocks=st.integers(1, 2),
+)
+def test_any_market_and_any_patch_length_fit(n_assets, n_indicators, lookback, patch_length, fusion, n_blocks):
+    layout = ObservationLayout(tuple("ABCD"[:n_assets]), tuple("efgh"[:n_indicators]), lookback)
+    torch.manual_seed(0)
+    model = FTTransformer(spec(patch_length=patch_length, fusion=fusion, n_blocks=n_blocks), layout)
+    observation = torch.randn(2, layout.size)
+    account_tokens = layout.n_account if fusion == "early" else 0
+    market_tokens = layout.n_series * math.ceil(lookback / min(patch_length, lookback))
+    assert len(model.token_names) == 1 + account_tokens + market_tokens
+    assert model.tokens(model.split(observation)[0]).shape == (2, 1 + market_tokens, 32)
+    encoding = model.encode(observation)
+    assert encoding.shape == (2, 256)
+    encoding.sum().backward()
+    assert model.tower.tokenizer.weight.grad.abs().sum(dim=-1).bool().all()  # every feature is heard
+
+
+def test_at_one_token_per_feature_only_the_token_biases_come_on_top():
+    layout = ObservationLayout(tuple("ABCDEFG"), tuple("abcdefghijklmn"), 60)
+    with torch.device("meta"):
+        default, literal = (build_encoder(FTSpec(patch_length=length), layout) for length in (60, 1))
+    more = sum(p.numel() for p in literal.parameters()) - sum(p.numel() for p in default.parameters())
+    assert more == (5_880 - 98) * 64

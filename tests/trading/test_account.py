@@ -1,20 +1,40 @@
 """Trading keeps its books: nothing is lost but fees and slippage, nothing is owed, no account feels its neighbours."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftray.errors import SpecError, TrainingError
+from ftray.errors import DataError, SpecError, TrainingError
 from ftray.spec import parse
 from ftray.trading import Account, StepPrices, TradingSpec, rebalance, step, target_weights
 
 EPSILON = 1e-9
+unhurried = settings(deadline=None)  # on a busy machine a deadline fails what is right
+
+
+@dataclasses.dataclass
+class Situation:
+    """Accounts with something in them, weights to trade to, prices, volumes and costs."""
+
+    account: Account
+    weights: np.ndarray
+    prices: np.ndarray
+    volume: np.ndarray
+    spec: TradingSpec
+
+    def rebalance(self):
+        return rebalance(self.account, self.weights, self.prices, self.spec, self.volume)
+
+    @property
+    def rounding(self) -> np.ndarray:
+        return EPSILON * self.account.equity(self.prices)[:, None]
 
 
 @st.composite
 def situations(draw, max_accounts: int = 4):
-    """Accounts with something in them, weights to trade to, prices and costs."""
     e, a = draw(st.integers(1, max_accounts)), draw(st.integers(1, 9))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     prices = 10.0 ** rng.uniform(-4, 5, (e, a))
@@ -23,95 +43,145 @@ def situations(draw, max_accounts: int = 4):
     spec = TradingSpec(
         fee=draw(st.sampled_from([0.0, 0.0025, 0.1])),
         slippage=draw(st.sampled_from([0.0, 0.0005, 0.1])),
+        impact=draw(st.sampled_from([0.0, 0.01, 0.1])),
         min_order=draw(st.sampled_from([0.0, 10.0, 1_000.0])),
     )
     actions = rng.uniform(-1, 2, (e, a)) * draw(st.sampled_from([0.1, 1.0, 10.0]))
-    return Account(money[:, 0].copy(), money[:, 1:] / prices), target_weights(actions), prices, spec
+    volume = 10.0 ** rng.uniform(-2, 8, (e, a)) / prices * (rng.random((e, a)) > 0.2)
+    return Situation(Account(money[:, 0].copy(), money[:, 1:] / prices), target_weights(actions), prices, volume, spec)
 
 
+@unhurried
 @given(situations())
-def test_value_is_conserved_but_for_fees_and_slippage(situation):
-    account, weights, prices, spec = situation
-    after, fills = rebalance(account, weights, prices, spec)
+def test_value_is_conserved_but_for_fees_and_slippage(market):
+    after, fills = market.rebalance()
     costs = (fills.fees + fills.slippage).sum(axis=1)
-    before = account.equity(prices)
-    np.testing.assert_allclose(after.equity(prices), before - costs, rtol=1e-12)
-    np.testing.assert_allclose(fills.fees, spec.fee * np.abs(fills.notional))
-    np.testing.assert_allclose(fills.slippage, spec.slippage * np.abs(fills.notional))
+    before = market.account.equity(market.prices)
+    np.testing.assert_allclose(after.equity(market.prices), before - costs, rtol=1e-12)
 
 
+@unhurried
 @given(situations())
-def test_fills_are_what_changed_hands(situation):
-    account, weights, prices, spec = situation
-    after, fills = rebalance(account, weights, prices, spec)
-    bought = (after.units - account.units) * prices
-    np.testing.assert_allclose(bought, fills.notional, atol=EPSILON * account.equity(prices).max())
+def test_fees_are_a_fixed_part_of_an_order_and_slippage_grows_with_its_share_of_the_volume(market):
+    _, fills = market.rebalance()
+    traded = np.abs(fills.notional)
+    share = np.divide(traded, market.volume * market.prices, out=np.zeros_like(traded), where=market.volume > 0)
+    np.testing.assert_allclose(fills.fees, market.spec.fee * traded)
+    np.testing.assert_allclose(fills.slippage, traded * (market.spec.slippage + market.spec.impact * np.sqrt(share)))
 
 
+@unhurried
 @given(situations())
-def test_nothing_is_ever_owed_and_nothing_sold_short(situation):
-    account, weights, prices, spec = situation
-    after, _ = rebalance(account, weights, prices, spec)
+def test_with_depth_no_order_is_larger_than_what_its_bar_traded(market):
+    _, fills = market.rebalance()
+    if market.spec.impact > 0:
+        assert (np.abs(fills.notional) <= market.volume * market.prices * (1 + EPSILON)).all()
+        assert not fills.notional[market.volume == 0].any()
+
+
+@unhurried
+@given(situations())
+def test_without_impact_volume_has_no_say(market):
+    free = dataclasses.replace(market, spec=dataclasses.replace(market.spec, impact=0.0))
+    blind = dataclasses.replace(free, volume=None)
+    assert free.rebalance()[0].units.tobytes() == blind.rebalance()[0].units.tobytes()
+
+
+@unhurried
+@given(situations())
+def test_fills_are_what_changed_hands(market):
+    after, fills = market.rebalance()
+    bought = (after.units - market.account.units) * market.prices
+    np.testing.assert_allclose(bought, fills.notional, atol=market.rounding.max())
+
+
+@unhurried
+@given(situations())
+def test_nothing_is_ever_owed_and_nothing_sold_short(market):
+    after, _ = market.rebalance()
     assert (after.cash >= 0).all()
     assert (after.units >= 0).all()
 
 
+@unhurried
 @given(situations())
-def test_no_order_is_smaller_than_the_minimum(situation):
-    account, weights, prices, spec = situation
-    _, fills = rebalance(account, weights, prices, spec)
+def test_no_order_is_smaller_than_the_minimum(market):
+    _, fills = market.rebalance()
     sizes = np.abs(fills.notional)
-    assert ((sizes == 0) | (sizes >= spec.min_order * (1 - EPSILON))).all()
+    assert ((sizes == 0) | (sizes >= market.spec.min_order * (1 - EPSILON))).all()
 
 
+@unhurried
 @given(situations())
-def test_weights_are_hit_within_the_minimum_order_and_what_costs_take(situation):
-    account, weights, prices, spec = situation
-    equity = account.equity(prices)
-    wanted = weights * equity[:, None]
-    after, _ = rebalance(account, weights, prices, spec)
-    missed = np.abs(after.units * prices - wanted)
-    rounding = EPSILON * equity[:, None]
-    unpaid = spec.cost * np.abs(wanted - account.units * prices).sum(axis=1, keepdims=True)
-    dropped = spec.min_order * (1 + weights.shape[1])
-    assert (missed <= unpaid + dropped + rounding).all()
+def test_weights_are_hit_within_the_minimum_order_the_volume_and_what_costs_take(market):
+    spec, held = market.spec, market.account.units * market.prices
+    wanted = market.weights * market.account.equity(market.prices)[:, None]
+    depth = market.volume * market.prices if spec.impact > 0 else np.inf
+    order = np.clip(wanted - held, -depth, depth)  # what of it the bar can fill
+    unfilled = wanted - held - order
+    after, _ = market.rebalance()
+    missed = np.abs(after.units * market.prices - wanted + unfilled)
+    # Buys shrink by what cash falls short of: costs of all orders, and sales that were dropped or did not fill.
+    unpaid = (spec.cost + spec.impact) * np.abs(order).sum(axis=1, keepdims=True)
+    unsold = np.maximum(-unfilled, 0).sum(axis=1, keepdims=True)
+    dropped = spec.min_order * (1 + market.weights.shape[1])
+    assert (missed <= unpaid + unsold + dropped + market.rounding).all()
 
-    costs_to_come = (1 + spec.cost) * np.maximum(wanted - account.units * prices, 0).sum(axis=1)
-    rich = account.cash >= costs_to_come  # cash alone pays for all buys: then only the minimum order stands between
-    assert (missed[rich] <= spec.min_order + rounding[rich]).all()
+    costs_to_come = (1 + spec.cost + spec.impact) * np.maximum(order, 0).sum(axis=1)
+    rich = market.account.cash >= costs_to_come  # cash alone pays for all buys
+    assert (missed[rich] <= spec.min_order + market.rounding[rich]).all()
 
 
-@given(situations(max_accounts=7))
-def test_a_batch_is_its_single_accounts_to_the_last_bit(situation):
-    account, weights, prices, spec = situation
-    moved = StepPrices(prices, prices * 1.01, prices * np.linspace(0.9, 1.1, prices.shape[1]))
-    batch = step(account, weights, moved, spec)
-    for e in range(len(weights)):
-        row = slice(e, e + 1)
+def row_of(array: np.ndarray, e: int) -> np.ndarray:
+    return array[e : e + 1].copy()
+
+
+def assert_a_batch_is_its_single_accounts(market: Situation) -> None:
+    prices, volume, account = market.prices, market.volume, market.account
+    moved = StepPrices(prices, prices * 1.01, prices * np.linspace(0.9, 1.1, prices.shape[1]), volume)
+    batch = step(account, market.weights, moved, market.spec)
+    for e in range(len(prices)):
         alone = step(
-            Account(account.cash[row].copy(), account.units[row].copy()),
-            weights[row],
-            StepPrices(moved.close[row], moved.fill[row], moved.next_close[row]),
-            spec,
+            Account(row_of(account.cash, e), row_of(account.units, e)),
+            row_of(market.weights, e),
+            StepPrices(*(row_of(array, e) for array in (moved.close, moved.fill, moved.next_close, volume))),
+            market.spec,
         )
-        assert alone.equity.tobytes() == batch.equity[row].tobytes()
-        assert alone.account.cash.tobytes() == batch.account.cash[row].tobytes()
-        assert alone.account.units.tobytes() == batch.account.units[row].tobytes()
-        assert alone.fills.notional.tobytes() == batch.fills.notional[row].tobytes()
+        for one, many in (
+            (alone.equity, batch.equity),
+            (alone.account.cash, batch.account.cash),
+            (alone.account.units, batch.account.units),
+            (alone.fills.notional, batch.fills.notional),
+            (alone.fills.slippage, batch.fills.slippage),
+        ):
+            assert one.tobytes() == row_of(many, e).tobytes()
 
 
+@unhurried
+@given(situations(max_accounts=7))
+def test_a_batch_is_its_single_accounts_to_the_last_bit(market):
+    assert_a_batch_is_its_single_accounts(market)
+
+
+@settings(max_examples=5, deadline=None)
+@given(situations(max_accounts=300))
+def test_so_is_a_large_batch(market):
+    assert_a_batch_is_its_single_accounts(market)
+
+
+@unhurried
 @given(situations())
-def test_rebalancing_leaves_its_input_alone(situation):
-    account, weights, prices, spec = situation
-    copies = account.cash.copy(), account.units.copy(), weights.copy(), prices.copy()
-    rebalance(account, weights, prices, spec)
-    for array, copy in zip((account.cash, account.units, weights, prices), copies, strict=True):
+def test_rebalancing_leaves_its_input_alone(market):
+    arrays = market.account.cash, market.account.units, market.weights, market.prices, market.volume
+    copies = [array.copy() for array in arrays]
+    market.rebalance()
+    for array, copy in zip(arrays, copies, strict=True):
         np.testing.assert_array_equal(array, copy)
     with pytest.raises(ValueError, match="read-only"):
-        account.cash[0] = 1.0
+        market.account.cash[0] = 1.0
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 9))
 def test_target_weights_are_long_only_and_sum_to_at_most_one(seed, n_assets):
     weights = target_weights(np.random.default_rng(seed).uniform(-3, 3, (5, n_assets)))
@@ -134,6 +204,28 @@ def test_all_in_pays_its_costs_out_of_the_purchase():
     after, fills = rebalance(Account.all_cash(1, 1, 10_030), np.array([[1.0]]), np.array([[1.0]]), TradingSpec())
     assert fills.notional[0, 0] == pytest.approx(10_000.0)
     assert after.cash[0] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_impact_by_hand():
+    """5,000 in a bar that traded 20,000: a quarter of it, so half the impact of 2 %, beside 0.05 % fixed."""
+    spec = TradingSpec(fee=0.0, slippage=0.0005, impact=0.02)
+    weights, price, volume = np.array([[0.5]]), np.array([[50.0]]), np.array([[400.0]])
+    after, fills = rebalance(Account.all_cash(1, 1, 10_000), weights, price, spec, volume)
+    assert fills.slippage[0, 0] == pytest.approx(5_000 * (0.0005 + 0.01))
+    assert after.cash[0] == pytest.approx(5_000 - 52.5)
+
+
+def test_an_order_beyond_the_volume_fills_in_part_and_in_a_bar_without_trades_not_at_all():
+    account = Account(np.array([1_000.0]), np.array([[0.0, 8.0, 8.0]]))
+    prices, volume = np.full((1, 3), 100.0), np.array([[3.0, 3.0, 0.0]])
+    spec = TradingSpec(impact=0.01, min_order=0)
+    after, _ = rebalance(account, np.array([[1.0, 0.0, 0.0]]), prices, spec, volume)
+    np.testing.assert_array_equal(after.units, [[3.0, 5.0, 8.0]])
+
+
+def test_impact_without_volume_is_refused_in_words():
+    with pytest.raises(DataError, match=r"impact = 0\.01 needs the volume"):
+        rebalance(Account.all_cash(1, 1, 100), np.ones((1, 1)), np.ones((1, 1)), TradingSpec(impact=0.01))
 
 
 def test_a_weight_of_zero_sells_to_exactly_nothing():
@@ -173,7 +265,14 @@ def test_actions_that_are_no_numbers_are_refused(wrong):
         target_weights(np.array([[0.1, wrong]]))
 
 
-@pytest.mark.parametrize("values", [{"fee": -0.1}, {"fee": 0.2}, {"initial_cash": 0}, {"fill": "high"}, {"feee": 0.1}])
+@pytest.mark.parametrize(
+    "values", [{"fee": -0.1}, {"fee": 0.2}, {"impact": 0.2}, {"initial_cash": 0}, {"fill": "high"}, {"feee": 0.1}]
+)
 def test_impossible_costs_are_refused_at_the_door(values):
     with pytest.raises(SpecError):
         parse(TradingSpec, values)
+
+
+def test_an_unknown_reward_is_refused_with_the_nearest_one():
+    with pytest.raises(SpecError, match=r"^trading\.reward: no reward 'log_grwth'; did you mean 'log_growth'"):
+        parse(TradingSpec, {"reward": "log_grwth"}, path=("trading",))

@@ -9,6 +9,7 @@ from ftray.errors import DataError, TrainingError
 from ftray.features import Dataset
 from ftray.trading import TradingSpec, backtest, buy_and_hold, equal_weight
 from ftray.trading.prices import tradable_segments
+from tests.trading.conftest import PIECES
 
 FREE = TradingSpec(fee=0, slippage=0, min_order=0, fill="close")
 
@@ -80,10 +81,64 @@ def test_equal_weight_rebalances_daily_at_the_same_costs(dataset: Dataset):
     assert hourly.fees.sum() > daily.fees.sum()
 
 
+@pytest.mark.parametrize("run", [equal_weight, lambda *arguments: buy_and_hold(*arguments, "AVAX")])
+def test_nothing_is_carried_over_the_seam_between_two_windows(jumping_dataset: Dataset, run):
+    result = run(jumping_dataset, PIECES, TradingSpec())
+    late, early = (run(jumping_dataset, piece, TradingSpec()) for piece in PIECES)
+    assert result.bars.tolist() == [*early.bars, *late.bars]
+    np.testing.assert_array_equal(result.returns, [*early.returns, *late.returns])
+    assert np.abs(result.returns).max() < 0.2
+    assert result.equity[-1] == pytest.approx(early.equity[-1] * late.equity[-1] / result.initial_cash)
+
+
 def test_costs_can_only_hurt(dataset: Dataset):
     window = dataset.windows.validation
     dear = dataclasses.replace(FREE, fee=0.01)
     assert equal_weight(dataset, window, dear).equity[-1] < equal_weight(dataset, window, FREE).equity[-1]
+
+
+def test_a_ruined_account_is_closed_and_its_figures_stay_finite(broken_dataset: Dataset):
+    """Costs of 20 % on every change of mind: ruin within 30 bars, nothing but cash from there to the segment's end."""
+    window = broken_dataset.windows.train
+    spec = TradingSpec(fee=0.1, slippage=0.1, min_order=0)
+    result = backtest(lambda bars, _: np.tile((bars % 2)[:, None], (1, 3)), broken_dataset, window, spec)
+    ends = [*result.segment_starts[1:], len(result)]
+    capital = spec.initial_cash
+    for start, end in zip(result.segment_starts, ends, strict=True):
+        equity = result.equity[start:end]
+        ruined = int(np.argmax(equity < 0.01 * capital))
+        assert 10 < ruined < 30
+        assert (equity[ruined:] == equity[ruined]).all()
+        assert not result.notional[start + ruined + 1 : end].any()
+        assert not result.weights[start + ruined + 1 : end].any()
+        capital = equity[-1]
+    assert np.isfinite(list(result.performance().values())).all()
+    assert result.performance()["total_return"] < -0.999
+
+
+def test_a_ruined_account_shows_its_policy_nothing_but_cash(dataset: Dataset):
+    seen = []
+
+    def spendthrift(bars, accounts):
+        seen.append(accounts[0])
+        return np.tile((bars % 2)[:, None], (1, 3))
+
+    spec = TradingSpec(fee=0.1, slippage=0.1, min_order=0)
+    result = backtest(spendthrift, dataset, dataset.windows.validation, spec)
+    ruined = int(np.argmax(result.equity < spec.ruin))
+    np.testing.assert_array_equal(seen[ruined + 1 :], np.tile([1, 0, 0, 0], (len(seen) - ruined - 1, 1)))
+
+
+def test_large_orders_leave_a_market_with_depth_at_worse_prices(dataset: Dataset):
+    """The same policy with more money grows less, and one without impact grows alike whatever its size."""
+    window = dataset.windows.validation
+
+    def growth(impact: float, cash: float) -> float:
+        spec = TradingSpec(impact=impact, initial_cash=cash, min_order=0)
+        result = equal_weight(dataset, window, spec, every=1)
+        return result.equity[-1] / cash
+
+    assert growth(0.01, 1e7) < growth(0.01, 1e4) < growth(0.0, 1e4) == pytest.approx(growth(0.0, 1e7))
 
 
 def test_buy_and_hold_buys_once(dataset: Dataset):

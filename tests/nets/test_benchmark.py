@@ -1,0 +1,98 @@
+"""The encoder benchmark measures what it says, judged on cases of a few milliseconds."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+import encoder as benchmark
+from measuring import Meter, in_processes, table
+
+SMALL = benchmark.Case(benchmark.FT, 106, 4, 60)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        SMALL,
+        benchmark.Case(benchmark.FT, 106, 4, 1, bars=2),
+        benchmark.Case(benchmark.MLP, 106, 4),
+        benchmark.Case(benchmark.RTDL, 106, 4),
+    ],
+    ids=lambda case: case.name,
+)
+def test_every_kind_of_case_has_a_row(case):
+    row = benchmark.row_of(case, list(benchmark.timings(case, "cpu", quick=True)))
+    assert row["repetitions"] == benchmark.ROUNDS[True]
+    assert 0.0 < row["forward_seconds"] < row["both_seconds"]
+    assert 2.0 < row["both_flops"] / row["forward_flops"] < 4.0
+    assert row["samples_per_second"] == pytest.approx(1.0 / row["both_seconds"])
+    assert 0.0 < row["both_share"] < 1.0
+    assert row["parameters"] > 5_000
+    assert json.loads(json.dumps(row)) == row
+
+
+def test_operations_are_those_of_an_mlp_and_shared_bars_save_them():
+    alone, shared = benchmark.Case(benchmark.MLP, 106, 8), benchmark.Case(benchmark.MLP, 106, 8, bars=2)
+    market, rest = 2 * 98 * 512, 2 * (8 * 512 + 512 * 512)
+    assert benchmark._flops(alone)["forward_flops"] == market + rest
+    assert benchmark._flops(shared)["forward_flops"] == market / 4 + rest
+
+
+def test_memory_is_the_peak_above_the_bare_process():
+    meter = Meter("cpu")
+    block = bytearray(b"1") * 200_000_000
+    del block
+    assert 190e6 < meter.peak() < 300e6
+    assert meter.peak() < 100e6
+
+
+def test_cases_take_turns_in_processes_of_their_own():
+    cases = [benchmark.Case(benchmark.MLP, 106, 4), SMALL]
+    results = in_processes(benchmark.timings, cases, "cpu", True)
+    assert [len(of_case) for of_case in results] == [1 + benchmark.ROUNDS[True]] * 2
+    assert results[0][0]["parameters"] != results[1][0]["parameters"]
+
+
+def test_a_workers_memory_is_measured_for_inference_and_training():
+    worker = benchmark.Worker("small", benchmark._ft(32, 1, 256), None, batch=64, features=988)
+    (needed,) = benchmark.worker_memory(worker, "cpu")
+    assert 0 < needed["inference_bytes"] < needed["training_bytes"]
+
+
+def test_the_rows_of_the_vram_table_are_valid_encoders_at_5888_features():
+    from ftray.nets import EncoderSpec
+    from ftray.spec import parse_member
+
+    assert [worker.promised for worker in benchmark.WORKERS] == [0.85, 1.2, 1.8, 2.5, 3.5]
+    for worker in (*benchmark.WORKERS, benchmark.LITERAL_WORKER):
+        parse_member(EncoderSpec, worker.encoder)
+        assert (worker.batch, worker.features) == (256, benchmark.layout_of(5_888).size)
+
+
+def test_targets_are_judged_at_their_limits():
+    def rows(**changes):
+        seconds = {benchmark.KNOWN: 60.0, benchmark.OURS: 1.0, benchmark.BASELINE: 0.2}
+        seconds |= {benchmark.OURS_SHARED: 0.3, benchmark.BASELINE_SHARED: 0.2, benchmark.LITERAL: 1.0}
+        seconds |= {getattr(benchmark, name): value for name, value in changes.items()}
+        return {case: {"both_seconds": value, "both_bytes": 0.5e9} for case, value in seconds.items()}
+
+    assert all(target["met"] for target in benchmark.targets(rows()))
+    assert [target["met"] for target in benchmark.targets(rows(KNOWN=59.9))] == [False, True, True, True, True]
+    assert [target["met"] for target in benchmark.targets(rows(OURS_SHARED=0.4))] == [True, True, False, False, True]
+    assert [target["met"] for target in benchmark.targets(rows(BASELINE=0.125))] == [True, False, False, True, True]
+
+
+def test_every_case_of_a_target_is_in_the_quick_run():
+    judged = {benchmark.OURS, benchmark.OURS_SHARED, benchmark.BASELINE, benchmark.BASELINE_SHARED}
+    assert judged | {benchmark.LITERAL, benchmark.KNOWN} <= set(benchmark.QUICK)
+    assert {case.features for case in (*benchmark.QUICK, *benchmark.REST)} == {106, 988, 5_888}
+
+
+def test_a_table_is_aligned():
+    rows = [{"name": "a", "n": 1}, {"name": "longer", "n": 1_000}]
+    lines = table({"encoder": lambda row: row["name"], "n": lambda row: f"{row['n']:,}"}, rows).splitlines()
+    assert lines == ["encoder      n", "a            1", "longer   1,000"]
