@@ -75,6 +75,16 @@ class ObservationLayout:
         """The compact form: bar index, then the account."""
         return 1 + self.n_account
 
+    @property
+    def compact_bar(self) -> int:
+        """Where the bar index stands in the compact form."""
+        return 0
+
+    @property
+    def compact_account(self) -> slice:
+        """Where the account stands in the compact form."""
+        return slice(1, self.compact_size)
+
     def series(self, indicator: str, symbol: str) -> int:
         """The index of a series among the table's columns."""
         return self.indicators.index(indicator) * self.n_assets + self.symbols.index(symbol)
@@ -83,10 +93,19 @@ class ObservationLayout:
         indicator, asset = divmod(series, self.n_assets)
         return f"{self.indicators[indicator]}[{self.symbols[asset]}]"
 
+    def patch_name(self, series: int, start: int, stop: int) -> str:
+        """The name of the bars [start, stop) of a window of one series, for people: `close[BTC, t-59..t-48]`."""
+        first, last = (f"t-{self.lookback - 1 - bar}" for bar in (start, stop - 1))
+        return f"{self.series_name(series)[:-1]}, {first if first == last else f'{first}..{last}'}]"
+
     def feature_name(self, feature: int) -> str:
         """The name of the i-th of the `n_features` features, for people: `close[BTC, t-3]`."""
         series, bar = divmod(feature, self.lookback)
-        return f"{self.series_name(series)[:-1]}, t-{self.lookback - 1 - bar}]"
+        return self.patch_name(series, bar, bar + 1)
+
+    @property
+    def account_names(self) -> tuple[str, ...]:
+        return ("cash", *(f"holding[{symbol}]" for symbol in self.symbols))
 
     def to_mapping(self) -> dict[str, Any]:
         return {"symbols": list(self.symbols), "indicators": list(self.indicators), "lookback": self.lookback}

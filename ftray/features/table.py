@@ -120,8 +120,7 @@ class FeatureTable:
                 f"a window needs {self.layout.lookback} known bars in one segment; bar {unknown[0]} "
                 f"({len(unknown)} of {len(bars)} asked for) has fewer: take bars from decision_segments()"
             )
-        every = np.lib.stride_tricks.sliding_window_view(self.values, self.layout.lookback, axis=0)
-        return np.ascontiguousarray(every[bars - self.layout.lookback + 1])
+        return np.ascontiguousarray(self._windows[bars - self.layout.lookback + 1])
 
     def observation(self, bars: np.ndarray, account: np.ndarray) -> np.ndarray:
         """Full observations. Shape: bars (B,) int, account (B, 1 + A) → (B, size) float32."""
@@ -129,6 +128,16 @@ class FeatureTable:
         observation[:, self.layout.account] = account
         observation[:, self.layout.features] = self.window(bars).reshape(len(bars), self.layout.n_features)
         return observation
+
+    @functools.cached_property
+    def _windows(self) -> np.ndarray:
+        """Every window, by its first bar. Shape: (T − L + 1, S, L), a view.
+
+        It is one of a second table, in which the bars of a series lie side by side: an observation then copies runs of
+        L values, which is three times as fast as picking one value per row.
+        """
+        by_series = np.ascontiguousarray(self.values.T)
+        return np.lib.stride_tricks.sliding_window_view(by_series, self.layout.lookback, axis=1).swapaxes(0, 1)
 
     @functools.cached_property
     def _observable(self) -> np.ndarray:

@@ -4,11 +4,12 @@ Takes: a `Dataset`, a window of it, a `TradingSpec`. Gives: gymnasium environmen
 is made by one step function. Money is float64.
 """
 
-from ftray.trading.account import Account, Fills, Step, TradingSpec, rebalance, step, target_weights
+from ftray.trading.account import Account, Fills, Step, rebalance, step, target_weights
 from ftray.trading.backtest import Backtest, backtest, buy_and_hold, equal_weight
 from ftray.trading.env import TradingEnv, VectorTradingEnv
 from ftray.trading.prices import PriceTape, StepPrices
-from ftray.trading.rewards import REWARDS
+from ftray.trading.rewards import REWARDS, Reward
+from ftray.trading.spec import TradingSpec
 
 __all__ = [
     "REWARDS",
@@ -16,6 +17,7 @@ __all__ = [
     "Backtest",
     "Fills",
     "PriceTape",
+    "Reward",
     "Step",
     "StepPrices",
     "TradingEnv",

@@ -1,9 +1,12 @@
 """Backtests: a policy over a whole window, bar by bar, and the two portfolios every policy must be compared with.
 
-Takes: a policy (a function of bars and accounts), a dataset, a window, a `TradingSpec`. Gives: a `Backtest`.
+Takes: a policy (a function of bars and accounts), a dataset, a window of it or the windows of a fold, a `TradingSpec`.
+Gives: a `Backtest`.
 
-Nothing spans a gap in time: each segment of the window starts all in cash with `initial_cash` and is marked, not sold,
-at its last close; the segments' growth is chained. All segments run side by side as one batch of accounts.
+Nothing spans a gap in time or a seam between windows: each segment starts all in cash with `initial_cash` and is
+marked, not sold, at its last close; the segments' growth is chained. All segments run side by side as one batch of
+accounts. A ruined account is closed at that bar's close: what is left lies in cash to the end of its segment, and no
+order follows.
 
 Legend: N steps in time order, G segments, E accounts, A assets.
 """
@@ -16,10 +19,10 @@ import numpy as np
 from ftray import stats
 from ftray.errors import DataError
 from ftray.features import Dataset
-from ftray.market import Window
 from ftray.spec import nearest
-from ftray.trading.account import Account, Step, TradingSpec, step, target_weights
-from ftray.trading.prices import PriceTape, tradable_segments
+from ftray.trading.account import Account, Step, step, target_weights
+from ftray.trading.prices import Pieces, PriceTape, tradable_segments
+from ftray.trading.spec import TradingSpec
 
 Policy = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(bars (E,) int64, accounts (E, 1 + A) float32) → actions (E, A)."""
@@ -60,18 +63,19 @@ class Backtest:
             turnover=self.turnover,
             fees=self.fees / np.concatenate(([self.initial_cash], self.equity[:-1])),
             exposure=self.weights.sum(axis=1),
+            orders=np.count_nonzero(self.notional, axis=1),
         )
 
 
-def backtest(policy: Policy, dataset: Dataset, window: Window, spec: TradingSpec) -> Backtest:
-    """Let a policy decide at every tradable bar of a window.
+def backtest(policy: Policy, dataset: Dataset, window: Pieces, spec: TradingSpec) -> Backtest:
+    """Let a policy decide at every tradable bar of a window, or of several.
 
-    Raises: DataError if the window has none; TrainingError for actions that are not finite.
+    Raises: DataError if there is none; TrainingError for actions that are not finite.
     """
     return _run(lambda _, bars, accounts: policy(bars, accounts), dataset, window, spec)
 
 
-def equal_weight(dataset: Dataset, window: Window, spec: TradingSpec, *, every: int | None = None) -> Backtest:
+def equal_weight(dataset: Dataset, window: Pieces, spec: TradingSpec, *, every: int | None = None) -> Backtest:
     """The same fraction of equity in each asset, rebalanced every so many bars: a day's worth unless told otherwise."""
     every = max(1, round(dataset.candles.bars_per_day)) if every is None else every
     weight = 1.0 / dataset.layout.n_assets
@@ -82,7 +86,7 @@ def equal_weight(dataset: Dataset, window: Window, spec: TradingSpec, *, every: 
     return _run(decide, dataset, window, spec)
 
 
-def buy_and_hold(dataset: Dataset, window: Window, spec: TradingSpec, symbol: str) -> Backtest:
+def buy_and_hold(dataset: Dataset, window: Pieces, spec: TradingSpec, symbol: str) -> Backtest:
     """Everything into one asset at each segment's first bar, and nothing after."""
     symbols = dataset.layout.symbols
     if symbol not in symbols:
@@ -99,15 +103,15 @@ Decision = Callable[[int, np.ndarray, np.ndarray], np.ndarray | None]
 """(steps since the segment's start, bars, accounts) → actions, or None to hold everything as it is."""
 
 
-def _run(decide: Decision, dataset: Dataset, window: Window, spec: TradingSpec) -> Backtest:
+def _run(decide: Decision, dataset: Dataset, window: Pieces, spec: TradingSpec) -> Backtest:
     segments = tradable_segments(dataset, window)
     lengths = np.array([len(segment) - 1 for segment in segments])
     starts = np.cumsum(lengths) - lengths
     bars = np.concatenate([segment.start + np.arange(n) for segment, n in zip(segments, lengths, strict=True)])
-    before, after = np.empty((2, len(bars)))
+    before, after, turnover = np.empty((3, len(bars)))
     weights, notional, fees, slippage = np.empty((4, len(bars), dataset.layout.n_assets))
-    for at, result in _steps(decide, PriceTape(dataset.candles, spec.fill), bars, starts, lengths, spec):
-        before[at], after[at] = result.equity_before, result.equity
+    for at, result in _steps(decide, PriceTape(dataset.candles, spec), bars, starts, lengths, spec):
+        before[at], after[at], turnover[at] = result.equity_before, result.equity, result.turnover
         weights[at] = result.account.units * result.prices.next_close / result.equity[:, None]
         notional[at], fees[at], slippage[at] = result.fills.notional, result.fills.fees, result.fills.slippage
 
@@ -121,7 +125,7 @@ def _run(decide: Decision, dataset: Dataset, window: Window, spec: TradingSpec) 
         equity=after * chained,
         weights=weights,
         notional=notional * chained[:, None],
-        turnover=np.abs(notional).sum(axis=1) / before,
+        turnover=turnover,
         fees=fees.sum(axis=1) * chained,
         slippage=slippage.sum(axis=1) * chained,
         initial_cash=spec.initial_cash,
@@ -135,12 +139,17 @@ def _steps(
     """The k-th steps of all segments that are that long, made at once; with their indices (E,) among the N steps."""
     longest_first = np.argsort(-lengths, kind="stable")  # the segments still running are then the first rows
     account = Account.all_cash(len(lengths), tape.n_assets, spec.initial_cash)
+    ruined = np.zeros(len(lengths), dtype=bool)
     for k in range(int(lengths.max())):
         running = int((lengths > k).sum())
-        account = Account(account.cash[:running], account.units[:running])
+        account, ruined = Account(account.cash[:running], account.units[:running]), ruined[:running]
         at = starts[longest_first[:running]] + k
         prices = tape.step(bars[at])
         actions = decide(k, bars[at], account.fractions(prices.close))
-        result = step(account, None if actions is None else target_weights(actions), prices, spec)
-        account = result.account
+        weights = None if actions is None else np.where(ruined[:, None], 0.0, target_weights(actions))
+        result = step(account, weights, prices, spec)
         yield at, result
+        account, ruined = result.account, result.equity < spec.ruin
+        if ruined.any():
+            cash = np.where(ruined, result.equity, account.cash)
+            account = Account(cash, np.where(ruined[:, None], 0.0, account.units))

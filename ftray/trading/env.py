@@ -1,6 +1,6 @@
 """The trading environments: one for gymnasium's users, one that steps many accounts at once for training.
 
-Takes: a dataset, a window of it, a `TradingSpec`. Gives: `TradingEnv` and `VectorTradingEnv`.
+Takes: a dataset, a window of it or the windows of a fold, a `TradingSpec`. Gives: `TradingEnv`, `VectorTradingEnv`.
 
 An action is one number per asset, see `target_weights`. A market that ends truncates, ruin terminates. On an episode's
 last step `infos["performance"]` holds its figures.
@@ -19,14 +19,11 @@ from gymnasium.vector.utils import batch_space
 
 from ftray.errors import DataError, SpecError, TrainingError
 from ftray.features import Dataset
-from ftray.market import Window
-from ftray.trading.account import Account, TradingSpec, step, target_weights
+from ftray.trading.account import Account, Step, step, target_weights
 from ftray.trading.episodes import EpisodeStarts, EpisodeStatistics
-from ftray.trading.prices import PriceTape, tradable_segments
+from ftray.trading.prices import Pieces, PriceTape, tradable_segments
 from ftray.trading.rewards import REWARDS
-
-RUIN = 0.01
-"""Fraction of the initial cash below which an account is ruined."""
+from ftray.trading.spec import TradingSpec
 
 EXACT_IN_FLOAT32 = 2**24
 """Bars from here on are not all different numbers in float32, the type that a compact observation travels in."""
@@ -47,7 +44,7 @@ class VectorTradingEnv(gym.vector.VectorEnv):
     def __init__(
         self,
         dataset: Dataset,
-        window: Window,
+        window: Pieces,
         spec: TradingSpec,
         *,
         n_envs: int,
@@ -73,9 +70,10 @@ class VectorTradingEnv(gym.vector.VectorEnv):
         self.observation_space = batch_space(self.single_observation_space, n_envs)
         self.action_space = batch_space(self.single_action_space, n_envs)
 
-        self._tape = PriceTape(dataset.candles, spec.fill)
+        self._tape = PriceTape(dataset.candles, spec)
         self._starts = EpisodeStarts(tradable_segments(dataset, window), spec.episode_bars)
         self._reward = REWARDS[spec.reward]
+        self._memory = self._reward.fresh_memory(n_envs)
         self._account = Account.all_cash(n_envs, dataset.layout.n_assets, spec.initial_cash)
         self._statistics = EpisodeStatistics(n_envs, spec.initial_cash, dataset.candles.bars_per_year)
         self._bars = np.zeros(n_envs, dtype=np.int64)
@@ -119,7 +117,7 @@ class VectorTradingEnv(gym.vector.VectorEnv):
         restarting = self._ended
         # An account at its end has no next bar: it steps from the bar before, and its new episode replaces the result.
         result = step(self._account, weights, self._tape.step(self._bars - restarting), self.trading)
-        rewards = self._reward(result) * self.reward_scale
+        rewards = self._rewards(result)
         self._account, self._bars = result.account, self._bars + 1
         self._statistics.add(result)
         terminated, truncated = self._endings(result.equity)
@@ -130,8 +128,14 @@ class VectorTradingEnv(gym.vector.VectorEnv):
         self._ended = terminated | truncated
         return self._observations(), rewards, terminated, truncated, self._infos(self._ended)
 
+    def _rewards(self, result: Step) -> np.ndarray:
+        rewards, self._memory = self._reward.compute(result, self._memory)
+        if self.trading.turnover_penalty > 0:
+            rewards = rewards - self.trading.turnover_penalty * result.turnover
+        return rewards * self.reward_scale
+
     def _endings(self, equity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        terminated = equity < RUIN * self.trading.initial_cash
+        terminated = equity < self.trading.ruin
         over = self._bars >= self._ends
         if terminated.any():
             by_timeline = terminated.reshape(-1, self.trading.accounts_per_bar).any(axis=1)
@@ -151,13 +155,17 @@ class VectorTradingEnv(gym.vector.VectorEnv):
             money = self.trading.initial_cash * parts / parts.sum(axis=1, keepdims=True)
             cash[which], units[which] = money[:, 0], money[:, 1:] / self._tape.close(bars)
         self._account = Account(cash, units)
+        self._memory = np.where(which, self._reward.fresh_memory(self.num_envs), self._memory)
         self._statistics.restart(which)
 
     def _observations(self) -> np.ndarray:
         fractions = self._account.fractions(self._tape.close(self._bars))
         if self.observation == "full":
             return self.dataset.table.observation(self._bars, fractions)
-        return np.concatenate((self._bars[:, None].astype(np.float32), fractions), axis=1)
+        layout = self.dataset.layout
+        observations = np.empty((self.num_envs, layout.compact_size), dtype=np.float32)
+        observations[:, layout.compact_bar], observations[:, layout.compact_account] = self._bars, fractions
+        return observations
 
     def _infos(self, ended: np.ndarray) -> dict[str, Any]:
         """Gymnasium's form for vectors: arrays, each beside a mask of the accounts it is meant for."""
@@ -177,7 +185,7 @@ class TradingEnv(gym.Env):
     metadata = {"render_modes": []}  # noqa: RUF012 (gymnasium's)
 
     def __init__(
-        self, dataset: Dataset, window: Window, spec: TradingSpec, *, seed: int | None = 0, reward_scale: float = 1.0
+        self, dataset: Dataset, window: Pieces, spec: TradingSpec, *, seed: int | None = 0, reward_scale: float = 1.0
     ):
         spec = dataclasses.replace(spec, accounts_per_bar=1)
         self._vector = VectorTradingEnv(
@@ -208,7 +216,7 @@ def _observation_space(dataset: Dataset, observation: Literal["compact", "full"]
     layout = dataset.layout
     if observation == "compact":
         high = np.ones(layout.compact_size, dtype=np.float32)
-        high[0] = len(dataset.candles)
+        high[layout.compact_bar] = len(dataset.candles)
         return gym.spaces.Box(np.zeros_like(high), high)
     high = np.ones(layout.size, dtype=np.float32)
     high[layout.features] = dataset.table.scaler.clip

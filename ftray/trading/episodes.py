@@ -62,7 +62,7 @@ class EpisodeStatistics:
         self._n_bars += 1
         returns_sum += returns
         squares_sum += returns * returns
-        turnover_sum += np.abs(step.fills.notional).sum(axis=1) / step.equity_before
+        turnover_sum += step.turnover
         costs_sum += (step.fills.fees + step.fills.slippage).sum(axis=1) / step.equity_before
         self._equity = step.equity.copy()
         np.maximum(self._peak, step.equity, out=self._peak)

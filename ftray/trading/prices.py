@@ -1,36 +1,47 @@
 """Prices: what a step needs of the candles, and the runs of bars that can be traded at all.
 
-Takes: candles, a dataset and a window. Gives: `StepPrices` of any bars, `Segment`s whose bars can be stepped.
+Takes: candles; a dataset and a window (or several). Gives: `StepPrices` of any bars; `Segment`s that can be stepped.
 
 Legend: T bars, E accounts, A assets.
 """
 
 import dataclasses
-from typing import Literal
+from collections.abc import Sequence
 
 import numpy as np
 
 from ftray.errors import DataError
 from ftray.features import Dataset
 from ftray.market import Candles, Segment, Window
+from ftray.trading.spec import TradingSpec
+
+Pieces = Window | Sequence[Window]
+"""A window, or the separate windows of one side of a fold: nothing is ever carried over the seams between them."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class StepPrices:
-    """The three prices (E, A) of a step: close of the deciding bar, fill price, close of the next bar."""
+    """What a step needs of the market, each array (E, A).
+
+    close: of the deciding bar. fill: the price orders fill at. next_close: of the bar after.
+    volume: of the bar that orders fill in, in units of the asset; None where impact is 0.
+    """
 
     close: np.ndarray
     fill: np.ndarray
     next_close: np.ndarray
+    volume: np.ndarray | None = None
 
 
 class PriceTape:
-    """The candles' prices, laid out so that the prices of many bars are gathered at once."""
+    """The candles' prices, laid out so that those of many bars are gathered at once; volumes where depth matters."""
 
-    def __init__(self, candles: Candles, fill: Literal["open", "close"]):
+    def __init__(self, candles: Candles, spec: TradingSpec):
         self._close = np.ascontiguousarray(candles.column("close"))
-        # Row t is the price at which orders decided at t fill.
-        self._fill = self._close if fill == "close" else np.ascontiguousarray(candles.column("open")[1:])
+        # Row t of what follows is for orders decided at t: those for the next open fill in bar t + 1.
+        later = 1 if spec.fill == "open" else 0
+        self._fill = np.ascontiguousarray(candles.column("open")[1:]) if later else self._close
+        self._volume = np.ascontiguousarray(candles.column("volume")[later:]) if spec.impact > 0 else None
 
     @property
     def n_assets(self) -> int:
@@ -42,19 +53,23 @@ class PriceTape:
 
     def step(self, bars: np.ndarray) -> StepPrices:
         """The prices of the steps decided at bars (E,)."""
-        return StepPrices(self.close(bars), self._fill.take(bars, axis=0), self.close(bars + 1))
+        volume = None if self._volume is None else self._volume.take(bars, axis=0)
+        return StepPrices(self.close(bars), self._fill.take(bars, axis=0), self.close(bars + 1), volume)
 
 
-def tradable_segments(dataset: Dataset, window: Window) -> tuple[Segment, ...]:
-    """The window's decision segments in which at least one step is possible.
+def tradable_segments(dataset: Dataset, window: Pieces) -> tuple[Segment, ...]:
+    """The decision segments in which at least one step is possible, in time order, each inside one window.
 
     A step decided at t ends at the close of t + 1, so a segment's last bar is seen but never decided on.
     Raises: DataError if there is none.
     """
-    segments = tuple(segment for segment in dataset.table.decision_segments(window) if len(segment) > 1)
+    windows = [window] if isinstance(window, Window) else sorted(window)
+    inside = (segment for piece in windows for segment in dataset.table.decision_segments(piece))
+    segments = tuple(segment for segment in inside if len(segment) > 1)
     if not segments:
+        names = ", ".join(f"[{piece.start}, {piece.stop})" for piece in windows)
         raise DataError(
-            f"the window [{window.start}, {window.stop}) has no two neighbouring bars with a full lookback of "
+            f"the window {names} has no two neighbouring bars with a full lookback of "
             f"{dataset.layout.lookback} bars behind them; use more candles, a longer window or a shorter lookback"
         )
     return segments

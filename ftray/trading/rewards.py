@@ -1,24 +1,76 @@
 """Rewards: what a step is worth to the learner.
 
-Takes: a `Step`. Gives: one float64 per account (E,). A new reward is one function, one line in `REWARDS` and its name
-in `TradingSpec.reward`.
+Takes: a `Step`, and the memory that earlier steps left. Gives: one float64 per account, and the memory for the step
+after. Memory is a value: who steps the accounts keeps it beside them. A new reward is one function and one line in
+`REWARDS`; tests/trading/test_rewards.py holds it to the contract.
+
+Legend: E accounts, M figures that a reward remembers of each (mostly none).
 """
 
+import dataclasses
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ftray.trading.account import Step
+if TYPE_CHECKING:
+    from ftray.trading.account import Step
+
+SHARPE_RATE = 0.01
+"""Weight of the newest return in the differential Sharpe ratio's moments: they look back about 100 bars."""
+
+FIRST_VARIANCE = 0.01**2
+"""Squared volatility of a bar that the moments start from: an hour of crypto. Gone after a few hundred bars."""
+
+LEAST_VARIANCE = 1e-4**2
+"""An account that long sat in cash has no volatility; without a floor its next trade would be worth any number."""
 
 
-def log_growth(step: Step) -> np.ndarray:
+@dataclasses.dataclass(frozen=True)
+class Reward:
+    """One member of the family.
+
+    compute: a step and the memory (M, E) before it → rewards (E,) and the memory (M, E) after it.
+    start: (M,) the memory that an account begins an episode with.
+    """
+
+    compute: "Callable[[Step, np.ndarray], tuple[np.ndarray, np.ndarray]]"
+    start: tuple[float, ...] = ()
+
+    def fresh_memory(self, n_accounts: int) -> np.ndarray:
+        """The memory of accounts at the start of their episodes. Shape: (M, E)."""
+        return np.tile(np.array(self.start)[:, None], n_accounts)
+
+
+def log_growth(step: "Step", memory: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Log of equity over equity one bar before: sums to the log of an episode's total growth."""
-    return np.log(step.equity / step.equity_before)
+    return np.log(step.equity / step.equity_before), memory
 
 
-def excess_growth(step: Step) -> np.ndarray:
+def excess_growth(step: "Step", memory: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Log growth beyond that of an equal-weight portfolio without costs: the market's own moves are no merit."""
-    return log_growth(step) - np.log((step.prices.next_close / step.prices.close).mean(axis=1))
+    market = (step.prices.next_close / step.prices.close).mean(axis=1)
+    return np.log(step.equity / step.equity_before / market), memory
 
 
-REWARDS: dict[str, Callable[[Step], np.ndarray]] = {"log_growth": log_growth, "excess_growth": excess_growth}
+def differential_sharpe(step: "Step", memory: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What a return adds to the moving Sharpe ratio S = A / √(B − A²), to first order in the moments' rate η.
+
+    A, B: exponentially weighted means of returns R and of their squares. The reward is η dS/dη
+    = η (B (R − A) − A (R² − B) / 2) / (B − A²)^(3/2): rewards sum to about the change of S.
+    Source: Moody and Saffell 2001, Learning to Trade via Direct Reinforcement, IEEE Transactions on Neural Networks
+    12(4), equation 14.
+    """
+    returns = step.equity / step.equity_before - 1.0
+    mean, square = memory
+    surprise = np.stack((returns - mean, returns * returns - square))
+    variance = np.maximum(square - mean * mean, LEAST_VARIANCE)
+    slope = (square * surprise[0] - 0.5 * mean * surprise[1]) / (variance * np.sqrt(variance))
+    return SHARPE_RATE * slope, memory + SHARPE_RATE * surprise
+
+
+REWARDS: dict[str, Reward] = {
+    "log_growth": Reward(log_growth),
+    "excess_growth": Reward(excess_growth),
+    "differential_sharpe": Reward(differential_sharpe, start=(0.0, FIRST_VARIANCE)),
+}

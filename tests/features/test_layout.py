@@ -23,6 +23,14 @@ def test_cash_holdings_and_features_cover_an_observation_once(layout):
     assert [len(part) for part in parts] == [1, layout.n_assets, layout.n_features]
 
 
+@pytest.mark.parametrize("layout", [REFERENCE, SMALL])
+def test_bar_and_account_cover_a_compact_observation_once(layout):
+    places = np.arange(layout.compact_size)
+    parts = [places[layout.compact_bar], *places[layout.compact_account]]
+    np.testing.assert_array_equal(parts, places)
+    assert len(places[layout.compact_account]) == layout.n_account
+
+
 def test_series_and_features_are_named_in_their_order():
     assert SMALL.series("rsi", "ETH") == 3
     assert [SMALL.series_name(i) for i in range(3)] == ["close[BTC]", "close[ETH]", "rsi[BTC]"]

@@ -12,7 +12,6 @@ from ftray.spec import parse
 from ftray.trading import Account, StepPrices, TradingSpec, rebalance, step, target_weights
 
 EPSILON = 1e-9
-unhurried = settings(deadline=None)  # on a busy machine a deadline fails what is right
 
 
 @dataclasses.dataclass
@@ -51,7 +50,6 @@ def situations(draw, max_accounts: int = 4):
     return Situation(Account(money[:, 0].copy(), money[:, 1:] / prices), target_weights(actions), prices, volume, spec)
 
 
-@unhurried
 @given(situations())
 def test_value_is_conserved_but_for_fees_and_slippage(market):
     after, fills = market.rebalance()
@@ -60,7 +58,6 @@ def test_value_is_conserved_but_for_fees_and_slippage(market):
     np.testing.assert_allclose(after.equity(market.prices), before - costs, rtol=1e-12)
 
 
-@unhurried
 @given(situations())
 def test_fees_are_a_fixed_part_of_an_order_and_slippage_grows_with_its_share_of_the_volume(market):
     _, fills = market.rebalance()
@@ -70,7 +67,6 @@ def test_fees_are_a_fixed_part_of_an_order_and_slippage_grows_with_its_share_of_
     np.testing.assert_allclose(fills.slippage, traded * (market.spec.slippage + market.spec.impact * np.sqrt(share)))
 
 
-@unhurried
 @given(situations())
 def test_with_depth_no_order_is_larger_than_what_its_bar_traded(market):
     _, fills = market.rebalance()
@@ -79,7 +75,6 @@ def test_with_depth_no_order_is_larger_than_what_its_bar_traded(market):
         assert not fills.notional[market.volume == 0].any()
 
 
-@unhurried
 @given(situations())
 def test_without_impact_volume_has_no_say(market):
     free = dataclasses.replace(market, spec=dataclasses.replace(market.spec, impact=0.0))
@@ -87,7 +82,6 @@ def test_without_impact_volume_has_no_say(market):
     assert free.rebalance()[0].units.tobytes() == blind.rebalance()[0].units.tobytes()
 
 
-@unhurried
 @given(situations())
 def test_fills_are_what_changed_hands(market):
     after, fills = market.rebalance()
@@ -95,7 +89,6 @@ def test_fills_are_what_changed_hands(market):
     np.testing.assert_allclose(bought, fills.notional, atol=market.rounding.max())
 
 
-@unhurried
 @given(situations())
 def test_nothing_is_ever_owed_and_nothing_sold_short(market):
     after, _ = market.rebalance()
@@ -103,7 +96,6 @@ def test_nothing_is_ever_owed_and_nothing_sold_short(market):
     assert (after.units >= 0).all()
 
 
-@unhurried
 @given(situations())
 def test_no_order_is_smaller_than_the_minimum(market):
     _, fills = market.rebalance()
@@ -111,7 +103,6 @@ def test_no_order_is_smaller_than_the_minimum(market):
     assert ((sizes == 0) | (sizes >= market.spec.min_order * (1 - EPSILON))).all()
 
 
-@unhurried
 @given(situations())
 def test_weights_are_hit_within_the_minimum_order_the_volume_and_what_costs_take(market):
     spec, held = market.spec, market.account.units * market.prices
@@ -157,19 +148,17 @@ def assert_a_batch_is_its_single_accounts(market: Situation) -> None:
             assert one.tobytes() == row_of(many, e).tobytes()
 
 
-@unhurried
 @given(situations(max_accounts=7))
 def test_a_batch_is_its_single_accounts_to_the_last_bit(market):
     assert_a_batch_is_its_single_accounts(market)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(situations(max_accounts=300))
 def test_so_is_a_large_batch(market):
     assert_a_batch_is_its_single_accounts(market)
 
 
-@unhurried
 @given(situations())
 def test_rebalancing_leaves_its_input_alone(market):
     arrays = market.account.cash, market.account.units, market.weights, market.prices, market.volume
@@ -181,7 +170,7 @@ def test_rebalancing_leaves_its_input_alone(market):
         market.account.cash[0] = 1.0
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 9))
 def test_target_weights_are_long_only_and_sum_to_at_most_one(seed, n_assets):
     weights = target_weights(np.random.default_rng(seed).uniform(-3, 3, (5, n_assets)))

@@ -1,7 +1,9 @@
 """The environments keep gymnasium's contract, never cross a hole in time, and agree with the backtest exactly."""
 
 import dataclasses
+import sys
 import warnings
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -9,13 +11,16 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.wrappers.vector import DictInfoToList
 
-from benchmarks.env import largest_difference
 from ftray import stats
 from ftray.errors import DataError, SpecError, TrainingError
 from ftray.market import Window
 from ftray.trading import TradingEnv, TradingSpec, VectorTradingEnv, backtest
 from ftray.trading.prices import tradable_segments
 from tests.trading.conftest import PIECES
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+from benchmarks.env import largest_difference
 
 SPEC = TradingSpec(episode_bars=40)
 KPIS = {"total_return", "sharpe", "max_drawdown", "turnover", "costs", "n_bars"}
