@@ -67,7 +67,8 @@ class FTPolicy(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
 
     def encode(self, observations: Tensor) -> Tensor:
         """Encodings of compact observations. Shape: (B, 2 + A) → (B, encoding_dim)."""
-        bars, account = observations[:, 0].long(), observations[:, 1:]
+        layout = self.encoder.layout
+        bars, account = observations[:, layout.compact_bar].long(), observations[:, layout.compact_account]
         if self.market_vectors is not None:
             return self.encoder.fuse(self.market_vectors[bars], account)
         if not self.encoder.shares_bars:

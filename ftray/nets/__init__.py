@@ -1,15 +1,19 @@
 """Encoders: windows of the feature table and an account in, an encoding for policy and value head out.
 
-Takes: an `EncoderSpec` and an `ObservationLayout`. Gives: an `Encoder`, its weights in and out, masks for pre-training.
+Takes: an `EncoderSpec` and an `ObservationLayout`. Gives: an `Encoder`, its weights in and out, masks for pre-training,
+what it attends to, and a `PolicyNetwork` to deploy, as a module or as an ONNX file.
 """
 
 from collections.abc import Callable
 
 from ftray.features.layout import ObservationLayout
+from ftray.nets.attention import attention_data
 from ftray.nets.encoder import Encoder, gather_windows
+from ftray.nets.export import export_onnx
 from ftray.nets.heads import actor_critic_parameters, policy_head, value_head
 from ftray.nets.masking import MaskSpec, draw_mask
 from ftray.nets.mlp import MLPEncoder
+from ftray.nets.policy import PolicyNetwork
 from ftray.nets.spec import PRESETS, EncoderSpec, FTSpec, MLPSpec
 from ftray.nets.transformer import FTTransformer, patch_sums
 from ftray.nets.weights import load_market_weights, market_state_dict, read_checkpoint, weights_fingerprint
@@ -32,9 +36,12 @@ __all__ = [
     "MLPEncoder",
     "MLPSpec",
     "MaskSpec",
+    "PolicyNetwork",
     "actor_critic_parameters",
+    "attention_data",
     "build_encoder",
     "draw_mask",
+    "export_onnx",
     "gather_windows",
     "load_market_weights",
     "market_state_dict",

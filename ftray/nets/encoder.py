@@ -54,9 +54,13 @@ class Encoder(nn.Module, abc.ABC):
 
     def encode(self, observation: Tensor) -> Tensor:
         """The encoding of full observations. Shape: (B, size) → (B, encoding_dim)."""
+        return self(*self.split(observation))
+
+    def split(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        """Windows and account of full observations. Shape: (B, size) → (B, S, L), (B, 1 + A)."""
         features = observation[:, self.layout.features]
         windows = features.unflatten(-1, (self.layout.n_series, self.layout.lookback))
-        return self(windows, observation[:, self.layout.account])
+        return windows, observation[:, self.layout.account]
 
 
 def gather_windows(table: Tensor, bars: Tensor, lookback: int) -> Tensor:

@@ -1,6 +1,6 @@
-"""Plots of what `*_data()` functions return: plain values in, plotly figures out, computing nothing of their own.
+"""Plots of what `*_data()` functions return: plain values in, plotly figures out, nothing computed but positions.
 
-Readable without colour: one dark-to-light scale, and the numbers stand beside their marks.
+Readable without colour: lightness alone carries meaning, and every mark has its number beside it.
 """
 
 from collections.abc import Mapping
@@ -11,20 +11,21 @@ from ftray.errors import MissingDependencyError
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-INK, PAPER_GREY = "#1b3a5c", "#8a8a8a"
-SCALE = ((0.0, "#ffffff"), (1.0, INK))
-"""White to dark blue: one hue, so that it reads the same to the colour-blind and in a black-and-white print."""
+BLUE = "#7aaddb"
+SCALE = ((0.0, "#ffffff"), (1.0, BLUE))
+"""White to blue: one hue, the same to the colour-blind and in a black-and-white print; black numbers stand out on all
+of it."""
 
 
 def plot_attention(data: Mapping[str, Any]) -> "go.Figure":
     """Which assets and indicators [CLS] looks at: a bar per asset, a bar per indicator, a map of both.
 
-    data: what `ftray.nets.attention_data` returns. A dotted line marks even attention.
+    data: what `ftray.nets.attention_data` returns. Dotted lines mark even attention.
 
     Raises: MissingDependencyError where plotly is missing.
     """
     go, subplots = _plotly()
-    assets, indicators = list(data["assets"]), list(data["indicators"])
+    assets, indicators = data["assets"], data["indicators"]
     figure = subplots.make_subplots(
         rows=2,
         cols=2,
@@ -35,33 +36,15 @@ def plot_attention(data: Mapping[str, Any]) -> "go.Figure":
         horizontal_spacing=0.02,
         vertical_spacing=0.02,
     )
-    bars = {"marker": {"color": INK}, "texttemplate": "%{text}", "textposition": "outside", "cliponaxis": False}
-    columns, rows = list(data["assets"].values()), list(data["indicators"].values())
-    cells = [[data["series"][indicator][symbol] for symbol in assets] for indicator in indicators]
-    figure.add_trace(go.Bar(x=assets, y=columns, text=_percent(columns), **bars), row=1, col=1)
-    figure.add_trace(go.Bar(x=rows, y=indicators, text=_percent(rows), orientation="h", **bars), row=2, col=2)
-    figure.add_trace(
-        go.Heatmap(
-            x=assets,
-            y=indicators,
-            z=cells,
-            text=[_percent(row) for row in cells],
-            texttemplate="%{text}",
-            colorscale=SCALE,
-            zmin=0.0,
-            showscale=False,
-            xgap=1,
-            ygap=1,
-            hovertemplate="%{y}[%{x}]: %{z:.2%}<extra></extra>",
-        ),
-        row=2,
-        col=1,
-    )
-    even = {"line": {"dash": "dot", "color": PAPER_GREY}}
-    figure.add_hline(y=sum(columns) / len(columns), row=1, col=1, **even)  # type: ignore[arg-type]
-    figure.add_vline(x=sum(rows) / len(rows), row=2, col=2, **even)  # type: ignore[arg-type]
-    figure.update_xaxes(visible=False, range=[0, 1.25 * max(rows)], row=2, col=2)
-    figure.update_yaxes(visible=False, range=[0, 1.3 * max(columns)], row=1, col=1)
+    figure.add_trace(_bars(go, assets, "v"), row=1, col=1)
+    figure.add_trace(_bars(go, indicators, "h"), row=2, col=2)
+    figure.add_trace(_heatmap(go, data["series"]), row=2, col=1)
+    even = {"line": {"dash": "dot", "color": "black", "width": 1}, "opacity": 1}
+    figure.add_hline(y=sum(assets.values()) / len(assets), row=1, col=1, **even)
+    figure.add_vline(x=sum(indicators.values()) / len(indicators), row=2, col=2, **even)
+    bare = {"ticks": "", "showticklabels": False, "showline": False}
+    figure.update_yaxes(range=[0, 1.1 * max(assets.values())], row=1, col=1, **bare)
+    figure.update_xaxes(range=[0, 1.1 * max(indicators.values())], row=2, col=2, **bare)
     figure.update_yaxes(autorange="reversed", row=2)
     rest = f"to itself {data['cls']:.1%}" + (f", to the account {data['account']:.1%}" if data["account"] else "")
     figure.update_layout(
@@ -74,8 +57,39 @@ def plot_attention(data: Mapping[str, Any]) -> "go.Figure":
     return figure
 
 
-def _percent(shares: list[float]) -> list[str]:
-    return [f"{share:.1%}" for share in shares]
+def _bars(go: Any, shares: Mapping[str, float], orientation: str) -> Any:
+    names, values = list(shares), list(shares.values())
+    return go.Bar(
+        x=names if orientation == "v" else values,
+        y=values if orientation == "v" else names,
+        text=[f"{value:.1%}" for value in values],
+        orientation=orientation,
+        marker={"color": BLUE},
+        textposition="inside",
+        insidetextanchor="start",  # at the foot of the bar, clear of the dotted line
+        constraintext="none",
+        textangle=0,
+        textfont={"color": "black"},
+    )
+
+
+def _heatmap(go: Any, series: Mapping[str, Mapping[str, float]]) -> Any:
+    cells = [list(row.values()) for row in series.values()]
+    return go.Heatmap(
+        x=list(next(iter(series.values()))),
+        y=list(series),
+        z=cells,
+        text=[[f"{value:.1%}" for value in row] for row in cells],
+        texttemplate="%{text}",
+        textfont={"color": "black"},
+        hovertemplate="%{y}[%{x}]: %{z:.2%}<extra></extra>",
+        colorscale=SCALE,
+        zmin=0.0,
+        zmax=max(map(max, cells)),
+        showscale=False,
+        xgap=1,
+        ygap=1,
+    )
 
 
 def _plotly() -> tuple[Any, Any]:

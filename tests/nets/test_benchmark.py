@@ -2,14 +2,17 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import pytest
+import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import encoder as benchmark
-from measuring import Meter, in_processes, table
+import vram
+from measuring import Meter, in_processes, reference_layout, table
 
 SMALL = benchmark.Case(benchmark.FT, 106, 4, 60)
 
@@ -50,16 +53,19 @@ def test_memory_is_the_peak_above_the_bare_process():
     assert meter.peak() < 100e6
 
 
-def test_cases_take_turns_in_processes_of_their_own():
-    cases = [benchmark.Case(benchmark.MLP, 106, 4), SMALL]
-    results = in_processes(benchmark.timings, cases, "cpu", True)
-    assert [len(of_case) for of_case in results] == [1 + benchmark.ROUNDS[True]] * 2
-    assert results[0][0]["parameters"] != results[1][0]["parameters"]
+@pytest.mark.parametrize("by_turns", [True, False])
+def test_results_of_processes_stay_with_their_case(by_turns):
+    assert in_processes(iter, [[1, 2, 3], [4]], by_turns=by_turns) == [[1, 2, 3], [4]]
+
+
+def test_a_case_runs_in_a_process_of_its_own():
+    ((needs, *repetitions),) = in_processes(benchmark.timings, [SMALL], "cpu", True)
+    assert needs["parameters"] > 5_000 and len(repetitions) == benchmark.ROUNDS[True]
 
 
 def test_a_workers_memory_is_measured_for_inference_and_training():
-    worker = benchmark.Worker("small", benchmark._ft(32, 1, 256), None, batch=64, features=988)
-    (needed,) = benchmark.worker_memory(worker, "cpu")
+    worker = vram.Worker("small", vram._ft(32, 1, 256), None, batch=64, features=988)
+    (needed,) = vram.worker_memory(worker, "cpu")
     assert 0 < needed["inference_bytes"] < needed["training_bytes"]
 
 
@@ -67,16 +73,16 @@ def test_the_rows_of_the_vram_table_are_valid_encoders_at_5888_features():
     from ftray.nets import EncoderSpec
     from ftray.spec import parse_member
 
-    assert [worker.promised for worker in benchmark.WORKERS] == [0.85, 1.2, 1.8, 2.5, 3.5]
-    for worker in (*benchmark.WORKERS, benchmark.LITERAL_WORKER):
+    assert [worker.promised for worker in vram.WORKERS] == [0.85, 1.2, 1.8, 2.5, 3.5]
+    for worker in (*vram.WORKERS, vram.LITERAL):
         parse_member(EncoderSpec, worker.encoder)
-        assert (worker.batch, worker.features) == (256, benchmark.layout_of(5_888).size)
+        assert (worker.batch, worker.features) == (256, reference_layout(5_888).size)
 
 
 def test_targets_are_judged_at_their_limits():
     def rows(**changes):
         seconds = {benchmark.KNOWN: 60.0, benchmark.OURS: 1.0, benchmark.BASELINE: 0.2}
-        seconds |= {benchmark.OURS_SHARED: 0.3, benchmark.BASELINE_SHARED: 0.2, benchmark.LITERAL: 1.0}
+        seconds |= {benchmark.OURS_SHARED: 0.3, benchmark.BASELINE_SHARED: 0.2, benchmark.LITERAL_CASE: 1.0}
         seconds |= {getattr(benchmark, name): value for name, value in changes.items()}
         return {case: {"both_seconds": value, "both_bytes": 0.5e9} for case, value in seconds.items()}
 
@@ -88,7 +94,7 @@ def test_targets_are_judged_at_their_limits():
 
 def test_every_case_of_a_target_is_in_the_quick_run():
     judged = {benchmark.OURS, benchmark.OURS_SHARED, benchmark.BASELINE, benchmark.BASELINE_SHARED}
-    assert judged | {benchmark.LITERAL, benchmark.KNOWN} <= set(benchmark.QUICK)
+    assert judged | {benchmark.LITERAL_CASE, benchmark.KNOWN} <= set(benchmark.QUICK)
     assert {case.features for case in (*benchmark.QUICK, *benchmark.REST)} == {106, 988, 5_888}
 
 
@@ -96,3 +102,34 @@ def test_a_table_is_aligned():
     rows = [{"name": "a", "n": 1}, {"name": "longer", "n": 1_000}]
     lines = table({"encoder": lambda row: row["name"], "n": lambda row: f"{row['n']:,}"}, rows).splitlines()
     assert lines == ["encoder      n", "a            1", "longer   1,000"]
+
+
+def test_on_a_gpu_memory_is_what_was_reserved_and_seconds_are_wall_time(monkeypatch):
+    calls, reserved = [], iter([0, 700, 900])
+    for name in ("init", "synchronize", "empty_cache", "reset_peak_memory_stats"):
+        monkeypatch.setattr(torch.cuda, name, lambda name=name: calls.append(name))
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda: next(reserved))
+    meter = Meter("cuda")
+    assert meter.seconds(lambda: time.sleep(0.02)) >= 0.02  # no processor time
+    assert (meter.peak(), meter.peak()) == (700, 900)
+    assert calls.count("synchronize") == 2 and calls.count("reset_peak_memory_stats") == 3
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_case_and_a_worker_run_on_a_gpu():
+    row = benchmark.row_of(SMALL, list(benchmark.timings(SMALL, "cuda", quick=True)))
+    assert row["both_bytes"] > 0
+    (needed,) = vram.worker_memory(vram.Worker("small", vram._ft(32, 1, 256), None, batch=64, features=988), "cuda")
+    assert 0 < needed["inference_bytes"] < needed["training_bytes"]
+
+
+def test_a_gpu_too_small_is_said_and_no_crash(monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(Meter, "seconds", full)
+    worker = vram.Worker("small", vram._ft(32, 1, 256), None, batch=2, features=106)
+    (needed,) = vram.worker_memory(worker, "cpu")
+    row = {"name": "small", "promised": None, **needed}
+    assert vram.worker_table([row]).splitlines()[1].split("  ")[-1].strip() == "nothing"
+    assert vram.worker_table([row]).count("out of memory") == 2

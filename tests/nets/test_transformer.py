@@ -205,7 +205,7 @@ def test_activation_checkpointing_lowers_the_peak_of_memory():
     assert peak(True) < 0.7 * peak(False)
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25)
 @given(
     n_assets=st.integers(1, 4),
     n_indicators=st.integers(1, 4),
