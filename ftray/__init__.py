@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ftray.errors import FtrayError
     from ftray.features import Dataset, build_dataset
     from ftray.market import load_market
+    from ftray.nets import load_policy
     from ftray.pretraining import pretrain
     from ftray.results import RunFolder
     from ftray.study import load_study
@@ -28,6 +29,7 @@ __all__ = [
     "backtest",
     "build_dataset",
     "load_market",
+    "load_policy",
     "load_study",
     "pretrain",
     "run_study",
@@ -44,6 +46,7 @@ _HOMES = {
     "backtest": "ftray.trading",
     "build_dataset": "ftray.features",
     "load_market": "ftray.market",
+    "load_policy": "ftray.nets",
     "load_study": "ftray.study",
     "pretrain": "ftray.pretraining",
     "run_study": "ftray.study.run",

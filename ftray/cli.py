@@ -85,6 +85,27 @@ def results(given: argparse.Namespace) -> int:
     return 0
 
 
+def backtest(given: argparse.Namespace) -> int:
+    from ftray.results.backtests import print_performance, write_backtest
+    from ftray.trial.judge import judge_folder, performance_table
+
+    folder, judged = judge_folder(given.path, given.trial, given.window)
+    performance = performance_table(judged)
+    print_performance(performance)
+    policy = judged["policy"]
+    written = write_backtest(
+        given.out or folder.parent / f"backtest-{given.window}",
+        performance,
+        policy.times,
+        {name: outcome.equity for name, outcome in judged.items()},
+        policy.symbols,
+        policy.weights,
+        policy.notional,
+    )
+    print(f"\n{folder} on the {given.window} window; equity, weights, fills and a plot are in {written}")
+    return 0
+
+
 def _study(given: argparse.Namespace) -> "StudySpec":
     from ftray.study import load_study
 
@@ -136,4 +157,11 @@ def _parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("results", help=line, description=line[0].upper() + line[1:] + ".")
     verb.add_argument("run", type=Path, metavar="RUN", help="a run folder, like runs/demo")
     verb.set_defaults(command=results)
+    line = "judge a trained policy on a window, beside the benchmarks"
+    verb = verbs.add_parser("backtest", help=line, description=line[0].upper() + line[1:] + ".")
+    verb.add_argument("path", type=Path, metavar="RUN|POLICY", help="a run folder (its best trial), or a policy folder")
+    verb.add_argument("--trial", metavar="ID", help="a trial of the run, like trial-0003 (default: the best)")
+    verb.add_argument("--window", choices=("validation", "train"), default="validation", help="default: validation")
+    verb.add_argument("--out", type=Path, metavar="DIR", help="where files go (default: beside the policy)")
+    verb.set_defaults(command=backtest)
     return parser

@@ -28,7 +28,7 @@ def imported_by(code: str) -> set[str]:
     return set(filter(None, done.stdout.splitlines()[-1].split("|")))
 
 
-@pytest.mark.parametrize("verb", [[], ["check"], ["pretrain"], ["train"], ["tune"], ["results"]])
+@pytest.mark.parametrize("verb", [[], ["check"], ["pretrain"], ["train"], ["tune"], ["results"], ["backtest"]])
 def test_help_imports_nothing_heavy(verb):
     code = f"from ftray.cli import main\ntry:\n    main({[*verb, '--help']!r})\nexcept SystemExit:\n    pass"
     assert imported_by(code) == set()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from ftray.features.layout import ObservationLayout
 from ftray.nets.attention import attention_data
+from ftray.nets.deployment import Policy, load_policy
 from ftray.nets.encoder import Encoder, gather_windows
 from ftray.nets.export import export_onnx
 from ftray.nets.heads import actor_critic_parameters, policy_head, value_head
@@ -36,6 +37,7 @@ __all__ = [
     "MLPEncoder",
     "MLPSpec",
     "MaskSpec",
+    "Policy",
     "PolicyNetwork",
     "actor_critic_parameters",
     "attention_data",
@@ -44,6 +46,7 @@ __all__ = [
     "export_onnx",
     "gather_windows",
     "load_market_weights",
+    "load_policy",
     "market_state_dict",
     "patch_sums",
     "policy_head",

@@ -6,12 +6,15 @@ Readable without colour: lightness alone carries meaning, and every mark has its
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ftray.errors import MissingDependencyError
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 BLUE = "#7aaddb"
+GREY = "#8c8c8c"
 SCALE = ((0.0, "#ffffff"), (1.0, BLUE))
 """White to blue: one hue, the same to the colour-blind and in a black-and-white print; black numbers stand out on all
 of it."""
@@ -54,6 +57,33 @@ def plot_attention(data: Mapping[str, Any]) -> "go.Figure":
         width=820,
         height=200 + 34 * len(indicators),
     )
+    return figure
+
+
+def plot_equity(times: np.ndarray, equity: Mapping[str, np.ndarray]) -> "go.Figure":
+    """Equity over time, each from 1, and the drawdown of the first: the policy in black, what stands beside it thinner.
+
+    times: (N,). equity: name → (N,), the policy first, then benchmarks.
+
+    Raises: MissingDependencyError where plotly is missing.
+    """
+    go, subplots = _plotly()
+    figure = subplots.make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.7, 0.3], vertical_spacing=0.04)
+    dashes = ("dash", "dot", "dashdot", "longdash", "longdashdot")
+    for i, (name, values) in enumerate(equity.items()):
+        style = {"color": "black", "width": 2} if i == 0 else {"color": GREY, "width": 1, "dash": dashes[i % 5 - 1]}
+        if i == 1:
+            style |= {"color": BLUE, "width": 2}
+        figure.add_trace(go.Scatter(x=times, y=values / values[0], name=name, line=style), row=1, col=1)
+    first = next(iter(equity.values()))
+    peaks = np.maximum.accumulate(first)
+    drawdown = go.Scatter(
+        x=times, y=first / peaks - 1.0, fill="tozeroy", line={"color": "black", "width": 1}, showlegend=False
+    )
+    figure.add_trace(drawdown, row=2, col=1)
+    figure.update_yaxes(title="equity, from 1", type="log", row=1, col=1)
+    figure.update_yaxes(title="drawdown", tickformat=".0%", row=2, col=1)
+    figure.update_layout(template="simple_white", width=960, height=560)
     return figure
 
 

@@ -51,6 +51,7 @@ class Backtest:
     slippage: np.ndarray
     initial_cash: float
     bars_per_year: float
+    symbols: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.bars)
@@ -130,6 +131,7 @@ def _run(decide: Decision, dataset: Dataset, window: Pieces, spec: TradingSpec) 
         slippage=slippage.sum(axis=1) * chained,
         initial_cash=spec.initial_cash,
         bars_per_year=dataset.candles.bars_per_year,
+        symbols=dataset.candles.symbols,
     )
 
 

@@ -14,6 +14,7 @@ from ftray.features import Dataset
 from ftray.nets import FTSpec, read_checkpoint
 from ftray.results import TrialFolder
 from ftray.trading import TradingSpec, backtest
+from ftray.trial.judge import export_policy
 from ftray.trial.preparation import prepare_dataset, pretrain_encoder
 from ftray.trial.spec import TrialSpec
 
@@ -69,6 +70,7 @@ def run_trial(
                 checkpoint = TrialFolder(folder).checkpoint
             metrics["wall_seconds"] = time.monotonic() - started
             report(metrics, checkpoint=checkpoint)
+        export_policy(learner_module(algorithm), spec, dataset, folder / "policy")  # type: ignore[arg-type]
         return metrics
     finally:
         algorithm.stop()

@@ -1,0 +1,88 @@
+"""Judging a finished policy: a backtest on one window, beside what everyone could have had there."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ftray import stats
+from ftray.agent.module import FTPolicy
+from ftray.errors import RunFolderError, WeightsError
+from ftray.features import Dataset, build_dataset
+from ftray.nets import Policy, PolicyNetwork
+from ftray.results import RunFolder, leaderboard_rows
+from ftray.spec import parse, to_mapping
+from ftray.trading import Backtest, backtest, buy_and_hold, equal_weight
+from ftray.trial.spec import TrialSpec
+
+
+def export_policy(module: FTPolicy, spec: TrialSpec, dataset: Dataset, folder: Path) -> Path:
+    """The trained policy as a folder to deploy (see `ftray.nets.Policy`)."""
+    facts = {"dataset": dataset.fingerprint, "trial": to_mapping(spec), "torch": str(torch.__version__)}
+    return Policy(PolicyNetwork(module.encoder, module.policy_head), dataset.table.scaler, facts).save(folder)
+
+
+def judge(policy: Policy, spec: TrialSpec, dataset: Dataset, window: str = "validation") -> dict[str, Backtest]:
+    """Backtests by name: the policy, equal weight, and each asset bought and held, on a window of the dataset.
+
+    Raises: WeightsError if the policy was trained on another layout or scaling than the dataset has.
+    """
+    check_same_features(policy, dataset)
+    bars = getattr(dataset.windows, window)
+
+    def act(at: np.ndarray, account: np.ndarray) -> np.ndarray:
+        return policy(dataset.table.observation(at, account))
+
+    held = {f"hold {symbol}": buy_and_hold(dataset, bars, spec.trading, symbol) for symbol in dataset.layout.symbols}
+    return {
+        "policy": backtest(act, dataset, bars, spec.trading),
+        "equal weight": equal_weight(dataset, bars, spec.trading),
+        **held,
+    }
+
+
+def performance_table(judged: dict[str, Backtest]) -> dict[str, dict[str, float]]:
+    """Every measure of every backtest, and of equal weight at the policy's mean exposure."""
+    policy, even = judged["policy"], judged["equal weight"]
+    matched = stats.exposure_matched(even.returns, even.weights.sum(axis=1), policy.weights.sum(axis=1))
+    table = {name: outcome.performance() for name, outcome in judged.items()}
+    return {
+        "policy": table.pop("policy"),
+        "equal weight": table.pop("equal weight"),
+        "at its exposure": stats.performance(matched, policy.bars_per_year),
+        **table,
+    }
+
+
+def judge_folder(path: Path, trial: str | None, window: str) -> tuple[Path, dict[str, Backtest]]:
+    """The policy folder behind a path (a policy, or a run and one of its trials) and its backtests.
+
+    Raises: RunFolderError or WeightsError saying what is missing.
+    """
+    folder = path if (path / "policy.json").exists() else _policy_of(RunFolder.open(path), trial)
+    policy = Policy.load(folder)
+    spec = parse(TrialSpec, policy.facts["trial"], path=("trial",))
+    dataset = build_dataset(spec.market, spec.windows, spec.features)
+    return folder, judge(policy, spec, dataset, window)
+
+
+def _policy_of(run: RunFolder, trial: str | None) -> Path:
+    if trial is None:
+        ranked = [row["trial"] for row in leaderboard_rows(run) if row["rank"] == 1]
+        if not ranked:
+            raise RunFolderError(f"{run.path} has no finished trial yet; look with: ftray results {run.path}")
+        trial = str(ranked[0])
+    return run.trial(trial).folder / "policy"
+
+
+def check_same_features(policy: Policy, dataset: Dataset) -> None:
+    """Refuses a dataset on which the policy would see other numbers than it was trained on."""
+    ours, theirs = policy.layout.to_mapping(), dataset.layout.to_mapping()
+    for key in ours:
+        if ours[key] != theirs[key]:
+            raise WeightsError(f"the policy was trained with {key} {ours[key]}, and the dataset has {theirs[key]}")
+    if policy.scaler.to_mapping() != dataset.table.scaler.to_mapping():
+        raise WeightsError(
+            "the policy was trained on features scaled by another train window; "
+            f"its dataset was {str(policy.facts.get('dataset'))[:12]}, this one is {dataset.fingerprint[:12]}"
+        )

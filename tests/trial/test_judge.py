@@ -1,0 +1,84 @@
+"""`ftray backtest`: the exported policy acts as the one that was trained, and is judged beside the benchmarks."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ftray.cli import main
+from ftray.errors import WeightsError
+from ftray.features import build_dataset
+from ftray.nets import Policy
+from ftray.results import RunFolder
+from ftray.trial.judge import judge, performance_table
+from ftray.trial.standalone import train
+
+from .test_run import TRIAL
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
+
+
+@pytest.fixture(scope="module")
+def run(cluster, tmp_path_factory) -> RunFolder:
+    run = RunFolder.create(tmp_path_factory.mktemp("runs") / "one", {"name": "one"})
+    train(TRIAL, run)
+    return run
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return build_dataset(TRIAL.market, TRIAL.windows, TRIAL.features)
+
+
+def test_the_exported_policy_earns_what_the_trial_reported(run, dataset):
+    policy = Policy.load(run.trial("trial-0000").folder / "policy")
+    figures = performance_table(judge(policy, TRIAL, dataset))["policy"]
+    reported = run.record("trial-0000").metrics
+    for name in ("total_return", "sharpe", "max_drawdown", "turnover"):
+        assert figures[name] == pytest.approx(reported[f"validation/{name}"], rel=1e-4, abs=1e-6)
+
+
+def test_a_run_is_judged_by_its_best_trial_and_everything_is_written(run, capsys):
+    assert main(["backtest", str(run.path)]) == 0
+    printed = capsys.readouterr().out
+    for word in ("policy", "equal weight", "at its exposure", "hold AAVE", "sharpe", "max drawdown"):
+        assert word in printed
+    folder = run.trial("trial-0000").folder / "backtest-validation"
+    equity = pd.read_parquet(folder / "equity.parquet")
+    weights = pd.read_parquet(folder / "weights.parquet")
+    fills = pd.read_parquet(folder / "fills.parquet")
+    assert list(equity) == ["time", "policy", "equal weight", "hold AAVE", "hold AVAX"]
+    assert len(equity) == len(weights) > 100
+    np.testing.assert_allclose(weights[["cash", "AAVE", "AVAX"]].sum(axis=1), 1.0)
+    assert set(fills["symbol"]) <= {"AAVE", "AVAX"} and (fills["notional"] != 0).all()
+    assert "plotly" in (folder / "equity.html").read_text()
+
+
+def test_a_policy_folder_can_be_judged_alone(run, tmp_path, capsys):
+    policy = run.trial("trial-0000").folder / "policy"
+    assert main(["backtest", str(policy), "--window", "train", "--out", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "performance.json").is_file()
+    assert "train window" in capsys.readouterr().out
+
+
+def test_the_test_window_is_not_for_backtests(run):
+    with pytest.raises(SystemExit):
+        main(["backtest", str(run.path), "--window", "test"])
+
+
+def test_a_dataset_that_the_policy_was_not_trained_for_is_refused_with_what_differs(run):
+    policy = Policy.load(run.trial("trial-0000").folder / "policy")
+    for change, message in (
+        ({"features": dataclasses.replace(TRIAL.features, lookback=9)}, r"lookback 8, and the dataset has 9"),
+        ({"market": dataclasses.replace(TRIAL.market, seed=9)}, "scaled by another train window"),
+    ):
+        other = dataclasses.replace(TRIAL, **change)
+        with pytest.raises(WeightsError, match=message):
+            judge(policy, TRIAL, build_dataset(other.market, other.windows, other.features))
+
+
+def test_a_run_without_a_finished_trial_says_so(tmp_path, capsys):
+    RunFolder.create(tmp_path / "empty", {})
+    assert main(["backtest", str(tmp_path / "empty")]) == 1
+    assert "no finished trial yet" in capsys.readouterr().err
