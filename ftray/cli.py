@@ -49,8 +49,7 @@ def tune(given: argparse.Namespace) -> int:
 
     study = _study(given)
     run = run_study(study, given.runs, say=lambda line: print(line, flush=True))
-    _show(run)
-    print(f"\nEverything is in {run.path}. Next: ftray results {run.path}")
+    _finish(run)
     return 0
 
 
@@ -64,8 +63,7 @@ def train(given: argparse.Namespace) -> int:
         print(f"{run.path} is finished: nothing to run")
     else:
         train(spec, run)
-    _show(run)
-    print(f"\nEverything is in {run.path}. Next: ftray results {run.path}")
+    _finish(run)
     return 0
 
 
@@ -116,6 +114,13 @@ def _run_folder(given: argparse.Namespace, study: "StudySpec") -> "RunFolder":
     from ftray.results import RunFolder
 
     return RunFolder.create(given.runs / study.name, study.identity)
+
+
+def _finish(run: "RunFolder") -> None:
+    _show(run)
+    print(f"\nEverything is in {run.path}: a folder per trial, trials.parquet, the encoders, and the policies.")
+    print(f"Next: ftray backtest {run.path}    the best trial beside the benchmarks, with a plot")
+    print(f"      ftray results {run.path}     this table again")
 
 
 def _show(run: "RunFolder") -> None:

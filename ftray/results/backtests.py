@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 Performance = Mapping[str, Mapping[str, float]]
 
-FRACTIONS = ("total_return", "annual_return", "volatility", "max_drawdown", "hit_rate", "win_rate", "exposure", "fees")
+FRACTIONS = ("total_return", "annual_return", "volatility", "max_drawdown", "hit_rate", "exposure", "fees")
+SMALL_FRACTIONS = ("best_bar", "worst_bar", "break_even_fee")
 
 
 def write_backtest(
@@ -85,6 +86,8 @@ def print_performance(performance: Performance, *, console: "Console | None" = N
 def _shown(measure: str) -> Callable[[Any], str]:
     if measure in FRACTIONS:
         return lambda value: "-" if value is None else f"{value:.1%}"
+    if measure in SMALL_FRACTIONS:
+        return lambda value: "-" if value is None else f"{value:.2%}"
     if measure.startswith(("n_", "drawdown_length")):
         return lambda value: "-" if value is None else f"{value:,.0f}"
     return lambda value: "-" if value is None else f"{value:.2f}"
