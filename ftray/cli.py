@@ -1,6 +1,7 @@
 """The command line: verbs. Hyper-parameters live in files; every command imports what it needs when it runs."""
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,8 +10,11 @@ from typing import TYPE_CHECKING
 from ftray.errors import FtrayError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ftray.results import RunFolder
     from ftray.study import StudySpec
+    from ftray.trial.local import Say
 
 EXAMPLES = """examples:
   ftray check tune_configs/demo.yaml
@@ -48,7 +52,8 @@ def tune(given: argparse.Namespace) -> int:
     from ftray.study.run import run_study
 
     study = _study(given)
-    run = run_study(study, given.runs, say=lambda line: print(line, flush=True))
+    with _live() as (say, show):
+        run = run_study(study, given.runs, say, show)
     _finish(run)
     return 0
 
@@ -114,6 +119,19 @@ def _run_folder(given: argparse.Namespace, study: "StudySpec") -> "RunFolder":
     from ftray.results import RunFolder
 
     return RunFolder.create(given.runs / study.name, study.identity)
+
+
+@contextlib.contextmanager
+def _live() -> "Iterator[tuple[Say, Say]]":
+    """Lines that stay, and on a terminal one below them that is always the latest."""
+    from rich.console import Console
+
+    if not sys.stdout.isatty():
+        yield lambda line: print(line, flush=True), lambda line: None
+        return
+    console = Console()
+    with console.status("starting") as status:
+        yield lambda line: console.print(line, markup=False, highlight=False), status.update
 
 
 def _finish(run: "RunFolder") -> None:

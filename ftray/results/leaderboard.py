@@ -217,9 +217,11 @@ def _print(title: str, shown: Mapping[str, tuple[str, Any]], rows: list[dict[str
 def _print_table(title: str, titles: list[str], lines: list[list[str]], console: "Console") -> None:
     from rich.table import Table
 
-    table = Table(title=title)
+    table = Table(title=title, box=None, pad_edge=False, header_style="bold")
     for title in titles:
-        table.add_column(title, justify="left" if title in WORDS else "right")
+        table.add_column(
+            title, justify="left" if title in WORDS else "right", no_wrap=title in ("trial", "job", "state")
+        )
     for line in lines:
         table.add_row(*line, style="dim" if line[-1] == BENCHMARK else None)
     console.print(table)

@@ -6,7 +6,7 @@ from typing import Any
 from ray.tune.progress_reporter import TrialProgressCallback
 
 from ftray.results import RunFolder
-from ftray.study.searcher import TRIAL, StudySearcher
+from ftray.study.searcher import OPTUNA_STATES, TRIAL, StudySearcher, drawn_trials
 from ftray.trial import TrialSpec
 from ftray.trial.local import Say
 
@@ -14,8 +14,14 @@ from ftray.trial.local import Say
 class Progress(TrialProgressCallback):
     """One line per change of a trial's state, and one per validation figure; takes the place of Tune's own reporter."""
 
-    def __init__(self, run: RunFolder, searcher: StudySearcher, say: Say):
-        self.run, self.searcher, self.say = run, searcher, say
+    def __init__(self, run: RunFolder, searcher: StudySearcher, say: Say, show: Say):
+        """say: takes each line. show: takes the line that stands below them all and always tells the latest."""
+        self.run, self.searcher, self.say, self.show = run, searcher, say, show
+        self.started, self.ended_before = time.monotonic(), self._n_ended()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles callbacks into a snapshot that is never restored, and a terminal cannot be pickled."""
+        return {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         job = self.searcher.job(trial.trial_id)
@@ -33,7 +39,7 @@ class Progress(TrialProgressCallback):
                 f"{result['env_steps']:,}/{job.spec.ppo.env_steps:,} steps, "
                 f"{self.searcher.study.search.metric} {value:.2f}",
             )
-        elif "epoch" in result:
+        elif "train_loss" in result:
             self._line(
                 job.id,
                 f"epoch {result['epoch']}/{job.spec.pretraining.epochs}, "
@@ -54,6 +60,22 @@ class Progress(TrialProgressCallback):
 
     def _line(self, job_id: str, text: str) -> None:
         self.say(f"{time.strftime('%H:%M:%S')}  {job_id:22}  {text}")
+        self.show(self._standing())
+
+    def _standing(self) -> str:
+        n_trials, ended, seconds = self.searcher.study.search.n_trials, self._n_ended(), time.monotonic() - self.started
+        text = f"{ended} of {n_trials} trials ended after {_clock(seconds)}"
+        if ended > self.ended_before:
+            left = (n_trials - ended) * seconds / (ended - self.ended_before)
+            text += f", about {_clock(left)} to go"
+        return f"{text}; Ctrl-C stops, the same command continues"
+
+    def _n_ended(self) -> int:
+        return sum(record.state in OPTUNA_STATES for record in drawn_trials(self.run))
+
+
+def _clock(seconds: float) -> str:
+    return f"{seconds // 3600:.0f}:{seconds // 60 % 60:02.0f}:{seconds % 60:02.0f}"
 
 
 def describe(spec: TrialSpec, pretraining: bool = False) -> str:

@@ -21,8 +21,10 @@ class StudyInterruptedError(FtrayError):
     """The study was stopped before its budget was spent; the same command continues it."""
 
 
-def run_study(study: StudySpec, root: Path, say: Say = print) -> RunFolder:
+def run_study(study: StudySpec, root: Path, say: Say = print, show: Say = lambda line: None) -> RunFolder:
     """Runs a study to its end in `root/NAME`; a second call continues it, a finished one is only returned.
+
+    say, show: take a line that stays, and the one that always tells the latest.
 
     Raises: StudyInterruptedError on Ctrl-C, with everything up to the last checkpoints kept.
     """
@@ -30,20 +32,11 @@ def run_study(study: StudySpec, root: Path, say: Say = print) -> RunFolder:
     if run.is_done and len(_ended(run)) >= study.search.n_trials:
         say(f"{run.path} is finished: nothing to run")
         return run
-    _record_benchmarks(study, run)  # the first to read the candles: what is wrong with them is told before Ray starts
-    with run.driven(), local_ray(say):
-        _check_it_fits(study)
-        already = len(_ended(run))
-        say(f"study {study.name}: {study.search.n_trials} trials, {already} of them ended before, in {run.path}")
-        run.append_event("study_started", n_trials=study.search.n_trials)
-        searcher = StudySearcher(study, run)
-        try:
-            _fit(study, run, searcher, say)
-        except KeyboardInterrupt:
-            pass
-        finally:
-            _interrupt_unended(run)
-            run.compact()
+    with run.driven():
+        _record_benchmarks(study, run)  # reads the candles: what is wrong with them is told before Ray starts
+        with local_ray(say):
+            _check_it_fits(study)
+            _search(study, run, say, show)
     if len(_ended(run)) < study.search.n_trials:
         raise StudyInterruptedError(
             f"stopped with {len(_ended(run))} of {study.search.n_trials} trials ended; the same command continues"
@@ -52,7 +45,21 @@ def run_study(study: StudySpec, root: Path, say: Say = print) -> RunFolder:
     return run
 
 
-def _fit(study: StudySpec, run: RunFolder, searcher: StudySearcher, say: Say) -> None:
+def _search(study: StudySpec, run: RunFolder, say: Say, show: Say) -> None:
+    already = len(_ended(run))
+    say(f"study {study.name}: {study.search.n_trials} trials, {already} of them ended before, in {run.path}")
+    run.append_event("study_started", n_trials=study.search.n_trials)
+    searcher = StudySearcher(study, run)
+    try:
+        _fit(study, run, searcher, Progress(run, searcher, say, show))
+    except KeyboardInterrupt:
+        pass
+    finally:
+        _interrupt_unended(run)
+        run.compact()
+
+
+def _fit(study: StudySpec, run: RunFolder, searcher: StudySearcher, progress: Progress) -> None:
     tuner = tune.Tuner(
         trainable(),
         param_space={"run": str(run.path.absolute()), "metric": study.search.metric},
@@ -68,7 +75,7 @@ def _fit(study: StudySpec, run: RunFolder, searcher: StudySearcher, say: Say) ->
             name="tune",
             storage_path=str(run.path.absolute()),
             failure_config=tune.FailureConfig(max_failures=study.search.max_failures),
-            callbacks=[Progress(run, searcher, say)],
+            callbacks=[progress],
             verbose=0,
         ),
     )
