@@ -6,11 +6,10 @@ Readable without colour: lightness alone carries meaning, and every mark has its
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ftray.errors import MissingDependencyError
 
 if TYPE_CHECKING:
+    import numpy as np
     import plotly.graph_objects as go
 
 BLUE = "#7aaddb"
@@ -60,13 +59,15 @@ def plot_attention(data: Mapping[str, Any]) -> "go.Figure":
     return figure
 
 
-def plot_equity(times: np.ndarray, equity: Mapping[str, np.ndarray]) -> "go.Figure":
+def plot_equity(times: "np.ndarray", equity: Mapping[str, "np.ndarray"]) -> "go.Figure":
     """Equity over time, each from 1, and the drawdown of the first: the policy in black, what stands beside it thinner.
 
     times: (N,). equity: name → (N,), the policy first, then benchmarks.
 
     Raises: MissingDependencyError where plotly is missing.
     """
+    import numpy as np
+
     go, subplots = _plotly()
     figure = subplots.make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.7, 0.3], vertical_spacing=0.04)
     dashes = ("dash", "dot", "dashdot", "longdash", "longdashdot")
