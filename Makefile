@@ -10,7 +10,7 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-test
 	$(RUN)/pytest -n 2 --dist loadgroup
 
-lint: $(VENV)/installed-lint
+lint: $(VENV)/installed-test $(VENV)/installed-lint
 	$(RUN)/ruff check . && $(RUN)/ruff format --check .
 	$(RUN)/pyright --pythonpath $(RUN)/python
 	$(RUN)/lint-imports

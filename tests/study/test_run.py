@@ -1,6 +1,9 @@
 """A study: every trial ends once, the failure of one harms no other, weights come from the study's own job."""
 
+import itertools
 import json
+import os
+import signal
 from pathlib import Path
 
 import optuna
@@ -12,7 +15,7 @@ from optuna.trial import TrialState
 
 from ftray.errors import DataError, RunFolderError, SpecError
 from ftray.nets import read_checkpoint
-from ftray.results import RunFolder
+from ftray.results import RunFolder, TrialFolder
 from ftray.study import load_study, parse_study
 from ftray.study.run import run_study
 
@@ -114,6 +117,34 @@ def test_the_same_command_does_nothing_to_a_finished_study_and_a_larger_budget_c
     for name in ("trial-0000", "trial-0002"):
         assert finished[name].ended_at == records(run)[name].ended_at
     assert len({json.dumps(dict(r.values), sort_keys=True) for r in finished.values() if r.kind == "trial"}) == 5
+
+
+def test_a_trial_whose_process_is_killed_goes_on_from_its_checkpoint(study_file, tmp_path):
+    study = load_study(
+        study_file,
+        ["search.points=[{trial/encoder/kind: mlp}]", "search.n_trials=1", "trial.ppo.env_steps=1024"],
+    )
+    killed = []
+
+    def kill_once(line: str) -> None:
+        if "steps" in line and not killed:
+            (started,) = (e for e in folder().events() if e["event"] == "started")
+            killed.append(started["pid"])
+            os.kill(started["pid"], signal.SIGKILL)
+
+    def folder() -> TrialFolder:
+        return RunFolder.open(tmp_path / "tiny").trial("trial-0000")
+
+    run = run_study(study, tmp_path, say=kill_once)
+    (trial,) = run.trials()
+    assert killed and trial.state == "COMPLETE" and trial.metrics["env_steps"] >= 1024
+    first, second = (e for e in folder().events() if e["event"] == "started")
+    assert second["pid"] != first["pid"] == killed[0]
+    iterations = [row["iteration"] for row in folder().reports()]
+    repeated = [i for i, (a, b) in enumerate(itertools.pairwise(iterations)) if b <= a]
+    assert len(repeated) <= 1 and iterations[-1] == max(iterations)
+    after = iterations[repeated[0] + 1] if repeated else None
+    assert after != 1, "it began anew instead of going on"
 
 
 def test_a_second_driver_is_refused_in_words(run, study_file):
