@@ -1,4 +1,4 @@
-PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3))
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3,$(shell command -v $(name))))
 VENV   ?= .venv
 RUN    := $(VENV)/bin
 
@@ -19,7 +19,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(RUN)/pip install --quiet -c constraints.txt -e .
+	$(RUN)/pip install --quiet -c constraints.txt -e '.[plots]'
 	touch $@
 
 $(VENV)/installed-%: $(VENV)/installed

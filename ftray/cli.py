@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ftray.errors import FtrayError
+from ftray.errors import FtrayError, StudyInterruptedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ftray.results import RunFolder
     from ftray.study import StudySpec
     from ftray.trial.local import Say
+
+VERSION = "0.1.0"
 
 EXAMPLES = """examples:
   ftray check tune_configs/demo.yaml
@@ -31,13 +33,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return command(given)
     except FtrayError as error:
         print(f"ftray: {error}", file=sys.stderr)
-        return 130 if type(error).__name__ == "StudyInterruptedError" else 1
+        return 130 if isinstance(error, StudyInterruptedError) else 1
     except KeyboardInterrupt:
         print("\nftray: stopped; what was finished is kept, the same command continues", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `ftray results RUN | head`
         sys.stderr.close()
         return 0
+    except OSError as error:  # a full disk, a folder that may not be written
+        print(f"ftray: {error.strerror}: {error.filename or 'while writing'}", file=sys.stderr)
+        return 1
 
 
 def check(given: argparse.Namespace) -> int:
@@ -155,6 +160,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command, line in (
         (check, "parse a study with every range at both ends and tell its sizes; starts nothing"),

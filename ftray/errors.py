@@ -36,5 +36,9 @@ class RunFolderError(FtrayError):
     """A run folder that cannot be read, or that belongs to another study."""
 
 
+class StudyInterruptedError(FtrayError):
+    """A study that was stopped before its budget was spent; the same command continues it."""
+
+
 class MissingDependencyError(FtrayError, ImportError):
     """An optional dependency that is not installed; the message holds the install line."""

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ftray.errors import WeightsError
+from ftray.errors import DataError, WeightsError
 from ftray.features.layout import ObservationLayout
 from ftray.features.table import Scaler
 from ftray.nets.heads import policy_head
@@ -47,11 +47,13 @@ class Policy:
     def __call__(self, observation: np.ndarray) -> np.ndarray:
         """The action for one observation or a batch. Shape: (size,) → (A,) or (B, size) → (B, A), in [-1, 1].
 
-        Raises: WeightsError for an observation of another size.
+        Raises: WeightsError for an observation of another size; DataError for one that is not finite.
         """
         observation = np.asarray(observation, dtype=np.float32)
-        if observation.shape[-1] != self.layout.size:
-            raise WeightsError(f"this policy observes {self.layout.size} floats, got {observation.shape[-1]}")
+        if observation.shape[-1:] != (self.layout.size,):
+            raise WeightsError(f"this policy observes {self.layout.size} floats, got the shape {observation.shape}")
+        if not np.isfinite(observation).all():
+            raise DataError("an observation must be finite; look for bars without a full lookback of known features")
         with torch.inference_mode():
             batch = torch.from_numpy(np.atleast_2d(observation))
             return self.network(batch).numpy().reshape(*observation.shape[:-1], -1)

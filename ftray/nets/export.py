@@ -32,7 +32,7 @@ def export_onnx(network: Encoder | PolicyNetwork, path: str | Path) -> Path:
             importlib.import_module(package)
         except ImportError:
             raise MissingDependencyError(
-                f"an ONNX export needs the package {package}, which is not installed: pip install 'ftray[onnx]'"
+                f"an ONNX export needs the package {package}, which is not installed: pip install -e '.[onnx]'"
             ) from None
     is_policy = isinstance(network, PolicyNetwork)
     copied = copy.deepcopy(network).cpu()

@@ -6,8 +6,10 @@ encoder_epoch_N.pth     weights of every N-th epoch
 config.json             what the job is: specs, layout, fingerprints
 training_history.json   one mapping per epoch, growing
 train.log               the same for people
+encoder_card.json       what came out: the encoder card
+encoder_card.html       its page of plots, where plotly is installed
 resume.pth              where an interrupted job goes on; gone when it is done
-DONE                    the encoder card, written last
+DONE                    empty, written last
 """
 
 import contextlib
@@ -20,11 +22,15 @@ from typing import IO, Any
 
 import torch
 
-from ftray.errors import RunFolderError
+from ftray.errors import MissingDependencyError, RunFolderError
+from ftray.nets import market_state_dict
+from ftray.pretraining.model import MaskedModel
+from ftray.results.encoder_plots import encoder_page
 
 BEST_ENCODER = "best_encoder.pth"
 FINAL_ENCODER = "final_encoder.pth"
 CONFIG, HISTORY, LOG, RESUME, DONE = "config.json", "training_history.json", "train.log", "resume.pth", "DONE"
+CARD, PAGE = "encoder_card.json", "encoder_card.html"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +40,9 @@ class EncoderCard:
     path: the checkpoint with the best validation loss.
     fingerprint: `encoder_fingerprint` of the job. weights: `weights_fingerprint` of the best checkpoint's state.
     epochs: how many were trained; best_epoch counts from 1.
+    dataset: fingerprint of the data. train_times, validation_times: first and last bar of the windows and labels that
+        weights were fitted to, and that chose the best epoch and hold the figures below.
+    figures: reconstruction of hidden cells, linear probes, effective rank; see `ftray.pretraining.card.examine`.
     """
 
     path: Path
@@ -42,6 +51,10 @@ class EncoderCard:
     validation_loss: float
     best_epoch: int
     epochs: int
+    dataset: str
+    train_times: list[str]
+    validation_times: list[str]
+    figures: dict[str, Any]
 
 
 def is_finished(folder: Path | str) -> bool:
@@ -52,13 +65,12 @@ def is_finished(folder: Path | str) -> bool:
 def read_card(folder: Path | str) -> EncoderCard:
     """The card of a finished job. Raises: RunFolderError where it is not finished or damaged."""
     folder = Path(folder)
+    if not is_finished(folder):
+        raise RunFolderError(f"{folder} must hold a finished pre-training job, and has no file {DONE}")
     try:
-        fields = json.loads((folder / DONE).read_text())
-        return EncoderCard(path=folder / BEST_ENCODER, **fields)
-    except FileNotFoundError:
-        raise RunFolderError(f"{folder} must hold a finished pre-training job, and has no file {DONE}") from None
-    except (ValueError, TypeError) as error:
-        raise RunFolderError(f"{folder / DONE} is damaged ({error}): delete the folder and pre-train again") from error
+        return EncoderCard(path=folder / BEST_ENCODER, **json.loads((folder / CARD).read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise RunFolderError(f"{folder / CARD} is damaged ({error}): delete the folder and pre-train again") from error
 
 
 class JobFolder:
@@ -96,13 +108,17 @@ class JobFolder:
         except Exception as error:  # torch names no common class for what a damaged archive can raise
             raise RunFolderError(f"{file} is damaged ({error}): delete the folder and pre-train again") from error
 
-    def write_weights(self, name: str, state: Mapping[str, torch.Tensor], row: Mapping[str, Any]) -> None:
+    def write_weights(self, name: str, model: MaskedModel, row: Mapping[str, Any]) -> None:
         """A checkpoint: the weights, and beside them what tells people and programs where they come from."""
+        weights = {
+            "encoder_state_dict": market_state_dict(model.encoder),
+            "decoder_state_dict": model.decoder_state_dict(),
+        }
         beside = {
             key: self.config[key]
             for key in ("fingerprint", "encoder", "pretraining", "layout", "dataset", "train_window")
         }
-        self._save(name, {"encoder_state_dict": dict(state), "metrics": dict(row), **beside})
+        self._save(name, {**weights, "metrics": dict(row), **beside})
 
     def write_epoch(self, state: Mapping[str, Any], history: list[dict[str, Any]], line: str) -> None:
         """What follows an epoch; the resume point comes last, so that whatever it knows of is already there."""
@@ -110,10 +126,19 @@ class JobFolder:
         self._write_json(HISTORY, history)
         self._save(RESUME, {**state, "history": history})
 
-    def write_done(self, card: EncoderCard) -> None:
+    def write_done(self, card: EncoderCard, history: list[dict[str, Any]]) -> None:
+        """The card, its page, and the end of the job."""
         fields = dataclasses.asdict(card)
         del fields["path"]
-        self._write_json(DONE, fields)
+        self._write_json(CARD, fields)
+        try:
+            page = encoder_page(fields, history)
+            with _replacing(self.path / PAGE) as file:
+                file.write(page.encode())
+        except MissingDependencyError as error:
+            self.log(f"no {PAGE}: {error}")
+        with _replacing(self.path / DONE):
+            pass
         (self.path / RESUME).unlink(missing_ok=True)
 
     def log(self, line: str) -> None:

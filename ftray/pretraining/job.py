@@ -5,15 +5,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ftray.features import Dataset
-from ftray.nets import FTSpec, market_state_dict, read_checkpoint, weights_fingerprint
+from ftray.market.windows import Window
+from ftray.nets import FTSpec, read_checkpoint, weights_fingerprint
+from ftray.pretraining.card import exam_size, examine
 from ftray.pretraining.folder import BEST_ENCODER, FINAL_ENCODER, EncoderCard, JobFolder, read_card
+from ftray.pretraining.probes import Bars
 from ftray.pretraining.progress import Progress, epoch_line, show_progress
 from ftray.pretraining.samples import draw_samples
 from ftray.pretraining.spec import PretrainingSpec, encoder_fingerprint
-from ftray.pretraining.trainer import Trainer, new_model
+from ftray.pretraining.trainer import Trainer, fresh_encoder, new_model
 from ftray.spec import to_mapping
 
 Row = dict[str, Any]
@@ -52,7 +56,7 @@ def pretrain(
             history.append(_epoch(job, trainer, history, shown))
             if report is not None:
                 report(dict(history[-1]))
-    return _finish(job, trainer, history)
+    return _finish(job, trainer, history, encoder, dataset)
 
 
 def _config(encoder: FTSpec, spec: PretrainingSpec, dataset: Dataset) -> dict[str, Any]:
@@ -91,27 +95,45 @@ def _epoch(job: JobFolder, trainer: Trainer, history: list[Row], shown: Progress
     start = time.perf_counter()
     row: Row = {"epoch": epoch, **trainer.train_epoch(epoch, shown.on_batch), **trainer.validate(epoch)}
     row |= {"learning_rate": trainer.optimizer.param_groups[0]["lr"], "seconds": time.perf_counter() - start}
-    weights = market_state_dict(trainer.model.encoder)
     if _best([*history, row]) is row:
-        job.write_weights(BEST_ENCODER, weights, row)
+        job.write_weights(BEST_ENCODER, trainer.model, row)
     if epoch % spec.checkpoint_every == 0:
-        job.write_weights(f"encoder_epoch_{epoch}.pth", weights, row)
+        job.write_weights(f"encoder_epoch_{epoch}.pth", trainer.model, row)
     line = epoch_line(row, spec.epochs)
     job.write_epoch(trainer.state_dict(), [*history, row], line)
     shown.on_epoch(line)
     return row
 
 
-def _finish(job: JobFolder, trainer: Trainer, history: list[Row]) -> EncoderCard:
-    job.write_weights(FINAL_ENCODER, market_state_dict(trainer.model.encoder), history[-1])
-    best = _best(history)
+def _finish(job: JobFolder, trainer: Trainer, history: list[Row], encoder: FTSpec, dataset: Dataset) -> EncoderCard:
+    job.write_weights(FINAL_ENCODER, trainer.model, history[-1])
+    best, checkpoint = _best(history), read_checkpoint(job.path / BEST_ENCODER)
+    trainer.model.load_checkpoint(checkpoint)
+    bars = Bars(*(part.bars for part in trainer.parts))
     card = EncoderCard(
         path=job.path / BEST_ENCODER,
         fingerprint=job.config["fingerprint"],
-        weights=weights_fingerprint(read_checkpoint(job.path / BEST_ENCODER)["encoder_state_dict"]),
+        weights=weights_fingerprint(checkpoint["encoder_state_dict"]),
         validation_loss=best["validation_loss"],
         best_epoch=best["epoch"],
         epochs=len(history),
+        dataset=dataset.fingerprint,
+        train_times=_times(dataset, bars.fit, trainer.spec.horizon),
+        validation_times=_times(dataset, bars.scored, trainer.spec.horizon),
+        figures=examine(
+            trainer.model,
+            fresh_encoder(encoder, trainer.spec, dataset.layout),
+            dataset,
+            bars,
+            horizon=trainer.spec.horizon,
+            n_windows=exam_size(len(history) * trainer.windows_per_epoch),
+            batch_size=trainer.spec.batch_size,
+        ),
     )
-    job.write_done(card)
+    job.write_done(card, history)
     return card
+
+
+def _times(dataset: Dataset, bars: np.ndarray, horizon: int) -> list[str]:
+    """When the first window's first bar and the last label's last bar open."""
+    return dataset.times(Window(int(bars[0]) - dataset.layout.lookback + 1, int(bars[-1]) + horizon + 1))

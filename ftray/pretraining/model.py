@@ -1,18 +1,30 @@
 """The encoder with what only pre-training needs: mask rows, a decoder, a head on the pooled vector.
 
-Takes: windows, a mask. Gives: predictions of the hidden cells and of the coming volatility, and their losses.
+Takes: windows, a mask. Gives: predictions and their losses: of the hidden cells from the tokens, and from the pooled
+vector of the coming volatility and of the present, every series at the last bar. The pooled vector is all that a frozen
+encoder shows a policy; trained on volatility alone it would forget which way prices went.
 
 Legend: B batch, S series, L lookback, K patch length, P patches per series, D width, A assets.
 """
 
 import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from einops import einsum
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ftray.nets import FTTransformer
+from ftray.nets import FTTransformer, load_market_weights
+
+EMBEDDING_SCALE, DECODER_SCALE, BIAS_SCALE = 2.3, 0.33, 0.375
+"""At the start: the length of a token of standardised cells, of a row that reads it, and of an element of a bias."""
+
+
+HUBER = 3.0
+"""Errors in standard deviations beyond which the loss grows no faster than they do."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,17 +35,19 @@ class Losses:
     n_masked: Tensor
     pooled: Tensor
     n_pooled: Tensor
+    present: Tensor
+    n_present: Tensor
 
     def __add__(self, other: "Losses") -> "Losses":
         return Losses(*(getattr(self, f.name) + getattr(other, f.name) for f in dataclasses.fields(self)))
 
-    def means(self) -> tuple[Tensor, Tensor]:
-        """Masked and pooled loss per hidden cell and per label; 0 where nothing is hidden."""
-        return self.masked / self.n_masked.clamp(min=1), self.pooled / self.n_pooled
+    def means(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The three losses per hidden cell, per volatility, per series; 0 where nothing is hidden."""
+        return self.masked / self.n_masked.clamp(min=1), self.pooled / self.n_pooled, self.present / self.n_present
 
     def total(self, pooled_weight: float) -> Tensor:
-        masked, pooled = self.means()
-        return masked + pooled_weight * pooled
+        masked, pooled, present = self.means()
+        return masked + pooled_weight * (pooled + present)
 
 
 class MaskedModel(nn.Module):
@@ -42,6 +56,10 @@ class MaskedModel(nn.Module):
     mask_rows: (S, L, D), what a hidden cell adds to its token in place of its scaled embedding row. Inside a summed
         patch this alone says which cell is hidden.
     decoder, decoder_bias: (S, L, D) and (S, L): every feature is read from its token by a row of its own.
+
+    Embedding and decoder rows start from `time_basis`, the same for every series and patch: attention can then hand
+    values from one series to another from the first step on, where independent rows would have to be aligned first.
+    A series' bias starts as its indicator's vector plus its asset's, so that attention can tell kin from strangers.
     """
 
     def __init__(self, encoder: FTTransformer):
@@ -53,25 +71,57 @@ class MaskedModel(nn.Module):
         self.mask_rows = nn.Parameter(torch.empty(shape).uniform_(-row, row))
         self.decoder = nn.Parameter(torch.empty(shape).uniform_(-(width**-0.5), width**-0.5))
         self.decoder_bias = nn.Parameter(torch.zeros(shape[:2]))
+        if tokenizer.patch_length > 1:
+            basis = time_basis(tokenizer.patch_length, width).repeat(tokenizer.n_patches, 1)[: shape[1]]
+            names = torch.randn(encoder.layout.n_indicators, 1, width) + torch.randn(encoder.layout.n_assets, width)
+            with torch.no_grad():
+                tokenizer.bias.copy_(names.flatten(0, 1)[:, None] * BIAS_SCALE)
+                tokenizer.weight.copy_(basis * (EMBEDDING_SCALE / tokenizer.patch_length**0.5))
+                self.decoder.copy_(basis * DECODER_SCALE)
         self.pooled_head = nn.Linear(width, encoder.layout.n_assets)
+        self.present_head = nn.Linear(width, encoder.layout.n_series)
 
     def trained_parameters(self) -> list[nn.Parameter]:
         """All but the account rows and the projection, which belong to the trial."""
         own = [self.mask_rows, self.decoder, self.decoder_bias, *self.pooled_head.parameters()]
+        own += self.present_head.parameters()
         return [*self.encoder.market_parameters(), *own]
 
-    def forward(self, windows: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Shape: (B, S, L), bool (B, S, L) → predicted features (B, S, L), predicted volatility (B, A)."""
-        tokens = self.encoder.tokens(windows, mask, self.mask_rows)
-        return self._decode(tokens[:, 1:]), self.pooled_head(tokens[:, 0])
+    def decoder_state_dict(self) -> dict[str, Tensor]:
+        """Everything but the encoder, detached copies on the CPU."""
+        state = self.state_dict()
+        return {name: value.cpu().clone() for name, value in state.items() if not name.startswith("encoder.")}
 
-    def losses(self, predictions: tuple[Tensor, Tensor], targets: tuple[Tensor, Tensor], hidden: Tensor) -> Losses:
-        """Huber losses: on the hidden cells alone, and on the pooled vector's prediction."""
-        features, volatility = (prediction.float() for prediction in predictions)
-        errors = F.huber_loss(features, targets[0], reduction="none").masked_fill(~hidden, 0.0)
-        pooled = F.huber_loss(volatility, targets[1], reduction="sum")
-        n_pooled = torch.tensor(float(targets[1].numel()), device=pooled.device)
-        return Losses(errors.sum(), hidden.sum().to(errors.dtype), pooled, n_pooled)
+    def load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        """Market tower and decoder as `pretrain` left them. Raises: WeightsError where the tower does not fit."""
+        load_market_weights(self.encoder, checkpoint)
+        self.load_state_dict({**self.state_dict(), **checkpoint["decoder_state_dict"]})
+
+    def forward(self, windows: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The features of all cells, the coming volatility, and every series at the last bar.
+
+        Shape: (B, S, L), bool (B, S, L) → (B, S, L), (B, A), (B, S).
+        """
+        tokens = self.encoder.tokens(windows, mask, self.mask_rows)
+        pooled = tokens[:, 0]
+        return self._decode(tokens[:, 1:]), self.pooled_head(pooled), self.present_head(pooled)
+
+    def losses(
+        self, predictions: tuple[Tensor, Tensor, Tensor], targets: tuple[Tensor, Tensor], hidden: Tensor
+    ) -> Losses:
+        """Huber losses: on the hidden cells alone, and on what the pooled vector predicts.
+
+        targets: windows (B, S, L) and volatility (B, A).
+        """
+        features, volatility, present = (prediction.float() for prediction in predictions)
+        errors = F.huber_loss(features, targets[0], reduction="none", delta=HUBER).masked_fill(~hidden, 0.0)
+        sums = [errors.sum(), hidden.sum().to(errors.dtype)]
+        for predicted, target in ((volatility, targets[1]), (present, targets[0][..., -1])):
+            sums += [
+                F.huber_loss(predicted, target, reduction="sum", delta=HUBER),
+                torch.tensor(float(target.numel())).to(predicted),
+            ]
+        return Losses(*sums)
 
     def _decode(self, tokens: Tensor) -> Tensor:
         """Shape: (B, S × P, D) → (B, S, L)."""
@@ -79,3 +129,18 @@ class MaskedModel(nn.Module):
         rows = F.pad(self.decoder, (0, 0, 0, -lookback % length)).unflatten(1, (-1, length))
         cells = einsum(tokens.unflatten(1, (n_series, -1)), rows, "b s p d, s p k d -> b s p k")
         return cells.flatten(2)[..., :lookback] + self.decoder_bias
+
+
+def time_basis(length: int, width: int) -> Tensor:
+    """A row per bar of a patch: its place in the discrete cosine transform, slow movements first, zeros behind.
+
+    Orthonormal columns (the DCT-II of Ahmed, Natarajan and Rao 1974), as many as `width` has room for; smooth series
+    live in a few of them, which is what Adam, who scales every weight by itself, can make use of.
+
+    Shape: (length, width).
+    """
+    n = min(length, width)
+    phase = (torch.arange(length) + 0.5) * math.pi / length
+    basis = torch.cos(phase[:, None] * torch.arange(n)) * (2 / length) ** 0.5
+    basis[:, 0] *= 0.5**0.5
+    return F.pad(basis, (0, width - n))

@@ -40,8 +40,8 @@ def draw_samples(dataset: Dataset, spec: PretrainingSpec) -> tuple[Samples, Samp
     train = dataset.windows.train
     cut = train.stop - round(len(train) * spec.validation)
     bars = {
-        "training": _labelled_bars(dataset, Window(train.start, cut), spec.horizon),
-        "validation": _labelled_bars(dataset, Window(cut, train.stop), spec.horizon),
+        "training": labelled_bars(dataset, Window(train.start, cut), spec.horizon),
+        "validation": labelled_bars(dataset, Window(cut, train.stop), spec.horizon),
     }
     for part, found in bars.items():
         if not len(found):
@@ -68,7 +68,8 @@ def log_volatility(close: np.ndarray, bars: np.ndarray, horizon: int) -> np.ndar
     return 0.5 * np.log(np.maximum(variance, MIN_VARIANCE))
 
 
-def _labelled_bars(dataset: Dataset, window: Window, horizon: int) -> np.ndarray:
+def labelled_bars(dataset: Dataset, window: Window, horizon: int) -> np.ndarray:
+    """The decision bars of a window whose next `horizon` bars lie in it too, with no hole between. Shape: (n,)."""
     runs = dataset.table.decision_segments(window)
     return np.concatenate([np.empty(0, np.int64), *(np.arange(run.start, run.stop - horizon) for run in runs)])
 

@@ -24,7 +24,8 @@ class PretrainingSpec:
     warm_up: fraction of all steps in which the learning rate rises, before its cosine decay to zero.
     windows_per_epoch: so many training windows, drawn anew for each epoch; None takes all of them.
     horizon, pooled_weight: the [CLS] vector predicts the log of each asset's realised volatility over the next
-        `horizon` bars; that loss is added `pooled_weight` times.
+        `horizon` bars, and every series at the window's last bar; both losses are added `pooled_weight` times. Labels
+        of neighbouring bars overlap, so there are few of them to learn from: a large weight learns them by heart.
     patience: epochs without a better validation loss before an early stop; None never stops early.
     device: `auto` takes a GPU where there is one. cpus: cores that a study books for the job.
     """
@@ -42,7 +43,7 @@ class PretrainingSpec:
     validation: Annotated[float, Between(0.01, 0.5)] = 0.1
     windows_per_epoch: Count | None = None
     horizon: Count = 24
-    pooled_weight: NonNegative = 0.5
+    pooled_weight: NonNegative = 0.02
     patience: Count | None = None
     checkpoint_every: Count = 10
     seed: Annotated[int, Between(0)] = 0
@@ -65,7 +66,7 @@ def encoder_fingerprint(
     tower = {name: getattr(encoder, name) for name in ("d_token", "n_blocks", "n_heads")}
     tower["patch_length"] = min(encoder.patch_length, layout.lookback)
     training = {key: value for key, value in to_mapping(pretraining).items() if key not in BOOKKEEPING}
-    return fingerprint("masked-feature-modelling/1", dataset_fingerprint, layout.to_mapping(), tower, training)
+    return fingerprint("masked-feature-modelling/2", dataset_fingerprint, layout.to_mapping(), tower, training)
 
 
 def tower_spec(encoder: FTSpec) -> FTSpec:

@@ -21,7 +21,7 @@ from ftray.pretraining.model import Losses, MaskedModel
 from ftray.pretraining.samples import Samples
 from ftray.pretraining.spec import PretrainingSpec, tower_spec
 
-INIT, ORDER, MASKS, DROPOUT, VALIDATION = range(5)
+INIT, ORDER, MASKS, DROPOUT, VALIDATION, FRESH = range(6)
 """Streams of random numbers, none of which moves when another is used more or less."""
 
 
@@ -29,7 +29,7 @@ class Trainer:
     """Model, optimiser and the data they need, on one device."""
 
     def __init__(self, spec: PretrainingSpec, dataset: Dataset, parts: tuple[Samples, Samples], model: MaskedModel):
-        self.spec, self.layout = spec, dataset.layout
+        self.spec, self.layout, self.parts = spec, dataset.layout, parts
         self.device = pick_device(spec.device)
         self.model = model.to(self.device)
         self.table = torch.from_numpy(np.array(dataset.table.values, np.float32)).to(self.device)
@@ -68,7 +68,7 @@ class Trainer:
         for i, (bars, volatility) in enumerate(self._batches(self.validation)):
             losses, windows, predicted = self._losses(bars, volatility, masks)
             self._require_finite(
-                losses.masked + losses.pooled, f"validation after epoch {epoch}", i, windows, predicted
+                losses.masked + losses.pooled + losses.present, f"validation after epoch {epoch}", i, windows, predicted
             )
             total = losses if total is None else total + losses
         return self._means("validation", total)
@@ -138,12 +138,13 @@ class Trainer:
 
     def _means(self, part: str, losses: Losses | None) -> dict[str, float]:
         assert losses is not None, "samples are never empty"
-        masked, pooled = losses.means()
+        masked, pooled, present = losses.means()
         total = losses.total(self.spec.pooled_weight)
         return {
             f"{part}_loss": float(total),
             f"{part}_masked_loss": float(masked),
             f"{part}_pooled_loss": float(pooled),
+            f"{part}_present_loss": float(present),
         }
 
 
@@ -151,6 +152,12 @@ def new_model(encoder: FTSpec, spec: PretrainingSpec, layout: ObservationLayout)
     """A freshly initialised model, the same for the same seed."""
     with seeded(spec.seed, INIT):
         return MaskedModel(FTTransformer(tower_spec(encoder), layout, dropout=spec.dropout))
+
+
+def fresh_encoder(encoder: FTSpec, spec: PretrainingSpec, layout: ObservationLayout) -> FTTransformer:
+    """The same market tower as reinforcement learning from scratch would start with."""
+    with seeded(spec.seed, FRESH):
+        return FTTransformer(tower_spec(encoder), layout)
 
 
 def learning_rate(spec: PretrainingSpec, step: int, n_steps: int) -> float:

@@ -90,6 +90,6 @@ def _figure(title: str) -> "go.Figure":
         import plotly.graph_objects as go
     except ImportError:
         raise MissingDependencyError(
-            "plots need the package plotly, which is not installed: pip install 'ftray[plots]'"
+            "plots need the package plotly, which is not installed: pip install -e '.[plots]'"
         ) from None
     return go.Figure(layout={"title": title, "barmode": "group", "template": "simple_white", "height": 420})

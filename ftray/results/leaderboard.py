@@ -21,6 +21,7 @@ COLUMNS = (
     "validation_sharpe",
     "validation_return",
     "validation_max_drawdown",
+    "validation_exposure",
     "wall_seconds",
     "state",
 )
@@ -33,9 +34,10 @@ BENCHMARK = "BENCHMARK"
 
 
 def leaderboard_rows(run: RunFolder) -> list[dict[str, Any]]:
-    """The rows, best first: ranked trials and benchmarks by validation Sharpe ratio, then trials without one.
+    """The rows, best first: finished trials and benchmarks by validation Sharpe ratio, then all other trials.
 
-    Ranks count trials alone, and not failed ones. Returns and drawdowns are fractions; None where a figure is unknown.
+    Ranks count finished trials alone: a figure on the way is no figure to compare. Returns, drawdowns and exposure are
+    fractions; None where a figure is unknown.
     """
     trials = [_trial_row(trial) for trial in run.trials() if trial.kind != PRETRAINING]
     benchmarks = [_row(name, BENCHMARK, performance) for name, performance in run.benchmarks().items()]
@@ -119,15 +121,16 @@ def _row(name: str, state: str, performance: Mapping[str, Any]) -> dict[str, Any
         "validation_sharpe": performance.get("sharpe"),
         "validation_return": performance.get("total_return"),
         "validation_max_drawdown": performance.get("max_drawdown"),
+        "validation_exposure": performance.get("exposure"),
     }
 
 
 def _comparable(row: Mapping[str, Any]) -> bool:
-    return row["validation_sharpe"] is not None and row["state"] != "FAILED"
+    return row["validation_sharpe"] is not None and row["state"] in ("COMPLETE", BENCHMARK)
 
 
 def _best_first(row: Mapping[str, Any]) -> tuple[bool, float]:
-    return (not _comparable(row), -(row["validation_sharpe"] or 0.0))
+    return (not _comparable(row), -(row["validation_sharpe"] or 0.0) if _comparable(row) else 0.0)
 
 
 def _encoder(spec: Mapping[str, Any]) -> str | None:
@@ -185,6 +188,7 @@ SHOWN: dict[str, tuple[str, Callable[[Any], str]]] = {
     "validation_sharpe": ("Sharpe", _ratio),
     "validation_return": ("return", _fraction),
     "validation_max_drawdown": ("max drawdown", _fraction),
+    "validation_exposure": ("exposure", _fraction),
     "wall_seconds": ("wall time", _duration),
     "state": ("state", _text),
 }
@@ -209,25 +213,11 @@ def _print(title: str, shown: Mapping[str, tuple[str, Any]], rows: list[dict[str
     titles = [title for title, _ in shown.values()]
     lines = [[show(row[name]) for name, (_, show) in shown.items()] for row in rows]
     if console.is_terminal:
-        _print_table(title, titles, lines, console)
-    else:
-        _print_plain(titles, lines, console)
+        console.print(title, style="bold", highlight=False)
+    _print_lines(titles, lines, console)
 
 
-def _print_table(title: str, titles: list[str], lines: list[list[str]], console: "Console") -> None:
-    from rich.table import Table
-
-    table = Table(title=title, box=None, pad_edge=False, header_style="bold")
-    for title in titles:
-        table.add_column(
-            title, justify="left" if title in WORDS else "right", no_wrap=title in ("trial", "job", "state")
-        )
-    for line in lines:
-        table.add_row(*line, style="dim" if line[-1] == BENCHMARK else None)
-    console.print(table)
-
-
-def _print_plain(titles: list[str], lines: list[list[str]], console: "Console") -> None:
+def _print_lines(titles: list[str], lines: list[list[str]], console: "Console") -> None:
     widths = [max(map(len, column)) for column in zip(titles, *lines, strict=True)]
     for line in [titles, *lines]:
         cells = (f"{c:<{w}}" if t in WORDS else f"{c:>{w}}" for c, w, t in zip(line, widths, titles, strict=True))

@@ -128,6 +128,6 @@ def _plotly() -> tuple[Any, Any]:
         from plotly import graph_objects, subplots
     except ImportError:
         raise MissingDependencyError(
-            "plots need the package plotly, which is not installed: pip install 'ftray[plots]'"
+            "plots need the package plotly, which is not installed: pip install -e '.[plots]'"
         ) from None
     return graph_objects, subplots

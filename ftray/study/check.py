@@ -46,4 +46,4 @@ def layout_of(trial: TrialSpec) -> ObservationLayout:
 
 def _span(values: Sequence[float]) -> str:
     low, high = min(values), max(values)
-    return f"{low:,g}" if low == high else f"{low:,g} to {high:,g}"
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

@@ -5,7 +5,7 @@ from pathlib import Path
 import ray
 from ray import tune
 
-from ftray.errors import FtrayError, SpecError
+from ftray.errors import SpecError, StudyInterruptedError
 from ftray.results import RunFolder, TrialRecord
 from ftray.study.jobs import trainable
 from ftray.study.progress import Progress
@@ -15,10 +15,6 @@ from ftray.study.spec import StudySpec
 from ftray.trading import buy_and_hold, equal_weight
 from ftray.trial import Bundles, cpus, prepare_dataset, pretraining_bundles, trial_bundles
 from ftray.trial.local import Say, local_ray
-
-
-class StudyInterruptedError(FtrayError):
-    """The study was stopped before its budget was spent; the same command continues it."""
 
 
 def run_study(study: StudySpec, root: Path, say: Say = print, show: Say = lambda line: None) -> RunFolder:

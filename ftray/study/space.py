@@ -8,6 +8,7 @@ Takes: a tree of plain mappings. Gives: filled trees, and the values that filled
 """
 
 import dataclasses
+import difflib
 import random
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -137,12 +138,17 @@ def _hole(node: Any, path: tuple[str, ...]) -> Hole | None:
         return None
     ((kind, arguments),) = node.items()
     if kind not in HOLE_KINDS:
+        meant = difflib.get_close_matches(str(kind), HOLE_KINDS, n=1, cutoff=0.7) if isinstance(arguments, list) else []
+        if meant:
+            raise SpecError(f"{{{kind}: ...}} is no hole; did you mean {meant[0]!r}?", path)
         return None
     if not isinstance(arguments, list) or not arguments:
         raise SpecError(f"a hole needs a list, like {{{kind}: [1, 4]}}; got {arguments!r}", path)
     name = "/".join(path)
     if kind == "choice":
         return _choice(name, arguments, path)
+    if len(arguments) > 3 or (kind == "log" and len(arguments) > 2):
+        raise SpecError(f"{{{kind}: {arguments}}} has too many numbers; low, high{', step' * (kind != 'log')}", path)
     try:
         low, high, *step = (float(value) for value in arguments)
         if kind == "float":

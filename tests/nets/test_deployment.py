@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ftray.errors import WeightsError
+from ftray.errors import DataError, WeightsError
 from ftray.features import ObservationLayout, Scaler
 from ftray.nets import FTSpec, MLPSpec, Policy, PolicyNetwork, build_encoder, policy_head
 
@@ -66,8 +66,11 @@ def test_a_policy_loads_where_ray_cannot_be_imported(policy, tmp_path):
 
 
 def test_an_observation_of_another_size_is_refused_with_both_sizes(policy):
-    with pytest.raises(WeightsError, match=rf"observes {LAYOUT.size} floats, got 7"):
-        policy(np.zeros(7))
+    for wrong in (np.zeros(7), np.float32(0)):
+        with pytest.raises(WeightsError, match=rf"observes {LAYOUT.size} floats, got the shape"):
+            policy(wrong)
+    with pytest.raises(DataError, match="must be finite"):
+        policy(np.full(LAYOUT.size, np.nan))
 
 
 def test_what_is_wrong_with_a_folder_is_said(policy, tmp_path):

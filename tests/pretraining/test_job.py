@@ -1,4 +1,5 @@
 import dataclasses
+import importlib.util
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ from ftray.pretraining import PretrainingSpec, pretrain, read_card
 from ftray.pretraining.folder import JobFolder
 from ftray.pretraining.progress import show_progress
 from ftray.pretraining.samples import draw_samples
-from ftray.pretraining.trainer import Trainer, new_model
+from ftray.pretraining.trainer import Trainer, new_model, pick_device
 from tests.pretraining.conftest import ENCODER, SPEC
 
 ROOT = Path(__file__).parents[2]
@@ -41,7 +42,9 @@ def losses(folder):
 def test_a_finished_folder_holds_what_the_format_promises(finished, dataset):
     folder, card = finished
     names = {"best_encoder.pth", "final_encoder.pth", "encoder_epoch_2.pth"}
-    names |= {"config.json", "training_history.json", "train.log", "DONE"}
+    names |= {"config.json", "training_history.json", "train.log", "encoder_card.json", "DONE"}
+    if importlib.util.find_spec("plotly"):
+        names.add("encoder_card.html")
     assert {file.name for file in folder.iterdir()} == names
     assert card == read_card(folder)
     assert [row["epoch"] for row in losses(folder)] == [1, 2, 3]
@@ -89,15 +92,31 @@ def test_pretraining_leaves_the_callers_random_numbers_alone(dataset, tmp_path):
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_it_learns_to_fill_in_hidden_cells_and_to_foresee_volatility(dataset, tmp_path):
-    spec = dataclasses.replace(SPEC, epochs=12, windows_per_epoch=None, learning_rate=3e-3)
-    untrained = Trainer(spec, dataset, draw_samples(dataset, spec), new_model(ENCODER, spec, dataset.layout)).validate(
-        epoch=0
-    )
+def test_it_learns_to_fill_in_hidden_cells_to_see_the_present_and_to_foresee_volatility(dataset, tmp_path):
+    spec = dataclasses.replace(SPEC, epochs=12, windows_per_epoch=None, learning_rate=3e-3, pooled_weight=0.1)
+    samples = draw_samples(dataset, spec)
+    untrained = Trainer(spec, dataset, samples, new_model(ENCODER, spec, dataset.layout)).validate(epoch=0)
     rows = []
     pretrain(ENCODER, spec, dataset, tmp_path, report=rows.append)
-    for loss in ("validation_masked_loss", "validation_pooled_loss"):
-        assert rows[-1][loss] < 0.7 * untrained[loss]
+    assert rows[-1]["validation_masked_loss"] < 0.75 * untrained["validation_masked_loss"]
+    assert rows[-1]["validation_present_loss"] < 0.7 * rows[0]["validation_present_loss"]
+    assert rows[-1]["validation_pooled_loss"] < 0.85 * 0.5 * (samples[1].volatility ** 2).mean()
+
+
+def test_history_and_log_grow_epoch_by_epoch(dataset, tmp_path):
+    seen = []
+
+    def report(row):
+        lines = (tmp_path / "train.log").read_text().splitlines()
+        seen.append((row["epoch"], len(losses(tmp_path)), sum(line.startswith("epoch ") for line in lines)))
+
+    pretrain(ENCODER, SPEC, dataset, tmp_path, report=report)
+    assert seen == [(1, 1, 1), (2, 2, 2), (3, 3, 3)]
+
+
+def test_a_cpu_asked_for_is_taken_on_a_gpu_machine(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert [pick_device(name).type for name in ("cpu", "cuda", "auto")] == ["cpu", "cuda", "cuda"]
 
 
 SCRIPT = textwrap.dedent("""
@@ -142,7 +161,7 @@ def test_a_killed_job_ends_as_if_nothing_had_happened(finished, dataset, tmp_pat
 
 def test_patience_stops_a_job_that_gets_no_better(dataset, tmp_path, monkeypatch):
     scores = iter([3.0, 2.0, 2.5, 2.0, 9.0])
-    kinds = ("validation_loss", "validation_masked_loss", "validation_pooled_loss")
+    kinds = ("validation_loss", "validation_masked_loss", "validation_pooled_loss", "validation_present_loss")
     monkeypatch.setattr(Trainer, "validate", lambda self, epoch: dict.fromkeys(kinds, next(scores)))
     spec = dataclasses.replace(SPEC, epochs=20, patience=2, windows_per_epoch=32)
     card = pretrain(ENCODER, spec, dataset, tmp_path)
@@ -222,6 +241,10 @@ def test_progress_on_a_terminal_is_a_bar_that_keeps_the_lines(monkeypatch, capsy
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_job_on_a_gpu_leaves_weights_for_any_machine(dataset, tmp_path):
-    card = pretrain(ENCODER, dataclasses.replace(SPEC, device="cuda"), dataset, tmp_path)
+def test_a_job_on_a_gpu_computes_in_bfloat16_and_leaves_weights_for_any_machine(dataset, tmp_path, monkeypatch):
+    types = set()
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_require_finite", lambda self, value, where, batch, windows, out: types.add(out.dtype))
+        card = pretrain(ENCODER, dataclasses.replace(SPEC, device="cuda"), dataset, tmp_path)
+    assert types == {torch.bfloat16}
     load_market_weights(build_encoder(ENCODER, dataset.layout), card.path)

@@ -2,6 +2,8 @@ import dataclasses
 
 import torch
 
+from ftray.nets import market_state_dict
+from ftray.pretraining.model import EMBEDDING_SCALE, HUBER, time_basis
 from ftray.pretraining.samples import draw_samples
 from ftray.pretraining.trainer import Trainer, learning_rate, new_model
 from tests.pretraining.conftest import ENCODER, SPEC
@@ -20,18 +22,74 @@ def a_batch(dataset):
 
 def test_the_loss_counts_hidden_cells_alone_and_divides_by_their_number(dataset):
     windows, hidden, volatility = a_batch(dataset)
-    predictions = (windows + 0.5, volatility)
+    predictions = (windows + 0.5, volatility, windows[..., -1])
     predictions[0][~hidden] = 1e6
     losses = model_of(dataset).losses(predictions, (windows, volatility), hidden)
-    masked, pooled = losses.means()
+    masked, pooled, present = losses.means()
     torch.testing.assert_close(masked.item(), 0.5 * 0.5**2, rtol=1e-5, atol=1e-7)
     assert losses.n_masked == hidden.sum()
-    assert pooled == 0
+    assert (pooled, present) == (0, 0)
+
+
+def test_large_errors_count_by_their_size_and_not_by_their_square(dataset):
+    windows, hidden, volatility = a_batch(dataset)
+    for error, expected in ((1.0, 0.5), (103.0, HUBER * (103.0 - HUBER / 2))):
+        predictions = (windows + error, volatility, windows[..., -1])
+        masked, _, _ = model_of(dataset).losses(predictions, (windows, volatility), hidden).means()
+        torch.testing.assert_close(masked.item(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_pooled_vector_is_asked_for_the_present_as_well(dataset):
+    windows, hidden, volatility = a_batch(dataset)
+    predictions = (windows, volatility, windows[..., -1] + 0.5)
+    losses = model_of(dataset).losses(predictions, (windows, volatility), hidden)
+    torch.testing.assert_close(losses.total(0.5).item(), 0.5 * 0.5 * 0.5**2, rtol=1e-5, atol=1e-7)
+
+
+def test_a_hidden_cell_shows_its_mask_row_and_never_a_zero(dataset):
+    model, (windows, hidden, _) = model_of(dataset).eval(), a_batch(dataset)
+    masked = model(windows, hidden)[0]
+    assert torch.equal(masked, model(windows.masked_fill(hidden, 7.0), hidden)[0])
+    zeroed = model(windows.masked_fill(hidden, 0.0), hidden & False)[0]
+    assert not torch.isclose(masked, zeroed).any(dim=(1, 2)).all()
+    assert (model.mask_rows.norm(dim=-1) > 0).all()
+
+
+def test_every_series_and_patch_starts_from_one_orthonormal_basis_of_time(dataset):
+    model = model_of(dataset)
+    rows = model.encoder.tower.tokenizer.weight.detach()
+    assert torch.equal(rows, rows[:1, :4].repeat(len(rows), 2, 1))
+    torch.testing.assert_close(rows[0, :4] @ rows[0, :4].T, EMBEDDING_SCALE**2 / 4 * torch.eye(4), rtol=1e-5, atol=1e-5)
+
+
+def test_a_time_basis_wider_than_the_token_keeps_the_slow_movements():
+    basis = time_basis(60, 32)
+    torch.testing.assert_close(basis.T @ basis, torch.eye(32), rtol=1e-4, atol=1e-4)
+    slow, fast = torch.linspace(-1, 1, 60), torch.tensor([1.0, -1.0]).repeat(30)
+    assert (slow @ basis).norm() > 0.99 * slow.norm()
+    assert (fast @ basis).norm() < 0.5 * fast.norm()
+
+
+def test_one_token_per_feature_starts_as_the_paper_has_it(dataset):
+    literal = dataclasses.replace(ENCODER, patch_length=1)
+    rows = new_model(literal, SPEC, dataset.layout).encoder.tower.tokenizer.weight
+    assert len(torch.unique(rows)) == rows.numel()
+
+
+def test_a_checkpoint_brings_back_encoder_and_decoder(dataset):
+    ours, (windows, hidden, _) = model_of(dataset).eval(), a_batch(dataset)
+    other = new_model(ENCODER, dataclasses.replace(SPEC, seed=9), dataset.layout).eval()
+    assert not torch.equal(other(windows, hidden)[0], ours(windows, hidden)[0])
+    state = market_state_dict(ours.encoder)
+    other.load_checkpoint({"encoder_state_dict": state, "decoder_state_dict": ours.decoder_state_dict()})
+    for theirs, expected in zip(other(windows, hidden), ours(windows, hidden), strict=True):
+        assert torch.equal(theirs, expected)
 
 
 def test_nothing_hidden_is_no_loss_and_not_a_division_by_zero(dataset):
     windows, hidden, volatility = a_batch(dataset)
-    losses = model_of(dataset).losses((windows + 1, volatility), (windows, volatility), hidden & False)
+    predictions = (windows + 1, volatility, windows[..., -1])
+    losses = model_of(dataset).losses(predictions, (windows, volatility), hidden & False)
     assert losses.total(1.0) == 0
 
 

@@ -55,11 +55,11 @@ def run(tmp_path: Path) -> RunFolder:
 def test_the_best_validation_sharpe_ratio_comes_first_and_benchmarks_stand_between(run: RunFolder):
     frame = leaderboard_data(run)
     assert frame["trial"].tolist() == [
-        *("trial-0002", "equal_weight", "trial-0001", "buy_and_hold/BTC", "trial-0004"),
-        *("trial-0003", "trial-0006", "trial-0007"),
+        *("trial-0002", "equal_weight", "trial-0001", "buy_and_hold/BTC"),
+        *("trial-0003", "trial-0004", "trial-0006", "trial-0007"),
     ]
-    assert frame["rank"].fillna(0).tolist() == [1, 0, 2, 0, 3, 0, 0, 0]
-    assert frame["validation_sharpe"].tolist()[:5] == [1.6, 0.5, 0.4, 0.1, -0.3]
+    assert frame["rank"].fillna(0).tolist() == [1, 0, 2, 0, 0, 0, 0, 0]
+    assert frame["validation_sharpe"].tolist()[:4] == [1.6, 0.5, 0.4, 0.1]
 
 
 def test_a_row_says_what_was_trained(run: RunFolder):
@@ -75,7 +75,7 @@ def test_without_a_terminal_the_table_is_plain_lines(run: RunFolder):
     out = io.StringIO()
     print_leaderboard(run, console=Console(file=out, width=40))
     lines = out.getvalue().splitlines()
-    titles = "rank  trial  encoder  pretrained  Sharpe  return  max drawdown  wall time  state"
+    titles = "rank  trial  encoder  pretrained  Sharpe  return  max drawdown  exposure  wall time  state"
     assert lines[0].split() == titles.split()
     assert lines[1].split()[:2] == ["1", "trial-0002"]
     assert "12.3%" in lines[1]

@@ -61,5 +61,5 @@ def test_what_is_left_for_itself_and_the_account_stands_in_the_title():
 
 def test_without_plotly_the_error_names_the_line_that_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "plotly", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'ftray\[plots\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install -e '.\[plots\]'"):
         plot_attention(DATA)

@@ -74,6 +74,8 @@ def test_a_space_can_be_pickled():
         ({"seed": {"int": 3}}, r"^trial\.seed: a hole needs a list"),
         ({"seed": {"int": [4, 1]}}, r"^trial\.seed: .*is no range"),
         ({"seed": {"int": [1, 2.5]}}, r"^trial\.seed: .*whole numbers"),
+        ({"seed": {"int": [1, 4, 2, 7]}}, r"^trial\.seed: .*too many numbers"),
+        ({"seed": {"choise": [1, 2]}}, r"^trial\.seed: .*did you mean 'choice'"),
         ({"lr": {"log": [0.0, 1.0]}}, r"^trial\.lr: .*is no range"),
         ({"lr": {"float": ["a", 1.0]}}, r"^trial\.lr: .*is no range"),
         ({"e": {"choice": [{"kind": "mlp"}, 3]}}, r"^trial\.e: options must be all plain values or all mappings"),

@@ -121,3 +121,6 @@ def test_paths_are_absolute_wherever_they_stand(tmp_path, monkeypatch):
     assert absolute["market"]["path"] == str(tmp_path / "candles")
     assert absolute["encoder"]["choice"][1]["pretrained"] == str(tmp_path / "best.pth")
     assert absolute["encoder"]["choice"][2]["pretrained"] == "auto"
+    several = {"encoder": {"kind": "ft", "pretrained": {"choice": ["auto", "best.pth"]}}}
+    options = parse_study({"trial": several}).space.tree["encoder"]["pretrained"]["choice"]
+    assert options == ["auto", str(tmp_path / "best.pth")]

@@ -1,0 +1,89 @@
+"""The encoder card's figures: what pre-training has brought, beside what a sceptic would name.
+
+Takes: a pre-trained model, bars to fit baselines and probes on, later bars to score them on. Gives: plain values.
+
+Legend: n bars, D width.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ftray.features import Dataset
+from ftray.nets import FTTransformer, gather_windows
+from ftray.pretraining.baselines import fit_pca, interpolation, last_value, mean_of
+from ftray.pretraining.model import MaskedModel
+from ftray.pretraining.probes import Bars, effective_rank, probe
+from ftray.pretraining.reconstruction import reconstruction
+
+FEWEST, MOST, SHARE = 32, 512, 1 / 512
+"""Windows of the exam: a share of the windows trained on, about 4 % of the job's time, between two bounds."""
+
+
+def exam_size(n_trained: int) -> int:
+    """Windows to fill in, for a job that was trained on so many."""
+    return min(MOST, max(FEWEST, round(n_trained * SHARE)))
+
+
+@torch.no_grad()
+def examine(
+    model: MaskedModel,
+    fresh: FTTransformer,
+    dataset: Dataset,
+    bars: Bars,
+    *,
+    horizon: int,
+    n_windows: int,
+    batch_size: int,
+) -> dict[str, Any]:
+    """All figures of the card that are measured on the scored bars.
+
+    fresh: an encoder of the same shape with its first weights. horizon: bars that the probes' labels look ahead.
+    n_windows: windows to fill in; four times as many bars score the probes, and eight times as many fit them.
+    batch_size: of the training: what it could hold, this can.
+
+    Returns: `reconstruction` as in `ftray.pretraining.reconstruction`, `probes` as in `ftray.pretraining.probes`,
+    `effective_rank` of each vector, and how many windows and bars that took.
+    """
+    device = next(model.parameters()).device
+    table = torch.from_numpy(np.array(dataset.table.values, np.float32)).to(device)
+
+    def windows(chosen: np.ndarray) -> Tensor:
+        return gather_windows(table, torch.from_numpy(chosen).to(device), dataset.layout.lookback)
+
+    seen = windows(thin(bars.fit, 4 * n_windows))
+    pca, means = fit_pca(seen, model.encoder.d_market), seen.mean(dim=(0, 2))
+    predictors = {
+        "encoder": lambda shown, mask: model(shown, mask)[0],
+        "mean": mean_of(means),
+        "last_value": last_value(means),
+        "interpolation": interpolation(means),
+        "pca": pca,
+    }
+    readers = {"encoder": model.encoder.market, "random_encoder": fresh.to(device).market, "raw_features": pca.scores}
+    model.eval()
+    fresh.eval()
+    hidden = windows(thin(bars.scored, n_windows))
+    probed = Bars(thin(bars.fit, 8 * n_windows), thin(bars.scored, 4 * n_windows))
+
+    def vectors(read: Callable[[Tensor], Tensor], chosen: np.ndarray) -> Tensor:
+        batches = np.array_split(chosen, math.ceil(len(chosen) / batch_size))
+        return torch.cat([read(windows(batch)) for batch in batches]).cpu()
+
+    pairs = {name: (vectors(read, probed.fit), vectors(read, probed.scored)) for name, read in readers.items()}
+    return {
+        "reconstruction": reconstruction(predictors, hidden, dataset.layout, batch_size),
+        "probes": probe(pairs, dataset, probed, horizon, subject="encoder"),
+        "effective_rank": {name: effective_rank(scored) for name, (_, scored) in pairs.items()},
+        "n_windows": len(hidden),
+        "n_probe_bars": {"fit": len(probed.fit), "scored": len(probed.scored)},
+    }
+
+
+def thin(bars: np.ndarray, n: int) -> np.ndarray:
+    """At most n of the bars, evenly spread."""
+    return bars if len(bars) <= n else bars[np.linspace(0, len(bars) - 1, n).round().astype(int)]
