@@ -100,7 +100,7 @@ class JobFolder:
         """A checkpoint: the weights, and beside them what tells people and programs where they come from."""
         beside = {
             key: self.config[key]
-            for key in ("fingerprint", "encoder", "pretraining", "layout", "dataset", "train_window")
+            for key in ("fingerprint", "encoder", "pretraining", "layout", "dataset", "train_windows")
         }
         self._save(name, {"encoder_state_dict": dict(state), "metrics": dict(row), **beside})
 
