@@ -65,7 +65,7 @@ def main() -> None:
         "machine": machine("cpu", ("torch", "numpy")) | {"threads": torch.get_num_threads()},
         "encoder": dataclasses.asdict(ENCODER),
         "pretraining": dataclasses.asdict(spec),
-        "windows": {name: dataset.times(getattr(dataset.windows, name)) for name in ("train", "validation")},
+        "windows": {name: list(map(dataset.times, getattr(dataset.windows, name))) for name in ("train", "validation")},
         "speed": speed | {"trained_samples_per_second": n_trained / sum(row["seconds"] for row in history)},
         "claims": claims(figures),
         "figures": figures,
@@ -84,7 +84,7 @@ def real_candles(folder: Path) -> Dataset:
     train = Window(0, round(0.8 * n))
     validation = Window(train.stop + features.lookback + SPEC.horizon, n)
     table = build_table(candles, features, train)
-    return Dataset(candles, table, Windows(train, validation, Window(n, n)), candles.fingerprint)
+    return Dataset(candles, table, Windows((train,), (validation,), Window(n, n)), candles.fingerprint)
 
 
 def measured_speed(dataset: Dataset, n_batches: int = 12) -> dict[str, float]:

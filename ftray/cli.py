@@ -81,8 +81,11 @@ def pretrain(given: argparse.Namespace) -> int:
     from ftray.trial.standalone import pretrain_alone
 
     study = _study(given)
-    best = pretrain_alone(study.only_trial("pretrain"), _run_folder(given, study)).path
-    print(f"best encoder: {best}\nUse it: ftray train FILE --set trial.encoder.pretrained={best}")
+    cards = pretrain_alone(study.only_trial("pretrain"), _run_folder(given, study))
+    for card in cards:
+        print(f"best encoder: {card.path}")
+    if len(cards) == 1:  # of several folds, each trains on bars that another is validated on
+        print(f"Use it: ftray train FILE --set trial.encoder.pretrained={cards[0].path}")
     return 0
 
 

@@ -125,7 +125,10 @@ def _parsed(cls: Any, mapping: Any, path: tuple[str, ...]) -> Any:
     for key in mapping:
         if key not in hints:
             raise SpecError(f"no such key; {nearest(str(key), hints)}", (*path, str(key)))
-    values = {key: _converted(hints[key], value, (*path, key)) for key, value in mapping.items()}
+    defaults = {field.name: field.default for field in dataclasses.fields(cls)}
+    values = {
+        key: _converted(hints[key], _with_kind(value, defaults[key]), (*path, key)) for key, value in mapping.items()
+    }
     required = {f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING}
     for name in sorted(required - set(values)):
         raise SpecError("is required and missing", (*path, name))
@@ -133,6 +136,14 @@ def _parsed(cls: Any, mapping: Any, path: tuple[str, ...]) -> Any:
         return cls(**values)
     except SpecError as error:
         raise error.within(*path) from None
+
+
+def _with_kind(value: Any, default: Any) -> Any:
+    """A mapping without a `kind` is of the default's kind, if all its keys are known there."""
+    kinds = _hints(type(default)) if _is_spec(type(default)) else {}
+    if "kind" in kinds and isinstance(value, Mapping) and "kind" not in value and set(value) <= set(kinds):
+        return {"kind": default.kind, **value}
+    return value
 
 
 def _converted(hint: Any, value: Any, path: tuple[str, ...]) -> Any:

@@ -74,6 +74,11 @@ def test_what_is_wrong_is_refused_with_its_full_path(mapping, message):
         parse(Drawing, mapping, path=("trial",))
 
 
+def test_a_mapping_without_a_kind_is_of_the_defaults_kind_if_it_fits():
+    assert parse(Drawing, {"name": "a", "shape": {"radius": 2}}).shape == Circle(radius=2.0)
+    assert parse(Drawing, {"name": "a", "shape": {}}).shape == Circle()
+
+
 def test_numbers_that_yaml_reads_as_text_are_numbers():
     assert parse(Circle, {"radius": "1e-3"}).radius == 1e-3
 

@@ -52,7 +52,7 @@ def write_market_vectors(spec: EncoderSpec, weights: Path, dataset: Dataset, fol
         return path
     encoder = build_encoder(spec, dataset.layout)
     load_market_weights(encoder, weights)
-    bars = np.concatenate([decision_bars(dataset, w) for w in (dataset.windows.train, dataset.windows.validation)])
+    bars = dataset.table.decision_bars((*dataset.windows.train, *dataset.windows.validation))
     table = torch.from_numpy(np.array(dataset.table.values))
     vectors = market_vectors(encoder, table, bars)
     temporary = path.with_name(f".{path.stem}-{os.getpid()}.npy")
@@ -75,9 +75,3 @@ def acting(module: FTPolicy, dataset: Dataset, bars: np.ndarray) -> Callable[[np
             module.market_vectors = None
 
     return act
-
-
-def decision_bars(dataset: Dataset, window: object) -> np.ndarray:
-    """Every bar of a window at which a full observation stands. Shape: (B,)."""
-    segments = dataset.table.decision_segments(window)  # type: ignore[arg-type]
-    return np.concatenate([np.arange(s.start, s.stop) for s in segments] or [np.empty(0, np.int64)])

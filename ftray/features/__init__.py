@@ -4,7 +4,7 @@ Takes: candles and windows. Gives: a `FeatureTable` of causal indicators under a
 alone, the `ObservationLayout` that everyone slices through, and the `Dataset` that carries them between processes.
 """
 
-from ftray.features.dataset import Dataset, build_dataset, dataset_fingerprint
+from ftray.features.dataset import Dataset, build_dataset, dataset_fingerprint, dataset_of
 from ftray.features.indicators import INDICATORS, Indicator
 from ftray.features.layout import ObservationLayout
 from ftray.features.table import FeatureSpec, FeatureTable, Scaler, build_table
@@ -20,4 +20,5 @@ __all__ = [
     "build_dataset",
     "build_table",
     "dataset_fingerprint",
+    "dataset_of",
 ]

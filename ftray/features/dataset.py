@@ -1,7 +1,7 @@
-"""The dataset: candles, feature table and windows under one fingerprint, and the folder that keeps them.
+"""The dataset: candles, feature table and windows of one fold under one fingerprint, and the folder that keeps them.
 
-Takes: the specs of a market, its windows and its features. Gives: a `Dataset`, and a folder of plain `.npy` files that
-every process of a machine maps into its memory: one copy, however many env runners read it.
+Takes: the specs of a market, its folds and its features, and which fold is meant. Gives: a `Dataset`, and a folder of
+plain `.npy` files that every process of a machine maps into its memory: one copy, however many env runners read it.
 """
 
 import dataclasses
@@ -17,12 +17,11 @@ import numpy as np
 from ftray.errors import DataError, RunFolderError
 from ftray.features.layout import ObservationLayout
 from ftray.features.table import FeatureSpec, FeatureTable, Scaler, build_table
-from ftray.market import MarketSpec, load_market
-from ftray.market.candles import Candles, Segment
-from ftray.market.windows import Window, Windows, WindowsSpec, split
+from ftray.market import Candles, FoldsSpec, MarketSpec, Segment, Window, Windows, load_market, pieces
+from ftray.market import fold as split_into_folds
 from ftray.spec import fingerprint
 
-FORMAT = 1
+FORMAT = 2
 """Part of every fingerprint; to be raised with a change of an indicator's formula or of the folder's files."""
 
 WINDOWS = ("train", "validation", "test")
@@ -113,31 +112,39 @@ class Dataset:
             "layout": self.layout.to_mapping(),
             "scaler": self.table.scaler.to_mapping(),
             "segments": [[segment.start, segment.stop] for segment in self.table.segments],
-            "windows": {n: [getattr(self.windows, n).start, getattr(self.windows, n).stop] for n in WINDOWS},
+            "windows": {
+                name: [[piece.start, piece.stop] for piece in pieces(getattr(self.windows, name))] for name in WINDOWS
+            },
         }
 
 
-def build_dataset(market: MarketSpec, windows: WindowsSpec, features: FeatureSpec) -> Dataset:
-    """Load the candles, split them into windows, and build the features with a scaler of the train window.
+def build_dataset(market: MarketSpec, windows: FoldsSpec, features: FeatureSpec, fold: int = 0) -> Dataset:
+    """Load the candles and build one fold of them: `dataset_of`."""
+    return dataset_of(load_market(market), windows, features, fold)
 
-    Raises: DataError if a window holds no bar at which a policy could decide.
+
+def dataset_of(candles: Candles, windows: FoldsSpec, features: FeatureSpec, fold: int = 0) -> Dataset:
+    """The windows of the fold with that index, and the features with a scaler of all its train windows.
+
+    Raises: DataError if the train windows, a validation window or the test window hold no bar at which a policy could
+    decide.
     """
-    candles = load_market(market)
-    parts = split(len(candles), windows, features.lookback)
+    parts = split_into_folds(len(candles), windows, features.lookback).windows[fold]
     table = build_table(candles, features, parts.train)
-    for name in WINDOWS:
-        window = getattr(parts, name)
+    evaluated = [("validation", piece) for piece in parts.validation] + [("test", parts.test)] * bool(len(parts.test))
+    for name, window in (("train", parts.train), *evaluated):
         if not len(table.decision_bars(window)):
             raise DataError(
-                f"the {name} window [{window.start}, {window.stop}) must hold an unbroken run of {features.lookback} "
-                f"bars after {features.warm_up} bars of warm-up, and has none: take more candles or a larger share"
+                f"the {name} window {', '.join(map(str, pieces(window)))} must hold an unbroken run of "
+                f"{features.lookback} bars after {features.warm_up} bars of warm-up, and has none: "
+                "take more candles or a larger share"
             )
-    return Dataset(candles, table, parts, dataset_fingerprint(candles, windows, features))
+    return Dataset(candles, table, parts, dataset_fingerprint(candles, windows, features, fold))
 
 
-def dataset_fingerprint(candles: Candles, windows: WindowsSpec, features: FeatureSpec) -> str:
-    """A name that any change of candles, windows, features or formulas changes: 64 hex digits."""
-    return fingerprint(FORMAT, candles.fingerprint, windows, features)
+def dataset_fingerprint(candles: Candles, windows: FoldsSpec, features: FeatureSpec, fold: int = 0) -> str:
+    """A name that any change of candles, windows, fold, features or formulas changes: 64 hex digits."""
+    return fingerprint(FORMAT, candles.fingerprint, windows, features, fold)
 
 
 def _loaded(folder: Path) -> Dataset:
@@ -158,8 +165,8 @@ def _loaded(folder: Path) -> Dataset:
     )
     segments = tuple(Segment(*edges) for edges in meta["segments"])
     table = FeatureTable(layout, arrays["features.npy"], Scaler.from_mapping(meta["scaler"]), segments)
-    windows = Windows(**{name: Window(*meta["windows"][name]) for name in WINDOWS})
-    return Dataset(candles, table, windows, meta["fingerprint"])
+    train, validation, (test,) = (tuple(Window(*edges) for edges in meta["windows"][name]) for name in WINDOWS)
+    return Dataset(candles, table, Windows(train, validation, test), meta["fingerprint"])
 
 
 def _mapped(file: Path) -> np.ndarray:

@@ -17,7 +17,7 @@ from ftray.errors import DataError, SpecError
 from ftray.features.indicators import INDICATORS
 from ftray.features.layout import ObservationLayout
 from ftray.market.candles import Candles, Segment
-from ftray.market.windows import Window
+from ftray.market.windows import Pieces, Window, pieces
 from ftray.spec import Between, Count, nearest, spec
 
 
@@ -95,13 +95,16 @@ class FeatureTable:
     def __len__(self) -> int:
         return len(self.values)
 
-    def decision_segments(self, window: Window) -> tuple[Segment, ...]:
-        """The runs of bars at which a policy may decide: the whole lookback known, unbroken and inside the window."""
-        known = (segment.within(window.start, window.stop) for segment in self.segments)
+    def decision_segments(self, window: Pieces) -> tuple[Segment, ...]:
+        """The runs of bars at which a policy may decide, in time order.
+
+        The whole lookback is known, unbroken and inside the window: of several, inside one of them.
+        """
+        known = (segment.within(w.start, w.stop) for w in pieces(window) for segment in self.segments)
         ready = (Segment(run.start + self.layout.lookback - 1, run.stop) for run in known)
         return tuple(run for run in ready if len(run))
 
-    def decision_bars(self, window: Window) -> np.ndarray:
+    def decision_bars(self, window: Pieces) -> np.ndarray:
         """All bars of `decision_segments`, in time order. Shape: (n,) int64."""
         runs = [np.arange(run.start, run.stop) for run in self.decision_segments(window)]
         return np.concatenate(runs) if runs else np.empty(0, dtype=np.int64)
@@ -147,16 +150,16 @@ class FeatureTable:
         return observable
 
 
-def build_table(candles: Candles, spec: FeatureSpec, train: Window) -> FeatureTable:
-    """The features of all candles, with a scaler that has seen the bars of the train window alone.
+def build_table(candles: Candles, spec: FeatureSpec, train: Pieces) -> FeatureTable:
+    """The features of all candles, with a scaler that has seen the bars of the train window, or windows, alone.
 
-    Raises: DataError if no bar of the train window has its whole lookback.
+    Raises: DataError if no bar of the train windows has its whole lookback.
     """
     segments = tuple(Segment(s.start + spec.warm_up, s.stop) for s in candles.segments if len(s) > spec.warm_up)
-    seen = [run for run in (segment.within(train.start, train.stop) for segment in segments) if len(run)]
+    seen = [run for w in pieces(train) for run in (s.within(w.start, w.stop) for s in segments) if len(run)]
     if max(map(len, seen), default=0) < spec.lookback:
         raise DataError(
-            f"the train window [{train.start}, {train.stop}) must hold an unbroken run of {spec.lookback} bars "
+            f"the train window {', '.join(map(str, pieces(train)))} must hold an unbroken run of {spec.lookback} bars "
             f"after {spec.warm_up} bars of warm-up, and has none: take more candles or a shorter lookback"
         )
     raw = raw_features(candles, spec)

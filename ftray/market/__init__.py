@@ -6,11 +6,11 @@ time, and train, validation and test windows with purge gaps between them: a sin
 
 from ftray.market.candles import COLUMNS, Candles, Segment
 from ftray.market.files import FilesSpec, list_symbols, read_candles
-from ftray.market.folds import FOLDS, CombinatorialSpec, Fold, Folds, FoldsSpec, WalkForwardSpec, fold
+from ftray.market.folds import FOLDS, CombinatorialSpec, Fold, Folds, FoldsSpec, WalkForwardSpec, fold, n_folds
 from ftray.market.intervals import parse_interval
 from ftray.market.simulator import SimulatorSpec, simulate, simulated_symbols
 from ftray.market.sources import MARKETS, Market, MarketSpec, load_market, market_symbols
-from ftray.market.windows import Window, Windows, WindowsSpec, split
+from ftray.market.windows import Pieces, Window, Windows, WindowsSpec, pieces, split
 
 __all__ = [
     "COLUMNS",
@@ -24,6 +24,7 @@ __all__ = [
     "FoldsSpec",
     "Market",
     "MarketSpec",
+    "Pieces",
     "Segment",
     "SimulatorSpec",
     "WalkForwardSpec",
@@ -34,7 +35,9 @@ __all__ = [
     "list_symbols",
     "load_market",
     "market_symbols",
+    "n_folds",
     "parse_interval",
+    "pieces",
     "read_candles",
     "simulate",
     "simulated_symbols",

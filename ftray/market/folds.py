@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from ftray.errors import DataError, SpecError
-from ftray.market.windows import Window, WindowsSpec, purge_gap, split
+from ftray.market.windows import Window, Windows, WindowsSpec, purge_gap, split
 from ftray.spec import Between, Count, Fraction, Index, spec
 
 
@@ -84,6 +84,11 @@ class Folds:
     folds: tuple[Fold, ...]
     test: Window
 
+    @property
+    def windows(self) -> tuple[Windows, ...]:
+        """Each fold beside the test window."""
+        return tuple(Windows(one.train, one.validation, self.test) for one in self.folds)
+
     def paths(self) -> tuple[tuple[tuple[int, Window], ...], ...]:
         """Walks over the validated bars: each is a tuple of (index of a fold, one of its validation windows).
 
@@ -99,6 +104,17 @@ class Folds:
 
 
 FoldsSpec = WindowsSpec | WalkForwardSpec | CombinatorialSpec
+
+
+def n_folds(spec: FoldsSpec) -> int:
+    """How many folds a spec makes of any market."""
+    match spec:
+        case WindowsSpec():
+            return 1
+        case WalkForwardSpec():
+            return spec.n_folds
+        case CombinatorialSpec():
+            return math.comb(spec.n_groups, spec.n_validation_groups)
 
 
 def fold(n_bars: int, spec: FoldsSpec, lookback: int) -> Folds:
@@ -117,7 +133,7 @@ def fold(n_bars: int, spec: FoldsSpec, lookback: int) -> Folds:
 
 def _single(n_bars: int, spec: WindowsSpec, lookback: int) -> Folds:
     windows = split(n_bars, spec, lookback)
-    return Folds((Fold((windows.train,), (windows.validation,)),), windows.test)
+    return Folds((Fold(windows.train, windows.validation),), windows.test)
 
 
 def _walk_forward(n_bars: int, spec: WalkForwardSpec, lookback: int) -> Folds:

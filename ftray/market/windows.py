@@ -7,6 +7,7 @@ training bars that follow an evaluated window, and here there are none.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Literal
 
 from ftray.errors import DataError, SpecError
@@ -24,10 +25,22 @@ class Window:
     def __len__(self) -> int:
         return max(0, self.stop - self.start)
 
+    def __str__(self) -> str:
+        return f"[{self.start}, {self.stop})"
+
     def segments(self, candles: Candles) -> tuple[Segment, ...]:
         """The parts of the candles' segments inside this window, in time order, none empty."""
         parts = (segment.within(self.start, self.stop) for segment in candles.segments)
         return tuple(part for part in parts if len(part))
+
+
+Pieces = Window | Sequence[Window]
+"""A window, or the separate windows of one side of a fold: nothing is ever carried over the seams between them."""
+
+
+def pieces(window: Pieces) -> tuple[Window, ...]:
+    """The windows that are meant, in time order."""
+    return (window,) if isinstance(window, Window) else tuple(sorted(window))
 
 
 @spec
@@ -54,21 +67,25 @@ class WindowsSpec:
 
 @dataclasses.dataclass(frozen=True)
 class Windows:
-    """Three windows in time order, none closer to the next than the purge gap."""
+    """What one policy trains on, is validated on and, once, tested on; no window closer to another than the purge gap.
 
-    train: Window
-    validation: Window
+    train, validation: separate windows in time order. test: behind all of them; empty if there is none.
+    """
+
+    train: tuple[Window, ...]
+    validation: tuple[Window, ...]
     test: Window
 
 
 def split(n_bars: int, spec: WindowsSpec, lookback: int) -> Windows:
-    """The windows of a market with `n_bars` bars, observed through `lookback` bars.
+    """The only fold of a market with `n_bars` bars, observed through `lookback` bars.
 
     Raises: SpecError for a purge below lookback + holding; DataError for a window too short for one observation and
     the holding horizon behind it.
 
-    >>> split(1_000, WindowsSpec(), lookback=60)
-    Windows(train=Window(start=0, stop=532), validation=Window(start=616, stop=766), test=Window(start=850, stop=1000))
+    >>> windows = split(1_000, WindowsSpec(), lookback=60)
+    >>> print(*windows.train, *windows.validation, windows.test)
+    [0, 532) [616, 766) [850, 1000)
     """
     reach = lookback + spec.holding
     purge = purge_gap(spec.purge, spec.holding, lookback)
@@ -82,7 +99,7 @@ def split(n_bars: int, spec: WindowsSpec, lookback: int) -> Windows:
                 f"{spec.validation:g}, test {spec.test:g}); take more candles, a shorter lookback or other fractions"
             )
     validation = Window(n_train + purge, n_train + purge + n_validation)
-    return Windows(train=Window(0, n_train), validation=validation, test=Window(n_bars - n_test, n_bars))
+    return Windows(train=(Window(0, n_train),), validation=(validation,), test=Window(n_bars - n_test, n_bars))
 
 
 def purge_gap(purge: int | None, holding: int, lookback: int) -> int:

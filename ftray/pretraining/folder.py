@@ -116,7 +116,7 @@ class JobFolder:
         }
         beside = {
             key: self.config[key]
-            for key in ("fingerprint", "encoder", "pretraining", "layout", "dataset", "train_window")
+            for key in ("fingerprint", "encoder", "pretraining", "layout", "dataset", "train_windows")
         }
         self._save(name, {**weights, "metrics": dict(row), **beside})
 

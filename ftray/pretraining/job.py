@@ -33,7 +33,7 @@ def pretrain(
     report: Callable[[Row], None] | None = None,
     progress: bool = False,
 ) -> EncoderCard:
-    """Trains the encoder's market tower by masked feature modelling on the dataset's train window.
+    """Trains the encoder's market tower by masked feature modelling on the dataset's train windows.
 
     A folder with a finished job is answered at once. An interrupted job goes on after its last whole epoch and ends, on
     a CPU, with the same weights as if nothing had happened.
@@ -66,7 +66,7 @@ def _config(encoder: FTSpec, spec: PretrainingSpec, dataset: Dataset) -> dict[st
         "pretraining": to_mapping(spec),
         "layout": dataset.layout.to_mapping(),
         "dataset": dataset.fingerprint,
-        "train_window": dataset.times(dataset.windows.train),
+        "train_windows": [dataset.times(window) for window in dataset.windows.train],
         "torch": str(torch.__version__),
     }
 

@@ -1,4 +1,4 @@
-"""The samples of a pre-training job: bars whose window and label both lie inside their part of the train window.
+"""The samples of a pre-training job: bars whose window and label both lie inside one train window.
 
 Takes: a dataset. Gives: `Samples` to fit and to validate on.
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from ftray.errors import DataError, TrainingError
 from ftray.features import Dataset
-from ftray.market.windows import Window
+from ftray.market import Pieces, Window
 from ftray.pretraining.spec import PretrainingSpec
 
 MIN_VARIANCE = 1e-12
@@ -32,23 +32,26 @@ class Samples:
 def draw_samples(dataset: Dataset, spec: PretrainingSpec) -> tuple[Samples, Samples]:
     """The samples to fit and to validate on; the labels of both are standardised with statistics of the former.
 
-    The train window is cut in two; windows and labels keep to their side of the cut, so the decision bars of one part
-    are at least lookback + horizon away from those of the other, and nothing after the train window is read.
+    The train windows, laid end to end, are cut in two; windows and labels keep to their side of the cut and to their
+    piece, so the decision bars of one part are at least lookback + horizon away from those of the other, and no bar
+    outside the train windows is read.
 
-    Raises: DataError for a value that is not finite; TrainingError for a train window too short for either part.
+    Raises: DataError for a value that is not finite; TrainingError for train windows too short for either part.
     """
     train = dataset.windows.train
-    cut = train.stop - round(len(train) * spec.validation)
+    n_bars = sum(map(len, train))
+    sides = cut_off(train, round(n_bars * spec.validation))
     bars = {
-        "training": labelled_bars(dataset, Window(train.start, cut), spec.horizon),
-        "validation": labelled_bars(dataset, Window(cut, train.stop), spec.horizon),
+        part: labelled_bars(dataset, side, spec.horizon)
+        for part, side in zip(("training", "validation"), sides, strict=True)
     }
     for part, found in bars.items():
         if not len(found):
             raise TrainingError(
                 f"the {part} part of the train window must hold an unbroken run of lookback + horizon = "
-                f"{dataset.layout.lookback} + {spec.horizon} bars, and has none: the train window has {len(train)} "
-                f"bars and is cut at bar {cut}; take more candles, a shorter horizon or another validation fraction"
+                f"{dataset.layout.lookback} + {spec.horizon} bars, and has none: the train window "
+                f"{', '.join(map(str, train))} has {n_bars} bars, of which the last {spec.validation:g} are for "
+                "validation; take more candles, a shorter horizon or another validation fraction"
             )
         _refuse_non_finite(dataset, found)
     close = dataset.candles.column("close")
@@ -60,6 +63,23 @@ def draw_samples(dataset: Dataset, spec: PretrainingSpec) -> tuple[Samples, Samp
     return fit, validation
 
 
+def cut_off(train: tuple[Window, ...], n_last: int) -> tuple[tuple[Window, ...], tuple[Window, ...]]:
+    """The windows without their last bars, and those bars; a window that the cut goes through is on both sides.
+
+    >>> before, last = cut_off((Window(0, 100), Window(200, 230), Window(300, 310)), n_last=25)
+    >>> print(*before, "|", *last)
+    [0, 100) [200, 215) | [215, 230) [300, 310)
+    """
+    before: list[Window] = []
+    last: list[Window] = []
+    for window in reversed(train):
+        cut = max(window.start, window.stop - n_last)
+        n_last -= window.stop - cut
+        before += [Window(window.start, cut)] * (cut > window.start)
+        last += [Window(cut, window.stop)] * (window.stop > cut)
+    return tuple(reversed(before)), tuple(reversed(last))
+
+
 def log_volatility(close: np.ndarray, bars: np.ndarray, horizon: int) -> np.ndarray:
     """Log of the root mean square of the next `horizon` log returns after each bar. Shape: (T, A), (n,) → (n, A)."""
     squares = np.diff(np.log(close), axis=0) ** 2
@@ -68,9 +88,9 @@ def log_volatility(close: np.ndarray, bars: np.ndarray, horizon: int) -> np.ndar
     return 0.5 * np.log(np.maximum(variance, MIN_VARIANCE))
 
 
-def labelled_bars(dataset: Dataset, window: Window, horizon: int) -> np.ndarray:
-    """The decision bars of a window whose next `horizon` bars lie in it too, with no hole between. Shape: (n,)."""
-    runs = dataset.table.decision_segments(window)
+def labelled_bars(dataset: Dataset, windows: Pieces, horizon: int) -> np.ndarray:
+    """The decision bars of windows whose next `horizon` bars lie in them too, with no hole between. Shape: (n,)."""
+    runs = dataset.table.decision_segments(windows)
     return np.concatenate([np.empty(0, np.int64), *(np.arange(run.start, run.stop - horizon) for run in runs)])
 
 

@@ -26,7 +26,13 @@ def describe_study(study: StudySpec) -> Iterator[str]:
     for kind in sorted({trial.encoder.kind for trial in trials}):
         counts = [actor_critic_parameters(t.encoder, layout_of(t)) for t in trials if t.encoder.kind == kind]
         yield f"  parameters    {kind}: {_span(counts)} (actor-critic, heads included)"
-    steps = [trial.ppo.env_steps for trial in trials]
+    if max(trial.n_runs for trial in trials) > 1:
+        folds, seeds, runs = ([getattr(t, name) for t in trials] for name in ("n_folds", "seeds", "n_runs"))
+        yield (
+            f"  validation    {_span(folds)} folds × {_span(seeds)} seeds = {_span(runs)} runs per trial, "
+            f"{_span([trial.ppo.env_steps for trial in trials])} env steps each"
+        )
+    steps = [trial.env_steps for trial in trials]
     yield f"  training      {_span(steps)} env steps per trial, {_span([cpus(trial_bundles(t)) for t in trials])} CPUs"
     pretrained = [trial for trial in trials if trial.encoder_to_pretrain]
     if pretrained:

@@ -45,7 +45,7 @@ def run_job(config: dict[str, Any]) -> None:
     folder.started(host=socket.gethostname(), pid=os.getpid())
     try:
         if config["kind"] == PRETRAINING:
-            _, dataset = prepare_dataset(spec, run.path)
+            _, dataset = prepare_dataset(spec, run.path, config["fold"])
             card = pretrain_encoder(spec, dataset, run.path, report)
             report({"epoch": card.epochs, "best_epoch": card.best_epoch, "validation_loss": card.validation_loss})
         else:

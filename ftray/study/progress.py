@@ -36,7 +36,7 @@ class Progress(TrialProgressCallback):
             value = result.get(self.searcher.study.search.metric, float("nan"))
             self._line(
                 job.id,
-                f"{result['env_steps']:,}/{job.spec.ppo.env_steps:,} steps, "
+                f"{result['env_steps']:,}/{job.spec.env_steps:,} steps, "
                 f"{self.searcher.study.search.metric} {value:.2f}",
             )
         elif "train_loss" in result:

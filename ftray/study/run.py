@@ -1,6 +1,7 @@
 """`run_study`: a study from its file to its leaderboard, or on from where it was stopped."""
 
 from pathlib import Path
+from statistics import fmean
 
 import ray
 from ray import tune
@@ -118,11 +119,20 @@ def _room_for(study: StudySpec) -> int:
 
 
 def _record_benchmarks(study: StudySpec, run: RunFolder) -> None:
-    """Equal weight, and holding each asset, on the validation window: what every trial stands beside."""
+    """Equal weight, and holding each asset, on the validation windows: what every trial stands beside.
+
+    Figures are means over the folds, as a trial's own are.
+    """
     spec = study.trial(next(iter(study.space.ends())))
-    _, dataset = prepare_dataset(spec, run.path)
-    window = dataset.windows.validation
-    outcomes = {"equal_weight": equal_weight(dataset, window, spec.trading)}
-    for symbol in dataset.layout.symbols:
-        outcomes[f"hold_{symbol}"] = buy_and_hold(dataset, window, spec.trading, symbol)
-    run.record_benchmarks({name: outcome.performance() for name, outcome in outcomes.items()})
+    figures: dict[str, list[dict[str, float]]] = {}
+    for fold in range(spec.n_folds):
+        _, dataset = prepare_dataset(spec, run.path, fold)
+        windows = dataset.windows.validation
+        outcomes = {"equal_weight": equal_weight(dataset, windows, spec.trading)}
+        for symbol in dataset.layout.symbols:
+            outcomes[f"hold_{symbol}"] = buy_and_hold(dataset, windows, spec.trading, symbol)
+        for name, outcome in outcomes.items():
+            figures.setdefault(name, []).append(outcome.performance())
+    run.record_benchmarks(
+        {name: {key: fmean(one[key] for one in folds) for key in folds[0]} for name, folds in figures.items()}
+    )

@@ -1,7 +1,7 @@
-"""The searcher: Optuna draws trials; a trial whose encoder is missing waits here until the pre-training job is done.
+"""The searcher: Optuna draws trials; a trial waits here until the pre-training of all its encoders is done.
 
-The gate stands in the searcher because nothing that waits may hold resources: a drawn configuration is set aside, its
-pre-training job is handed out in its place, and it follows when the weights exist.
+The gate stands in the searcher because nothing that waits may hold resources: a drawn configuration is set aside, the
+pre-training jobs that it needs (one per fold) are handed out in its place, and it follows when the weights exist.
 
 The run folder is the truth. Optuna's storage is rebuilt from it on start and told everything after it, with the state a
 trial really ended in (stock `OptunaSearch` stores a stopped trial as complete and leaves a NaN running for ever).
@@ -30,19 +30,26 @@ from ftray.trial import TrialSpec, encoder_wanted, prepare_dataset
 OPTUNA_STATES = {"COMPLETE": TrialState.COMPLETE, "PRUNED": TrialState.PRUNED, "FAILED": TrialState.FAIL}
 TRIAL, PRETRAINING = "trial", "pretraining"
 
+MOST_WAITING = 8
+"""Trials set aside at once: whatever is drawn before others have ended is drawn blindly."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What Tune runs: an RL trial or a pre-training job."""
+    """What Tune runs: an RL trial, or the pre-training of one encoder on one fold.
+
+    encoders: what a trial needs, by fold; of a pre-training job, the one that it makes.
+    """
 
     id: str
     kind: str
     spec: TrialSpec
-    encoder: str | None = None
+    encoders: tuple[str, ...] = ()
     number: int | None = None
+    fold: int = 0
 
     def config(self) -> dict[str, Any]:
-        return {"id": self.id, "kind": self.kind, "spec": to_mapping(self.spec)}
+        return {"id": self.id, "kind": self.kind, "spec": to_mapping(self.spec), "fold": self.fold}
 
 
 class StudySearcher(OptunaSearch):
@@ -51,7 +58,8 @@ class StudySearcher(OptunaSearch):
     def __init__(self, study: StudySpec, run: RunFolder):
         self.study, self.run = study, run
         self.ready: deque[Job] = deque()
-        self.waiting: dict[str, list[Job]] = {}  # by the encoder they wait for
+        self.waiting: list[Job] = []
+        self.in_the_making: set[str] = set()  # encoders whose job is ready or handed out
         self.handed_out: dict[str, Job] = {}  # by Tune's id
         self.failed_encoders: dict[str, str] = {}
         records = drawn_trials(run)
@@ -80,13 +88,13 @@ class StudySearcher(OptunaSearch):
 
     def suggest(self, trial_id: str) -> Any:
         """The next job's configuration; None while all that is drawn waits; FINISHED when the budget is spent."""
-        while not self.ready and self.drawn < self.study.search.n_trials and len(self.waiting) < 8:
+        while not self.ready and self.drawn < self.study.search.n_trials and len(self.waiting) < MOST_WAITING:
             self._draw()
         if self.ready:
             job = self.ready.popleft()
             self.handed_out[trial_id] = job
             return job.config()
-        return None if self.waiting else Searcher.FINISHED
+        return None if self.waiting or self.in_the_making else Searcher.FINISHED
 
     def job(self, trial_id: str) -> Job:
         """The job behind one of Tune's trials."""
@@ -112,8 +120,8 @@ class StudySearcher(OptunaSearch):
                 f"what Ray knows of it is in {self.run.path / 'tune' / job.id / 'error.txt'}"
             )
         if job.number is None:
-            if problem is None and not self._has(job.encoder):
-                problem = f"it ended without the encoder {job.encoder}: do all nodes run the same version of ftray?"
+            if problem is None and not self._has(job.encoders[0]):
+                problem = f"it ended without the encoder {job.encoders[0]}: do all nodes run the same version of ftray?"
             self.run.trial_ended(job.id, "FAILED" if problem else "COMPLETE", reached, problem)
             self._release(job, problem)
             return
@@ -137,22 +145,30 @@ class StudySearcher(OptunaSearch):
         self._admit(job_id, spec, trial.number)
 
     def _admit(self, job_id: str, spec: TrialSpec, number: int) -> None:
-        """Puts a trial among the ready ones, or behind the pre-training job that it needs."""
-        _, dataset = prepare_dataset(spec, self.run.path)
-        encoder = encoder_wanted(spec, dataset)
-        job = Job(job_id, self.study.search.job, spec, encoder, number)
-        if encoder is None or self._has(encoder):
-            self.ready.append(job)
-        elif encoder in self.failed_encoders:
-            self._end(job, "FAILED", {}, self.failed_encoders[encoder])
-        elif encoder in self.waiting:
-            self.waiting[encoder].append(job)
-        elif job.kind == PRETRAINING:
-            self.waiting[encoder] = []
+        datasets = (prepare_dataset(spec, self.run.path, fold)[1] for fold in range(spec.n_folds))
+        wanted = [encoder_wanted(spec, dataset) for dataset in datasets]
+        encoders = tuple(encoder for encoder in wanted if encoder is not None)  # of all folds, or of none
+        self._place(Job(job_id, self.study.search.job, spec, encoders, number))
+
+    def _place(self, job: Job) -> None:
+        """Puts a job among the ready ones, or sets it aside and sees to it that what it waits for is made."""
+        failed = [encoder for encoder in job.encoders if encoder in self.failed_encoders]
+        missing = [encoder for encoder in job.encoders if not self._has(encoder)]
+        makes_it = job.kind == PRETRAINING and not self.in_the_making.intersection(missing)
+        if failed:
+            self._end(job, "FAILED", {}, self.failed_encoders[failed[0]])
+        elif not missing or makes_it:
+            self.in_the_making.update(missing)
             self.ready.append(job)
         else:
-            self.waiting[encoder] = [job]
-            self.ready.append(Job(self._pretraining_id(encoder, spec), PRETRAINING, spec, encoder))
+            self.waiting.append(job)
+            for encoder in missing:
+                if encoder not in self.in_the_making:
+                    self.in_the_making.add(encoder)
+                    self.ready.append(self._pretraining(job.spec, encoder, fold=job.encoders.index(encoder)))
+
+    def _pretraining(self, spec: TrialSpec, encoder: str, fold: int) -> Job:
+        return Job(self._pretraining_id(encoder, spec), PRETRAINING, spec, (encoder,), fold=fold)
 
     def _pretraining_id(self, encoder: str, spec: TrialSpec) -> str:
         """The id of the job that makes an encoder: known from an interrupted run, or new."""
@@ -164,24 +180,25 @@ class StudySearcher(OptunaSearch):
         self.run.add_trial(job_id, number=None, kind=PRETRAINING, values={}, spec=spec)
         return job_id
 
-    def _has(self, encoder: str | None) -> bool:
-        return encoder is not None and is_finished(self.run.encoders_folder / encoder)
+    def _has(self, encoder: str) -> bool:
+        return is_finished(self.run.encoders_folder / encoder)
 
     def _finished(self, job: Job, reached: dict[str, Any]) -> bool:
         """Whether a job came to its own end, and was not stopped before it."""
+        if job.kind == TRIAL:
+            return reached.get("runs_done", 0) == job.spec.n_runs
         enough = reached.get(self.study.search.resource, 0) >= self.study.resource_of(job.spec)
-        return enough or (job.kind == PRETRAINING and self._has(job.encoder))  # by early stopping of its own
+        return enough or self._has(job.encoders[0])  # by early stopping of its own
 
     def _release(self, job: Job, problem: str | None) -> None:
-        """A pre-training job ended: its waiters may go, or fail with its error."""
-        assert job.encoder is not None
-        waiters = self.waiting.pop(job.encoder, [])
-        if problem is None:
-            self.ready.extend(waiters)
-            return
-        self.failed_encoders[job.encoder] = f"its pre-training job {job.id} failed: {problem}"
+        """A pre-training job ended: who waited for nothing else may go, or fails with its error."""
+        (encoder,) = job.encoders
+        self.in_the_making.discard(encoder)
+        if problem is not None:
+            self.failed_encoders[encoder] = f"its pre-training job {job.id} failed: {problem}"
+        waiters, self.waiting = self.waiting, []
         for waiter in waiters:
-            self._end(waiter, "FAILED", {}, self.failed_encoders[job.encoder])
+            self._place(waiter)
 
     def _end(self, job: Job, state: State, metrics: dict[str, Any], problem: str | None) -> None:
         """Records how a trial ended: once, in the run folder first."""

@@ -112,7 +112,7 @@ class StudySpec:
 
     def resource_of(self, spec: TrialSpec) -> int:
         """How far a trial goes: env steps, or epochs of pre-training."""
-        return spec.ppo.env_steps if self.search.job == "trial" else spec.pretraining.epochs
+        return spec.env_steps if self.search.job == "trial" else spec.pretraining.epochs
 
     @property
     def most_resource(self) -> int:
@@ -165,6 +165,11 @@ def parse_study(tree: Mapping[str, Any], default_name: str = "study") -> StudySp
         spec = study.trial(filled)
         if study.search.job == "pretraining" and spec.encoder_to_pretrain is None:
             raise SpecError("a search for pre-training needs kind: ft and pretrained: auto", ("trial", "encoder"))
+        if study.search.job == "pretraining" and spec.n_folds > 1:
+            raise SpecError(
+                f"a search for pre-training compares losses on one fold, not on {spec.n_folds}: leave windows out",
+                ("trial", "windows"),
+            )
     for number, point in enumerate(study.search.points):
         study.space.check_point(point, ("search", "points", str(number)))
     return study
@@ -199,11 +204,11 @@ def _with_absolute_paths(node: Any) -> Any:
     if not isinstance(node, Mapping):
         return node
     made = {key: _with_absolute_paths(value) for key, value in node.items()}
-    field = PATHS.get(str(node.get("kind")))
-    if field in made:
-        value = made[field]
-        options = value.get("choice") if isinstance(value, Mapping) else None
-        made[field] = {"choice": [_absolute(option) for option in options]} if options else _absolute(value)
+    for kind, field in PATHS.items():
+        if field in made and node.get("kind", kind) == kind:  # a mapping without a kind may be of any
+            value = made[field]
+            options = value.get("choice") if isinstance(value, Mapping) else None
+            made[field] = {"choice": [_absolute(option) for option in options]} if options else _absolute(value)
     return made
 
 

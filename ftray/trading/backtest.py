@@ -19,9 +19,10 @@ import numpy as np
 from ftray import stats
 from ftray.errors import DataError
 from ftray.features import Dataset
+from ftray.market import Pieces
 from ftray.spec import nearest
 from ftray.trading.account import Account, Step, step, target_weights
-from ftray.trading.prices import Pieces, PriceTape, tradable_segments
+from ftray.trading.prices import PriceTape, tradable_segments
 from ftray.trading.spec import TradingSpec
 
 Policy = Callable[[np.ndarray, np.ndarray], np.ndarray]

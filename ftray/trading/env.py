@@ -19,9 +19,10 @@ from gymnasium.vector.utils import batch_space
 
 from ftray.errors import DataError, SpecError, TrainingError
 from ftray.features import Dataset
+from ftray.market import Pieces
 from ftray.trading.account import Account, Step, step, target_weights
 from ftray.trading.episodes import EpisodeStarts, EpisodeStatistics
-from ftray.trading.prices import Pieces, PriceTape, tradable_segments
+from ftray.trading.prices import PriceTape, tradable_segments
 from ftray.trading.rewards import REWARDS
 from ftray.trading.spec import TradingSpec
 

@@ -6,17 +6,13 @@ Legend: T bars, E accounts, A assets.
 """
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 
 from ftray.errors import DataError
 from ftray.features import Dataset
-from ftray.market import Candles, Segment, Window
+from ftray.market import Candles, Pieces, Segment, pieces
 from ftray.trading.spec import TradingSpec
-
-Pieces = Window | Sequence[Window]
-"""A window, or the separate windows of one side of a fold: nothing is ever carried over the seams between them."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -63,13 +59,10 @@ def tradable_segments(dataset: Dataset, window: Pieces) -> tuple[Segment, ...]:
     A step decided at t ends at the close of t + 1, so a segment's last bar is seen but never decided on.
     Raises: DataError if there is none.
     """
-    windows = [window] if isinstance(window, Window) else sorted(window)
-    inside = (segment for piece in windows for segment in dataset.table.decision_segments(piece))
-    segments = tuple(segment for segment in inside if len(segment) > 1)
+    segments = tuple(segment for segment in dataset.table.decision_segments(window) if len(segment) > 1)
     if not segments:
-        names = ", ".join(f"[{piece.start}, {piece.stop})" for piece in windows)
         raise DataError(
-            f"the window {names} has no two neighbouring bars with a full lookback of "
+            f"the window {', '.join(map(str, pieces(window)))} has no two neighbouring bars with a full lookback of "
             f"{dataset.layout.lookback} bars behind them; use more candles, a longer window or a shorter lookback"
         )
     return segments

@@ -1,5 +1,6 @@
 """Judging a finished policy: a backtest on one window, beside what everyone could have had there."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,14 @@ from ftray.nets import Policy, PolicyNetwork
 from ftray.results import RunFolder, leaderboard_rows
 from ftray.spec import parse, to_mapping
 from ftray.trading import Backtest, backtest, buy_and_hold, equal_weight
+from ftray.trial.progress import Run
 from ftray.trial.spec import TrialSpec
 
 
-def export_policy(module: FTPolicy, spec: TrialSpec, dataset: Dataset, folder: Path) -> Path:
-    """The trained policy as a folder to deploy (see `ftray.nets.Policy`)."""
+def export_policy(module: FTPolicy, spec: TrialSpec, dataset: Dataset, folder: Path, run: Run) -> Path:
+    """The policy of a run as a folder to deploy (see `ftray.nets.Policy`)."""
     facts = {"dataset": dataset.fingerprint, "trial": to_mapping(spec), "torch": str(torch.__version__)}
+    facts |= dataclasses.asdict(run)
     return Policy(PolicyNetwork(module.encoder, module.policy_head), dataset.table.scaler, facts).save(folder)
 
 
@@ -62,7 +65,7 @@ def judge_folder(path: Path, trial: str | None, window: str) -> tuple[Path, dict
     folder = path if (path / "policy.json").exists() else _policy_of(RunFolder.open(path), trial)
     policy = Policy.load(folder)
     spec = parse(TrialSpec, policy.facts["trial"], path=("trial",))
-    dataset = build_dataset(spec.market, spec.windows, spec.features)
+    dataset = build_dataset(spec.market, spec.windows, spec.features, policy.facts["fold"])
     return folder, judge(policy, spec, dataset, window)
 
 

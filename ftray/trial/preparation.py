@@ -5,25 +5,23 @@ from pathlib import Path
 from typing import Any
 
 from ftray.errors import WeightsError
-from ftray.features import Dataset, build_table, dataset_fingerprint
-from ftray.market import load_market, split
+from ftray.features import Dataset, dataset_fingerprint, dataset_of
+from ftray.market import load_market
 from ftray.pretraining import EncoderCard, encoder_fingerprint, pretrain
 from ftray.trial.spec import TrialSpec
 
 
-def prepare_dataset(spec: TrialSpec, shared: Path) -> tuple[Path, Dataset]:
-    """The trial's dataset, memory-mapped from `shared/data/FINGERPRINT`, where it is built on the first call."""
+def prepare_dataset(spec: TrialSpec, shared: Path, fold: int = 0) -> tuple[Path, Dataset]:
+    """The dataset of a fold of the trial, memory-mapped from `shared/data/FINGERPRINT`; built on the first call."""
     candles = load_market(spec.market)
-    folder = shared / "data" / dataset_fingerprint(candles, spec.windows, spec.features)
+    folder = shared / "data" / dataset_fingerprint(candles, spec.windows, spec.features, fold)
     if not folder.exists():
-        windows = split(len(candles), spec.windows, spec.features.lookback)
-        table = build_table(candles, spec.features, windows.train)
-        Dataset(candles, table, windows, folder.name).save(folder)
+        dataset_of(candles, spec.windows, spec.features, fold).save(folder)
     return folder, Dataset.load(folder)
 
 
 def encoder_wanted(spec: TrialSpec, dataset: Dataset) -> str | None:
-    """The fingerprint of the pre-training job that the trial's weights come from; None if it needs no job."""
+    """The fingerprint of the pre-training job that the weights of a fold come from; None if it needs no job."""
     encoder = spec.encoder_to_pretrain
     return encoder and encoder_fingerprint(dataset.fingerprint, dataset.layout, encoder, spec.pretraining)
 
@@ -36,7 +34,7 @@ def pretrain_encoder(
     *,
     progress: bool = False,
 ) -> EncoderCard:
-    """The trial's pre-training job, in `shared/encoders/FINGERPRINT`; its card knows where the best weights are.
+    """The pre-training job of a fold, in `shared/encoders/FINGERPRINT`; its card knows where the best weights are.
 
     A finished job is found there and not repeated; an interrupted one continues from its last epoch.
     """

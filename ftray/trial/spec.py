@@ -2,28 +2,44 @@
 
 from ftray.agent.spec import PPOSpec
 from ftray.features import FeatureSpec
-from ftray.market import MarketSpec, SimulatorSpec, WindowsSpec
+from ftray.market import FoldsSpec, MarketSpec, SimulatorSpec, WindowsSpec, n_folds
 from ftray.nets import EncoderSpec, FTSpec
 from ftray.pretraining import PretrainingSpec
-from ftray.spec import Index, spec
+from ftray.spec import Count, Index, spec
 from ftray.trading import TradingSpec
 
 
 @spec
 class TrialSpec:
-    """One trial: a market, its windows, what is seen of it, an encoder, its pre-training, the rules, the training.
+    """One trial: a market, its folds, what is seen of it, an encoder, its pre-training, the rules, the training.
 
+    windows: one split, or several folds; seeds: how many, from `seed` on. Each fold is trained and validated with each
+    seed: a run of `ppo.env_steps` env steps.
     `pretraining` describes the job behind `encoder.pretrained: auto`, and is idle otherwise.
     """
 
     market: MarketSpec = SimulatorSpec()
-    windows: WindowsSpec = WindowsSpec()
+    windows: FoldsSpec = WindowsSpec()
     features: FeatureSpec = FeatureSpec()
     encoder: EncoderSpec = FTSpec()
     pretraining: PretrainingSpec = PretrainingSpec()
     trading: TradingSpec = TradingSpec()
     ppo: PPOSpec = PPOSpec()
     seed: Index = 0
+    seeds: Count = 1
+
+    @property
+    def n_folds(self) -> int:
+        return n_folds(self.windows)
+
+    @property
+    def n_runs(self) -> int:
+        return self.n_folds * self.seeds
+
+    @property
+    def env_steps(self) -> int:
+        """Of all runs together."""
+        return self.n_runs * self.ppo.env_steps
 
     @property
     def encoder_to_pretrain(self) -> FTSpec | None:

@@ -28,7 +28,7 @@ def train(spec: TrialSpec, run: RunFolder) -> dict[str, Any]:
     def report(metrics: dict[str, Any], checkpoint: Path | None = None) -> None:
         folder.report(metrics)
         shown = f", validation Sharpe {metrics['validation/sharpe']:.2f}" if "validation/sharpe" in metrics else ""
-        print(f"{metrics['env_steps']:,}/{spec.ppo.env_steps:,} steps{shown}", flush=True)
+        print(f"{metrics['env_steps']:,}/{spec.env_steps:,} steps{shown}", flush=True)
 
     with local_ray():
         run.trial_started(TRIAL_ID)
@@ -46,7 +46,7 @@ def train(spec: TrialSpec, run: RunFolder) -> dict[str, Any]:
     return metrics
 
 
-def pretrain_alone(spec: TrialSpec, run: RunFolder) -> EncoderCard:
-    """The file's pre-training job; needs no Ray."""
-    _, dataset = prepare_dataset(spec, run.path)
-    return pretrain_encoder(spec, dataset, run.path, progress=True)
+def pretrain_alone(spec: TrialSpec, run: RunFolder) -> list[EncoderCard]:
+    """The file's pre-training jobs, one per fold; needs no Ray."""
+    datasets = (prepare_dataset(spec, run.path, fold)[1] for fold in range(spec.n_folds))
+    return [pretrain_encoder(spec, dataset, run.path, progress=True) for dataset in datasets]

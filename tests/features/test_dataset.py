@@ -10,12 +10,12 @@ import pytest
 
 import ftray.features.dataset as dataset_module
 from ftray.errors import DataError, RunFolderError
-from ftray.features import Dataset, FeatureSpec, build_dataset, build_table, dataset_fingerprint
-from ftray.market import Segment, SimulatorSpec, Window, Windows, WindowsSpec
+from ftray.features import Dataset, FeatureSpec, build_dataset, build_table, dataset_fingerprint, dataset_of
+from ftray.market import CombinatorialSpec, Segment, SimulatorSpec, Window, Windows, WindowsSpec, n_folds
 from tests.features.markets import candles, with_values
 
 SPEC = FeatureSpec(lookback=10)
-WINDOWS = Windows(train=Window(0, 700), validation=Window(740, 850), test=Window(890, 1_000))
+WINDOWS = Windows(train=(Window(0, 700),), validation=(Window(740, 850),), test=Window(890, 1_000))
 MARKET = candles(1_000, holes=(400,))
 
 
@@ -208,8 +208,8 @@ def test_the_scaler_of_a_dataset_never_sees_validation_or_test(monkeypatch):
 
     honest = build(MARKET)
     wild = MARKET.values.copy()
-    wild[honest.windows.train.stop :] *= np.random.default_rng(0).lognormal(sigma=2, size=(1, 2, 1))
-    wild[honest.windows.train.stop :, :, 4] *= 1e6
+    wild[honest.windows.train[0].stop :] *= np.random.default_rng(0).lognormal(sigma=2, size=(1, 2, 1))
+    wild[honest.windows.train[0].stop :, :, 4] *= 1e6
     assert build(with_values(MARKET, wild)).table.scaler.to_mapping() == honest.table.scaler.to_mapping()
 
 
@@ -222,3 +222,14 @@ def test_a_window_without_a_decision_bar_is_refused_by_name(monkeypatch):
 
 def test_segments_come_back_as_segments(folder):
     assert all(isinstance(segment, Segment) for segment in Dataset.load(folder).table.segments)
+
+
+def test_every_fold_is_a_dataset_of_its_own_and_comes_back_with_its_pieces(tmp_path):
+    spec = CombinatorialSpec(n_groups=4, n_validation_groups=2)
+    market = candles(2_400)
+    folds = [dataset_of(market, spec, SPEC, fold) for fold in range(n_folds(spec))]
+    assert len({fold.fingerprint for fold in folds}) == len(folds) == 6
+    assert len({str(fold.table.scaler.to_mapping()) for fold in folds}) == 6
+    assert any(len(fold.windows.train) == 2 for fold in folds)
+    for fold in folds[:2]:
+        assert_equal(Dataset.load(fold.save(tmp_path / fold.fingerprint)), fold)

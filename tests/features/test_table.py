@@ -7,6 +7,7 @@ import pytest
 
 from ftray.errors import DataError, SpecError
 from ftray.features import INDICATORS, FeatureSpec, Scaler, build_table
+from ftray.features.table import raw_features
 from ftray.market import Window
 from ftray.spec import parse, to_mapping
 from tests.features.markets import candles, ohlcv, with_values
@@ -45,6 +46,27 @@ def test_the_scaler_never_sees_validation_or_test_bars():
 def test_the_check_above_catches_a_scaler_that_saw_more(seen):
     with pytest.raises(AssertionError):
         assert_the_scaler_saw_the_train_window_alone(lambda market, spec, train: build_table(market, spec, seen))
+
+
+def test_the_scaler_of_several_train_windows_sees_each_of_them_and_nothing_between():
+    pieces = (Window(260, 450), Window(780, 900))
+    honest = build_table(MARKET, SPEC, pieces)
+    rows = np.concatenate([np.arange(piece.start, piece.stop) for piece in pieces])
+    np.testing.assert_allclose(honest.scaler.center, raw_features(MARKET, SPEC)[rows].mean(axis=0))
+    values = MARKET.values.copy()
+    values[900:] *= 1_000.0  # a canary behind the last piece
+    wild = build_table(with_values(MARKET, values), SPEC, pieces)
+    np.testing.assert_array_equal(wild.scaler.center, honest.scaler.center)
+    glued = build_table(MARKET, SPEC, Window(260, 900))
+    assert (glued.scaler.center != honest.scaler.center).all()
+
+
+def test_decision_bars_of_several_windows_look_across_none_of_their_seams(table):
+    pieces = (Window(700, 800), Window(800, 850))
+    alone = [table.decision_bars(piece) for piece in pieces]
+    assert all(len(bars) for bars in alone)
+    np.testing.assert_array_equal(table.decision_bars(pieces[::-1]), np.concatenate(alone))
+    assert not np.isin(np.arange(800, 800 + SPEC.lookback - 1), table.decision_bars(pieces)).any()
 
 
 def test_the_scaler_sees_every_known_bar_of_the_train_window():

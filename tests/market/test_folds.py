@@ -23,6 +23,7 @@ from ftray.market import (
     Windows,
     WindowsSpec,
     fold,
+    n_folds,
     split,
 )
 from ftray.spec import parse_member, to_mapping
@@ -62,6 +63,7 @@ def bars(windows: tuple[Window, ...]) -> np.ndarray:
 def test_training_keeps_the_purge_from_every_validated_bar_and_from_the_test_window(n_bars, spec):
     folds = fold(n_bars, spec, LOOKBACK)
     purge = spec.purge or REACH
+    assert len(folds.folds) == n_folds(spec)
     for one in folds.folds:
         for train, validated in itertools.product(one.train, one.validation):
             gap = max(validated.start - train.stop, train.start - validated.stop)
@@ -145,9 +147,10 @@ def test_combinatorial_folds_agree_with_skfolio(n_groups, n_validation, embargo)
 def test_the_single_fold_is_the_split():
     windows = split(5_000, WindowsSpec(), LOOKBACK)
     folds = fold(5_000, WindowsSpec(), LOOKBACK)
-    assert folds.folds == (Fold((windows.train,), (windows.validation,)),)
+    assert folds.folds == (Fold(windows.train, windows.validation),)
     assert folds.test == windows.test
-    assert folds.paths() == (((0, windows.validation),),)
+    assert folds.windows == (windows,)
+    assert folds.paths() == (((0, windows.validation[0]),),)
 
 
 @pytest.mark.parametrize("kind", FOLDS)
@@ -224,7 +227,7 @@ class TestNoPieceIsGluedToAnother:
         scaler = Scaler(np.zeros(layout.n_series), np.ones(layout.n_series), 8.0)
         values = np.zeros((self.N_BARS, layout.n_series), np.float32)
         table = FeatureTable(layout, values, scaler, candles.segments)
-        return Dataset(candles, table, Windows(*[Window(0, self.N_BARS)] * 3), "canary"), seams
+        return Dataset(candles, table, Windows((whole := Window(0, self.N_BARS),), (whole,), whole), "canary"), seams
 
     def test_returns_inside_the_pieces_know_no_seam(self, spec):
         dataset, _ = self.market(spec)

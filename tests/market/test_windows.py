@@ -29,10 +29,11 @@ def test_windows_are_in_time_order_at_least_a_purge_apart_and_long_enough(
             split(n_bars, spec, lookback)
         return
     windows = split(n_bars, spec, lookback)
-    assert windows.train.start == 0 and windows.test.stop == n_bars
-    assert windows.validation.start - windows.train.stop == (purge or reach)
-    assert windows.test.start - windows.validation.stop == (purge or reach)
-    assert [len(windows.validation), len(windows.test)] == evaluated
+    (train,), (validation,) = windows.train, windows.validation
+    assert train.start == 0 and windows.test.stop == n_bars
+    assert validation.start - train.stop == (purge or reach)
+    assert windows.test.start - validation.stop == (purge or reach)
+    assert [len(validation), len(windows.test)] == evaluated
 
 
 def test_a_purge_below_lookback_and_holding_is_refused():

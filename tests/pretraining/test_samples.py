@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ftray.errors import DataError, TrainingError
+from ftray.market import Window
 from ftray.pretraining.samples import draw_samples, log_volatility
 from tests.pretraining.conftest import SPEC
 
@@ -11,7 +12,7 @@ from tests.pretraining.conftest import SPEC
 def test_windows_and_labels_stay_inside_the_train_window_and_one_segment(dataset):
     reach = np.concatenate([part.bars for part in draw_samples(dataset, SPEC)])
     first, last = reach - dataset.layout.lookback + 1, reach + SPEC.horizon
-    train = dataset.windows.train
+    (train,) = dataset.windows.train
     assert first.min() >= train.start
     assert last.max() < train.stop
     segment = np.concatenate([np.full(len(s), i) for i, s in enumerate(dataset.candles.segments)])
@@ -43,7 +44,7 @@ def test_labels_are_standardised_with_statistics_of_the_fitted_part(dataset):
 
 
 def test_bars_after_the_train_window_have_no_influence(dataset):
-    values, stop = dataset.candles.values.copy(), dataset.windows.train.stop
+    values, stop = dataset.candles.values.copy(), dataset.windows.train[0].stop
     values[stop:] *= 7.0
     changed = dataclasses.replace(dataset, candles=dataclasses.replace(dataset.candles, values=values))
     for a, b in zip(draw_samples(dataset, SPEC), draw_samples(changed, SPEC), strict=True):
@@ -66,3 +67,37 @@ def test_values_that_no_window_reads_may_be_missing(dataset, with_values):
 def test_a_train_window_too_short_for_the_horizon_says_so(dataset):
     with pytest.raises(TrainingError, match="lookback \\+ horizon = 8 \\+ 5000"):
         draw_samples(dataset, dataclasses.replace(SPEC, horizon=5000))
+
+
+PIECES = (Window(110, 430), Window(540, 600), Window(700, 780))
+
+
+@pytest.fixture
+def in_pieces(dataset):
+    return dataclasses.replace(dataset, windows=dataclasses.replace(dataset.windows, train=PIECES))
+
+
+def test_samples_come_from_every_piece_and_reach_out_of_none(in_pieces):
+    bars = np.concatenate([part.bars for part in draw_samples(in_pieces, SPEC)])
+    first, last = bars - in_pieces.layout.lookback + 1, bars + SPEC.horizon
+    inside = np.array([(first >= piece.start) & (last < piece.stop) for piece in PIECES])
+    assert (inside.sum(axis=0) == 1).all()
+    assert inside.any(axis=1).all()
+
+
+def test_the_last_part_of_the_pieces_is_validated_on(in_pieces):
+    fit, validation = draw_samples(in_pieces, dataclasses.replace(SPEC, validation=0.25))
+    cut = 600 - 35  # a quarter of 460 bars: all 80 of the last piece, 35 of the one before
+    assert fit.bars.max() + SPEC.horizon < cut <= validation.bars.min() - in_pieces.layout.lookback + 1
+    assert validation.bars.max() + SPEC.horizon == 779
+
+
+def test_bars_outside_the_pieces_have_no_influence(in_pieces):
+    values = in_pieces.candles.values.copy()
+    outside = np.ones(len(values), bool)
+    for piece in PIECES:
+        outside[piece.start : piece.stop] = False
+    values[outside] *= 7.0
+    changed = dataclasses.replace(in_pieces, candles=dataclasses.replace(in_pieces.candles, values=values))
+    for a, b in zip(draw_samples(in_pieces, SPEC), draw_samples(changed, SPEC), strict=True):
+        np.testing.assert_allclose(a.volatility, b.volatility, atol=1e-4)

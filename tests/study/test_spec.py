@@ -124,3 +124,24 @@ def test_paths_are_absolute_wherever_they_stand(tmp_path, monkeypatch):
     several = {"encoder": {"kind": "ft", "pretrained": {"choice": ["auto", "best.pth"]}}}
     options = parse_study({"trial": several}).space.tree["encoder"]["pretrained"]["choice"]
     assert options == ["auto", str(tmp_path / "best.pth")]
+    assert parse_study({"trial": {"encoder": {"pretrained": "a.pth"}}}).space.tree["encoder"]["pretrained"] == str(
+        tmp_path / "a.pth"
+    )
+
+
+def test_a_search_for_pretraining_takes_one_fold():
+    trial = {"windows": {"kind": "walk_forward", "n_folds": 3}, "encoder": {"kind": "ft", "pretrained": "auto"}}
+    with pytest.raises(SpecError, match=r"trial\.windows: a search for pre-training .* not on 3"):
+        parse_study({"trial": trial, "search": {"job": "pretraining"}})
+
+
+def test_check_tells_folds_seeds_and_the_env_steps_of_all_runs():
+    trial = {
+        "market": {"kind": "simulator"},
+        "windows": {"kind": "combinatorial", "n_groups": 4, "n_validation_groups": {"choice": [1, 2]}},
+        "seeds": 3,
+        "ppo": {"env_steps": 1_000},
+    }
+    told = "\n".join(describe_study(parse_study({"trial": trial})))
+    assert "4 to 6 folds × 3 seeds = 12 to 18 runs per trial, 1,000 env steps each" in told
+    assert "12,000 to 18,000 env steps per trial" in told

@@ -160,7 +160,8 @@ def test_a_policy_that_diverged_is_refused(dataset: Dataset):
 
 def test_the_future_changes_nothing_before_it(dataset: Dataset):
     """Prices after a bar have no say in what happened up to it."""
-    window, middle = dataset.windows.validation, dataset.windows.validation.start + 100
+    (window,) = dataset.windows.validation
+    middle = window.start + 100
     values = dataset.candles.values.copy()
     values[middle + 1 :] *= 3.0
     changed = dataclasses.replace(dataset, candles=dataclasses.replace(dataset.candles, values=values))

@@ -320,7 +320,7 @@ def test_one_ruined_account_ends_the_timeline_for_its_neighbours(dataset):
 
 
 def test_wrong_requests_are_refused_in_words(dataset, monkeypatch):
-    window = dataset.windows.train
+    (window,) = dataset.windows.train
     with pytest.raises(SpecError, match="multiple of accounts_per_bar = 4, got 6"):
         VectorTradingEnv(dataset, window, TradingSpec(accounts_per_bar=4), n_envs=6)
     with pytest.raises(DataError, match="no two neighbouring bars"):

@@ -127,9 +127,15 @@ def test_weights_that_saw_the_validation_window_are_refused_with_both_times(tmp_
     _, dataset = prepare_dataset(TRIAL, shared)
     weights = pretrain_encoder(dataclasses.replace(TRIAL, encoder=FT), dataset, shared).path
     content = torch.load(weights, weights_only=True)
-    for window, message in ((dataset.windows.validation, "validation window begins"), (None, "does not tell the bars")):
+    (validation,) = dataset.windows.validation
+    refused = {
+        "validation window begins": [dataset.windows.train[0], validation],
+        "test window begins": [dataset.windows.test],
+        "does not tell the bars": [],
+    }
+    for message, windows in refused.items():
         path = tmp_path / "weights.pth"
-        torch.save({**content, "train_window": window and dataset.times(window)}, path)
+        torch.save({**content, "train_windows": [dataset.times(window) for window in windows]}, path)
         encoder = dataclasses.replace(FT, pretrained=str(path))
         with pytest.raises(WeightsError, match=message):
             run(dataclasses.replace(TRIAL, encoder=encoder), tmp_path, shared)
