@@ -60,6 +60,9 @@ def tune(given: argparse.Namespace) -> int:
     with _live() as (say, show):
         run = run_study(study, given.runs, say, show)
     _finish(run)
+    if not any(record.state == "COMPLETE" for record in run.trials()):
+        print("ftray: no trial of this study succeeded; the first error is above", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -124,9 +127,9 @@ def _study(given: argparse.Namespace) -> "StudySpec":
 
 
 def _run_folder(given: argparse.Namespace, study: "StudySpec") -> "RunFolder":
-    from ftray.results import RunFolder
+    from ftray.study.opening import open_run
 
-    return RunFolder.create(given.runs / study.name, study.identity)
+    return open_run(study, given.runs)
 
 
 @contextlib.contextmanager

@@ -51,5 +51,5 @@ def layout_of(trial: TrialSpec) -> ObservationLayout:
 
 
 def _span(values: Sequence[float]) -> str:
-    low, high = min(values), max(values)
+    low, high = (int(end) if float(end).is_integer() else end for end in (min(values), max(values)))
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"

@@ -1,7 +1,6 @@
 """`run_study`: a study from its file to its leaderboard, or on from where it was stopped."""
 
 from pathlib import Path
-from statistics import fmean
 
 import ray
 from ray import tune
@@ -9,12 +8,13 @@ from ray import tune
 from ftray.errors import SpecError, StudyInterruptedError
 from ftray.results import RunFolder, TrialRecord
 from ftray.study.jobs import trainable
+from ftray.study.opening import open_run
 from ftray.study.progress import Progress
 from ftray.study.schedulers import build_scheduler
 from ftray.study.searcher import OPTUNA_STATES, PRETRAINING, StudySearcher, drawn_trials
 from ftray.study.spec import StudySpec
-from ftray.trading import buy_and_hold, equal_weight
-from ftray.trial import Bundles, cpus, prepare_dataset, pretraining_bundles, trial_bundles
+from ftray.trial import Bundles, cpus, pretraining_bundles, trial_bundles
+from ftray.trial.judge import record_benchmarks
 from ftray.trial.local import Say, local_ray
 
 
@@ -25,12 +25,12 @@ def run_study(study: StudySpec, root: Path, say: Say = print, show: Say = lambda
 
     Raises: StudyInterruptedError on Ctrl-C, with everything up to the last checkpoints kept.
     """
-    run = RunFolder.create(root / study.name, study.identity)
+    run = open_run(study, root)
     if run.is_done and len(_ended(run)) >= study.search.n_trials:
         say(f"{run.path} is finished: nothing to run")
         return run
     with run.driven():
-        _record_benchmarks(study, run)  # reads the candles: what is wrong with them is told before Ray starts
+        record_benchmarks(study.trial(next(iter(study.space.ends()))), run)
         with local_ray(say):
             _check_it_fits(study)
             _search(study, run, say, show)
@@ -116,23 +116,3 @@ def _room_for(study: StudySpec) -> int:
     """How many of the smallest jobs fit at once."""
     smallest = min(max(cpus(bundles), 0.1) for _, bundles in _needs(study))
     return max(1, int(ray.cluster_resources().get("CPU", 1.0) / smallest))
-
-
-def _record_benchmarks(study: StudySpec, run: RunFolder) -> None:
-    """Equal weight, and holding each asset, on the validation windows: what every trial stands beside.
-
-    Figures are means over the folds, as a trial's own are.
-    """
-    spec = study.trial(next(iter(study.space.ends())))
-    figures: dict[str, list[dict[str, float]]] = {}
-    for fold in range(spec.n_folds):
-        _, dataset = prepare_dataset(spec, run.path, fold)
-        windows = dataset.windows.validation
-        outcomes = {"equal_weight": equal_weight(dataset, windows, spec.trading)}
-        for symbol in dataset.layout.symbols:
-            outcomes[f"hold_{symbol}"] = buy_and_hold(dataset, windows, spec.trading, symbol)
-        for name, outcome in outcomes.items():
-            figures.setdefault(name, []).append(outcome.performance())
-    run.record_benchmarks(
-        {name: {key: fmean(one[key] for one in folds) for key in folds[0]} for name, folds in figures.items()}
-    )

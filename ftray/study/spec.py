@@ -10,6 +10,7 @@ import yaml
 from ftray.errors import SpecError
 from ftray.spec import Between, Count, Index, nearest, parse, spec, to_mapping
 from ftray.study.space import Space
+from ftray.trial.metrics import metric_names
 from ftray.trial.spec import TrialSpec
 
 SECTIONS = ("name", "trial", "search")
@@ -156,10 +157,12 @@ def parse_study(tree: Mapping[str, Any], default_name: str = "study") -> StudySp
     trial = tree.get("trial") or {}
     if not isinstance(trial, Mapping):
         raise SpecError(f"must be a mapping, got {trial!r}", ("trial",))
+    search = parse(SearchSpec, tree.get("search") or {}, path=("search",))
+    _check_objective(search)
     study = StudySpec(
         name=name,
         space=Space(_with_absolute_paths(trial)),
-        search=parse(SearchSpec, tree.get("search") or {}, path=("search",)),
+        search=search,
     )
     for filled in study.space.ends():
         spec = study.trial(filled)
@@ -173,6 +176,17 @@ def parse_study(tree: Mapping[str, Any], default_name: str = "study") -> StudySp
     for number, point in enumerate(study.search.points):
         study.space.check_point(point, ("search", "points", str(number)))
     return study
+
+
+def _check_objective(search: SearchSpec) -> None:
+    """A name that no trial reports would fail every trial at its end; a direction is not ours to guess."""
+    names = metric_names() if search.job == "trial" else (DEFAULT_METRIC[search.job],)
+    if search.metric not in names:
+        raise SpecError(
+            f"{search.metric!r} is never reported; {nearest(search.metric, names)}", ("search", "objective")
+        )
+    if search.metric != DEFAULT_METRIC[search.job] and search.direction is None:
+        raise SpecError(f"say which way {search.metric} is better: maximize or minimize", ("search", "direction"))
 
 
 def _override(tree: dict[str, Any], override: str) -> None:

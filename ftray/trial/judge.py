@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from ftray.nets import Policy, PolicyNetwork
 from ftray.results import RunFolder, leaderboard_rows
 from ftray.spec import parse, to_mapping
 from ftray.trading import Backtest, backtest, buy_and_hold, equal_weight
+from ftray.trial.preparation import prepare_dataset
 from ftray.trial.progress import Run
 from ftray.trial.spec import TrialSpec
 
@@ -55,6 +57,25 @@ def performance_table(judged: dict[str, Backtest]) -> dict[str, dict[str, float]
         "at its exposure": stats.performance(matched, policy.bars_per_year),
         **table,
     }
+
+
+def record_benchmarks(spec: TrialSpec, run: RunFolder) -> None:
+    """Equal weight, and holding each asset, on the validation windows: what every trial stands beside.
+
+    Figures are means over the folds, as a trial's own are.
+    """
+    figures: dict[str, list[dict[str, float]]] = {}
+    for fold in range(spec.n_folds):
+        _, dataset = prepare_dataset(spec, run.path, fold)
+        windows = dataset.windows.validation
+        outcomes = {"equal_weight": equal_weight(dataset, windows, spec.trading)}
+        for symbol in dataset.layout.symbols:
+            outcomes[f"hold_{symbol}"] = buy_and_hold(dataset, windows, spec.trading, symbol)
+        for name, outcome in outcomes.items():
+            figures.setdefault(name, []).append(outcome.performance())
+    run.record_benchmarks(
+        {name: {key: fmean(one[key] for one in folds) for key in folds[0]} for name, folds in figures.items()}
+    )
 
 
 def judge_folder(path: Path, trial: str | None, window: str) -> tuple[Path, dict[str, Backtest]]:

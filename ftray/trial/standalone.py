@@ -1,52 +1,82 @@
-"""One trial, or one pre-training job, without a study around it: what `ftray train` and `ftray pretrain` run."""
+"""One trial, or its pre-training alone, without a study around it: what `ftray train` and `ftray pretrain` run."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ftray.errors import FtrayError
 from ftray.pretraining import EncoderCard
 from ftray.results import RunFolder
-from ftray.trial.preparation import prepare_dataset, pretrain_encoder
+from ftray.trial.preparation import encoder_wanted, prepare_dataset, pretrain_encoder
 from ftray.trial.spec import TrialSpec
 
 TRIAL_ID = "trial-0000"
 
 
-def train(spec: TrialSpec, run: RunFolder) -> dict[str, Any]:
-    """Trains the one trial of a run folder, or goes on from its last checkpoint; the last metrics.
+def train(spec: TrialSpec, run: RunFolder) -> None:
+    """Trains the one trial of a run folder after its pre-training; what was interrupted goes on, what is done stays.
 
     Raises: FtrayError, after recording it.
     """
-    from ftray.spec import to_mapping
+    from ftray.trial.judge import record_benchmarks
     from ftray.trial.local import local_ray
     from ftray.trial.run import run_trial
-
-    if not run.trials():
-        run.add_trial(TRIAL_ID, number=0, kind="trial", values={}, spec=to_mapping(spec))
-    folder = run.trial(TRIAL_ID)
 
     def report(metrics: dict[str, Any], checkpoint: Path | None = None) -> None:
         folder.report(metrics)
         shown = f", validation Sharpe {metrics['validation/sharpe']:.2f}" if "validation/sharpe" in metrics else ""
         print(f"{metrics['env_steps']:,}/{spec.env_steps:,} steps{shown}", flush=True)
 
-    with local_ray():
-        run.trial_started(TRIAL_ID)
-        try:
-            metrics = run_trial(spec, report, folder=folder.folder, resume=folder.checkpoint, shared=run.path)
-        except FtrayError as error:
-            run.trial_ended(TRIAL_ID, "FAILED", folder.last_metrics(), str(error))
-            raise
-        except KeyboardInterrupt:
-            run.trial_ended(TRIAL_ID, "INTERRUPTED")
-            raise
-    run.trial_ended(TRIAL_ID, "COMPLETE", metrics, None)
-    run.compact()
-    run.mark_done()
-    return metrics
+    with run.driven():
+        record_benchmarks(spec, run)
+        if spec.encoder_to_pretrain:
+            _pretrain(spec, run)
+        if _wanted(run, TRIAL_ID, 0, "trial", spec):
+            folder = run.trial(TRIAL_ID)
+            with local_ray(), _recorded(run, TRIAL_ID):
+                run_trial(spec, report, folder=folder.folder, resume=folder.checkpoint, shared=run.path)
+        run.mark_done()
 
 
 def pretrain_alone(spec: TrialSpec, run: RunFolder) -> list[EncoderCard]:
     """The file's pre-training jobs, one per fold; needs no Ray."""
-    datasets = (prepare_dataset(spec, run.path, fold)[1] for fold in range(spec.n_folds))
-    return [pretrain_encoder(spec, dataset, run.path, progress=True) for dataset in datasets]
+    with run.driven():
+        cards = _pretrain(spec, run)
+        run.mark_done()
+    return cards
+
+
+def _pretrain(spec: TrialSpec, run: RunFolder) -> list[EncoderCard]:
+    cards = []
+    for fold in range(spec.n_folds):
+        _, dataset = prepare_dataset(spec, run.path, fold)
+        job_id = f"encoder-{str(encoder_wanted(spec, dataset))[:12]}"
+        if _wanted(run, job_id, None, "pretraining", spec):
+            with _recorded(run, job_id):
+                pretrain_encoder(spec, dataset, run.path, run.trial(job_id).report, progress=True)
+        cards.append(pretrain_encoder(spec, dataset, run.path))
+    return cards
+
+
+def _wanted(run: RunFolder, job_id: str, number: int | None, kind: str, spec: TrialSpec) -> bool:
+    """Whether a job is still to be done; a new one is noted."""
+    if job_id not in {record.id for record in run.trials()}:
+        run.add_trial(job_id, number, kind, values={}, spec=spec)
+    return not run.record(job_id).is_final
+
+
+@contextlib.contextmanager
+def _recorded(run: RunFolder, job_id: str) -> Iterator[None]:
+    """Notes that a job runs, and how it ended."""
+    run.trial_started(job_id)
+    try:
+        yield
+    except KeyboardInterrupt:
+        run.trial_ended(job_id, "INTERRUPTED")
+        raise
+    except Exception as error:
+        known = isinstance(error, FtrayError)
+        run.trial_ended(job_id, "FAILED", error=str(error) if known else f"{type(error).__name__}: {error}")
+        raise
+    run.trial_ended(job_id, "COMPLETE")

@@ -14,6 +14,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from ftray.errors import DataError, RunFolderError, SpecError
+from ftray.market import COLUMNS, SimulatorSpec, simulate
 from ftray.nets import read_checkpoint
 from ftray.results import RunFolder, TrialFolder
 from ftray.study import load_study, parse_study
@@ -157,6 +158,23 @@ def test_another_study_under_the_same_name_is_refused_with_what_differs(run, stu
     other = load_study(study_file, ["trial.trading.fee=0.001"])
     with pytest.raises(RunFolderError, match=r"belongs to another study; it differs in trial\.trading\.fee"):
         run_study(other, run.path.parent, say=lambda line: None)
+
+
+def test_candles_that_changed_under_a_study_are_refused_and_not_mixed(study_file, tmp_path):
+    candles = simulate(SimulatorSpec(n_assets=2, n_bars=1200))
+    for i, symbol in enumerate(candles.symbols):
+        frame = pd.DataFrame(candles.values[:, i], columns=list(COLUMNS))
+        frame.insert(0, "date", candles.times)
+        frame.to_parquet(tmp_path / f"{symbol}_USDT-1h.parquet")
+    market = f"trial.market={{kind: files, path: {tmp_path}}}"
+    study = load_study(study_file, [market, "search.points=[{trial/encoder/kind: mlp}]", "search.n_trials=1"])
+    before = run_study(study, tmp_path / "runs", say=lambda line: None)
+    frame.iloc[:-10].to_parquet(tmp_path / f"{symbol}_USDT-1h.parquet")
+    events = (before.path / "events.jsonl").read_bytes()
+    larger = load_study(study_file, [market, "search.points=[{trial/encoder/kind: mlp}]", "search.n_trials=2"])
+    with pytest.raises(RunFolderError, match="differs in candles"):
+        run_study(larger, tmp_path / "runs", say=lambda line: None)
+    assert (before.path / "events.jsonl").read_bytes() == events
 
 
 def test_a_request_that_can_never_be_placed_is_refused_before_anything_waits_for_it(study_file, tmp_path):

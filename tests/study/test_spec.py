@@ -86,6 +86,16 @@ def test_an_override_that_fills_a_hole_closes_it():
         ("name: a/b", [], r"^name: must be a folder's name"),
         ("- 1", [], "must hold a mapping"),
         ("trial: {a: [}", [], "is not valid YAML"),
+        (
+            "search: {objective: validation/sharp}",
+            [],
+            r"^search\.objective: .*did you mean 'validation/sharpe'",
+        ),
+        (
+            "search: {objective: validation/max_drawdown}",
+            [],
+            r"^search\.direction: say which way",
+        ),
         ("search: {points: [{trial/x: 1}]}", [], r"^search\.points\.0\.trial/x: no such hole"),
         ("trial: {encoder: {kind: ft, frozen: true}}", [], r"^trial\.encoder: frozen needs weights"),
     ],

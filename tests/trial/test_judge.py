@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from ftray.cli import main
-from ftray.errors import WeightsError
+from ftray.errors import RunFolderError, WeightsError
 from ftray.features import build_dataset
 from ftray.nets import Policy
 from ftray.results import RunFolder
@@ -82,3 +82,16 @@ def test_a_run_without_a_finished_trial_says_so(tmp_path, capsys):
     RunFolder.create(tmp_path / "empty", {})
     assert main(["backtest", str(tmp_path / "empty")]) == 1
     assert "no finished trial yet" in capsys.readouterr().err
+
+
+def test_training_that_died_before_its_end_mark_is_finished_by_the_same_command(run):
+    (run.path / "DONE").unlink()
+    before = run.trial("trial-0000").reports()
+    train(TRIAL, RunFolder.open(run.path))
+    assert RunFolder.open(run.path).is_done and run.trial("trial-0000").reports() == before
+    assert run.benchmarks()["equal_weight"]
+
+
+def test_two_at_once_on_one_run_folder_are_refused(run):
+    with run.driven(), pytest.raises(RunFolderError, match="is being run by another process"):
+        train(TRIAL, RunFolder.open(run.path))
