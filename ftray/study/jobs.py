@@ -56,6 +56,8 @@ def run_job(config: dict[str, Any]) -> None:
         folder.failed(str(error))
     except Exception as error:
         folder.failed(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
+    else:
+        folder.finished()
 
 
 def bundles(config: dict[str, Any]) -> list[dict[str, float]]:
