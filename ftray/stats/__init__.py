@@ -11,6 +11,7 @@ from ftray.stats.comparison import (
     probability_of_improvement_interval,
 )
 from ftray.stats.costs import break_even_fee
+from ftray.stats.dependence import intraclass_correlation
 from ftray.stats.measures import (
     annual_return,
     calmar,
@@ -71,6 +72,7 @@ __all__ = [
     "hit_rate",
     "interquartile_mean",
     "interquartile_mean_interval",
+    "intraclass_correlation",
     "kurtosis",
     "luck_line",
     "max_drawdown",
