@@ -66,9 +66,11 @@ class Encoder(nn.Module, abc.ABC):
 def gather_windows(table: Tensor, bars: Tensor, lookback: int) -> Tensor:
     """The windows that end at the given bars, oldest bar first, gathered on the table's device.
 
-    Whole rows are copied and the result is a transposed view: the copy runs at memory speed.
+    A window's rows lie one after the other in the table, so each is copied in one piece; the result is a transposed
+    view of the copies.
 
-    Shape: (T, S), (B,) → (B, S, L).
+    Shape: contiguous (T, S), (B,) → (B, S, L).
     """
-    offsets = torch.arange(1 - lookback, 1, device=bars.device)
-    return table[bars[:, None] + offsets].transpose(1, 2)
+    n_bars, n_series = table.shape
+    overlapping = table.as_strided((n_bars - lookback + 1, lookback * n_series), (n_series, 1))
+    return overlapping.index_select(0, bars - (lookback - 1)).unflatten(1, (lookback, n_series)).transpose(1, 2)

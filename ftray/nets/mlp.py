@@ -12,7 +12,10 @@ from ftray.nets.spec import MLPSpec
 
 
 class MLPEncoder(Encoder):
-    """Two ReLU layers; the first is a market part plus an account part, so that samples of one bar share the former."""
+    """Two ReLU layers; the first is a market part plus an account part, so that samples of one bar share the former.
+
+    The market part takes a window bar by bar, the way windows lie in the feature table: no copy turns them round.
+    """
 
     shares_bars = True
 
@@ -24,7 +27,7 @@ class MLPEncoder(Encoder):
         self.projection = nn.Linear(spec.hidden, spec.encoding_dim)
 
     def market(self, windows: Tensor) -> Tensor:
-        return self.tower(windows.flatten(1))
+        return self.tower(windows.transpose(1, 2).flatten(1))
 
     def fuse(self, market: Tensor, account: Tensor) -> Tensor:
         return F.relu(self.projection(F.relu(market + self.account(account))))
