@@ -32,12 +32,24 @@ class TrainingError(FtrayError):
     """Training that cannot go on: a loss that is not finite, no samples."""
 
 
+class OutOfMemoryError(TrainingError):
+    """A GPU's memory that a trial did not fit into; `process` is who asked for more: the learner or an env runner."""
+
+    def __init__(self, message: str, process: str = "learner"):
+        self.process = process
+        super().__init__(message)
+
+
 class RunFolderError(FtrayError):
     """A run folder that cannot be read, or that belongs to another study."""
 
 
 class StudyInterruptedError(FtrayError):
     """A study that was stopped before its budget was spent; the same command continues it."""
+
+
+class NeverPlacedError(FtrayError):
+    """A request for resources that the cluster had no room for, however long it waited."""
 
 
 class MissingDependencyError(FtrayError, ImportError):

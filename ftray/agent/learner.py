@@ -1,12 +1,152 @@
-"""The learner: PPO's, except that its optimiser carries only what trains."""
+"""The learner: RLlib's PPO learner, with what a trading trial needs.
 
+Its optimisers carry only what trains, a pre-trained tower at a rate of its own. Minibatches keep the samples of a bar
+together, so that the market tower runs once for all of them. A minibatch too large for the memory is worked off in
+parts, with the same gradients. A gradient that is no number ends the trial there and then: RLlib would replace it by
+zeros and go on.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+import torch
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.columns import Columns
+from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
+from torch import Tensor
+
+from ftray.agent.loss import ppo_loss
+from ftray.agent.minibatches import minibatches, parts
+from ftray.errors import TrainingError
+
+FIGURES = "figures"
 
 
 class FTLearner(PPOTorchLearner):
-    """PPO's learner whose optimiser leaves frozen parameters out (RLlib's own lists them all)."""
+    """PPO's learner for `FTPolicy`.
 
-    def get_parameters(self, module: Any) -> list[Any]:
-        return [parameter for parameter in super().get_parameters(module) if parameter.requires_grad]
+    `learner_config_dict`, all optional: `micro_batches`, into how many parts a minibatch is cut; `tower_schedule`,
+    RLlib's list of [env steps, learning rate] for a pre-trained tower; `seed` of the minibatches' order.
+    """
+
+    def build(self) -> None:
+        super().build()
+        self._rng = np.random.default_rng(self.config.learner_config_dict.get("seed", 0))
+        self._figures: list[dict[str, Tensor]] = []
+
+    def configure_optimizers_for_module(self, module_id: Any, config: Any = None) -> None:
+        module: Any = self._module[module_id].unwrapped()  # type: ignore[index]
+        schedule = config.learner_config_dict.get("tower_schedule")
+        tower = {id(parameter) for parameter in module.encoder.market_parameters()} if schedule else set()
+        trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        rates = {"default_optimizer": config.lr, "tower": schedule}
+        groups = {name: [p for p in trained if (id(p) in tower) == (name == "tower")] for name in rates}
+        for name, parameters in groups.items():
+            if parameters:
+                self.register_optimizer(
+                    module_id=module_id,
+                    optimizer_name=name,
+                    optimizer=torch.optim.Adam(parameters, fused=True),  # one pass over the memory instead of ten
+                    params=parameters,
+                    lr_or_lr_schedule=rates[name],
+                )
+
+    def _create_iterator_if_necessary(
+        self, *, training_data: Any, num_epochs: int = 1, minibatch_size: int | None = None, **given: Any
+    ) -> Iterator[MultiAgentBatch]:
+        batch: Any = self._make_batch_if_necessary(training_data=training_data)
+        samples: dict[str, Tensor] = dict(batch.policy_batches[DEFAULT_MODULE_ID])
+        n = len(samples[Columns.OBS])
+        groups = self._policy.groups(samples[Columns.OBS].cpu().numpy())
+        for minibatch in minibatches(samples, groups, minibatch_size or n, num_epochs, self._rng):
+            yield MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(minibatch)}, env_steps=n)
+
+    def _uncompiled_update(self, batch: dict[str, Any], **given: Any) -> tuple[Any, Any, Any]:
+        """One step of the optimisers, on a minibatch in as many parts as the memory wants."""
+        samples = batch[DEFAULT_MODULE_ID]
+        for optimizer in self._optimizer_parameters:
+            optimizer.zero_grad(set_to_none=True)
+        n, total = len(samples[Columns.OBS]), torch.zeros((), device=self._device)
+        for part in parts(n, self.config.learner_config_dict.get("micro_batches", 1)):
+            some = {name: column[part] for name, column in samples.items()}
+            outputs = self._policy.forward_train(some)
+            loss = self.compute_loss_for_module(
+                module_id=DEFAULT_MODULE_ID, config=self.config, batch=some, fwd_out=outputs
+            )
+            loss = loss * ((part.stop - part.start) / n)  # a loss is a mean over its samples
+            loss.backward()
+            total += loss.detach()
+        self._clip(samples)
+        for optimizer in self._optimizer_parameters:
+            optimizer.step()
+        return {}, {DEFAULT_MODULE_ID: total}, {}
+
+    def compute_loss_for_module(self, *, module_id: Any, config: Any, batch: Any, fwd_out: Any) -> Tensor:
+        loss, figures = ppo_loss(
+            batch,
+            fwd_out[Columns.ACTION_DIST_INPUTS],
+            self._policy.compute_values(batch, embeddings=fwd_out[Columns.EMBEDDINGS]),
+            clip=config.clip_param,
+            value_weight=config.vf_loss_coeff,
+            entropy_weight=config.entropy_coeff,
+        )
+        self._figures.append(figures)
+        return loss
+
+    def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
+        self._started = time.perf_counter()
+        super().before_gradient_based_update(timesteps=timesteps)
+
+    def after_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
+        """Figures are means over all minibatches of the update; RLlib's own are those of the last one."""
+        super().after_gradient_based_update(timesteps=timesteps)
+        seen, self._figures = self._figures, []
+        for name in seen[-1]:
+            mean = torch.stack([figures[name] for figures in seen if name in figures]).mean().item()
+            self.metrics.log_value((DEFAULT_MODULE_ID, FIGURES, name), mean, window=1)
+        self.metrics.log_value((DEFAULT_MODULE_ID, "seconds"), time.perf_counter() - self._started, window=1)
+
+    @property
+    def _policy(self) -> Any:
+        return self.module[DEFAULT_MODULE_ID].unwrapped()
+
+    def _clip(self, samples: Mapping[str, Tensor]) -> None:
+        """Clips by the norm of all gradients together, whatever the number of optimisers."""
+        tower = {id(parameter) for parameter in self._policy.encoder.market_parameters()}
+        carried: list[Any] = [p for p in self._params.values() if p.grad is not None]
+        towers = [p.grad for p in carried if id(p) in tower]
+        others = [p.grad for p in carried if id(p) not in tower]
+        norms = [torch.nn.utils.get_total_norm(gradients) for gradients in (towers, others)]
+        norm = torch.linalg.vector_norm(torch.stack([n.to(self._device) for n in norms]))
+        if not torch.isfinite(norm):
+            raise TrainingError(diagnosis(self._policy, samples, self._figures[-1]))
+        if self.config.grad_clip:
+            torch.nn.utils.clip_grads_with_norm_(carried, self.config.grad_clip, norm)
+        self._figures[-1] |= {"gradient_norm": norm} | ({"tower_gradient_norm": norms[0]} if towers else {})
+
+
+def diagnosis(module: torch.nn.Module, samples: Mapping[str, Tensor], figures: Mapping[str, Tensor]) -> str:
+    """Why a gradient is not finite, as far as it can be seen from outside."""
+    parts = {name: float(value) for name, value in figures.items() if not torch.isfinite(value)}
+    broken = [name for name, column in samples.items() if not torch.isfinite(column).all()]
+    weights = [name for name, p in module.named_parameters() if not torch.isfinite(p).all()]
+    gradients = [
+        name for name, p in module.named_parameters() if p.grad is not None and not torch.isfinite(p.grad).all()
+    ]
+    found = [
+        f"not finite in the loss: {', '.join(f'{name} = {value}' for name, value in parts.items()) or 'nothing'}",
+        f"in the minibatch: {', '.join(broken) or 'nothing'}",
+        f"in the weights: {_few(weights)}",
+        f"in the gradients: {_few(gradients)}",
+    ]
+    return (
+        f"a gradient must be finite, and this one is not ({'; '.join(found)}). Lower trial.ppo.learning_rate, "
+        "trial.ppo.grad_clip or trial.ppo.reward_scale; the last checkpoint is kept."
+    )
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "") if names else "nothing"

@@ -1,12 +1,15 @@
 """`FTPolicy`: the actor-critic that RLlib trains: one encoder of the family, a policy head and a value head.
 
 Takes compact observations `[bar index, cash, holdings]` and gathers the market windows from the feature table, which
-every process maps from the same file: what crosses processes is 600 times smaller than the full observation.
+every process maps from the same file: what crosses processes is 600 times smaller than the full observation. Takes full
+observations as well, from whatever environment gives them.
 
 Legend: B batch, A assets, S series, L lookback, D width of the market vector.
 """
 
+import contextlib
 import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,43 +20,56 @@ from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, ValueFunctionAPI
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import Tensor
 
-from ftray.features import Dataset
+from ftray.agent.ahead import BARS_PER_PASS, MarketAhead
+from ftray.agent.devices import claim
+from ftray.errors import SpecError
+from ftray.features import Dataset, ObservationLayout
 from ftray.nets import EncoderSpec, build_encoder, gather_windows, load_market_weights, policy_head, value_head
-from ftray.spec import parse_member
+from ftray.spec import nearest, parse_member
 
 LOG_STD_RANGE = (-5.0, 1.0)
 """RLlib's Gaussian does not clamp its log standard deviation; without a clamp one bad batch ends a run."""
 
-VALUE_CHUNK = 512
-"""Observations per forward pass when values of a whole train batch are wanted: bounds memory, changes nothing."""
+KEYS = {"encoder", "dataset", "layout", "weights", "market_vectors", "learner_cap", "env_runner_cap"}
+RLLIB_KEYS = {"vf_share_layers"}
+"""What RLlib adds on its own."""
 
 
 class FTPolicy(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
     """Encoder → policy head (mean and log standard deviation per asset) and value head.
 
-    `model_config`: `encoder` (mapping of an `EncoderSpec`), `dataset` (folder), `weights` (a pre-training checkpoint or
-    None) and `market_vectors` (an .npy of (bars, D), for a frozen encoder: the market tower's output for every bar).
+    `model_config`, all but `encoder` and one of the next two optional:
+
+    encoder: mapping of an `EncoderSpec`.
+    dataset: folder of a `Dataset`, for compact observations. layout: mapping of an `ObservationLayout`, for full ones.
+    weights: a pre-training checkpoint that the market tower starts from.
+    market_vectors: an .npy of (bars, D), for a frozen encoder: the market tower's output for every bar.
+    learner_cap, env_runner_cap: see `devices.claim`.
     """
 
     def setup(self) -> None:
-        dataset = Dataset.load(Path(self.model_config["dataset"]))
-        spec = parse_member(EncoderSpec, self.model_config["encoder"])
-        self.encoder = build_encoder(spec, dataset.layout)
-        width, n_assets = spec.encoding_dim, dataset.layout.n_assets
-        self.policy_head = policy_head(width, n_assets)
-        self.value_head = value_head(width)
-        if self.model_config.get("weights") and not self.inference_only:  # env runners get them by weight sync
-            load_market_weights(self.encoder, self.model_config["weights"])
+        given = self.model_config
+        check_keys(given)
+        claim(given.get("env_runner_cap" if self.inference_only else "learner_cap", 0.0))
+        dataset = Dataset.load(Path(given["dataset"])) if given.get("dataset") else None
+        layout = dataset.layout if dataset else ObservationLayout.from_mapping(given["layout"])
+        spec = parse_member(EncoderSpec, given["encoder"])
+        self.encoder = build_encoder(spec, layout)
+        self.policy_head = policy_head(spec.encoding_dim, layout.n_assets)
+        self.value_head = value_head(spec.encoding_dim)
+        if given.get("weights") and not self.inference_only:  # env runners get them by weight sync
+            load_market_weights(self.encoder, given["weights"])
         if getattr(spec, "frozen", False):
             for parameter in self.encoder.tower.parameters():
                 parameter.requires_grad_(False)
         # Never persistent: RLlib sends the state dict to every env runner in every iteration, and a persistent
         # buffer over a read-only memory map crashes them at the first sync.
-        self.register_buffer("table", _mapped(dataset.table.values), persistent=False)
-        vectors = self.model_config.get("market_vectors")
+        self.register_buffer("table", _mapped(dataset.table.values) if dataset else None, persistent=False)
+        vectors = given.get("market_vectors")
         self.register_buffer(
             "market_vectors", _mapped(np.load(vectors, mmap_mode="r")) if vectors else None, persistent=False
         )
+        self._ahead: MarketAhead | None = None
         if self.inference_only:
             self.eval()
 
@@ -63,25 +79,56 @@ class FTPolicy(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         return self if self.training == mode else super().train(mode)
 
     def get_non_inference_attributes(self) -> list[str]:
-        return ["value_head"]
+        return []  # env runners note the value of what they see: the encoding is at hand, and costs a pass later on
 
     def encode(self, observations: Tensor) -> Tensor:
-        """Encodings of compact observations. Shape: (B, 2 + A) → (B, encoding_dim)."""
+        """Encodings of compact or full observations. Shape: (B, 2 + A) or (B, size) → (B, encoding_dim)."""
         layout = self.encoder.layout
+        if observations.shape[-1] == layout.size:
+            return self.encoder.encode(observations)
         bars, account = observations[:, layout.compact_bar].long(), observations[:, layout.compact_account]
         if self.market_vectors is not None:
             return self.encoder.fuse(self.market_vectors[bars], account)
+        if self._ahead is not None:
+            return self.encoder.fuse(self._ahead.at(bars), account)
         if not self.encoder.shares_bars:
             return self.encoder(self.windows(bars), account)
-        unique, inverse = bars.unique(return_inverse=True)
-        return self.encoder.fuse(self.encoder.market(self.windows(unique))[inverse], account)
+        # Accounts that share a bar stand side by side, in a vector environment as in a minibatch: nothing to sort.
+        unique, inverse = bars.unique_consecutive(return_inverse=True)
+        return self.encoder.fuse(self._market(unique)[inverse], account)
+
+    @contextlib.contextmanager
+    def looking_ahead(self, observations: np.ndarray, n_steps: int) -> Iterator[None]:
+        """Within the block, `encode` is asked for the accounts that stand there now, in each of their next steps.
+
+        Shape: observations (E, 2 + A) or (E, size), for which there is nothing to compute ahead.
+        """
+        layout = self.encoder.layout
+        if self.market_vectors is None and self.encoder.shares_bars and observations.shape[-1] == layout.compact_size:
+            bars = torch.from_numpy(observations[:, layout.compact_bar]).long().to(self.table.device)
+            with torch.inference_mode():
+                self._ahead = MarketAhead(self._market, bars, n_steps, last_bar=len(self.table) - 1)
+        try:
+            yield
+        finally:
+            self._ahead = None
+
+    def _market(self, bars: Tensor) -> Tensor:
+        return self.encoder.market(self.windows(bars))
+
+    def groups(self, observations: np.ndarray) -> np.ndarray:
+        """What samples have in common: their bar; nothing, where observations are full. Shape: (B, ...) → (B,)."""
+        compact = observations.shape[-1] == self.encoder.layout.compact_size
+        return observations[:, self.encoder.layout.compact_bar] if compact else np.arange(len(observations))
 
     def windows(self, bars: Tensor) -> Tensor:
         """The market windows that end with the given bars. Shape: (B,) → (B, S, L)."""
         return gather_windows(self.table, bars, self.encoder.layout.lookback)
 
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        return {Columns.ACTION_DIST_INPUTS: self._policy(self.encode(batch[Columns.OBS]))}
+        encoding = self.encode(batch[Columns.OBS])
+        values = self.value_head(encoding).squeeze(-1)
+        return {Columns.ACTION_DIST_INPUTS: self._policy(encoding), Columns.VF_PREDS: values}
 
     def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         encoding = self.encode(batch[Columns.OBS])  # handed on, or the loss would run the encoder a second time
@@ -93,7 +140,7 @@ class FTPolicy(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         # Advantage estimation asks for the values of the whole train batch at once, with gradients on and in
         # training mode: out of memory for a transformer. Chunked and without gradients it is the same numbers.
         with torch.no_grad():
-            chunks = batch[Columns.OBS].split(VALUE_CHUNK)
+            chunks = batch[Columns.OBS].split(BARS_PER_PASS)
             return torch.cat([self.value_head(self.encode(chunk)).squeeze(-1) for chunk in chunks])
 
     def act(self, bars: np.ndarray, account: np.ndarray) -> np.ndarray:
@@ -106,6 +153,14 @@ class FTPolicy(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
     def _policy(self, encoding: Tensor) -> Tensor:
         mean, log_std = self.policy_head(encoding).chunk(2, dim=-1)
         return torch.cat([mean, log_std.clamp(*LOG_STD_RANGE)], dim=-1)
+
+
+def check_keys(model_config: Mapping[str, Any]) -> None:
+    """Raises: SpecError for a key that `FTPolicy` does not know: RLlib hands a misspelt one on without a word."""
+    for key in set(model_config) - KEYS - RLLIB_KEYS:
+        raise SpecError(f"FTPolicy knows no {key!r} in model_config; {nearest(key, KEYS)}")
+    if not model_config.get("dataset") and not model_config.get("layout"):
+        raise SpecError("FTPolicy needs `dataset` (compact observations) or `layout` (full ones) in model_config")
 
 
 def _mapped(array: np.ndarray) -> Tensor:

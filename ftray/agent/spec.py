@@ -15,8 +15,14 @@ class PPOSpec:
 
     env_steps: total steps over all accounts; one step is one account over one bar.
     train_batch_size: steps per iteration, rounded to whole fragments.
+    fine_tune_factor: learning rate of a pre-trained market tower, as a fraction of `learning_rate`.
+    fine_tune_warm_up: share of `env_steps` over which that rate rises from 0: heads that still know nothing would wreck
+        what the tower knows.
     reward_scale: the reward that the learner sees is the environment's, times this (log growth per bar is about 1e-3).
+    env_runners_on_gpu: whether env runners, too, hold the model on a GPU; each books a share of its own.
     evaluate_every: iterations between two backtests on the validation window; a checkpoint is kept each time.
+    evaluation_cpus: cores of a process beside the trial that runs those backtests while training goes on; 0 runs them
+        in the trial's own process, between two iterations. The figures are the same, up to a GPU's rounding.
     """
 
     env_steps: Count = 20_000
@@ -24,6 +30,8 @@ class PPOSpec:
     minibatch_size: Count = 256
     epochs: Count = 4
     learning_rate: Annotated[float, Between(1e-7, 1.0)] = 3e-4
+    fine_tune_factor: Annotated[float, Between(0.0, 10.0)] = 0.3
+    fine_tune_warm_up: Fraction = 0.1
     gamma: Fraction = 0.99
     gae_lambda: Fraction = 0.95
     clip: Annotated[float, Between(0.01, 1.0)] = 0.2
@@ -34,7 +42,9 @@ class PPOSpec:
     n_env_runners: Index = 2
     envs_per_runner: Count = 16
     cpus_per_env_runner: Annotated[float, Between(0.1)] = 1.0
+    env_runners_on_gpu: bool = False
     evaluate_every: Count = 5
+    evaluation_cpus: Index = 0
 
     def check(self) -> None:
         if self.reward_scale == 0:

@@ -1,13 +1,19 @@
 """From specs to a running PPO: its configuration, its start with the right weights, one iteration as plain metrics."""
 
+import functools
 import math
 from pathlib import Path
+from typing import Any
 
+import ray
 from ray.rllib.algorithms.ppo import PPO, PPOConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
+from ftray.agent.connectors import ActionsToEnv, EpisodesToTrainBatch, ObservationsToModule
+from ftray.agent.devices import NO_GPU, Footing, GpuShares, check_footing
 from ftray.agent.env import TrainingEnv
-from ftray.agent.learner import FTLearner
+from ftray.agent.env_runner import FTEnvRunner, check_env_runners
+from ftray.agent.learner import FIGURES, FTLearner
 from ftray.agent.module import FTPolicy
 from ftray.agent.spec import PPOSpec
 from ftray.errors import TrainingError, WeightsError
@@ -27,18 +33,24 @@ def ppo_config(
     weights: Path | None = None,
     market_vectors: Path | None = None,
     seed: int = 0,
+    micro_batches: int = 1,
+    gpus: GpuShares = NO_GPU,
 ) -> PPOConfig:
     """RLlib's configuration of a trial.
 
     dataset: folder of a prepared `Dataset`, readable from every process of the trial.
     weights: pre-training checkpoint that the encoder's market tower starts from.
     market_vectors: .npy of the market tower's output per bar, for a frozen encoder.
+    micro_batches: parts that each minibatch is worked off in, gradients accumulated: less memory, the same mathematics.
+    gpus: what the processes of the trial book; nothing by default.
     """
     model_config = {
         "encoder": to_mapping(encoder),
         "dataset": str(Path(dataset).absolute()),
         "weights": str(Path(weights).absolute()) if weights else None,
         "market_vectors": str(Path(market_vectors).absolute()) if market_vectors else None,
+        "learner_cap": gpus.learner_cap,
+        "env_runner_cap": gpus.env_runner_cap,
     }
     env_config = {
         "dataset": model_config["dataset"],
@@ -46,17 +58,33 @@ def ppo_config(
         "reward_scale": ppo.reward_scale,
     }
     config = PPOConfig()
-    # Actions are clipped to the Box by the environment itself, so RLlib need not: a sixth of its time per step.
     config.environment(TrainingEnv, env_config=env_config, normalize_actions=False, clip_actions=False)
     config.env_runners(
+        env_runner_cls=FTEnvRunner,
         num_env_runners=ppo.n_env_runners,
         num_envs_per_env_runner=ppo.envs_per_runner,
         num_cpus_per_env_runner=ppo.cpus_per_env_runner,  # type: ignore[arg-type]  # fractions are allowed
+        num_gpus_per_env_runner=gpus.env_runner,
+        env_to_module_connector=_observations_to_module,
+        module_to_env_connector=_actions_to_env,
+        add_default_connectors_to_env_to_module_pipeline=False,
+        add_default_connectors_to_module_to_env_pipeline=False,
         gym_env_vectorize_mode="vector_entry_point",
         rollout_fragment_length=ppo.fragment_length,
         sample_timeout_s=600,  # a slower sample would be dropped with nothing but a warning
     )
-    config.learners(num_learners=0, learner_class=FTLearner)
+    config.learners(
+        num_learners=0,  # in the trial's own process: an actor apart would need a second share of the GPU
+        num_gpus_per_learner=gpus.learner,
+        learner_class=FTLearner,
+        learner_connector=functools.partial(
+            EpisodesToTrainBatch,
+            gamma=ppo.gamma,
+            gae_lambda=ppo.gae_lambda,
+            accounts_per_bar=trading.accounts_per_bar,
+        ),
+        add_default_connectors_to_learner_pipeline=False,
+    )
     config.training(
         train_batch_size_per_learner=ppo.batch_size,
         minibatch_size=ppo.minibatch,
@@ -67,14 +95,35 @@ def ppo_config(
         clip_param=ppo.clip,
         entropy_coeff=ppo.entropy,
         vf_loss_coeff=ppo.value_weight,
-        vf_clip_param=math.inf,  # RLlib clips the squared error, which silences the critic on large returns
         use_kl_loss=False,
         grad_clip=ppo.grad_clip or None,
-        grad_clip_by="global_norm",
+        learner_config_dict={
+            "micro_batches": micro_batches,
+            "tower_schedule": _tower_schedule(ppo) if weights else None,
+            "seed": seed,
+        },
     )
     config.rl_module(rl_module_spec=RLModuleSpec(module_class=FTPolicy, model_config=model_config))
     config.debugging(seed=seed, log_level="ERROR")
     return config
+
+
+def _observations_to_module(env: Any = None, spaces: Any = None, device: Any = None) -> ObservationsToModule:
+    return ObservationsToModule(device=device)
+
+
+def _actions_to_env(env: Any = None, spaces: Any = None) -> ActionsToEnv:
+    return ActionsToEnv()
+
+
+def _tower_schedule(ppo: PPOSpec) -> list[list[float]]:
+    """Env steps and learning rates between which RLlib interpolates, at the end of each iteration for the next one.
+
+    So an iteration learns at the rate of its own last step: none is wasted at a rate of 0.
+    """
+    rate = ppo.learning_rate * ppo.fine_tune_factor
+    warm_up = max(ppo.batch_size, round(ppo.fine_tune_warm_up * ppo.env_steps))
+    return [[0, rate * ppo.batch_size / warm_up], [max(1, warm_up - ppo.batch_size), rate]]
 
 
 def learner_module(algorithm: PPO) -> FTPolicy:
@@ -82,28 +131,41 @@ def learner_module(algorithm: PPO) -> FTPolicy:
     return algorithm.learner_group._learner.module[POLICY].unwrapped()  # type: ignore[union-attr,return-value]
 
 
-def check_weights_arrived(algorithm: PPO, weights: Path) -> str:
-    """Proves that learner and every env runner hold the pre-trained market tower; its fingerprint.
+def check_start(algorithm: PPO, gpus: GpuShares = NO_GPU, weights: Path | None = None) -> None:
+    """Proves, before the first iteration, that every process computes where it booked and holds the same weights.
 
-    Raises: WeightsError naming who holds something else.
+    weights: the checkpoint that the market tower starts from; its fingerprint must stand in the learner and in every
+        env runner.
+
+    Raises: TrainingError or WeightsError naming who differs.
     """
-    expected = weights_fingerprint(read_checkpoint(weights)["encoder_state_dict"])
     group = algorithm.env_runner_group
     assert group is not None
-    group.sync_weights(from_worker_or_learner_group=algorithm.learner_group, inference_only=True)
-    held = {"learner": market_fingerprint(learner_module(algorithm))}
-    runners = group.foreach_env_runner(
-        lambda runner: market_fingerprint(runner.module),  # type: ignore[attr-defined]
-        local_env_runner=group.num_remote_env_runners() == 0,
-    )
-    held |= {f"env runner {number}": found for number, found in enumerate(runners, start=1)}
-    wrong = [who for who, found in held.items() if found != expected]
+    module = learner_module(algorithm)
+    held_by_learner = ray.put(module.get_state(inference_only=True))
+
+    def take_and_tell(runner: Any) -> tuple[Footing, str]:
+        # RLlib drops a sync that comes while an env runner is busy with an earlier one: after a restore, the weights.
+        runner.set_state({"rl_module": held_by_learner})
+        return Footing.of(runner.module), market_fingerprint(runner.module)
+
+    found = {"learner": (Footing.of(module), market_fingerprint(module))}
+    remote = group.num_remote_env_runners() > 0
+    runners = group.foreach_env_runner(take_and_tell, local_env_runner=not remote)
+    check_env_runners(algorithm)  # one that could not even be made has not answered
+    found |= {f"env runner {number}": told for number, told in enumerate(runners, start=1)}
+    booked = {who: gpus.learner if who == "learner" or not remote else gpus.env_runner for who in found}
+    check_footing({who: (footing, booked[who]) for who, (footing, _) in found.items() if remote or who == "learner"})
+    expected = found["learner"][1]
+    if weights is not None:
+        expected = weights_fingerprint(read_checkpoint(weights)["encoder_state_dict"])
+    wrong = [who for who, (_, held) in found.items() if held != expected]
     if wrong or not runners:
         raise WeightsError(
-            f"the pre-trained weights of {weights} (fingerprint {expected[:12]}) did not arrive in: "
-            f"{', '.join(wrong) or 'any env runner'}. Training on would compare something else than asked for."
+            f"the {'pre-trained weights of ' + str(weights) if weights else 'weights of the learner'} (fingerprint "
+            f"{expected[:12]}) did not arrive in: {', '.join(wrong) or 'any env runner'}. Training on would compare "
+            "something else than asked for."
         )
-    return expected
 
 
 def market_fingerprint(module: FTPolicy) -> str:
@@ -114,33 +176,38 @@ def market_fingerprint(module: FTPolicy) -> str:
 def iterate(algorithm: PPO) -> dict[str, float]:
     """One PPO iteration; its metrics under flat names.
 
-    Raises: TrainingError if no samples came or a loss is not finite; RLlib itself would go on without a word.
+    Raises: TrainingError if an env runner failed or no samples came; RLlib itself would go on without a word.
     """
     result = algorithm.train()
+    check_env_runners(algorithm)
     learners = result.get("learners", {}).get(POLICY)
     if not learners:
         raise TrainingError(
             "an iteration brought no samples: every env runner is dead or timed out. "
             "Look for their errors in Ray's logs (/tmp/ray/session_latest/logs), or try n_env_runners: 0."
         )
-    runners = result.get("env_runners", {})
+    runners, figures = result["env_runners"], learners[FIGURES]
+    steps = int(runners["num_env_steps_sampled"])
+    learning = float(learners["seconds"])
+    sampling = result["time_this_iter_s"] - learning  # with weight sync and all else
     metrics = {
-        "env_steps": int(result.get("num_env_steps_sampled_lifetime", 0)),
+        "env_steps": int(result["num_env_steps_sampled_lifetime"]),
         "iteration": int(result["training_iteration"]),
-        "loss/policy": float(learners["policy_loss"]),
-        "loss/value": float(learners["vf_loss"]),
-        "entropy": float(learners["entropy"]),
-        "explained_variance": float(learners["vf_explained_var"]),
-        "seconds/sampling": float(result["timers"].get("env_runner_sampling_timer", math.nan)),
-        "seconds/learning": float(result["timers"].get("learner_update_timer", math.nan)),
+        "loss/policy": figures["policy"],
+        "loss/value": figures["value"],
+        **{name: figures[name] for name in ("entropy", "kl", "clip_fraction", "gradient_norm")},
+        "explained_variance": float(learners["explained_variance"]),
+        "seconds/sampling": sampling,
+        "seconds/learning": learning,
+        "steps_per_second": steps / result["time_this_iter_s"],
+        "steps_per_second/sampling": steps / sampling,
+        "steps_per_second/learning": steps / learning,
     }
-    for name in ("loss/policy", "loss/value", "entropy"):
-        if not math.isfinite(metrics[name]):
-            raise TrainingError(
-                f"{name} is {metrics[name]} in iteration {metrics['iteration']}: lower trial.ppo.learning_rate "
-                "or trial.ppo.grad_clip; the last checkpoint is kept."
-            )
+    if "tower_gradient_norm" in figures:
+        metrics["encoder/gradient_norm"] = figures["tower_gradient_norm"]
+    if "intraclass_correlation" in learners:
+        metrics["advantages/intraclass_correlation"] = float(learners["intraclass_correlation"])
     reward = float(runners.get("episode_return_mean", math.nan))
     if math.isfinite(reward):  # NaN in every iteration in which no episode ended
         metrics["reward"] = reward
-    return metrics
+    return {name: float(value) if not isinstance(value, int) else value for name, value in metrics.items()}

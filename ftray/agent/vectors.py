@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ftray.agent.ahead import BARS_PER_PASS
 from ftray.agent.module import FTPolicy
 from ftray.features import Dataset
 from ftray.nets import (
@@ -25,8 +26,6 @@ from ftray.nets import (
     read_checkpoint,
     weights_fingerprint,
 )
-
-BARS_PER_PASS = 512
 
 
 def market_vectors(encoder: Encoder, table: Tensor, bars: np.ndarray) -> Tensor:

@@ -9,7 +9,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from ftray.agent.module import FTPolicy
 from ftray.agent.vectors import acting, market_vectors
-from ftray.errors import WeightsError
+from ftray.errors import SpecError, WeightsError
 from ftray.nets import FTSpec, MLPSpec, build_encoder, market_state_dict, weights_fingerprint
 from ftray.spec import to_mapping
 
@@ -28,7 +28,7 @@ def build(dataset, data_folder, spec, *, inference_only=False, **model_config) -
         observation_space=gymnasium.spaces.Box(0, 2**24, (dataset.layout.compact_size,), np.float32),
         action_space=gymnasium.spaces.Box(-1, 1, (dataset.layout.n_assets,), np.float32),
         inference_only=inference_only,
-        model_config={"encoder": to_mapping(spec), "dataset": str(data_folder), **model_config},
+        model_config={"encoder": to_mapping(spec), "dataset": data_folder and str(data_folder), **model_config},
     ).build()
 
 
@@ -72,7 +72,7 @@ def test_market_vectors_stand_at_the_bars_asked_for_and_nowhere_else(dataset, da
 def test_values_of_a_whole_batch_are_computed_without_gradients_and_equal_those_of_the_loss(
     dataset, data_folder, observations, monkeypatch
 ):
-    monkeypatch.setattr("ftray.agent.module.VALUE_CHUNK", 7)
+    monkeypatch.setattr("ftray.agent.module.BARS_PER_PASS", 7)
     module = build(dataset, data_folder, FT).train()
     batch = {Columns.OBS: observations}
     chunked = module.compute_values(batch)
@@ -89,7 +89,24 @@ def test_the_market_is_no_part_of_weights_or_syncs(dataset, data_folder):
     assert sum(np.asarray(value).nbytes for value in state.values()) == parameters
     assert "table" not in state and learner.table.numel() == dataset.table.values.size
     runner = build(dataset, data_folder, FT, inference_only=True)
-    assert not hasattr(runner, "value_head") and not runner.training
+    assert sum(np.asarray(value).nbytes for value in runner.get_state(inference_only=True).values()) == parameters
+    assert not runner.training
+
+
+def test_full_observations_need_a_layout_and_no_dataset(dataset, data_folder, observations):
+    compact = build(dataset, data_folder, FT).eval()
+    full = build(dataset, None, FT, layout=dataset.layout.to_mapping()).eval()
+    full.load_state_dict(compact.state_dict())
+    bars, account = observations[:, 0].long().numpy(), observations[:, 1:].numpy()
+    seen = torch.from_numpy(dataset.table.observation(bars, account))
+    torch.testing.assert_close(full.encode(seen), compact.encode(observations), rtol=1e-4, atol=1e-5)
+
+
+def test_a_misspelt_key_of_the_module_is_refused_with_the_nearest_right_one(dataset, data_folder):
+    with pytest.raises(SpecError, match=r"no 'wieghts' in model_config; did you mean 'weights'\?"):
+        build(dataset, data_folder, FT, wieghts="x.pth")
+    with pytest.raises(SpecError, match="needs `dataset`"):
+        build(dataset, None, FT)
 
 
 def test_a_step_down_the_gradient_leaves_a_frozen_tower_as_it_was(dataset, data_folder, observations, tmp_path):

@@ -1,0 +1,50 @@
+"""PPO's loss (Schulman et al. 2017, arXiv:1707.06347), and what an update does to the policy.
+
+Takes: a minibatch, the module's outputs for it. Gives: the loss to descend, and figures of its parts.
+
+Legend: M samples of a minibatch, A assets.
+"""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from ray.rllib.core.columns import Columns
+from ray.rllib.evaluation.postprocessing import Postprocessing
+from torch import Tensor
+
+HALF_LOG_TWO_PI_E = 0.5 * math.log(2.0 * math.pi * math.e)
+
+
+def ppo_loss(
+    samples: Mapping[str, Tensor],
+    distribution: Tensor,
+    values: Tensor,
+    *,
+    clip: float,
+    value_weight: float,
+    entropy_weight: float,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The mean loss over a minibatch, and its figures, detached.
+
+    Squared error of the values, not clipped: RLlib's clip silences the critic on large returns.
+
+    Shape: distribution (M, 2 A) of means and log standard deviations, values (M,).
+    """
+    mean, log_std = distribution.chunk(2, dim=-1)
+    old_mean, old_log_std = samples[Columns.ACTION_DIST_INPUTS].chunk(2, dim=-1)
+    distance = (samples[Columns.ACTIONS] - mean) * (-log_std).exp()
+    logp = (-0.5 * distance.square() - log_std).sum(-1) - 0.5 * math.log(2.0 * math.pi) * mean.shape[-1]
+    log_ratio = logp - samples[Columns.ACTION_LOGP]
+    ratio = log_ratio.exp()
+    advantages = samples[Postprocessing.ADVANTAGES]
+    surrogate = torch.minimum(advantages * ratio, advantages * ratio.clamp(1.0 - clip, 1.0 + clip)).mean()
+    value_loss = (values - samples[Postprocessing.VALUE_TARGETS]).square().mean()
+    entropy = (log_std + HALF_LOG_TWO_PI_E).sum(-1).mean()
+    loss = -surrogate + value_weight * value_loss - entropy_weight * entropy
+    with torch.no_grad():
+        spread = (2.0 * (old_log_std - log_std)).exp() + ((old_mean - mean) * (-log_std).exp()).square()
+        kl = (log_std - old_log_std + 0.5 * (spread - 1.0)).sum(-1).mean()
+        clipped = ((ratio - 1.0).abs() > clip).float().mean()
+    figures = {"policy": -surrogate, "value": value_loss, "entropy": entropy, "kl": kl, "clip_fraction": clipped}
+    return loss, {name: figure.detach() for name, figure in figures.items()}
