@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from measuring import Meter, in_processes, machine, reference_layout, table
-from vram import LITERAL, WORKERS, worker_memory, worker_table
+from vram import LITERAL, WORKERS, worker_memory, worker_row, worker_table
 
 FT, RTDL, MLP = "ft", "rtdl", "mlp 512"
 ROUNDS, SECONDS = {False: 11, True: 5}, {False: 30.0, True: 2.0}
@@ -233,7 +233,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.device == "cuda" or not options.quick:
         asked = (*WORKERS, LITERAL) if options.device == "cuda" else WORKERS
         needs = in_processes(worker_memory, asked, options.device, by_turns=False)
-        workers = [{**dataclasses.asdict(worker), **need} for worker, (need,) in zip(asked, needs, strict=True)]
+        workers = [worker_row(worker, need) for worker, (need,) in zip(asked, needs, strict=True)]
         print(f"\n{worker_table(workers)}")
     if options.json:
         content = {

@@ -2,12 +2,13 @@
 
 import argparse
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ftray.errors import FtrayError, StudyInterruptedError
+from ftray.errors import FtrayError, SpecError, StudyInterruptedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from ftray.results import RunFolder
     from ftray.study import StudySpec
     from ftray.trial.local import Say
+    from ftray.trial.nodes import Node
 
 VERSION = "0.1.0"
 
@@ -46,11 +48,57 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def check(given: argparse.Namespace) -> int:
+    from ftray.nets.gpus import local_gpu, parse_gpu
     from ftray.study.check import describe_study
 
-    for line in describe_study(_study(given)):
+    gpu = parse_gpu(given.gpu) if given.gpu else local_gpu()
+    for line in describe_study(_study(given), gpu):
         print(line)
     return 0
+
+
+def vram(given: argparse.Namespace) -> int:
+    if given.measure:
+        return _measure(given)
+    from ftray.study.vram import describe_vram
+
+    if given.file is None:
+        raise SpecError("`ftray vram` tells the plan of a FILE; without one it only measures: ftray vram --measure")
+    for line in describe_vram(_study(given), _nodes(given)):
+        print(line)
+    return 0
+
+
+def _measure(given: argparse.Namespace) -> int:
+    from ftray.nets.measuring import describe_measured, measure
+    from ftray.nets.memory import TABLE
+
+    workers = [row.worker for row in TABLE]
+    if given.file:
+        from ftray.study.vram import workers_of
+
+        workers += workers_of(_study(given))
+    for line in describe_measured(measure(workers)):
+        print(line, flush=True)
+    return 0
+
+
+def _nodes(given: argparse.Namespace) -> "tuple[Node, ...]":
+    """What a plan is for: a GPU or cluster file that is named, the cluster of RAY_ADDRESS, or the GPU at hand."""
+    from ftray.nets.gpus import local_gpu, parse_gpu
+    from ftray.trial.nodes import Node, nodes_of_file
+
+    if given.cluster:
+        return nodes_of_file(given.cluster)
+    if not given.gpu and os.environ.get("RAY_ADDRESS"):
+        from ftray.trial.local import local_ray, nodes_at_hand
+
+        with local_ray():
+            return nodes_at_hand()
+    gpu = parse_gpu(given.gpu) if given.gpu else local_gpu()
+    if gpu is None:
+        raise SpecError("no GPU is at hand to plan for: name one (--gpu NAME|GIB) or a cluster file (--cluster FILE)")
+    return (Node("a GPU by itself", 1, float("inf"), 1, gpu),)
 
 
 def tune(given: argparse.Namespace) -> int:
@@ -170,12 +218,14 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command, line in (
         (check, "parse a study with every range at both ends and tell its sizes; starts nothing"),
+        (vram, "tell what the trials of a study get of a GPU, or measure what they need"),
         (pretrain, "pre-train the encoder of a file without holes"),
         (train, "run the one trial of a file without holes"),
         (tune, "run a study, or continue it"),
     ):
         verb = verbs.add_parser(command.__name__, help=line, description=line[0].upper() + line[1:] + ".")
-        verb.add_argument("file", type=Path, metavar="FILE", help="a file like those in tune_configs/")
+        n = "?" if command is vram else None
+        verb.add_argument("file", type=Path, metavar="FILE", nargs=n, help="a file like those in tune_configs/")
         verb.add_argument(
             "--set",
             action="append",
@@ -183,7 +233,9 @@ def _parser() -> argparse.ArgumentParser:
             metavar="PATH=VALUE",
             help="override a field, like trial.ppo.epochs=4; may be repeated",
         )
-        if command is not check:
+        if command in (check, vram):
+            _add_gpu(verb, with_clusters=command is vram)
+        else:
             verb.add_argument(
                 "--runs", type=Path, default=Path("runs"), metavar="DIR", help="where run folders lie (default: runs)"
             )
@@ -200,3 +252,13 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--out", type=Path, metavar="DIR", help="where files go (default: beside the policy)")
     verb.set_defaults(command=backtest)
     return parser
+
+
+def _add_gpu(verb: argparse.ArgumentParser, with_clusters: bool) -> None:
+    where = verb.add_mutually_exclusive_group()
+    line = "plan for this GPU: a model, like T4 or RTX-3060, or the GiB that it reports (default: the one at hand)"
+    where.add_argument("--gpu", metavar="NAME|GIB", help=line)
+    if with_clusters:
+        where.add_argument("--cluster", type=Path, metavar="CLUSTER.yaml", help="plan for a cluster file of `ray up`")
+        line = "measure the rows of the VRAM table, and FILE's trials, on the GPU at hand, for this and later plans"
+        where.add_argument("--measure", action="store_true", help=line)

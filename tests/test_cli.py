@@ -28,15 +28,28 @@ def imported_by(code: str) -> set[str]:
     return set(filter(None, done.stdout.splitlines()[-1].split("|")))
 
 
-@pytest.mark.parametrize("verb", [[], ["check"], ["pretrain"], ["train"], ["tune"], ["results"], ["backtest"]])
+@pytest.mark.parametrize(
+    "verb", [[], ["check"], ["vram"], ["pretrain"], ["train"], ["tune"], ["results"], ["backtest"]]
+)
 def test_help_imports_nothing_heavy(verb):
     code = f"from ftray.cli import main\ntry:\n    main({[*verb, '--help']!r})\nexcept SystemExit:\n    pass"
     assert imported_by(code) == set()
 
 
-def test_checking_a_study_touches_no_ray():
-    code = f"from ftray.cli import main\nassert main(['check', {str(CONFIGS / 'demo.yaml')!r}]) == 0"
+@pytest.mark.parametrize("verb", ["check", "vram"])
+def test_checking_and_planning_a_study_touch_no_ray(verb):
+    code = f"from ftray.cli import main\nassert main([{verb!r}, {str(CONFIGS / 'demo.yaml')!r}, '--gpu', 'T4']) == 0"
     assert "ray" not in imported_by(code)
+
+
+def test_measuring_needs_neither_ray_nor_optuna():
+    code = (
+        "import sys\nsys.modules['ray'] = sys.modules['optuna'] = None\nfrom ftray.cli import main\n"
+        "sys.exit(main(['vram', '--measure']))"
+    )
+    hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=hidden)
+    assert done.returncode == 1 and done.stderr.startswith("ftray: measuring needs a CUDA device")
 
 
 def test_pretraining_runs_where_ray_cannot_be_imported(tmp_path):

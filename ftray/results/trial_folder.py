@@ -3,7 +3,7 @@
 Takes: metrics, checkpoints and errors of one trial. Gives: `TrialFolder`.
 
     trial.json      who the trial is: id, number, kind, values, resolved spec
-    events.jsonl    written by the trial's process alone: started, report, checkpoint, finished, failed
+    events.jsonl    written by the trial's process alone: started, report, checkpoint, out_of_memory, finished, failed
     checkpoint/     the last complete checkpoint
     error.txt       why it failed
 """
@@ -36,6 +36,14 @@ class TrialFolder:
 
     def finished(self, metrics: Mapping[str, Any] | None = None) -> None:
         self._writer.append("finished", {"metrics": metrics or {}}, durable=True)
+
+    def out_of_memory(self, **facts: Any) -> None:
+        """Note that the trial did not fit into a GPU's memory; it may go on in a smaller shape.
+
+        `facts`: the `shape` that was too large, the `next` one (None: there is none), `predicted_gib`, `observed_gib`,
+        the `process` that asked for more, and its `error`.
+        """
+        self._writer.append("out_of_memory", facts, durable=True)
 
     def failed(self, error: str) -> None:
         """Note why the trial failed, as an event and as `error.txt` for people."""
@@ -76,6 +84,14 @@ class TrialFolder:
     def events(self) -> list[Event]:
         """All events of the trial's process, oldest first."""
         return list(EventReader(self.folder / "events.jsonl").new())
+
+    def last_event(self) -> Event | None:
+        """What the trial's process wrote last; None before it wrote anything."""
+        return next(iter(self.events()[-1:]), None)
+
+    def out_of_memories(self) -> list[Event]:
+        """How often the trial did not fit, oldest first."""
+        return [event for event in self.events() if event["event"] == "out_of_memory"]
 
     def reports(self) -> list[dict[str, Any]]:
         """The metrics of every report, oldest first: the trial's learning curves."""

@@ -2,15 +2,19 @@
 
 from collections.abc import Iterator, Sequence
 
-from ftray.features import ObservationLayout
-from ftray.market import market_symbols
+from ftray.errors import SpecError
 from ftray.nets import actor_critic_parameters
+from ftray.nets.gpus import Gpu
 from ftray.study.spec import StudySpec
-from ftray.trial import TrialSpec, cpus, pretraining_bundles, trial_bundles
+from ftray.trial import TrialSpec, cpus, place_pretraining, place_trial
+from ftray.trial.vram import layout_of, plan_trial
 
 
-def describe_study(study: StudySpec) -> Iterator[str]:
-    """Lines that tell observation size, parameter counts, holes, number of trials and resources; touches no Ray."""
+def describe_study(study: StudySpec, gpu: Gpu | None = None) -> Iterator[str]:
+    """Lines that tell observation size, parameter counts, holes, number of trials and resources; touches no Ray.
+
+    gpu: the model whose shares are told too.
+    """
     trials = [study.trial(filled) for filled in study.space.ends()]
     layouts = sorted({layout_of(trial) for trial in trials}, key=lambda layout: layout.size)
     yield f"study {study.name}"
@@ -33,7 +37,8 @@ def describe_study(study: StudySpec) -> Iterator[str]:
             f"{_span([trial.ppo.env_steps for trial in trials])} env steps each"
         )
     steps = [trial.env_steps for trial in trials]
-    yield f"  training      {_span(steps)} env steps per trial, {_span([cpus(trial_bundles(t)) for t in trials])} CPUs"
+    cores = [cpus(place_trial(trial, ()).bundles) for trial in trials]
+    yield f"  training      {_span(steps)} env steps per trial, {_span(cores)} CPUs"
     pretrained = [trial for trial in trials if trial.encoder_to_pretrain]
     if pretrained:
         encoders = [trial.encoder_to_pretrain for trial in pretrained]
@@ -41,13 +46,26 @@ def describe_study(study: StudySpec) -> Iterator[str]:
         yield (
             f"  pre-training  once per shape and data ({len(shapes)} shapes at the ranges' ends), "
             f"{_span([t.pretraining.epochs for t in pretrained])} epochs, "
-            f"{_span([cpus(pretraining_bundles(t)) for t in pretrained])} CPUs"
+            f"{_span([cpus(place_pretraining(t, ()).bundles) for t in pretrained])} CPUs"
         )
 
+    if gpu is not None and search.job == "trial":
+        yield from _shares(gpu, trials)
 
-def layout_of(trial: TrialSpec) -> ObservationLayout:
-    """The observation of a trial, from its spec and the names of its market's files alone."""
-    return ObservationLayout(market_symbols(trial.market), tuple(trial.features.indicators), trial.features.lookback)
+
+def _shares(gpu: Gpu, trials: Sequence[TrialSpec]) -> Iterator[str]:
+    """What the trials get of a GPU model; one that does not fit is told and no error: others may have larger GPUs."""
+    try:
+        plans = [plan_trial(trial, gpu) for trial in trials]
+    except SpecError as error:
+        yield f"  GPU           {error}"
+        return
+    ks = [plan.workers_per_gpu for plan in plans]
+    share = f"1/{max(ks)}" if min(ks) == max(ks) else f"1/{max(ks)} to 1/{min(ks)}"
+    yield (
+        f"  GPU           {share} of a {gpu.name} ({gpu.gib:.2f} GiB) per learner, "
+        f"{_span([plan.trials_per_gpu for plan in plans])} trials per GPU; more: ftray vram"
+    )
 
 
 def _span(values: Sequence[float]) -> str:

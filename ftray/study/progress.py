@@ -6,9 +6,11 @@ from typing import Any
 from ray.tune.progress_reporter import TrialProgressCallback
 
 from ftray.results import RunFolder
+from ftray.spec import parse
 from ftray.study.searcher import OPTUNA_STATES, TRIAL, StudySearcher, drawn_trials
 from ftray.trial import TrialSpec
 from ftray.trial.local import Say
+from ftray.trial.out_of_memory import shape_of
 
 
 class Progress(TrialProgressCallback):
@@ -55,6 +57,8 @@ class Progress(TrialProgressCallback):
     def _ended(self, job_id: str) -> None:
         record = self.run.record(job_id)
         why = f": {record.error.splitlines()[0]}" if record.error else ""
+        if record.state == "INTERRUPTED":  # it goes on as soon as there is room
+            why = f": out of memory, next {shape_of(self.run.trial(job_id)).describe(parse(TrialSpec, record.spec))}"
         self._line(job_id, f"{record.state}{why}")
         self.run.compact()
 

@@ -94,7 +94,8 @@ class StudySearcher(OptunaSearch):
             job = self.ready.popleft()
             self.handed_out[trial_id] = job
             return job.config()
-        return None if self.waiting or self.in_the_making else Searcher.FINISHED
+        # What runs may come back for a smaller shape, and after FINISHED nobody asks again.
+        return None if self.waiting or self.in_the_making or self.handed_out else Searcher.FINISHED
 
     def job(self, trial_id: str) -> Job:
         """The job behind one of Tune's trials."""
@@ -113,6 +114,10 @@ class StudySearcher(OptunaSearch):
         if job is None:
             return
         reached = self.run.trial(job.id).last_metrics()
+        if _goes_on_smaller(self.run.trial(job.id)):
+            self.run.trial_ended(job.id, "INTERRUPTED", reached)
+            self.ready.appendleft(job)
+            return
         problem = _failure(self.run.trial(job.id))
         if error and problem is None:
             problem = (
@@ -233,8 +238,14 @@ def _sampler(study: StudySpec, drawn: int) -> optuna.samplers.BaseSampler:
 
 def _failure(folder: TrialFolder) -> str | None:
     """The error that a job's process recorded as the last thing it did."""
-    last = folder.events()[-1:]
-    return last[0]["error"] if last and last[0]["event"] == "failed" else None
+    last = folder.last_event()
+    return last["error"] if last and last["event"] == "failed" else None
+
+
+def _goes_on_smaller(folder: TrialFolder) -> bool:
+    """Whether a job ran out of memory as the last thing it did, and there is a smaller shape to go on with."""
+    last = folder.last_event()
+    return last is not None and last["event"] == "out_of_memory" and last["next"] is not None
 
 
 def _finite(value: Any) -> bool:

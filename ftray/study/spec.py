@@ -59,6 +59,7 @@ class SearchSpec:
         Sharpe ratio up, or the validation loss of pre-training down (comparable only at one mask ratio).
     max_concurrent: jobs at once; None means as many as the cluster has room for.
     max_failures: how often a trial whose process died (a lost node, a kill) goes on from its checkpoint.
+    pending_timeout: seconds that jobs may wait for room while none runs; then the study stops and says what they want.
     points: hand-written starting points, flat values by hole; holes they leave out are drawn.
     """
 
@@ -71,6 +72,7 @@ class SearchSpec:
     seed: Index = 0
     max_concurrent: Count | None = None
     max_failures: Index = 2
+    pending_timeout: Count = 1_800
     points: tuple[dict, ...] = ()
 
     @property
@@ -121,8 +123,8 @@ class StudySpec:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What makes it the same study when the command is repeated: everything but the budget."""
-        budget = {"n_trials", "max_concurrent", "max_failures"}
+        """What makes it the same study when the command is repeated: everything but its budgets."""
+        budget = {"n_trials", "max_concurrent", "max_failures", "pending_timeout"}
         search = {key: value for key, value in to_mapping(self.search).items() if key not in budget}
         return {"name": self.name, "trial": to_mapping(self.space.tree), "search": search}
 

@@ -5,16 +5,17 @@ preparing a trial needs no Ray, so only that is imported here.
 """
 
 from ftray.trial.preparation import encoder_wanted, prepare_dataset, pretrain_encoder
-from ftray.trial.resources import Bundles, cpus, pretraining_bundles, trial_bundles
+from ftray.trial.resources import Bundles, Placement, cpus, place_pretraining, place_trial
 from ftray.trial.spec import TrialSpec
 
 __all__ = [
     "Bundles",
+    "Placement",
     "TrialSpec",
     "cpus",
     "encoder_wanted",
+    "place_pretraining",
+    "place_trial",
     "prepare_dataset",
     "pretrain_encoder",
-    "pretraining_bundles",
-    "trial_bundles",
 ]

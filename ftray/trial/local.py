@@ -8,6 +8,11 @@ from collections.abc import Callable, Iterator
 
 import ray
 
+from ftray.errors import NeverPlacedError
+from ftray.nets.gpus import local_gpu
+from ftray.trial.nodes import Node, nodes_of_ray
+from ftray.trial.resources import Bundles, cpus
+
 Say = Callable[[str], None]
 
 ENVIRONMENT = {
@@ -37,3 +42,28 @@ def local_ray(say: Say = print) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def check_room(bundles: Bundles) -> None:
+    """Refuses a trial that the cluster at hand can never hold: it would wait for its env runners without a word.
+
+    Within a placement group there is nothing to wait for: its bundles are booked.
+
+    Raises: NeverPlacedError with what is asked for and what there is.
+    """
+    if not ray.is_initialized():
+        ray.init(logging_level=logging.ERROR)  # as RLlib would
+    there = ray.cluster_resources().get("CPU", 0.0)
+    if ray.util.get_current_placement_group() is None and cpus(bundles) > there:
+        raise NeverPlacedError(
+            f"a trial must find room, but asks for {cpus(bundles):g} CPUs ({bundles}) and the cluster has {there:g}: "
+            "lower trial.ppo.n_env_runners, trial.ppo.cpus_per_env_runner or trial.ppo.evaluation_cpus"
+        )
+
+
+def nodes_at_hand() -> tuple[Node, ...]:
+    """The nodes of the running Ray. Raises: SpecError for a GPU whose memory nothing tells."""
+    entries = ray.nodes()
+    has_gpus = any(entry["Resources"].get("GPU") for entry in entries if entry["Alive"])
+    here = ray.get_runtime_context().get_node_id()
+    return nodes_of_ray(entries, here, local_gpu() if has_gpus else None)

@@ -2,7 +2,10 @@
 
 from ftray import stats
 
-TRAINING = ("env_steps", "reward", "loss/policy", "loss/value", "entropy", "explained_variance", "wall_seconds")
+TRAINING = (
+    *("env_steps", "reward", "loss/policy", "loss/value", "entropy", "kl", "clip_fraction", "explained_variance"),
+    *("gradient_norm", "steps_per_second", "wall_seconds"),
+)
 
 
 def metric_names() -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """The runs of a trial: one PPO training per fold and seed, one after the other, and what they show together.
 
 Takes: every iteration's metrics of the run at hand. Gives: the trial's rows, and the file beside a checkpoint's PPO
-state that tells inside which run a killed trial goes on.
+state that tells inside which run a killed trial goes on. `reporting` sees to it that both go out in order.
 """
 
 import dataclasses

@@ -1,93 +1,113 @@
 """`run_trial`: one trial, top to bottom."""
 
+import contextlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from ray.rllib.algorithms.ppo import PPO
 
-from ftray.agent.training import check_weights_arrived, iterate, learner_module, ppo_config
-from ftray.agent.vectors import acting, write_market_vectors
+from ftray.agent.devices import NO_GPU, GpuShares
+from ftray.agent.training import check_start, iterate, learner_module, ppo_config
+from ftray.agent.vectors import write_market_vectors
 from ftray.errors import WeightsError
 from ftray.features import Dataset
-from ftray.nets import FTSpec, read_checkpoint
-from ftray.results import TrialFolder
-from ftray.trading import TradingSpec, backtest
+from ftray.nets import FTSpec, market_state_dict, read_checkpoint
+from ftray.trial.evaluation import Evaluation
 from ftray.trial.judge import export_policy
+from ftray.trial.local import check_room
+from ftray.trial.out_of_memory import memory_in_use, told_out_of_memory
 from ftray.trial.preparation import prepare_dataset, pretrain_encoder
 from ftray.trial.progress import Progress, Run, runs_of
+from ftray.trial.reporting import Report, Rows
+from ftray.trial.resources import place_trial
+from ftray.trial.shape import WHOLE, Shape
 from ftray.trial.spec import TrialSpec
 
 
-class Report(Protocol):
-    """Takes each iteration's metrics, and the folder of a checkpoint where one was just written."""
-
-    def __call__(self, metrics: dict[str, Any], checkpoint: Path | None = None) -> None: ...
-
-
 def run_trial(
-    spec: TrialSpec, report: Report, *, folder: Path, resume: Path | None = None, shared: Path | None = None
+    spec: TrialSpec,
+    report: Report,
+    *,
+    folder: Path,
+    resume: Path | None = None,
+    shared: Path | None = None,
+    shape: Shape = WHOLE,
+    gpus: GpuShares = NO_GPU,
 ) -> dict[str, Any]:
     """Trains one policy per fold and seed and backtests each on its fold's validation windows; the last metrics.
 
-    report: called after every iteration; rows with a `validation/sharpe` come every `ppo.evaluate_every` iterations and
-        at each run's end, each with a checkpoint. See `Progress.add` for what a row tells of several runs.
+    report: called after every iteration, in order; rows with a `validation/sharpe` come every `ppo.evaluate_every`
+        iterations and at each run's end, each with a checkpoint. See `Progress.add` for what a row tells of several
+        runs.
     folder: the trial's own; checkpoints are written here, and the policy of the run that ended last.
     resume: a checkpoint to continue from, inside its run, with optimiser state and step count.
     shared: where prepared data and pre-trained encoders lie for many trials (default: `folder`).
+    shape: how it is worked off; a smaller one needs less memory and computes the same.
+    gpus: what learner and env runners book; nothing by default.
 
-    Raises: FtrayError for whatever the user can mend. RLlib starts a local Ray if none is running.
+    Raises: OutOfMemoryError if the shape was too large; FtrayError for whatever else the user can mend. A local Ray is
+        started if none is running.
     """
     folder, shared = Path(folder), Path(shared or folder)
     started = time.monotonic()
     runs, progress = runs_of(spec), Progress.read(resume, spec)
     metrics = progress.row
+    check_room(place_trial(spec, (), shape).bundles)
     if len(progress.finished) == len(runs):  # killed before its last row was heard of
         report(metrics, checkpoint=resume)
-    for run in runs[len(progress.finished) :]:
-        algorithm, dataset, weights = build(spec, run, shared)
-        try:
-            if progress.inside_a_run:
-                algorithm.restore_from_path(str(Path(resume).absolute()))  # type: ignore[arg-type]
+    with contextlib.closing(Evaluation(spec.trading, spec.ppo.evaluation_cpus)) as evaluation:
+        for run in runs[len(progress.finished) :]:
+            data, dataset = prepare_dataset(spec, shared, run.fold)
+            weights, vectors = starting_weights(spec, dataset, shared)
+            with (
+                Rows(run, progress, report, folder) as rows,
+                told_out_of_memory(spec, shape),
+                training(spec, run, data, weights, vectors, shape, gpus) as algorithm,
+            ):
+                start = market_state_dict(learner_module(algorithm).encoder)  # pre-trained, or the seed's own
+                if progress.inside_a_run:
+                    algorithm.restore_from_path(str(Path(resume).absolute()))  # type: ignore[arg-type]
+                check_start(algorithm, gpus, None if progress.inside_a_run else weights)
                 progress.inside_a_run = False
-            elif weights is not None:
-                check_weights_arrived(algorithm, weights)
-            done = False
-            while not done:
-                own: dict[str, Any] = iterate(algorithm)
-                done = own["env_steps"] >= spec.ppo.env_steps
-                evaluated = done or own["iteration"] % spec.ppo.evaluate_every == 0
-                if evaluated:
-                    own |= evaluate(algorithm, dataset, spec.trading)
-                metrics = progress.add(run, own | {"wall_seconds": time.monotonic() - started}, done)
-                if done:
-                    export_policy(learner_module(algorithm), spec, dataset, folder / "policy", run)
-                if evaluated:
-                    with TrialFolder(folder).new_checkpoint(env_steps=metrics["env_steps"]) as empty:
-                        algorithm.save_to_path(str(empty.absolute()))
-                        progress.write(empty)
-                report(metrics, checkpoint=TrialFolder(folder).checkpoint if evaluated else None)
-        finally:
-            algorithm.stop()
+                done = False
+                while not done:
+                    own: dict[str, Any] = iterate(algorithm)
+                    own |= {"wall_seconds": time.monotonic() - started} | memory_in_use()
+                    done = own["env_steps"] >= spec.ppo.env_steps
+                    if done:
+                        export_policy(learner_module(algorithm), spec, dataset, folder / "policy", run)
+                    if done or own["iteration"] % spec.ppo.evaluate_every == 0:
+                        judged = evaluation.begin(learner_module(algorithm), dataset, start)
+                        rows.add_judged(own, done, judged, algorithm.save_to_path)
+                    else:
+                        rows.add(own, done)
+                metrics = rows.finish()
     return metrics
 
 
-def build(spec: TrialSpec, run: Run, shared: Path) -> tuple[Any, Dataset, Path | None]:
-    """The PPO of a run at its start, the dataset of its fold, and the checkpoint that its market tower starts from."""
-    data_folder, dataset = prepare_dataset(spec, shared, run.fold)
-    weights, vectors = starting_weights(spec, dataset, shared)
+@contextlib.contextmanager
+def training(
+    spec: TrialSpec, run: Run, data: Path, weights: Path | None, vectors: Path | None, shape: Shape, gpus: GpuShares
+) -> Iterator[Any]:
+    """The PPO of a run at its start, stopped when the block ends."""
     torch.manual_seed(run.seed)
-    config = ppo_config(
-        spec.ppo,
-        spec.encoder,
+    algorithm = ppo_config(
+        shape.ppo(spec.ppo),
+        shape.encoder(spec.encoder),
         spec.trading,
-        dataset=data_folder,
+        dataset=data,
         weights=weights,
         market_vectors=vectors,
         seed=run.seed,
-    )
-    return config.build_algo(), dataset, weights
+        micro_batches=shape.micro_batches,
+        gpus=gpus,
+    ).build_algo()
+    try:
+        yield algorithm
+    finally:
+        algorithm.stop()
 
 
 def starting_weights(spec: TrialSpec, dataset: Dataset, shared: Path) -> tuple[Path | None, Path | None]:
@@ -123,11 +143,3 @@ def check_weights_are_honest(weights: Path, dataset: Dataset) -> None:
                     f"{first} and ends at {last}: its figures would be no validation. "
                     "Pre-train on the trial's own train windows (pretrained: auto)."
                 )
-
-
-def evaluate(algorithm: PPO, dataset: Dataset, trading: TradingSpec) -> dict[str, float]:
-    """The deterministic policy's performance on the validation windows, under `validation/` names."""
-    module = learner_module(algorithm)
-    act = acting(module, dataset, dataset.table.decision_bars(dataset.windows.validation))
-    outcome = backtest(act, dataset, dataset.windows.validation, trading)
-    return {f"validation/{name}": value for name, value in outcome.performance().items()}

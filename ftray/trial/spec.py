@@ -15,6 +15,7 @@ class TrialSpec:
 
     windows: one split, or several folds; seeds: how many, from `seed` on. Each fold is trained and validated with each
     seed: a run of `ppo.env_steps` env steps.
+    onnx: whether the trained policy comes as an ONNX file, too, where the extra `onnx` is installed; it takes seconds.
     `pretraining` describes the job behind `encoder.pretrained: auto`, and is idle otherwise.
     """
 
@@ -27,6 +28,7 @@ class TrialSpec:
     ppo: PPOSpec = PPOSpec()
     seed: Index = 0
     seeds: Count = 1
+    onnx: bool = True
 
     @property
     def n_folds(self) -> int:

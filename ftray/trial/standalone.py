@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ftray.errors import FtrayError
+from ftray.errors import FtrayError, OutOfMemoryError
 from ftray.pretraining import EncoderCard
-from ftray.results import RunFolder
+from ftray.results import RunFolder, TrialFolder
 from ftray.trial.preparation import encoder_wanted, prepare_dataset, pretrain_encoder
+from ftray.trial.resources import place_trial
 from ftray.trial.spec import TrialSpec
 
 TRIAL_ID = "trial-0000"
@@ -21,21 +22,15 @@ def train(spec: TrialSpec, run: RunFolder) -> None:
     """
     from ftray.trial.judge import record_benchmarks
     from ftray.trial.local import local_ray
-    from ftray.trial.run import run_trial
-
-    def report(metrics: dict[str, Any], checkpoint: Path | None = None) -> None:
-        folder.report(metrics)
-        shown = f", validation Sharpe {metrics['validation/sharpe']:.2f}" if "validation/sharpe" in metrics else ""
-        print(f"{metrics['env_steps']:,}/{spec.env_steps:,} steps{shown}", flush=True)
 
     with run.driven():
         record_benchmarks(spec, run)
         if spec.encoder_to_pretrain:
             _pretrain(spec, run)
         if _wanted(run, TRIAL_ID, 0, "trial", spec):
-            folder = run.trial(TRIAL_ID)
             with local_ray(), _recorded(run, TRIAL_ID):
-                run_trial(spec, report, folder=folder.folder, resume=folder.checkpoint, shared=run.path)
+                while not _trained(spec, run.trial(TRIAL_ID), run.path):
+                    pass
         run.mark_done()
 
 
@@ -45,6 +40,37 @@ def pretrain_alone(spec: TrialSpec, run: RunFolder) -> list[EncoderCard]:
         cards = _pretrain(spec, run)
         run.mark_done()
     return cards
+
+
+def _trained(spec: TrialSpec, folder: TrialFolder, shared: Path) -> bool:
+    """Whether the trial came to its end in the shape that it has come down to; if not, it goes on in the next one.
+
+    Raises: OutOfMemoryError with all that was tried, where there is no smaller shape.
+    """
+    from ftray.trial.local import nodes_at_hand
+    from ftray.trial.out_of_memory import never_fitted, release_memory, shape_of, step_down
+    from ftray.trial.run import run_trial
+
+    def report(metrics: dict[str, Any], checkpoint: Path | None = None) -> None:
+        folder.report(metrics | planned)
+        shown = f", validation Sharpe {metrics['validation/sharpe']:.2f}" if "validation/sharpe" in metrics else ""
+        print(f"{metrics['env_steps']:,}/{spec.env_steps:,} steps{shown}", flush=True)
+
+    shape = shape_of(folder)
+    place = place_trial(spec, nodes_at_hand(), shape)
+    planned = {"vram/planned_gib": place.plan.learner_gib} if place.plan else {}
+    resume, gpus = folder.checkpoint, place.shares
+    try:
+        run_trial(spec, report, folder=folder.folder, resume=resume, shared=shared, shape=shape, gpus=gpus)
+    except OutOfMemoryError as error:
+        smaller = step_down(folder, spec, shape, error, place.plan)
+        if smaller is None:
+            raise OutOfMemoryError(never_fitted(folder, spec), error.process) from None
+        print(f"out of memory with {shape.describe(spec)}; goes on with {smaller.describe(spec)}", flush=True)
+    else:
+        return True
+    release_memory()
+    return False
 
 
 def _pretrain(spec: TrialSpec, run: RunFolder) -> list[EncoderCard]:

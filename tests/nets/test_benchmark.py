@@ -15,6 +15,7 @@ import vram
 from measuring import Meter, in_processes, reference_layout, table
 
 SMALL = benchmark.Case(benchmark.FT, 106, 4, 60)
+SMALL_WORKER = vram.Worker(vram.FTSpec(), reference_layout(988), minibatch=128, no_grad=16)
 
 
 @pytest.mark.parametrize(
@@ -64,20 +65,16 @@ def test_a_case_runs_in_a_process_of_its_own():
 
 
 def test_a_workers_memory_is_measured_for_inference_and_training():
-    worker = vram.Worker("small", vram._ft(32, 1, 256), None, batch=64, features=988)
-    (needed,) = vram.worker_memory(worker, "cpu")
+    (needed,) = vram.worker_memory(SMALL_WORKER, "cpu")
     # Inference of so small a model may fit into memory that the process already holds.
     assert 0 <= needed["inference_bytes"] < needed["training_bytes"]
 
 
-def test_the_rows_of_the_vram_table_are_valid_encoders_at_5888_features():
-    from ftray.nets import EncoderSpec
-    from ftray.spec import parse_member
-
-    assert [worker.promised for worker in vram.WORKERS] == [0.85, 1.2, 1.8, 2.5, 3.5]
-    for worker in (*vram.WORKERS, vram.LITERAL):
-        parse_member(EncoderSpec, worker.encoder)
-        assert (worker.batch, worker.features) == (256, reference_layout(5_888).size)
+def test_the_workers_are_the_rows_of_the_vram_table_at_5888_features():
+    rows = [vram.worker_row(worker, {}) for worker in (*vram.WORKERS, vram.LITERAL)]
+    assert [row["promised"] for row in rows] == [0.85, 1.2, 1.8, 2.5, 3.5, None]
+    assert {(row["batch"], row["features"]) for row in rows} == {(256, reference_layout(5_888).size)}
+    assert json.loads(json.dumps(rows)) == rows
 
 
 def test_targets_are_judged_at_their_limits():
@@ -120,7 +117,7 @@ def test_on_a_gpu_memory_is_what_was_reserved_and_seconds_are_wall_time(monkeypa
 def test_a_case_and_a_worker_run_on_a_gpu():
     row = benchmark.row_of(SMALL, list(benchmark.timings(SMALL, "cuda", quick=True)))
     assert row["both_bytes"] > 0
-    (needed,) = vram.worker_memory(vram.Worker("small", vram._ft(32, 1, 256), None, batch=64, features=988), "cuda")
+    (needed,) = vram.worker_memory(SMALL_WORKER, "cuda")
     # Inference of so small a model may fit into memory that the process already holds.
     assert 0 <= needed["inference_bytes"] < needed["training_bytes"]
 
@@ -130,8 +127,7 @@ def test_a_gpu_too_small_is_said_and_no_crash(monkeypatch):
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(Meter, "seconds", full)
-    worker = vram.Worker("small", vram._ft(32, 1, 256), None, batch=2, features=106)
-    (needed,) = vram.worker_memory(worker, "cpu")
-    row = {"name": "small", "promised": None, **needed}
+    (needed,) = vram.worker_memory(SMALL_WORKER, "cpu")
+    row = vram.worker_row(SMALL_WORKER, needed)
     assert vram.worker_table([row]).splitlines()[1].split("  ")[-1].strip() == "nothing"
     assert vram.worker_table([row]).count("out of memory") == 2

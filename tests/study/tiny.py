@@ -35,6 +35,7 @@ TINY = {
             "envs_per_runner": 8,
             "evaluate_every": 1,
         },
+        "onnx": False,
     },
     "search": {
         "n_trials": 4,

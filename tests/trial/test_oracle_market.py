@@ -36,6 +36,7 @@ TRIAL = TrialSpec(
         envs_per_runner=64,
         evaluate_every=100,
     ),
+    onnx=False,
 )
 SHARE_TO_REACH = 0.7
 SECONDS_AT_MOST = 300  # on two cores

@@ -1,0 +1,184 @@
+"""GPUs: their models by name, the memory that each really reports, and what was measured on them.
+
+Takes: a model's name as PyTorch, Ray or a person writes it, or a number of GiB. Gives: a `Gpu`.
+"""
+
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ftray.errors import SpecError
+from ftray.nets.memory import CONTEXT_GIB, GIB, SLACK, Worker, beyond_reference, predicted
+from ftray.spec import nearest
+
+RESERVE = 0.11
+"""Of the memory that a GPU reports, left to the driver, other processes and an allocator's fragments."""
+
+MODELS = {
+    "A10": 21.9,
+    "A10G": 21.9,
+    "A100": 39.38,
+    "A100 40G": 39.38,
+    "A100 80G": 79.1,
+    "B200": 178.3,
+    "GB200": 184.0,
+    "H100": 79.1,
+    "H20": 95.0,
+    "H200": 139.7,
+    "K80": 11.17,
+    "L4": 21.9,
+    "L40S": 44.3,
+    "P4": 7.4,
+    "P100": 15.89,
+    "RTX 3060": 11.76,
+    "RTX 3070": 7.66,
+    "RTX 3080": 9.75,
+    "RTX 3090": 23.66,
+    "RTX 4060": 7.63,
+    "RTX 4070": 11.72,
+    "RTX 4080": 15.69,
+    "RTX 4090": 23.63,
+    "RTX 5090": 31.35,
+    "RTX A6000": 47.4,
+    "RTX PRO 6000": 94.9,
+    "T4": 14.56,
+    "V100": 15.77,
+    "V100 32G": 31.73,
+}
+"""GiB that `torch.cuda.get_device_properties` reports, as users' out-of-memory messages quote them.
+
+Only for plans made elsewhere: the GPU at hand is asked itself. A model that is sold with two memories stands for the
+smaller one, unless its name says how many GB.
+"""
+
+NOISE = re.compile(r"^(NVIDIA|TESLA|GEFORCE|SXM\d*|PCIE?|HBM\w*|NVL|BLACKWELL|SERVER|WORKSTATION|EDITION|GPU)$")
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What a worker of that `Worker.key` took: bytes that PyTorch reserved, and the CUDA context beside them."""
+
+    key: str
+    reserved_bytes: int
+    context_bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Gpu:
+    """A GPU model. gib: what it reports, as PyTorch sees it. measured: workers that were measured on one of these."""
+
+    name: str
+    gib: float
+    measured: tuple[Measured, ...] = ()
+
+    @property
+    def usable_gib(self) -> float:
+        """What there is to give away: all but the reserve."""
+        return (1.0 - RESERVE) * self.gib
+
+    @property
+    def context_gib(self) -> float:
+        """A process's CUDA context: the largest that was measured."""
+        return max((row.context_bytes / GIB for row in self.measured), default=CONTEXT_GIB)
+
+    def needs(self, worker: Worker) -> tuple[float, str]:
+        """GiB that a worker needs, CUDA context included, and where the figure is from.
+
+        `measured` beats `table` beats `formula`.
+        """
+        for row in self.measured:
+            if row.key == worker.key:
+                return (SLACK * row.reserved_bytes + row.context_bytes) / GIB + beyond_reference(worker), "measured"
+        return predicted(worker, self.context_gib)
+
+    def to_mapping(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> "Gpu":
+        rows = tuple(Measured(**row) for row in mapping["measured"])
+        return cls(str(mapping["name"]), float(mapping["gib"]), rows)
+
+
+def local_gpu() -> Gpu | None:
+    """The GPU of this process, with what was measured on its model; None without one. Allocates nothing."""
+    if not torch.cuda.is_available():
+        return None
+    found = torch.cuda.get_device_properties(0)
+    return known_gpu(found.name, found.total_memory / GIB)
+
+
+def parse_gpu(text: str) -> Gpu:
+    """The GPU that a person names, by its model or by its GiB alone.
+
+    Raises: SpecError with the known models.
+
+    >>> parse_gpu("rtx-3060").gib, parse_gpu("NVIDIA A100-SXM4-80GB").name, parse_gpu("12").gib
+    (11.76, 'A100 80G', 12.0)
+    """
+    try:
+        gib = float(text.lower().removesuffix("gib").removesuffix("gb"))
+    except ValueError:
+        gpu = model(text)
+        if gpu is None:
+            raise SpecError(
+                f"no known GPU; {nearest(canonical_name(text), MODELS)}. For another one give the GiB that it reports"
+            ) from None
+        return gpu
+    if gib <= 0:
+        raise SpecError(f"a GPU has more than 0 GiB, got {text}")
+    return Gpu(f"GPU of {gib:g} GiB", gib)
+
+
+def model(name: str) -> Gpu | None:
+    """The GPU of that model, if it is known."""
+    name = canonical_name(name)
+    return known_gpu(name, MODELS[name]) if name in MODELS else None
+
+
+def known_gpu(name: str, gib: float) -> Gpu:
+    """A GPU with what was measured on its model."""
+    name = canonical_name(name)
+    return Gpu(name, gib, read_measured(name))
+
+
+def canonical_name(name: str) -> str:
+    """One name for what PyTorch calls `NVIDIA GeForce RTX 3060` and Ray `GeForce-RTX-3060`.
+
+    >>> [canonical_name(name) for name in ("Tesla T4", "NVIDIA A100-SXM4-40GB", "A100-40G", "NVIDIA H100 80GB HBM3")]
+    ['T4', 'A100 40G', 'A100 40G', 'H100']
+    >>> canonical_name("NVIDIA GeForce RTX 4070 Ti")
+    'RTX 4070 TI'
+    """
+    words = [word for word in re.split(r"[\s_-]+", name.strip().upper()) if word and not NOISE.match(word)]
+    sizes = [word.removesuffix("B") for word in words if re.fullmatch(r"\d+GB?", word)]
+    bare = " ".join(word for word in words if not re.fullmatch(r"\d+GB?", word))
+    sized = " ".join([bare, *sizes])
+    return sized if sized in MODELS or bare not in MODELS else bare
+
+
+def measured_file(name: str) -> Path:
+    """Where what was measured on a GPU model is kept."""
+    cache = os.environ.get("FTRAY_CACHE")
+    folder = Path(cache) if cache else Path.home() / ".cache" / "ftray"
+    return folder / "vram" / f"{canonical_name(name).replace('/', '-')}.json"
+
+
+def read_measured(name: str) -> tuple[Measured, ...]:
+    """What was measured on a GPU model; nothing where nothing was.
+
+    Raises: SpecError for a file that cannot be read.
+    """
+    path = measured_file(name)
+    try:
+        return tuple(Measured(**row) for row in json.loads(path.read_text())["rows"])
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise SpecError(f"{path} must hold what was measured on a GPU ({error}): delete it and measure again") from None

@@ -1,0 +1,131 @@
+"""The VRAM plan of a study, told for every shape of trial on every kind of node.
+
+Takes: a study, nodes. Gives: lines. Touches no Ray.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+from ftray.errors import SpecError
+from ftray.nets.memory import Worker
+from ftray.study.spec import StudySpec
+from ftray.trial import TrialSpec, place_pretraining, place_trial
+from ftray.trial.nodes import Node
+from ftray.trial.resources import Placement
+from ftray.trial.vram import VramPlan, env_runner, layout_of, learner
+
+HEADER = ("GiB", "source", "share", "workers/GPU", "trials/GPU", "trials/node", "job")
+PRETRAINING = "pre-training"
+
+
+def describe_vram(study: StudySpec, nodes: Sequence[Node]) -> Iterator[str]:
+    """Predicted GiB, share, workers and trials per GPU of every job that the study may draw, on each kind of node."""
+    jobs = distinct_jobs(study)
+    yield f"study {study.name}"
+    for node in nodes:
+        yield ""
+        yield describe_node(node)
+        if node.gpu is not None:
+            yield from _node_table(jobs, node)
+    if len({node.gpu for node in nodes if node.gpu}) > 1:
+        yield ""
+        yield "Of several GPU models, a job books the share that it needs on the smallest one that it fits on:"
+        yield from _table([_booking(name, spec, nodes) for name, spec in jobs.items()])
+
+
+def distinct_jobs(study: StudySpec) -> dict[str, TrialSpec]:
+    """One spec for every name of a shape: equal names need equal memory."""
+    jobs: dict[str, TrialSpec] = {}
+    for filled in study.space.ends():
+        spec = study.trial(filled)
+        if study.search.job == "trial":
+            runners = f", {spec.ppo.n_env_runners} env runners on the GPU" if spec.ppo.env_runners_on_gpu else ""
+            jobs.setdefault(f"{learner(spec).name}, {layout_of(spec).size:,} floats{runners}", spec)
+        if e := spec.encoder_to_pretrain:
+            size = f"{e.d_token}/{e.n_blocks}/{e.n_heads} patch {e.patch_length}"
+            jobs.setdefault(f"{PRETRAINING} ft {size}, {spec.pretraining.batch_size} windows", spec)
+    return jobs
+
+
+def describe_node(node: Node) -> str:
+    """A kind of node in a line."""
+    cores = f", {node.cpus:g} CPUs" if math.isfinite(node.cpus) else ""
+    many = f", up to {node.n} of them" if node.n > 1 else ""
+    if node.gpu is None:
+        return f"{node.name}: no GPU{cores}{many}"
+    gpu = f"{node.n_gpus} × {node.gpu.name}, {node.gpu.gib:.2f} GiB, of which {node.gpu.usable_gib:.2f} to give away"
+    return f"{node.name}: {gpu}{cores}{many}"
+
+
+def _place(name: str, spec: TrialSpec, nodes: Sequence[Node]) -> Placement:
+    return place_pretraining(spec, nodes) if name.startswith(PRETRAINING) else place_trial(spec, nodes)
+
+
+def _node_table(jobs: Mapping[str, TrialSpec], node: Node) -> Iterator[str]:
+    """The largest jobs first, and below the table what does not fit at all."""
+    rows: list[tuple[float, tuple[str, ...]]] = []
+    refused: list[SpecError] = []
+    for name, spec in jobs.items():
+        try:
+            rows.append(_row(name, _place(name, spec, [node]), node))
+        except SpecError as error:
+            refused.append(error)
+    if rows:
+        rows.sort(key=lambda row: -row[0])
+        yield from _table([HEADER, *(row for _, row in rows)])
+    if refused:
+        yield f"  {len(refused)} of {len(jobs)} jobs do not fit; {refused[0]}"
+
+
+def _row(name: str, placement: Placement, node: Node) -> tuple[float, tuple[str, ...]]:
+    plan = placement.plan
+    if plan is None:
+        return 0.0, ("0", "-", "0", "-", "-", _per_node(placement, node), f"{name}, on the CPU")
+    gib, workers = f"{plan.learner_gib:.2f}", str(plan.workers_per_gpu)
+    if plan.n_env_runners:
+        gib += f" + {plan.n_env_runners} × {plan.env_runner_gib:.2f}"
+        workers += f" + {plan.env_runners_per_gpu}"
+    cells = (gib, plan.source, _share(plan), workers, str(plan.trials_per_gpu), _per_node(placement, node), name)
+    return plan.learner_gib, cells
+
+
+def _per_node(placement: Placement, node: Node) -> str:
+    if math.isinf(node.cpus):  # a GPU by itself
+        return "-"
+    n = placement.at_once(node)
+    by_cpus = placement.plan is not None and n < placement.plan.trials_per_gpu * node.n_gpus
+    return f"{n} (CPUs)" if by_cpus else str(n)
+
+
+def _share(plan: VramPlan) -> str:
+    runners = f" + {plan.n_env_runners} × 1/{plan.env_runners_per_gpu}" if plan.n_env_runners else ""
+    return f"1/{plan.workers_per_gpu}{runners}"
+
+
+def _booking(name: str, spec: TrialSpec, nodes: Sequence[Node]) -> tuple[str, ...]:
+    try:
+        placement = _place(name, spec, nodes)
+    except SpecError:
+        return ("-", "fits on none of them", name)
+    if placement.plan is None:
+        return ("0", "on any CPU", name)
+    everywhere = len(placement.hosts) == sum(node.gpu is not None for node in nodes)
+    where = "any of them" if everywhere else ", ".join(node.name for node in placement.hosts)
+    return (_share(placement.plan), f"on {where}", name)
+
+
+def workers_of(study: StudySpec) -> list[Worker]:
+    """The distinct workers of a study's RL trials that would lie on a GPU."""
+    found: list[Worker] = []
+    for name, spec in distinct_jobs(study).items():
+        if not name.startswith(PRETRAINING):
+            found += [learner(spec)] + [env_runner(spec)] * spec.ppo.env_runners_on_gpu
+    return list({worker.key: worker for worker in found}.values())
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    """Aligned lines; the last column is as long as it likes."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
+    for row in rows:
+        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=False)]
+        yield f"  {'  '.join([*cells, row[-1]])}"

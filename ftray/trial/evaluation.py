@@ -1,0 +1,129 @@
+"""Evaluation of the policy on the validation windows: in the trial's process, or beside it while training goes on.
+
+Takes: the module as it stands after an iteration. Gives: its figures, and how its encoder fares, at once or later; the
+same ones either way.
+"""
+
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+from ray.exceptions import RayTaskError
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+from torch import Tensor
+
+from ftray.agent.module import FTPolicy
+from ftray.agent.vectors import acting
+from ftray.errors import NeverPlacedError
+from ftray.features import Dataset
+from ftray.nets import encoder_metrics, weight_drift
+from ftray.trading import TradingSpec, backtest
+
+Figures = dict[str, float]
+Weights = dict[str, Tensor]
+
+N_PROBED = 64
+"""Train windows, always the same, that attention is measured on."""
+
+
+class Evaluation:
+    """Judges policies where a trial's spec wants it.
+
+    cpus: 0 judges in this process, at once. From 1 on, a process with so many cores does, one policy after another,
+        each from a copy of its weights; it needs a bundle of its own, the last of the trial's.
+    """
+
+    def __init__(self, trading: TradingSpec, cpus: int):
+        self.trading, self.cpus = trading, cpus
+        self._judge: Any = None
+
+    def begin(self, module: FTPolicy, dataset: Dataset, start: Weights) -> "Future[Figures]":
+        """Judges the policy that the module holds now, whatever becomes of it afterwards.
+
+        start: the market tower's weights at the run's start, on the CPU.
+        """
+        if self.cpus == 0:
+            here: Future[Figures] = Future()
+            here.set_result(evaluate(module, dataset, self.trading, start))
+            return here
+        if self._judge is None:
+            self._judge = ray.remote(Judge).options(**_room(self.cpus)).remote(self.trading, self.cpus)
+        weights = module.get_state(inference_only=True)  # sent as they are now: the next iteration changes them
+        return self._judge.figures.remote(blueprint(module), weights, start).future()
+
+    def close(self) -> None:
+        """Ends the process beside the trial, and whatever it was at."""
+        if self._judge is not None:
+            ray.kill(self._judge)
+            self._judge = None
+
+
+class Judge:
+    """The process beside a trial."""
+
+    def __init__(self, trading: TradingSpec, cpus: int):
+        self.trading = trading
+        torch.set_num_threads(cpus)
+
+    def figures(self, blueprint: RLModuleSpec, weights: dict[str, Any], start: Weights) -> Figures:
+        module = blueprint.build()
+        assert isinstance(module, FTPolicy)
+        module.set_state(weights)
+        return evaluate(module, Dataset.load(Path(module.model_config["dataset"])), self.trading, start)
+
+
+def figures_of(judged: "Future[Figures]") -> Figures:
+    """The figures, waited for if need be; an error is what it would have been in this process."""
+    try:
+        return judged.result()
+    except RayTaskError as error:
+        raise error.cause from error
+
+
+def evaluate(module: FTPolicy, dataset: Dataset, trading: TradingSpec, start: Weights) -> Figures:
+    """The deterministic policy's performance on the validation windows, under `validation/` names.
+
+    Under `encoder/` names: how far its market tower went from its start, and what it looks at in a few train windows.
+    """
+    act = acting(module, dataset, dataset.table.decision_bars(dataset.windows.validation))
+    performance = backtest(act, dataset, dataset.windows.validation, trading).performance()
+    train = dataset.table.decision_bars(dataset.windows.train)
+    probe = train[np.linspace(0, len(train) - 1, min(N_PROBED, len(train))).astype(int)]
+    fares = encoder_metrics(module.encoder, module.windows(torch.from_numpy(probe).to(module.table.device)))
+    fares["weight_drift"] = weight_drift(module.encoder, start)
+    return {f"validation/{name}": value for name, value in performance.items()} | {
+        f"encoder/{name}": value for name, value in fares.items()
+    }
+
+
+def blueprint(module: FTPolicy) -> RLModuleSpec:
+    """How another process builds the module to act with; that process books no GPU and claims none."""
+    return RLModuleSpec(
+        module_class=FTPolicy,
+        observation_space=module.observation_space,
+        action_space=module.action_space,
+        inference_only=True,
+        model_config={**module.model_config, "learner_cap": 0.0, "env_runner_cap": 0.0},
+    )
+
+
+def _room(cpus: int) -> dict[str, Any]:
+    """Where the judge runs: in the last bundle of the trial's placement group, or wherever the cluster has room.
+
+    Raises: NeverPlacedError for a bundle that is too small: the trial would wait for its figures for ever.
+    """
+    group = ray.util.get_current_placement_group()
+    if group is None:
+        return {"num_cpus": cpus}
+    there = group.bundle_specs[-1].get("CPU", 0.0)
+    if there < cpus:
+        raise NeverPlacedError(
+            f"evaluation beside training needs {cpus} CPUs in the last bundle of its placement group, which has "
+            f"{there:g}: book it, or set trial.ppo.evaluation_cpus to 0 to evaluate in the trial's own process"
+        )
+    last = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=group.bundle_count - 1)
+    return {"num_cpus": cpus, "scheduling_strategy": last}

@@ -1,0 +1,175 @@
+"""Out of memory in a study: the trial keeps its state, goes on in a smaller shape, and its folder tells what happened.
+
+A process whose memory holds only so many samples is played: a real learner raises PyTorch's own error beyond them.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from ray import tune
+from ray.tune.search import Searcher
+
+from ftray.agent.module import FTPolicy
+from ftray.errors import OutOfMemoryError
+from ftray.results import RunFolder, TrialFolder
+from ftray.spec import parse, to_mapping
+from ftray.study import StudySpec, parse_study
+from ftray.study.jobs import placement, run_job
+from ftray.study.opening import open_run
+from ftray.study.run import run_study
+from ftray.study.searcher import StudySearcher
+from ftray.trial import TrialSpec
+from ftray.trial.out_of_memory import shape_of, step_down
+from ftray.trial.run import run_trial
+from ftray.trial.shape import WHOLE, Shape
+from ftray.trial.standalone import TRIAL_ID, train
+
+from .tiny import TINY
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
+
+PPO = TINY["trial"]["ppo"] | {"env_steps": 512, "train_batch_size": 256, "minibatch_size": 128}
+MLP, FT = TINY["trial"]["encoder"]["choice"][0], TINY["trial"]["encoder"]["choice"][1] | {"pretrained": "none"}
+ROOM = {"trial-0000": 40, "trial-0001": 0}
+"""Samples at once that the memory of each trial's process holds."""
+
+
+@contextlib.contextmanager
+def room_for(samples: int, folder: TrialFolder) -> Iterator[None]:
+    """A process that runs out of memory beyond so many samples at once, as soon as there is a checkpoint to lose."""
+    forward = FTPolicy._forward_train
+
+    def limited(module: FTPolicy, batch: dict[str, Any], **given: Any) -> dict[str, Any]:
+        if len(batch["obs"]) > samples and folder.checkpoint is not None:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return forward(module, batch, **given)
+
+    FTPolicy._forward_train = limited
+    try:
+        yield
+    finally:
+        FTPolicy._forward_train = forward
+
+
+def job_with_little_memory(config: dict[str, Any]) -> None:
+    """What Tune runs in each job's process, in place of `run_job`."""
+    with room_for(ROOM[config["id"]], RunFolder.open(config["run"]).trial(config["id"])):
+        run_job(config)
+
+
+@pytest.fixture
+def little_memory(monkeypatch):
+    monkeypatch.setattr("ftray.study.run.trainable", lambda: tune.with_resources(job_with_little_memory, placement))
+
+
+def study_of(n_trials: int) -> StudySpec:
+    encoders = {"choice": [MLP, FT]}
+    points = [{"trial/encoder/kind": "mlp"}, {"trial/encoder/kind": "ft"}][:n_trials]
+    search = {"n_trials": n_trials, "max_concurrent": 1, "points": points}
+    return parse_study({"name": "small", "trial": TINY["trial"] | {"encoder": encoders, "ppo": PPO}, "search": search})
+
+
+def of(folder: TrialFolder, event: str) -> list[dict[str, Any]]:
+    return [found for found in folder.events() if found["event"] == event]
+
+
+def assert_went_on(folder: TrialFolder) -> None:
+    """Every iteration once, in order: nothing was lost and nothing began anew."""
+    rows = folder.reports()
+    assert [row["iteration"] for row in rows] == list(range(1, len(rows) + 1))
+    assert [row["env_steps"] for row in rows] == sorted({row["env_steps"] for row in rows})
+    assert rows[-1]["env_steps"] >= 512 and rows[-1]["run_done"]
+
+
+def test_a_trial_that_does_not_fit_goes_on_smaller_and_one_that_never_fits_fails_with_what_was_tried(
+    little_memory, tmp_path
+):
+    lines: list[str] = []
+    run = run_study(study_of(2), tmp_path, say=lines.append)
+    fitted, never = run.trials()
+    assert (fitted.state, never.state) == ("COMPLETE", "FAILED")
+
+    folder = run.trial("trial-0000")
+    first, second = of(folder, "out_of_memory")
+    assert first["shape"] == to_mapping(WHOLE) and first["next"] == second["shape"] == to_mapping(Shape(2))
+    assert second["next"] == to_mapping(Shape(4)) and shape_of(folder) == Shape(4)
+    assert first["process"] == "learner" and "Tried to allocate 2.00 GiB" in first["error"]
+    assert {"predicted_gib", "observed_gib"} <= first.keys()
+    assert len({started["pid"] for started in of(folder, "started")}) == 3
+    assert_went_on(folder)
+    assert any("trial-0000" in line and "out of memory, next 64 samples at once" in line for line in lines)
+
+    started = [event["id"] for event in run.events() if event["event"] == "trial_started"]
+    assert started == ["trial-0000"] * 3 + ["trial-0001"] * 4
+    assert never.error.startswith("out of memory in every shape; tried: 128 samples at once (")
+    assert "32 samples at once, blocks recomputed (" in never.error
+    assert [event["next"] is None for event in of(run.trial("trial-0001"), "out_of_memory")] == [False] * 3 + [True]
+    assert run.is_done
+
+
+def test_a_trial_that_goes_on_smaller_comes_before_all_others_and_is_waited_for(tmp_path):
+    study = study_of(2)
+    run = open_run(study, tmp_path)
+    earlier = StudySearcher(study, run)
+    assert [earlier.suggest(name)["id"] for name in ("a", "b")] == ["trial-0000", "trial-0001"]
+
+    searcher = StudySearcher(study, run)  # of a second command: both are ready
+    assert searcher.suggest("a")["id"] == "trial-0000"
+    run.trial_started("trial-0000")
+    spec, folder = study.trial(study.space.fill(run.record("trial-0000").values)), run.trial("trial-0000")
+    step_down(folder, spec, WHOLE, OutOfMemoryError("too much"))
+    searcher.on_trial_complete("a")
+    assert run.record("trial-0000").state == "INTERRUPTED"
+    assert [searcher.suggest(name)["id"] for name in ("b", "c")] == ["trial-0000", "trial-0001"]
+    assert searcher.suggest("d") is None  # either may come back
+    for name, trial_id in (("b", "trial-0000"), ("c", "trial-0001")):
+        run.trial_started(trial_id)
+        run.trial(trial_id).failed("something else")
+        searcher.on_trial_complete(name)
+    assert searcher.suggest("d") == Searcher.FINISHED
+    assert [record.state for record in run.trials()] == ["FAILED", "FAILED"]
+
+
+def test_a_study_killed_right_after_it_goes_on_with_the_smaller_shape(little_memory, tmp_path):
+    study = study_of(1)
+    run = open_run(study, tmp_path)
+    job = StudySearcher(study, run).suggest("of an earlier process")
+    run.trial_started(job["id"])
+    folder, spec = run.trial(job["id"]), parse(TrialSpec, job["spec"])
+    folder.started(pid=0)
+    with room_for(40, folder), pytest.raises(OutOfMemoryError) as told:
+        run_trial(spec, lambda row, checkpoint=None: folder.report(row), folder=folder.folder, shared=run.path)
+    step_down(folder, spec, WHOLE, told.value)  # and here all processes die, the driver's before it heard of it
+
+    again = run_study(study, tmp_path, say=lambda line: None)
+    assert again.record("trial-0000").state == "COMPLETE"
+    assert [Shape(**event["shape"]) for event in of(folder, "out_of_memory")] == [WHOLE, Shape(2)]
+    assert_went_on(folder)
+
+
+def test_a_trial_alone_goes_down_step_by_step_by_itself(tmp_path, capsys):
+    study = parse_study(
+        {"name": "alone", "trial": TINY["trial"] | {"encoder": MLP, "ppo": PPO | {"learning_rate": 1e-3}}}
+    )
+    run = open_run(study, tmp_path)
+    with room_for(40, TrialFolder(run.path / "trials" / TRIAL_ID)):
+        train(study.only_trial("train"), run)
+    folder = run.trial(TRIAL_ID)
+    assert run.record(TRIAL_ID).state == "COMPLETE" and run.is_done
+    assert shape_of(folder) == Shape(4)
+    assert_went_on(folder)
+    assert "out of memory with 64 samples at once; goes on with 32 samples at once" in capsys.readouterr().out
+
+
+def test_a_trial_alone_that_never_fits_fails_with_what_was_tried(tmp_path):
+    study = parse_study(
+        {"name": "never", "trial": TINY["trial"] | {"encoder": MLP, "ppo": PPO | {"learning_rate": 1e-3}}}
+    )
+    run = open_run(study, tmp_path)
+    folder = TrialFolder(run.path / "trials" / TRIAL_ID)
+    with room_for(0, folder), pytest.raises(OutOfMemoryError, match=r"every shape; tried: 128 samples .*; 64 .*; 32 "):
+        train(study.only_trial("train"), run)
+    assert run.record(TRIAL_ID).state == "FAILED" and folder.checkpoint is not None

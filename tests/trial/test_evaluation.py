@@ -1,0 +1,189 @@
+"""Evaluation beside the training: the same figures, of the same weights, in the same order, from another process."""
+
+import dataclasses
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+import ray
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from ftray.errors import NeverPlacedError, OutOfMemoryError, TrainingError
+from ftray.results import TrialFolder
+from ftray.study import parse_study
+from ftray.study.run import run_study
+from ftray.trial import TrialSpec
+from ftray.trial.evaluation import Judge
+from ftray.trial.progress import Progress, Run
+from ftray.trial.reporting import Rows
+from ftray.trial.run import run_trial
+
+from ..study.tiny import TINY
+from .test_run import FT, TRIAL, Reports, run
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
+
+CLOCKS = ("wall_seconds", "seconds/", "steps_per_second", "checkpoint")
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    return tmp_path_factory.mktemp("shared")
+
+
+def trial(evaluation_cpus: int, **ppo: Any) -> TrialSpec:
+    changes = {"env_steps": 512, "learning_rate": 3e-3, "evaluate_every": 1, "evaluation_cpus": evaluation_cpus} | ppo
+    return dataclasses.replace(TRIAL, ppo=dataclasses.replace(TRIAL.ppo, **changes))
+
+
+def told(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows without what a clock says."""
+    return [{name: value for name, value in row.items() if not name.startswith(CLOCKS)} for row in rows]
+
+
+@pytest.mark.parametrize("ppo", [{"n_env_runners": 0}, {"n_env_runners": 1, "evaluate_every": 2}], ids=str)
+def test_the_figures_are_those_of_evaluation_in_the_trials_own_process(ppo, tmp_path, shared):
+    here = run(trial(0, **ppo), tmp_path / "here", shared)
+    beside = run(trial(1, **ppo), tmp_path / "beside", shared)
+    assert told(beside) == told(here)
+    sharpes = [row["validation/sharpe"] for row in here if "validation/sharpe" in row]
+    assert len(sharpes) > 1 and len(set(sharpes)) == len(sharpes)  # figures of other weights would be seen
+    assert [row["checkpoint"] is not None for row in beside] == ["validation/sharpe" in row for row in beside]
+    assert not (tmp_path / "beside" / ".state").exists()
+
+
+def with_ft(evaluation_cpus: int, **encoder: Any) -> TrialSpec:
+    return dataclasses.replace(trial(evaluation_cpus), encoder=dataclasses.replace(FT, **encoder))
+
+
+def test_how_the_encoder_fares_is_told_with_the_figures(tmp_path, shared):
+    here, beside = (run(with_ft(n, pretrained="none"), tmp_path / str(n), shared) for n in (0, 1))
+    assert told(beside) == told(here)
+    for row in here:
+        attention = {name: value for name, value in row.items() if name.startswith("encoder/attention/asset/")}
+        assert set(attention) == {"encoder/attention/asset/AAVE", "encoder/attention/asset/AVAX"}
+        assert sum(attention.values()) == pytest.approx(1.0)
+        assert 0 < row["encoder/attention_entropy"] <= 1 and row["encoder/token_norm"] > 0
+    drift = [row["encoder/weight_drift"] for row in here]
+    assert drift == sorted(drift) and drift[0] > 0
+
+    # Measured from the run's start, not from where it was resumed.
+    half = dataclasses.replace(with_ft(0, pretrained="none"), ppo=trial(0, env_steps=256).ppo)
+    checkpoint = run(half, tmp_path / "half", shared)[-1]["checkpoint"]
+    resumed = run(with_ft(0, pretrained="none"), tmp_path / "rest", shared, resume=checkpoint)
+    assert drift[1] < resumed[0]["encoder/weight_drift"] < drift[3]
+
+
+def test_a_frozen_tower_does_not_drift_and_a_fine_tuned_one_does_from_its_pretrained_weights(tmp_path, shared):
+    frozen, tuned = (
+        run(with_ft(0, frozen=frozen), tmp_path / str(frozen), shared)[-1]["encoder/weight_drift"]
+        for frozen in (True, False)
+    )
+    assert frozen == 0 < tuned < 0.5
+
+
+def test_a_killed_trial_goes_on_from_the_last_row_that_was_heard_of(tmp_path, shared):
+    whole = run(trial(1), tmp_path / "whole", shared)
+    heard = Reports()
+
+    class Killed(Exception):
+        pass
+
+    def report(metrics, checkpoint=None):
+        heard(metrics, checkpoint)
+        if len(heard) == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run_trial(trial(1), report, folder=tmp_path / "killed", shared=shared)
+    resumed = run(trial(1), tmp_path / "killed", shared, resume=TrialFolder(tmp_path / "killed").checkpoint)
+    for name in ("iteration", "run_done"):
+        assert [row[name] for row in (*heard, *resumed)] == [row[name] for row in whole]
+
+
+def test_in_a_study_it_runs_in_the_trials_last_bundle(tmp_path):
+    ppo = TINY["trial"]["ppo"] | {"learning_rate": 1e-3, "n_env_runners": 1, "envs_per_runner": 8, "evaluation_cpus": 1}
+    tree = TINY["trial"] | {"encoder": TINY["trial"]["encoder"]["choice"][0], "ppo": ppo}
+    # The trial books both CPUs of the cluster: outside its own bundles there is no room for anything.
+    study = parse_study({"name": "beside", "trial": tree, "search": {"n_trials": 2}})
+    finished = run_study(study, tmp_path, say=lambda line: None)
+    assert [record.state for record in finished.trials()] == ["COMPLETE", "COMPLETE"]
+    for record in finished.trials():
+        assert "validation/sharpe" in finished.trial(record.id).reports()[0]
+
+
+def test_a_bundle_too_small_for_it_is_refused_too(tmp_path):
+    group = ray.util.placement_group([{"CPU": 0.5}, {"CPU": 0.5}])
+    ray.get(group.ready())
+    strategy = PlacementGroupSchedulingStrategy(group, placement_group_capture_child_tasks=True)
+    elsewhere = ray.remote(num_cpus=0.5)(run).options(scheduling_strategy=strategy)
+    try:
+        with pytest.raises(NeverPlacedError, match=r"needs 1 CPUs in the last bundle .* which has 0\.5: book it"):
+            ray.get(elsewhere.remote(trial(1), tmp_path, tmp_path))
+    finally:
+        ray.util.remove_placement_group(group)
+
+
+class Refusing(Judge):
+    def figures(self, blueprint, weights, start):
+        raise TrainingError("an action is not finite")
+
+
+def test_an_error_there_is_the_same_error_here(tmp_path, shared, monkeypatch):
+    monkeypatch.setattr("ftray.trial.evaluation.Judge", Refusing)
+    with pytest.raises(TrainingError, match=r"^an action is not finite$") as told:
+        run(trial(1), tmp_path, shared)
+    assert type(told.value) is TrainingError
+
+
+def test_a_process_that_there_is_no_room_for_is_refused_and_not_waited_for(tmp_path, shared):
+    with pytest.raises(NeverPlacedError, match=r"asks for 4 CPUs .* and the cluster has 2: lower .*evaluation_cpus"):
+        run(trial(3), tmp_path, shared)
+
+
+def test_rows_wait_for_the_figures_of_an_earlier_one_and_its_state_is_that_of_its_iteration(tmp_path):
+    reports, first, second = Reports(), Future(), Future()
+    rows = Rows(Run(0, 0), Progress(), reports, tmp_path)
+
+    def saving(iteration: int):
+        def save(folder: str) -> None:
+            (tmp_path / ".state").mkdir()
+            (tmp_path / ".state" / "iteration").write_text(str(iteration))
+            assert folder == str(tmp_path / ".state")
+
+        return save
+
+    def own(iteration: int) -> dict[str, Any]:
+        return {"iteration": iteration, "env_steps": 10 * iteration}
+
+    def iterations() -> list[int]:
+        return [row["iteration"] for row in reports]
+
+    rows.add(own(1), False)
+    assert iterations() == [1]
+    rows.add_judged(own(2), False, first, saving(2))
+    rows.add(own(3), False)
+    assert iterations() == [1] and TrialFolder(tmp_path).checkpoint is None
+    first.set_result({"validation/sharpe": 0.5})
+    rows.add(own(4), False)
+    assert iterations() == [1, 2, 3, 4]
+    assert reports[1]["validation/sharpe"] == 0.5
+    assert (reports[1]["checkpoint"] / "iteration").read_text() == "2"
+    rows.add_judged(own(5), True, second, saving(5))
+    second.set_result({"validation/sharpe": 1.5})
+    assert rows.finish()["runs"] == [{"fold": 0, "seed": 0, "env_steps": 50, "validation/sharpe": 1.5}]
+    assert iterations() == [1, 2, 3, 4, 5]
+    assert Progress.read(TrialFolder(tmp_path).checkpoint, trial(0, env_steps=50)).row["iteration"] == 5
+
+
+@pytest.mark.parametrize(
+    ("error", "kept"), [(OutOfMemoryError("too much"), True), (KeyError("a defect"), False)], ids=str
+)
+def test_what_was_trained_before_memory_ran_out_still_goes_out(error, kept, tmp_path):
+    reports, judged = Reports(), Future()
+    with pytest.raises(type(error)), Rows(Run(0, 0), Progress(), reports, tmp_path) as rows:
+        rows.add_judged({"iteration": 1, "env_steps": 10}, False, judged, lambda folder: (tmp_path / ".state").mkdir())
+        judged.set_result({"validation/sharpe": 0.5})
+        raise error
+    assert len(reports) == kept and (TrialFolder(tmp_path).checkpoint is not None) == kept
+    assert not (tmp_path / ".state").exists()
