@@ -7,25 +7,35 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ftray.agent import PPOSpec
+    from ftray.agent.module import FTPolicy
     from ftray.errors import FtrayError
-    from ftray.features import Dataset, build_dataset
-    from ftray.market import load_market
-    from ftray.nets import load_policy
+    from ftray.features import Dataset, FeatureSpec, build_dataset
+    from ftray.market import SimulatorSpec, WindowsSpec, load_market
+    from ftray.nets import FTSpec, MLPSpec, load_policy
     from ftray.pretraining import pretrain
     from ftray.results import RunFolder
     from ftray.study import load_study
     from ftray.study.run import run_study
-    from ftray.trading import TradingEnv, VectorTradingEnv, backtest
+    from ftray.trading import TradingEnv, TradingSpec, VectorTradingEnv, backtest
     from ftray.trial import TrialSpec
     from ftray.trial.run import run_trial
 
 __all__ = [
     "Dataset",
+    "FTPolicy",
+    "FTSpec",
+    "FeatureSpec",
     "FtrayError",
+    "MLPSpec",
+    "PPOSpec",
     "RunFolder",
+    "SimulatorSpec",
     "TradingEnv",
+    "TradingSpec",
     "TrialSpec",
     "VectorTradingEnv",
+    "WindowsSpec",
     "backtest",
     "build_dataset",
     "load_market",
@@ -38,11 +48,19 @@ __all__ = [
 
 _HOMES = {
     "Dataset": "ftray.features",
+    "FTPolicy": "ftray.agent.module",
+    "FTSpec": "ftray.nets",
+    "FeatureSpec": "ftray.features",
     "FtrayError": "ftray.errors",
+    "MLPSpec": "ftray.nets",
+    "PPOSpec": "ftray.agent",
     "RunFolder": "ftray.results",
+    "SimulatorSpec": "ftray.market",
     "TradingEnv": "ftray.trading",
+    "TradingSpec": "ftray.trading",
     "TrialSpec": "ftray.trial",
     "VectorTradingEnv": "ftray.trading",
+    "WindowsSpec": "ftray.market",
     "backtest": "ftray.trading",
     "build_dataset": "ftray.features",
     "load_market": "ftray.market",

@@ -1,7 +1,7 @@
 """Encoders: windows of the feature table and an account in, an encoding for policy and value head out.
 
 Takes: an `EncoderSpec` and an `ObservationLayout`. Gives: an `Encoder`, its weights in and out, masks for pre-training,
-what it attends to, and a `PolicyNetwork` to deploy, as a module or as an ONNX file.
+what it attends to and how it fares in training, and a `PolicyNetwork` to deploy, as a module or as an ONNX file.
 """
 
 from collections.abc import Callable
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from ftray.features.layout import ObservationLayout
 from ftray.nets.attention import attention_data
 from ftray.nets.deployment import Policy, load_policy
+from ftray.nets.diagnostics import encoder_metrics, weight_drift
 from ftray.nets.encoder import Encoder, gather_windows
 from ftray.nets.export import export_onnx
 from ftray.nets.heads import actor_critic_parameters, policy_head, value_head
@@ -43,6 +44,7 @@ __all__ = [
     "attention_data",
     "build_encoder",
     "draw_mask",
+    "encoder_metrics",
     "export_onnx",
     "gather_windows",
     "load_market_weights",
@@ -52,5 +54,6 @@ __all__ = [
     "policy_head",
     "read_checkpoint",
     "value_head",
+    "weight_drift",
     "weights_fingerprint",
 ]

@@ -2,9 +2,10 @@
 
 Takes: an encoder and full observations. Gives: shares of [CLS]'s attention by token, series, asset and indicator.
 
-Legend: B batch, N tokens, S series, P patches per series.
+Legend: B batch, N tokens, H heads, A assets, F indicators.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -30,11 +31,10 @@ def attention_data(encoder: Encoder, observations: Tensor) -> dict[str, Any]:
     """
     if not isinstance(encoder, FTTransformer):
         raise TypeError(f"only an FT-Transformer pays attention, got a {type(encoder).__name__}")
-    rows = [encoder.attention(chunk, cls_only=True).flatten(1, -2).mean(dim=1) for chunk in observations.split(CHUNK)]
+    rows = [chunk.flatten(1, 2).mean(dim=1) for chunk in cls_attention(encoder, observations)]
     shares = torch.cat(rows).double().mean(dim=0).cpu()
     layout, names = encoder.layout, encoder.token_names
-    n_patches = layout.n_series * encoder.tower.tokenizer.n_patches
-    series = shares[-n_patches:].reshape(layout.n_indicators, layout.n_assets, -1).sum(dim=-1)
+    series = by_series(encoder, shares)
     return {
         "tokens": dict(zip(names, shares.tolist(), strict=True)),
         "series": {
@@ -43,6 +43,26 @@ def attention_data(encoder: Encoder, observations: Tensor) -> dict[str, Any]:
         },
         "assets": dict(zip(layout.symbols, series.sum(dim=0).tolist(), strict=True)),
         "indicators": dict(zip(layout.indicators, series.sum(dim=1).tolist(), strict=True)),
-        "account": shares[1:-n_patches].sum().item(),
+        "account": shares[1 : -_n_patches(encoder)].sum().item(),
         "cls": shares[0].item(),
     }
+
+
+def cls_attention(encoder: FTTransformer, observations: Tensor) -> Iterator[Tensor]:
+    """What [CLS] pays to every token, itself first, of at most `CHUNK` observations at a time; rows sum to 1.
+
+    Shape: (B, size) → (b, blocks, H, N) several times, over b ≤ CHUNK.
+    """
+    for chunk in observations.split(CHUNK):
+        yield encoder.attention(chunk, cls_only=True).squeeze(-2)
+
+
+def by_series(encoder: FTTransformer, shares: Tensor) -> Tensor:
+    """Shares of tokens, summed over the patches of each series. Shape: (N,) → (F, A)."""
+    layout = encoder.layout
+    return shares[-_n_patches(encoder) :].reshape(layout.n_indicators, layout.n_assets, -1).sum(dim=-1)
+
+
+def _n_patches(encoder: FTTransformer) -> int:
+    """Tokens of the market, which stand last."""
+    return encoder.layout.n_series * encoder.tower.tokenizer.n_patches

@@ -1,13 +1,16 @@
 """`Policy`: a trained policy to deploy, numpy in and numpy out, and the folder that holds it. No Ray, no pickle.
 
-    policy.json    the format's number, layout, encoder, scaler, data hash, versions, where it comes from
+    policy.json    the format's number, layout, encoder, scaler, data hash, versions, where it comes from; hashes of all
     weights.npz    the network's weights
+    policy.onnx    the same network for other runtimes; where the extra `onnx` was not installed, policy.json says so
 
 Legend: B batch, A assets.
 """
 
 import hashlib
+import importlib.metadata
 import json
+import platform
 import shutil
 import tempfile
 import zipfile
@@ -18,23 +21,27 @@ from typing import Any
 import numpy as np
 import torch
 
-from ftray.errors import DataError, WeightsError
+from ftray.errors import DataError, SpecError, WeightsError
 from ftray.features.layout import ObservationLayout
 from ftray.features.table import Scaler
+from ftray.nets.export import export_onnx
 from ftray.nets.heads import policy_head
 from ftray.nets.policy import PolicyNetwork
 from ftray.nets.spec import EncoderSpec
-from ftray.spec import parse_member, to_mapping
+from ftray.spec import fingerprint, parse_member, to_mapping
 
-FORMAT = 1
-FACTS, WEIGHTS = "policy.json", "weights.npz"
+FORMAT = 2
+FACTS, WEIGHTS, ONNX = "policy.json", "weights.npz", "policy.onnx"
+PARTS = ("layout", "encoder", "scaler")
+"""Entries of policy.json that decide what the policy does; whoever edits one gets another policy."""
 
 
 class Policy:
     """Decides: `policy(observation) -> action`.
 
     network: what computes it. scaler: what turned raw features into the observations it was trained on.
-    facts: where it comes from, as plain values: `dataset` (hash), `trial` (resolved spec), `torch`, and whatever else.
+    facts: where it comes from, as plain values: `dataset` (hash), `trial` (resolved spec), `versions`, and whatever
+        else.
     """
 
     def __init__(self, network: PolicyNetwork, scaler: Scaler, facts: Mapping[str, Any]):
@@ -58,8 +65,12 @@ class Policy:
             batch = torch.from_numpy(np.atleast_2d(observation))
             return self.network(batch).numpy().reshape(*observation.shape[:-1], -1)
 
-    def save(self, folder: Path | str) -> Path:
-        """Writes the folder, whole or not at all, in place of an older one."""
+    def save(self, folder: Path | str, *, onnx: bool = False) -> Path:
+        """Writes the folder, whole or not at all, in place of an older one.
+
+        onnx: policy.onnx beside the rest, which takes some seconds. Where it cannot be written the folder is whole
+            without it, and `onnx_left_out` in policy.json says why.
+        """
         folder = Path(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         new = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -68,19 +79,35 @@ class Policy:
             state = {name: value.cpu().numpy() for name, value in self.network.state_dict().items()}
             np.savez(new / WEIGHTS, allow_pickle=False, **state)
             facts = {
+                "versions": versions(),
                 **self.facts,
                 "format": FORMAT,
                 "layout": self.layout.to_mapping(),
                 "encoder": to_mapping(self.network.encoder.spec),
                 "scaler": self.scaler.to_mapping(),
-                "weights_sha256": _sha256(new / WEIGHTS),
             }
+            left_out = self._write_onnx(new / ONNX) if onnx else "not asked for"
+            if left_out:
+                facts["onnx_left_out"] = left_out
+            files = [WEIGHTS] if left_out else [WEIGHTS, ONNX]
+            facts["sha256"] = {name: _sha256(new / name) for name in files}
+            facts["sha256"] |= {name: fingerprint(facts[name]) for name in PARTS}
             (new / FACTS).write_text(json.dumps(facts, indent=1))
             shutil.rmtree(folder, ignore_errors=True)
             new.rename(folder)
         finally:
             shutil.rmtree(new, ignore_errors=True)
         return folder
+
+    def _write_onnx(self, path: Path) -> str | None:
+        """Why the file could not be written; None if it was."""
+        try:
+            export_onnx(self.network, path)
+        except Exception as error:  # an exporter that stumbles must not cost a trial its trained policy
+            for remains in path.parent.glob(f"{path.name}*"):
+                remains.unlink()
+            return str(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
+        return None
 
     @classmethod
     def load(cls, folder: Path | str) -> "Policy":
@@ -89,21 +116,18 @@ class Policy:
         Raises: WeightsError that says what is missing, damaged or different.
         """
         folder = Path(folder)
-        try:
-            facts = json.loads((folder / FACTS).read_text())
-            if facts.pop("format") != FORMAT:
-                raise WeightsError(f"{folder} was written by another version of ftray; export the policy again")
-            if facts.pop("weights_sha256") != _sha256(folder / WEIGHTS):
-                raise WeightsError(f"{folder / WEIGHTS} is damaged: its bytes are not the ones that were written")
-            layout = ObservationLayout.from_mapping(facts.pop("layout"))
-            scaler = Scaler.from_mapping(facts.pop("scaler"))
-            network = _network(facts.pop("encoder"), layout)
-            with np.load(folder / WEIGHTS, allow_pickle=False) as arrays:
-                network.load_state_dict({name: torch.from_numpy(arrays[name]) for name in arrays.files})
-        except FileNotFoundError as error:
-            raise WeightsError(f"{folder} holds no policy: {Path(error.filename).name} is missing") from None
-        except (KeyError, ValueError, RuntimeError, OSError, zipfile.BadZipFile) as error:
-            raise WeightsError(f"{folder} holds no policy that can be read: {error}") from error
+        facts = _read_facts(folder)
+        hashes, parts = facts.pop("sha256"), {name: facts.pop(name) for name in PARTS}
+        facts.pop("onnx_left_out", None)
+        scaler, network = _build(folder / FACTS, parts)
+        _check_files(folder, hashes)
+        _load_weights(network, folder / WEIGHTS)
+        for name, part in parts.items():
+            if fingerprint(part) != hashes.get(name):
+                raise WeightsError(
+                    f"{folder / FACTS} is not what was written: {name} was changed afterwards, and the weights were "
+                    "trained with what stood there before. Export the policy again"
+                )
         return cls(network, scaler, facts)
 
 
@@ -115,11 +139,102 @@ def load_policy(folder: Path | str) -> Policy:
     return Policy.load(folder)
 
 
-def _network(encoder: Mapping[str, Any], layout: ObservationLayout) -> PolicyNetwork:
+def versions() -> dict[str, str]:
+    """What a policy was made with."""
+    made_with = {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__}
+    try:
+        return {"ftray": importlib.metadata.version("ftray"), **made_with}
+    except importlib.metadata.PackageNotFoundError:  # run from its sources, which is how a cluster may get it
+        return made_with
+
+
+def _read_facts(folder: Path) -> dict[str, Any]:
+    """policy.json, of this format and with all its entries."""
+    path = folder / FACTS
+    try:
+        facts = json.loads(path.read_text())
+    except FileNotFoundError:
+        what = f"{FACTS} is missing" if folder.is_dir() else "there is no such folder"
+        raise WeightsError(f"{folder} holds no policy: {what}. A finished trial has one in policy/") from None
+    except (ValueError, OSError) as error:
+        raise WeightsError(f"{path} is damaged, or no JSON: {error}") from error
+    if not isinstance(facts, dict) or "format" not in facts:
+        raise WeightsError(f"{path} describes no policy: it must tell the number of its `format`")
+    found = facts.pop("format")
+    if found != FORMAT:
+        raise WeightsError(
+            f"{folder} has the policy format {found}, written with {facts.get('versions', 'unknown versions')}, and "
+            f"this ftray reads format {FORMAT}: export the policy again, or load it with the ftray that wrote it"
+        )
+    missing = [name for name in (*PARTS, "sha256") if not isinstance(facts.get(name), dict)]
+    if missing:
+        raise WeightsError(f"{path} must hold a mapping under {', '.join(missing)}, and does not: export it again")
+    return facts
+
+
+def _build(path: Path, parts: Mapping[str, Any]) -> tuple[Scaler, PolicyNetwork]:
+    """What the entries of policy.json describe, weights still to come."""
+    try:
+        layout = ObservationLayout.from_mapping(parts["layout"])
+    except (LookupError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path}: layout must tell symbols, indicators and lookback: {error!r}") from error
+    if min(layout.n_assets, layout.n_indicators, layout.lookback) < 1:
+        raise WeightsError(f"{path}: layout must have a symbol, an indicator and a bar at least, got {parts['layout']}")
+    try:
+        scaler = Scaler.from_mapping(parts["scaler"])
+    except (LookupError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path}: scaler must tell center, scale and clip in numbers: {error!r}") from error
+    if not scaler.center.shape == scaler.scale.shape == (layout.n_series,):
+        raise WeightsError(
+            f"{path}: scaler must hold one center and one scale for each of the layout's {layout.n_series} series, "
+            f"got {scaler.center.size} and {scaler.scale.size}"
+        )
+    try:
+        spec = parse_member(EncoderSpec, parts["encoder"], path=("encoder",))
+    except SpecError as error:
+        raise WeightsError(f"{path}: {error}") from error
     from ftray.nets import build_encoder
 
-    spec = parse_member(EncoderSpec, encoder)
-    return PolicyNetwork(build_encoder(spec, layout), policy_head(spec.encoding_dim, layout.n_assets))
+    with torch.device("meta"):  # the file brings the weights: none are drawn, and a wrong shape allocates nothing
+        network = PolicyNetwork(build_encoder(spec, layout), policy_head(spec.encoding_dim, layout.n_assets))
+    return scaler, network
+
+
+def _check_files(folder: Path, hashes: Mapping[str, Any]) -> None:
+    """All files are there, with the bytes that were written."""
+    for name in (WEIGHTS, ONNX) if ONNX in hashes else (WEIGHTS,):
+        try:
+            found = _sha256(folder / name)
+        except FileNotFoundError:
+            raise WeightsError(f"{folder} is not whole: {name} is missing. Copy the folder again") from None
+        if found != hashes.get(name):
+            raise WeightsError(
+                f"{folder / name} is damaged: its bytes are not the ones that were written (SHA-256 {found[:12]}, and "
+                f"{FACTS} tells {str(hashes.get(name))[:12]}). Copy the folder again"
+            )
+
+
+def _load_weights(network: PolicyNetwork, path: Path) -> None:
+    """Every weight of the network from the file, and nothing else."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+    except (ValueError, TypeError, OSError, AttributeError, zipfile.BadZipFile) as error:
+        raise WeightsError(f"{path} holds no arrays of weights: {error}") from error
+    expected = network.state_dict()
+    problems = [
+        f"{name} has the shape {tuple(found[name].shape)} in the weights and {tuple(value.shape)} in the network"
+        for name, value in expected.items()
+        if name in found and found[name].shape != value.shape
+    ]
+    for where, names in (("missing from", set(expected) - set(found)), ("unexpected in", set(found) - set(expected))):
+        if names:
+            problems.append(f"{where} the weights: {', '.join(sorted(names))}")
+    if problems:
+        raise WeightsError(
+            f"{path} does not fit the layout and the encoder that {FACTS} describes: {'; '.join(problems)}"
+        )
+    network.load_state_dict(found, assign=True)
 
 
 def _sha256(path: Path) -> str:

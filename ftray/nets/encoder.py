@@ -9,7 +9,6 @@ import abc
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ftray.features.layout import ObservationLayout

@@ -4,10 +4,13 @@ Takes: an `Encoder` or a `PolicyNetwork`. Gives: one file with the input `observ
 `encoding` (B, encoding_dim) or `action` (B, A). The layout travels along as metadata.
 """
 
+import contextlib
 import copy
 import importlib
 import json
+import logging
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -37,8 +40,7 @@ def export_onnx(network: Encoder | PolicyNetwork, path: str | Path) -> Path:
     is_policy = isinstance(network, PolicyNetwork)
     copied = copy.deepcopy(network).cpu()
     module = copied if is_policy else _FullObservation(copied)  # type: ignore[arg-type]
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # the exporter's, about itself
+    with torch.no_grad(), _quiet():
         program = torch.onnx.export(
             module.eval(),
             (torch.zeros(2, network.layout.size),),
@@ -58,6 +60,20 @@ def export_onnx(network: Encoder | PolicyNetwork, path: str | Path) -> Path:
     program.save(partial, external_data=False)
     partial.replace(path)
     return path
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter warns about itself, and that torchvision, of which nothing is exported, is not there."""
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 class _FullObservation(nn.Module):

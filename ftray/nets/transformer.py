@@ -172,7 +172,8 @@ class MarketTower(nn.Module):
         for block in self.blocks:
             assert isinstance(block, Block)
             maps.append(block.attention.map(block.attention_norm(x), first_only=first_only))
-            x = block(x)
+            if len(maps) < len(self.blocks):
+                x = block(x)
         return torch.stack(maps, dim=1)
 
     def _with_cls(self, tokens: Tensor) -> Tensor:

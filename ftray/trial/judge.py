@@ -5,7 +5,6 @@ from pathlib import Path
 from statistics import fmean
 
 import numpy as np
-import torch
 
 from ftray import stats
 from ftray.agent.module import FTPolicy
@@ -16,15 +15,18 @@ from ftray.results import RunFolder, leaderboard_rows
 from ftray.spec import parse, to_mapping
 from ftray.trading import Backtest, backtest, buy_and_hold, equal_weight
 from ftray.trial.preparation import prepare_dataset
-from ftray.trial.progress import Run
+from ftray.trial.progress import Run, runs_of
 from ftray.trial.spec import TrialSpec
 
 
 def export_policy(module: FTPolicy, spec: TrialSpec, dataset: Dataset, folder: Path, run: Run) -> Path:
-    """The policy of a run as a folder to deploy (see `ftray.nets.Policy`)."""
-    facts = {"dataset": dataset.fingerprint, "trial": to_mapping(spec), "torch": str(torch.__version__)}
-    facts |= dataclasses.asdict(run)
-    return Policy(PolicyNetwork(module.encoder, module.policy_head), dataset.table.scaler, facts).save(folder)
+    """The policy of a run as a folder to deploy (see `ftray.nets.Policy`), in place of an earlier run's.
+
+    policy.onnx comes with the last run alone: it takes seconds, and the folder keeps only one.
+    """
+    facts = {"dataset": dataset.fingerprint, "trial": to_mapping(spec), **dataclasses.asdict(run)}
+    policy = Policy(PolicyNetwork(module.encoder, module.policy_head), dataset.table.scaler, facts)
+    return policy.save(folder, onnx=spec.onnx and run == runs_of(spec)[-1])
 
 
 def judge(policy: Policy, spec: TrialSpec, dataset: Dataset, window: str = "validation") -> dict[str, Backtest]:

@@ -1,16 +1,22 @@
-"""A policy folder holds all it takes to decide, and says what is wrong with it."""
+"""A policy folder holds all it takes to decide, without Ray, and decides as the trained policy did."""
 
+import dataclasses
+import hashlib
 import json
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
 from ftray.errors import DataError, WeightsError
 from ftray.features import ObservationLayout, Scaler
-from ftray.nets import FTSpec, MLPSpec, Policy, PolicyNetwork, build_encoder, policy_head
+from ftray.nets import FTSpec, MLPSpec, Policy, PolicyNetwork, build_encoder, load_policy, policy_head
+from ftray.spec import fingerprint
 
 LAYOUT = ObservationLayout(("BTC", "ETH"), ("close", "volume", "rsi"), 8)
 SCALER = Scaler(np.arange(6.0), np.full(6, 2.0), 8.0)
@@ -20,25 +26,70 @@ SPECS = {
 }
 
 
-@pytest.fixture(params=SPECS)
-def policy(request) -> Policy:
+def policy_of(name: str) -> Policy:
     torch.manual_seed(0)
-    spec = SPECS[request.param]
+    spec = SPECS[name]
     head = policy_head(spec.encoding_dim, 2)
     torch.nn.init.normal_(head[-1].weight)
-    return Policy(PolicyNetwork(build_encoder(spec, LAYOUT), head), SCALER, {"dataset": "abc", "torch": "2"})
+    return Policy(PolicyNetwork(build_encoder(spec, LAYOUT), head), SCALER, {"dataset": "abc", "fold": 1})
+
+
+@pytest.fixture(params=SPECS)
+def policy(request) -> Policy:
+    return policy_of(request.param)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory) -> Path:
+    """A folder with an ONNX file, to look at."""
+    return policy_of("mlp").save(tmp_path_factory.mktemp("exported") / "policy", onnx=True)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A folder to damage."""
+    return policy_of("ft").save(tmp_path / "policy")
 
 
 def observations(n: int) -> np.ndarray:
     return np.random.default_rng(1).standard_normal((n, LAYOUT.size)).astype(np.float32)
 
 
+def facts_of(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "policy.json").read_text())
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
 def test_a_loaded_policy_decides_as_the_one_that_was_saved(policy, tmp_path):
-    loaded = Policy.load(policy.save(tmp_path / "policy"))
+    loaded = load_policy(policy.save(tmp_path / "policy"))
     np.testing.assert_array_equal(loaded(observations(5)), policy(observations(5)))
     assert loaded(observations(5)).std() > 0.01
-    assert loaded.layout == LAYOUT and loaded.facts == {"dataset": "abc", "torch": "2"}
+    assert loaded.layout == LAYOUT and loaded.network.encoder.spec == policy.network.encoder.spec
     np.testing.assert_array_equal(loaded.scaler.center, SCALER.center)
+
+
+def test_a_folder_tells_where_its_policy_comes_from_and_keeps_telling_it(policy, tmp_path):
+    first = facts_of(policy.save(tmp_path / "policy"))
+    assert first["versions"]["torch"] == torch.__version__ and {"ftray", "numpy", "python"} < set(first["versions"])
+    assert (first["dataset"], first["fold"]) == ("abc", 1)
+    loaded = Policy.load(tmp_path / "policy")
+    assert loaded.facts == {"dataset": "abc", "fold": 1, "versions": first["versions"]}
+    assert facts_of(loaded.save(tmp_path / "again")) == first
+
+
+def test_loading_draws_no_random_numbers(folder):
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    load_policy(folder)
+    assert torch.equal(torch.rand(1), expected)
 
 
 def test_one_observation_gives_one_action_and_a_batch_a_batch(policy):
@@ -50,19 +101,48 @@ def test_one_observation_gives_one_action_and_a_batch_a_batch(policy):
 
 def test_saving_again_replaces_the_folder_whole(policy, tmp_path):
     policy.save(tmp_path / "policy")
+    (tmp_path / "policy" / "policy.onnx").write_text("of an older one")
     policy.save(tmp_path / "policy")
-    assert {path.name for path in tmp_path.iterdir()} == {"policy"}
-    assert {path.name for path in (tmp_path / "policy").iterdir()} == {"policy.json", "weights.npz"}
+    assert names(tmp_path) == {"policy"} and names(tmp_path / "policy") == {"policy.json", "weights.npz"}
 
 
-def test_a_policy_loads_where_ray_cannot_be_imported(policy, tmp_path):
-    policy.save(tmp_path / "policy")
+def test_the_onnx_file_beside_it_decides_the_same(exported):
+    assert names(exported) == {"policy.json", "weights.npz", "policy.onnx"}
+    assert facts_of(exported)["sha256"]["policy.onnx"] == sha256(exported / "policy.onnx")
+    session = onnxruntime.InferenceSession(exported / "policy.onnx", providers=["CPUExecutionProvider"])
+    (answer,) = session.run(None, {"observation": observations(5)})
+    np.testing.assert_allclose(answer, load_policy(exported)(observations(5)), atol=1e-5)
+
+
+def test_without_the_extra_nothing_but_the_onnx_file_is_lost_and_the_folder_says_why(policy, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    folder = policy.save(tmp_path / "policy", onnx=True)
+    assert names(folder) == {"policy.json", "weights.npz"}
+    assert "pip install -e '.[onnx]'" in facts_of(folder)["onnx_left_out"]
+    np.testing.assert_array_equal(load_policy(folder)(observations(2)), policy(observations(2)))
+
+
+def test_an_exporter_that_stumbles_costs_the_onnx_file_alone(policy, tmp_path, monkeypatch):
+    def stumble(network, path):
+        path.with_name(f"{path.name}.partial").write_text("half")
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr("ftray.nets.deployment.export_onnx", stumble)
+    folder = policy.save(tmp_path / "policy", onnx=True)
+    assert names(folder) == {"policy.json", "weights.npz"}
+    assert facts_of(folder)["onnx_left_out"] == "RuntimeError: no such operator"
+    load_policy(folder)
+
+
+def test_a_policy_loads_and_decides_where_ray_cannot_be_imported(folder, tmp_path):
+    np.save(tmp_path / "observations.npy", observations(3))
     code = (
         "import sys; sys.modules['ray'] = None\nimport numpy as np, ftray\n"
-        f"policy = ftray.load_policy({str(tmp_path / 'policy')!r})\n"
-        f"assert policy(np.zeros({LAYOUT.size}, np.float32)).shape == (2,)"
+        f"policy = ftray.load_policy({str(folder)!r})\n"
+        f"np.save({str(tmp_path / 'actions.npy')!r}, policy(np.load({str(tmp_path / 'observations.npy')!r})))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+    np.testing.assert_allclose(np.load(tmp_path / "actions.npy"), policy_of("ft")(observations(3)), atol=1e-6)
 
 
 def test_an_observation_of_another_size_is_refused_with_both_sizes(policy):
@@ -73,23 +153,10 @@ def test_an_observation_of_another_size_is_refused_with_both_sizes(policy):
         policy(np.full(LAYOUT.size, np.nan))
 
 
-def test_what_is_wrong_with_a_folder_is_said(policy, tmp_path):
-    with pytest.raises(WeightsError, match=r"policy\.json is missing"):
-        Policy.load(tmp_path / "nowhere")
-    folder = policy.save(tmp_path / "policy")
-    facts = json.loads((folder / "policy.json").read_text())
-
-    (folder / "policy.json").write_text(json.dumps(facts | {"format": 99}))
-    with pytest.raises(WeightsError, match="another version of ftray"):
-        Policy.load(folder)
-    (folder / "policy.json").write_text("{")
-    with pytest.raises(WeightsError, match="no policy that can be read"):
-        Policy.load(folder)
-    (folder / "policy.json").write_text(json.dumps({k: v for k, v in facts.items() if k != "scaler"}))
-    with pytest.raises(WeightsError, match="scaler"):
-        Policy.load(folder)
-    (folder / "policy.json").write_text(json.dumps(facts))
-    weights = folder / "weights.npz"
-    weights.write_bytes(weights.read_bytes()[:-7])
-    with pytest.raises(WeightsError, match=r"weights\.npz is damaged"):
-        Policy.load(folder)
+def test_hashes_are_those_of_the_entries_as_they_stand(folder):
+    facts = facts_of(folder)
+    assert facts["sha256"] == {
+        "weights.npz": sha256(folder / "weights.npz"),
+        **{name: fingerprint(facts[name]) for name in ("layout", "encoder", "scaler")},
+    }
+    assert facts["encoder"] == dataclasses.asdict(SPECS["ft"])

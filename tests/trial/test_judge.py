@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import onnxruntime
 import pandas as pd
 import pytest
 
@@ -11,12 +12,15 @@ from ftray.errors import RunFolderError, WeightsError
 from ftray.features import build_dataset
 from ftray.nets import Policy
 from ftray.results import RunFolder
-from ftray.trial.judge import judge, performance_table
+from ftray.trial.judge import export_policy, judge, performance_table
+from ftray.trial.progress import runs_of
 from ftray.trial.standalone import train
 
-from .test_run import TRIAL
+from . import test_run
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
+
+TRIAL = dataclasses.replace(test_run.TRIAL, onnx=True)
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +41,24 @@ def test_the_exported_policy_earns_what_the_trial_reported(run, dataset):
     reported = run.record("trial-0000").metrics
     for name in ("total_return", "sharpe", "max_drawdown", "turnover"):
         assert figures[name] == pytest.approx(reported[f"validation/{name}"], rel=1e-4, abs=1e-6)
+
+
+def test_the_onnx_file_beside_the_policy_decides_the_same(run, dataset):
+    folder = run.trial("trial-0000").folder / "policy"
+    account = np.tile(np.float32([0.5, 0.5, 0.0]), (5, 1))
+    observation = dataset.table.observation(dataset.table.decision_bars(dataset.windows.validation)[:5], account)
+    session = onnxruntime.InferenceSession(folder / "policy.onnx", providers=["CPUExecutionProvider"])
+    (answer,) = session.run(None, {"observation": observation})
+    np.testing.assert_allclose(answer, Policy.load(folder)(observation), atol=1e-5)
+
+
+def test_only_the_last_run_of_a_trial_takes_the_time_for_an_onnx_file(run, dataset, tmp_path):
+    network, spec = Policy.load(run.trial("trial-0000").folder / "policy").network, dataclasses.replace(TRIAL, seeds=2)
+    for number, one in enumerate(runs_of(spec)):
+        folder = export_policy(network, spec, dataset, tmp_path / "policy", one)
+        assert Policy.load(folder).facts["seed"] == one.seed
+        assert (folder / "policy.onnx").exists() == (number == 1)
+    assert not (export_policy(network, test_run.TRIAL, dataset, tmp_path / "without", one) / "policy.onnx").exists()
 
 
 def test_a_run_is_judged_by_its_best_trial_and_everything_is_written(run, capsys):
