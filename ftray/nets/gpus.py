@@ -128,7 +128,8 @@ def parse_gpu(text: str) -> Gpu:
         gpu = model(text)
         if gpu is None:
             raise SpecError(
-                f"no known GPU; {nearest(canonical_name(text), MODELS)}. For another one give the GiB that it reports"
+                f"no known GPU {text!r}; {nearest(canonical_name(text), MODELS)}. For another one give the GiB that it "
+                "reports"
             ) from None
         return gpu
     if gib <= 0:

@@ -253,7 +253,7 @@ def test_the_command_line_tells_plans_and_refuses_in_words(tmp_path, cluster_fil
     for wrong, told in (
         (["vram", file], "no GPU is at hand to plan for"),
         (["vram"], "tells the plan of a FILE"),
-        (["vram", file, "--gpu", "T5"], "no known GPU; did you mean 'T4'"),
+        (["vram", file, "--gpu", "T5"], "no known GPU 'T5'; did you mean 'T4'"),
         (["vram", "--measure"], "measuring needs a CUDA device"),
     ):
         assert main(wrong) == 1
