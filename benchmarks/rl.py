@@ -3,10 +3,10 @@
     python benchmarks/rl.py --json FILE [--quick] [--runners N] [--threads N] [--profile] [--candles FOLDER]
 
 7 assets, 14 indicators, lookback 60: 5,888 floats. The same dataset, accounts, batch, minibatch, epochs and widths for
-all. Each contender is a process of its own, with as many torch threads as the others; they take turns of two
-iterations, the second of which counts, and medians are compared. `learning` is what the learner takes, `sampling` all
-the rest of an iteration: steps, weight sync, metrics. The values and advantages of a batch are learning in ftray and
-RLlib, sampling in Stable-Baselines3.
+all. Each contender is a process of its own, with as many torch threads as the others, one after the other and several
+times round; its first iteration warms up, and medians of the next ones are compared. `learning` is what the learner
+takes, `sampling` all the rest of an iteration: steps, weight sync, metrics. The values and advantages of a batch are
+learning in ftray and RLlib, sampling in Stable-Baselines3.
 
 MLP-512 is a standard MLP over all floats of every sample; where it says `shared`, its first layer runs once per bar of
 a minibatch. RLlib and Stable-Baselines3 train one network for the policy and another for the value; `one network` is
@@ -44,8 +44,8 @@ from ftray.features import FeatureSpec, dataset_of
 from ftray.market import WindowsSpec
 from ftray.nets import PRESETS
 
-ROUNDS, SECONDS = {False: 5, True: 2}, {False: 120.0, True: 4.0}
-"""At most so many turns, and none that starts after so many seconds of a contender's own, by `quick`."""
+ROUNDS, TURNS = {False: 3, True: 1}, 2
+"""How often each contender has its turn, by `quick`, and how many iterations it then shows."""
 BATCH, QUICK_BATCH, QUICK_BARS, N_ACCOUNTS = 2_048, 512, 4_000, 32
 
 MLP, MLP_4 = Contender("MLP-512"), Contender("MLP-512, 4 accounts per bar", accounts_per_bar=4)
@@ -106,15 +106,9 @@ def iterations(contender: Contender, setting: Setting) -> Iterator[dict[str, flo
         iteration = ITERATIONS[contender.who](contender, setting)
         iteration()
         yield {"start_seconds": time.perf_counter() - start}
-        spent = 0.0
-        for _ in range(ROUNDS[setting.quick]):
-            iteration()  # not counted: while others worked, this process's memory went cold
+        for _ in range(TURNS):
             processor = time.process_time()
-            measured = iteration()
-            yield measured | {"processor": time.process_time() - processor}
-            spent += 2 * measured["seconds"]
-            if spent > SECONDS[setting.quick]:
-                return
+            yield iteration() | {"processor": time.process_time() - processor}
 
 
 def samplings(contender: Contender, setting: Setting) -> Iterator[dict[str, float]]:
@@ -124,8 +118,7 @@ def samplings(contender: Contender, setting: Setting) -> Iterator[dict[str, floa
     torch.set_num_threads(1)
     with quiet_ray():
         runner = algorithm_of(contender, setting).env_runner
-        for turn in range(2 * ROUNDS[setting.quick] + 1):
-            runner.sample(num_timesteps=BATCH)
+        for turn in range(2 * TURNS + 1):
             start, steps = time.process_time(), 0
             while steps < 4 * BATCH:
                 steps += sum(len(episode) for episode in runner.sample(num_timesteps=BATCH))
@@ -146,7 +139,7 @@ def profiles(contender: Contender, setting: Setting) -> Iterator[dict[str, float
 
 def row_of(contender: Contender, results: list[dict[str, float]]) -> dict[str, Any]:
     """A contender's line: medians over its iterations; seconds are of wall time, `processor_seconds` of the CPU's."""
-    start, *turns = results
+    start, turns = results[0], [result for result in results if "seconds" in result]
 
     def median(of: Callable[[dict[str, float]], float]) -> float:
         return statistics.median(map(of, turns))
@@ -236,13 +229,24 @@ def cost_lines(name: str, costs: dict[str, float]) -> str:
     return "\n".join([*lines, f"  {left:6.2f} s  {left / total:4.0%}  all the rest"])
 
 
+def in_rounds(
+    work: Callable[..., Iterator[Any]], contenders: tuple[Contender, ...], setting: Setting
+) -> list[list[Any]]:
+    """What `work` yields for each contender: one after the other, each in a process of its own, several times round.
+
+    None waits while another works: memory that idles goes cold, and warming it up would be measured as its speed.
+    """
+    rounds = [in_processes(work, contenders, setting, by_turns=False) for _ in range(ROUNDS[setting.quick])]
+    return [[result for one in rounds for result in one[i]] for i in range(len(contenders))]
+
+
 def race(contenders: tuple[Contender, ...], setting: Setting) -> dict[str, Any]:
     """All figures, printed as they come."""
-    measured = in_processes(iterations, contenders, setting)
+    measured = in_rounds(iterations, contenders, setting)
     rows = with_ratios([row_of(who, results) for who, results in zip(contenders, measured, strict=True)])
     print(table(COLUMNS, rows), end="\n\n")
     alone = dataclasses.replace(setting, ppo=dataclasses.replace(setting.ppo, n_env_runners=0, envs_per_runner=32))
-    sampled = in_processes(samplings, SAMPLERS, alone)
+    sampled = in_rounds(samplings, SAMPLERS, alone)
     samplers = [sampling_row(who, results) for who, results in zip(SAMPLERS, sampled, strict=True)]
     print(table(SAMPLER_COLUMNS, samplers), end="\n\n")
     verdicts = targets({row["name"]: row for row in rows}, {row["name"]: row for row in samplers})

@@ -16,21 +16,30 @@ BARS_PER_PASS = 128
 
 
 class MarketAhead:
-    """The vectors of the next T bars of E accounts; those of an episode that begins elsewhere come when asked for."""
+    """The vectors of E accounts' next T bars; an account that begins a new episode elsewhere looks ahead anew."""
 
     def __init__(self, tower: Callable[[Tensor], Tensor], bars: Tensor, n_steps: int, last_bar: int):
         """tower: bars (N,) → vectors (N, D). bars: where the accounts stand (E,). last_bar: the table's."""
-        self._tower, self._first, self._n_steps = tower, bars, n_steps
+        self._tower, self._left, self._last_bar = tower, n_steps, last_bar
         self._accounts = torch.arange(len(bars), device=bars.device)
-        to_come = bars[:, None] + torch.arange(n_steps, device=bars.device)
-        unique, inverse = to_come.clamp(max=last_bar).unique(return_inverse=True)
-        self._vectors = torch.cat([tower(chunk) for chunk in unique.split(BARS_PER_PASS)])[inverse]
+        self._first = bars.clone()
+        self._vectors = self._next(bars)
+        self._known = torch.full_like(bars, n_steps)  # so many of them, by account
 
     def at(self, bars: Tensor) -> Tensor:
-        """The vectors of the bars that the accounts stand at now. Shape: (E,) → (E, D)."""
+        """The vectors of the bars that the accounts stand at now, one step after the other. Shape: (E,) → (E, D)."""
         step = bars - self._first
-        found = self._vectors[self._accounts, step.clamp(0, self._n_steps - 1)]
-        unknown = (step < 0) | (step >= self._n_steps)
-        if unknown.any():
-            found[unknown] = self._tower(bars[unknown])
-        return found
+        elsewhere = (step < 0) | (step >= self._known)
+        if elsewhere.any():
+            vectors = self._next(bars[elsewhere])
+            self._first[elsewhere], self._known[elsewhere] = bars[elsewhere], vectors.shape[1]
+            self._vectors[elsewhere, : vectors.shape[1]] = vectors
+            step = bars - self._first
+        self._left -= 1
+        return self._vectors[self._accounts, step]
+
+    def _next(self, bars: Tensor) -> Tensor:
+        """The vectors of as many bars as there are steps left. Shape: (N,) → (N, steps, D)."""
+        to_come = bars[:, None] + torch.arange(max(1, self._left), device=bars.device)
+        unique, inverse = to_come.clamp(max=self._last_bar).unique(return_inverse=True)
+        return torch.cat([self._tower(chunk) for chunk in unique.split(BARS_PER_PASS)])[inverse]
