@@ -65,12 +65,13 @@ class FTLearner(PPOTorchLearner):
             yield MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(minibatch)}, env_steps=n)
 
     def _uncompiled_update(self, batch: dict[str, Any], **given: Any) -> tuple[Any, Any, Any]:
-        """One step of the optimisers, on a minibatch in as many parts as the memory wants."""
+        """One step of the optimisers, on a minibatch in as many parts as the memory wants, or the cache of a CPU."""
         samples = batch[DEFAULT_MODULE_ID]
         for optimizer in self._optimizer_parameters:
             optimizer.zero_grad(set_to_none=True)
         n, total = len(samples[Columns.OBS]), torch.zeros((), device=self._device)
-        for part in parts(n, self.config.learner_config_dict.get("micro_batches", 1)):
+        wanted = self.config.learner_config_dict.get("micro_batches", 1)
+        for part in parts(n, max(wanted, self._policy.n_passes(samples[Columns.OBS]))):
             some = {name: column[part] for name, column in samples.items()}
             outputs = self._policy.forward_train(some)
             loss = self.compute_loss_for_module(

@@ -8,6 +8,7 @@ Legend: B batch, A assets, S series, L lookback, D width of the market vector.
 """
 
 import contextlib
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -120,6 +121,15 @@ class FTPolicy(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         """What samples have in common: their bar; nothing, where observations are full. Shape: (B, ...) → (B,)."""
         compact = observations.shape[-1] == self.encoder.layout.compact_size
         return observations[:, self.encoder.layout.compact_bar] if compact else np.arange(len(observations))
+
+    def n_passes(self, observations: Tensor) -> int:
+        """In how many parts a minibatch is best worked off: one, but for a tower whose passes a CPU cannot cache."""
+        at_once = self.encoder.bars_per_pass
+        if at_once is None or self.market_vectors is not None or observations.device.type != "cpu":
+            return 1
+        compact = self.encoder.shares_bars and observations.shape[-1] == self.encoder.layout.compact_size
+        bars = observations[:, self.encoder.layout.compact_bar].unique_consecutive() if compact else observations
+        return math.ceil(len(bars) / at_once)
 
     def windows(self, bars: Tensor) -> Tensor:
         """The market windows that end with the given bars. Shape: (B,) → (B, S, L)."""

@@ -23,6 +23,7 @@ class Encoder(nn.Module, abc.ABC):
     tower: the submodule behind `market`.
     d_market: width of the market vector.
     shares_bars: whether `market` knows nothing of the account, so that one market vector serves every sample of a bar.
+    bars_per_pass: what a CPU should train `market` on at once: more leave its cache. None: as many as there are.
     """
 
     spec: EncoderSpec
@@ -30,6 +31,7 @@ class Encoder(nn.Module, abc.ABC):
     tower: Any
     d_market: int
     shares_bars: bool
+    bars_per_pass: int | None = None
 
     @property
     def encoding_dim(self) -> int:

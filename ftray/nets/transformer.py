@@ -189,6 +189,7 @@ class FTTransformer(Encoder):
     """
 
     tower: MarketTower
+    bars_per_pass = 128
 
     def __init__(self, spec: FTSpec, layout: ObservationLayout, *, dropout: float = 0.0):
         """`dropout` is for pre-training: PPO's ratio compares two passes, which dropout would make differ."""
