@@ -106,7 +106,7 @@ def tune(given: argparse.Namespace) -> int:
 
     study = _study(given)
     with _live() as (say, show):
-        run = run_study(study, given.runs, say, show)
+        run = run_study(study, given.runs, say, show, given.retry_failed)
     _finish(run)
     if not any(record.state == "COMPLETE" for record in run.trials()):
         print("ftray: no trial of this study succeeded; the first error is above", file=sys.stderr)
@@ -168,6 +168,19 @@ def backtest(given: argparse.Namespace) -> int:
     return 0
 
 
+def promote(given: argparse.Namespace) -> int:
+    from ftray.results import RunFolder
+    from ftray.results.reads import print_reads
+    from ftray.study.promote import promote, promotion_told
+
+    with _live() as (say, _):
+        promotion = promote(given.run, given.trial, n_seeds=given.seeds, force=given.force, say=say)
+    print("", *promotion_told(promotion), "", sep="\n")
+    print_reads(RunFolder.open(given.run))
+    print(f"The policies: {given.run / 'promoted' / promotion.trial}/seed-*/policy")
+    return 0
+
+
 def _study(given: argparse.Namespace) -> "StudySpec":
     from ftray.study import load_study
 
@@ -198,13 +211,19 @@ def _finish(run: "RunFolder") -> None:
     print(f"\nEverything is in {run.path}: a folder per trial, trials.parquet, the encoders, and the policies.")
     print(f"Next: ftray backtest {run.path}    the best trial beside the benchmarks, with a plot")
     print(f"      ftray results {run.path}     this table again")
+    print(f"      ftray promote {run.path}     the best trial on fresh seeds, and the one look at the test window")
 
 
 def _show(run: "RunFolder") -> None:
-    from ftray.results import print_encoders, print_leaderboard
+    from ftray.results import print_encoders, print_front, print_leaderboard
+    from ftray.results.luck import print_luck
+    from ftray.results.reads import print_reads
 
     print_encoders(run)
     print_leaderboard(run)
+    print_front(run)
+    print_luck(run)
+    print_reads(run)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -233,6 +252,9 @@ def _parser() -> argparse.ArgumentParser:
             metavar="PATH=VALUE",
             help="override a field, like trial.ppo.epochs=4; may be repeated",
         )
+        if command is tune:
+            line = "let failed trials, which stay failed otherwise, go on from their checkpoints"
+            verb.add_argument("--retry-failed", action="store_true", help=line)
         if command in (check, vram):
             _add_gpu(verb, with_clusters=command is vram)
         else:
@@ -251,7 +273,19 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--window", choices=("validation", "train"), default="validation", help="default: validation")
     verb.add_argument("--out", type=Path, metavar="DIR", help="where files go (default: beside the policy)")
     verb.set_defaults(command=backtest)
+    _add_promote(verbs.add_parser)
     return parser
+
+
+def _add_promote(add: Callable[..., argparse.ArgumentParser]) -> None:
+    line = "train the best trial anew on fresh seeds, and read the test window: once"
+    verb = add("promote", help=line, description=line[0].upper() + line[1:] + ".")
+    verb.add_argument("run", type=Path, metavar="RUN", help="a run folder, like runs/demo")
+    verb.add_argument("--trial", metavar="ID", help="a trial of the run, like trial-0003 (default: the best)")
+    verb.add_argument("--seeds", type=int, default=5, metavar="N", help="fresh seeds to train (default: 5)")
+    line = "read it although luck explains the figures, or although it was read before; this is recorded"
+    verb.add_argument("--force", action="store_true", help=line)
+    verb.set_defaults(command=promote)
 
 
 def _add_gpu(verb: argparse.ArgumentParser, with_clusters: bool) -> None:

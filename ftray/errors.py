@@ -48,6 +48,10 @@ class StudyInterruptedError(FtrayError):
     """A study that was stopped before its budget was spent; the same command continues it."""
 
 
+class RefusedError(FtrayError):
+    """A step that the figures or the record speak against; `--force` takes it all the same, and is recorded."""
+
+
 class NeverPlacedError(FtrayError):
     """A request for resources that the cluster had no room for, however long it waited."""
 

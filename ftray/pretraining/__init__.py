@@ -7,14 +7,18 @@ Takes: an `FTSpec`, a `PretrainingSpec`, a `Dataset` and a folder. Gives: checkp
 from ftray.pretraining.folder import BEST_ENCODER, FINAL_ENCODER, EncoderCard, is_finished, read_card
 from ftray.pretraining.job import pretrain
 from ftray.pretraining.spec import PretrainingSpec, encoder_fingerprint
+from ftray.pretraining.store import Choice, EncoderStore, touches
 
 __all__ = [
     "BEST_ENCODER",
     "FINAL_ENCODER",
+    "Choice",
     "EncoderCard",
+    "EncoderStore",
     "PretrainingSpec",
     "encoder_fingerprint",
     "is_finished",
     "pretrain",
     "read_card",
+    "touches",
 ]

@@ -16,7 +16,7 @@ from ftray.pretraining.folder import BEST_ENCODER, FINAL_ENCODER, EncoderCard, J
 from ftray.pretraining.probes import Bars
 from ftray.pretraining.progress import Progress, epoch_line, show_progress
 from ftray.pretraining.samples import draw_samples
-from ftray.pretraining.spec import PretrainingSpec, encoder_fingerprint
+from ftray.pretraining.spec import METHOD, PretrainingSpec, encoder_fingerprint, scaler_fingerprint
 from ftray.pretraining.trainer import Trainer, fresh_encoder, new_model
 from ftray.spec import to_mapping
 
@@ -66,6 +66,8 @@ def _config(encoder: FTSpec, spec: PretrainingSpec, dataset: Dataset) -> dict[st
         "pretraining": to_mapping(spec),
         "layout": dataset.layout.to_mapping(),
         "dataset": dataset.fingerprint,
+        "method": METHOD,
+        "scaler": scaler_fingerprint(dataset.table.scaler),
         "train_windows": [dataset.times(window) for window in dataset.windows.train],
         "torch": str(torch.__version__),
     }

@@ -1,15 +1,24 @@
 """How an encoder is pre-trained, and the name of the weights that come out."""
 
 import dataclasses
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from ftray.errors import SpecError
 from ftray.features import ObservationLayout
+from ftray.features.table import Scaler
 from ftray.nets import FTSpec, MaskSpec
 from ftray.spec import Between, Count, Fraction, NonNegative, fingerprint, spec, to_mapping
 
 BOOKKEEPING = ("device", "cpus", "checkpoint_every")
 """Fields that say where and how the job runs, not what comes out."""
+
+METHOD = "masked-feature-modelling/2"
+"""To be raised with a change of what the losses mean or of how weights come about."""
+
+LOSS = ("mask_ratio", "masks", "resample", "horizon", "pooled_weight", "validation", "seed")
+"""Fields that say what the validation loss is: two are comparable where these, the method and the scaler agree. The
+seed draws the masks of the validation windows."""
 
 
 @spec
@@ -63,10 +72,21 @@ def encoder_fingerprint(
     The dataset's fingerprint covers candles and train window. Fusion, head widths, `pretrained`, `frozen` and the way a
     job runs are left out: trials that differ only in those share one job.
     """
-    tower = {name: getattr(encoder, name) for name in ("d_token", "n_blocks", "n_heads")}
-    tower["patch_length"] = min(encoder.patch_length, layout.lookback)
+    tower = tower_of(encoder, layout)
     training = {key: value for key, value in to_mapping(pretraining).items() if key not in BOOKKEEPING}
-    return fingerprint("masked-feature-modelling/2", dataset_fingerprint, layout.to_mapping(), tower, training)
+    return fingerprint(METHOD, dataset_fingerprint, layout.to_mapping(), tower, training)
+
+
+def tower_of(encoder: FTSpec | Mapping[str, Any], layout: ObservationLayout) -> dict[str, int]:
+    """What decides the shape of the market tower's weights, of a spec or of its mapping in a `config.json`."""
+    fields = encoder if isinstance(encoder, Mapping) else to_mapping(encoder)
+    tower = {name: fields[name] for name in ("d_token", "n_blocks", "n_heads")}
+    return tower | {"patch_length": min(fields["patch_length"], layout.lookback)}
+
+
+def scaler_fingerprint(scaler: Scaler) -> str:
+    """Equal scalers, equal name: the scale that losses are measured on."""
+    return fingerprint(scaler.to_mapping())
 
 
 def tower_spec(encoder: FTSpec) -> FTSpec:

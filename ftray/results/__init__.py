@@ -12,6 +12,7 @@ from ftray.results.leaderboard import (
     print_encoders,
     print_leaderboard,
 )
+from ftray.results.objectives import pareto, print_front
 from ftray.results.plots import plot_attention
 from ftray.results.records import ENDED, FINAL, STATES, State, TrialRecord
 from ftray.results.store import RunFolder
@@ -28,8 +29,10 @@ __all__ = [
     "encoder_rows",
     "leaderboard_data",
     "leaderboard_rows",
+    "pareto",
     "plot_attention",
     "print_encoders",
+    "print_front",
     "print_leaderboard",
     "trial_rows",
     "trials_frame",

@@ -3,9 +3,10 @@
 Takes: a `RunFolder`. Gives: rows, a frame, a printed table. It knows validation figures alone, never the test window's.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ftray.results.objectives import Constraint, constraints_of, is_feasible
 from ftray.results.records import TrialRecord
 from ftray.results.store import RunFolder
 
@@ -32,6 +33,9 @@ PRETRAINING = "pretraining"
 BENCHMARK = "BENCHMARK"
 """The `state` of a row that is no trial."""
 
+INFEASIBLE = "COMPLETE, infeasible"
+"""The `state` of a finished trial that misses a constraint of its study: it has no rank."""
+
 
 def leaderboard_rows(run: RunFolder) -> list[dict[str, Any]]:
     """The rows, best first: finished trials and benchmarks by validation Sharpe ratio, then all other trials.
@@ -39,7 +43,8 @@ def leaderboard_rows(run: RunFolder) -> list[dict[str, Any]]:
     Ranks count finished trials alone: a figure on the way is no figure to compare. Returns, drawdowns and exposure are
     fractions; None where a figure is unknown.
     """
-    trials = [_trial_row(trial) for trial in run.trials() if trial.kind != PRETRAINING]
+    constraints = constraints_of(run)
+    trials = [_trial_row(trial, constraints) for trial in run.trials() if trial.kind != PRETRAINING]
     benchmarks = [_row(name, BENCHMARK, performance) for name, performance in run.benchmarks().items()]
     rows = sorted(trials + benchmarks, key=_best_first)
     ranked = [row for row in rows if row["state"] != BENCHMARK and _comparable(row)]
@@ -90,10 +95,11 @@ def print_encoders(run: RunFolder, *, console: "Console | None" = None) -> None:
         console.print()
 
 
-def _trial_row(trial: TrialRecord) -> dict[str, Any]:
+def _trial_row(trial: TrialRecord, constraints: Sequence[Constraint] = ()) -> dict[str, Any]:
+    infeasible = trial.state == "COMPLETE" and not is_feasible(trial.metrics, constraints)
     prefix = "validation/"
     figures = {name.removeprefix(prefix): value for name, value in trial.metrics.items() if name.startswith(prefix)}
-    return _row(trial.id, trial.state, figures) | {
+    return _row(trial.id, INFEASIBLE if infeasible else trial.state, figures) | {
         "encoder": _encoder(trial.spec.get("encoder", {})),
         "pretrained": _pretrained(trial.spec.get("encoder", {})),
         "wall_seconds": trial.wall_seconds,

@@ -61,6 +61,7 @@ def apply(trials: dict[str, TrialRecord], event: Event) -> None:
         trials[trial.id] = dataclasses.replace(trial, state="RUNNING", error=None, started_at=at, ended_at=None)
     elif name == "trial_ended":
         trial = trials[event["id"]]
+        at = datetime.datetime.fromisoformat(event.get("last_seen") or event["at"])
         seconds = trial.wall_seconds
         if trial.state == "RUNNING" and trial.started_at is not None:
             seconds = (seconds or 0.0) + (at - trial.started_at).total_seconds()

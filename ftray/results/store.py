@@ -6,6 +6,7 @@ Takes: a study as a plain mapping, and what happens to its trials. Gives: `RunFo
     events.jsonl          written by the study's driver alone: trial_added, trial_started, trial_ended, benchmarks, ...
     trials/trial-0007/    see `trial_folder`
     encoders/<fingerprint>/, data/<fingerprint>/   pre-training runs and prepared datasets, shared by the trials
+    promoted/             written by `ftray promote`: trials of fresh seeds, none of them the study's
     trials.parquet        one row per trial, for queries; rebuilt from the events by `compact`
     optuna.journal, tune/ derived; may be deleted
     DONE                  the study is finished: nothing is pending or running
@@ -130,7 +131,7 @@ class RunFolder:
         if Path(trial_id).name != trial_id or trial_id.startswith("."):
             raise RunFolderError(f"a trial id must be a plain file name, got {trial_id!r}")
         self._done.unlink(missing_ok=True)
-        trial = self._folder_of(trial_id)
+        trial = self.folder_of(trial_id)
         trial.folder.mkdir(parents=True, exist_ok=True)
         facts = {"id": trial_id, "number": number, "kind": kind, "values": values, "spec": to_mapping(spec)}
         write_atomically(trial.folder / "trial.json", to_json(facts, indent=2).encode())
@@ -143,15 +144,21 @@ class RunFolder:
         if trial.state in FINAL:
             raise RunFolderError(f"trial {trial_id!r} is {trial.state} for good; add a new trial instead")
         self._done.unlink(missing_ok=True)
-        (self._folder_of(trial_id).folder / "error.txt").unlink(missing_ok=True)
+        (self.folder_of(trial_id).folder / "error.txt").unlink(missing_ok=True)
         self.append_event("trial_started", id=trial_id, **facts)
 
     def trial_ended(
-        self, trial_id: str, state: State, metrics: Mapping[str, Any] | None = None, error: str | None = None
+        self,
+        trial_id: str,
+        state: State,
+        metrics: Mapping[str, Any] | None = None,
+        error: str | None = None,
+        last_seen: str | None = None,
     ) -> None:
         """Note that a trial ended as COMPLETE, PRUNED, FAILED or INTERRUPTED; the same news twice is one piece of news.
 
-        `metrics` add to the trial's last reported ones and replace those of the same name.
+        `metrics` add to the trial's last reported ones and replace those of the same name. `last_seen` is when it last
+        did something, where nobody was there to see it end.
         """
         trial = self._known(trial_id)
         if state not in ENDED:
@@ -160,11 +167,25 @@ class RunFolder:
             return
         if trial.state in FINAL:
             raise RunFolderError(f"trial {trial_id!r} is {trial.state} for good and cannot become {state}")
-        folder = self._folder_of(trial_id)
+        folder = self.folder_of(trial_id)
         if error is not None and not (folder.folder / "error.txt").exists():
             folder.write_error(error)
         last = {**trial.metrics, **folder.last_metrics(), **(metrics or {})}
-        self.append_event("trial_ended", id=trial_id, state=state, metrics=last, error=error)
+        seen = {} if last_seen is None else {"last_seen": last_seen}
+        self.append_event("trial_ended", id=trial_id, state=state, metrics=last, error=error, **seen)
+
+    def sweep(self) -> list[str]:
+        """Interrupts whatever still runs by the events, although the driver that knew of it is gone; the ids.
+
+        To be called by the next driver only. Each ended when it last wrote something.
+        """
+        zombies = [trial for trial in self._current().values() if trial.state == "RUNNING"]
+        for trial in zombies:
+            last, started = self.folder_of(trial.id).events()[-1:], trial.started_at
+            times = [event["at"] for event in last] + ([started.isoformat(timespec="microseconds")] if started else [])
+            cost = self.folder_of(trial.id).cost()
+            self.trial_ended(trial.id, "INTERRUPTED", cost, last_seen=max(times, default=None))
+        return [trial.id for trial in zombies]
 
     def record_benchmarks(self, benchmarks: Mapping[str, Mapping[str, float]]) -> None:
         """Note the performance of portfolios to compare with, by name, on the validation window."""
@@ -178,7 +199,7 @@ class RunFolder:
     def trial(self, trial_id: str) -> TrialFolder:
         """The folder of a known trial."""
         self._known(trial_id)
-        return self._folder_of(trial_id)
+        return self.folder_of(trial_id)
 
     def trials(self) -> list[TrialRecord]:
         """All trials in the order they were added, each in the one state it is in now."""
@@ -256,9 +277,10 @@ class RunFolder:
 
     def _with_reports(self, trial: TrialRecord) -> TrialRecord:
         """A running trial's metrics are in its own folder; of an ended one the study's events have them."""
-        return dataclasses.replace(trial, metrics={**trial.metrics, **self._folder_of(trial.id).last_metrics()})
+        return dataclasses.replace(trial, metrics={**trial.metrics, **self.folder_of(trial.id).last_metrics()})
 
-    def _folder_of(self, trial_id: str) -> TrialFolder:
+    def folder_of(self, trial_id: str) -> TrialFolder:
+        """Where a trial lies, known or not: `trial` without a look at the events of all others."""
         if trial_id not in self._folders:
             self._folders[trial_id] = TrialFolder(self.path / "trials" / trial_id)
         return self._folders[trial_id]

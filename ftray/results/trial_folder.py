@@ -3,19 +3,24 @@
 Takes: metrics, checkpoints and errors of one trial. Gives: `TrialFolder`.
 
     trial.json      who the trial is: id, number, kind, values, resolved spec
-    events.jsonl    written by the trial's process alone: started, report, checkpoint, out_of_memory, finished, failed
+    events.jsonl    written by the trial's process alone: started, report, checkpoint, out_of_memory, finished, failed,
+                    spent
     checkpoint/     the last complete checkpoint
     error.txt       why it failed
 """
 
 import contextlib
+import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from ftray.errors import RunFolderError
+from ftray.results.costs import SPENT, cost_of
 from ftray.results.events import Event, EventReader, EventWriter, last_event, sync_folder, write_atomically
 
 
@@ -54,6 +59,28 @@ class TrialFolder:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(self.folder / "error.txt", f"{error.rstrip()}\n".encode())
 
+    def spent(self, cost: Mapping[str, float]) -> None:
+        """Note what the trial has cost so far, over all its stretches: at the end of each."""
+        self._writer.append(SPENT, cost, durable=True)
+
+    @contextlib.contextmanager
+    def written(self, patience: float = 60.0) -> Iterator[None]:
+        """Held by the trial's process. One that a dead driver left behind is waited for: Ray is about to end it.
+
+        Raises: RunFolderError if it goes on for so many seconds.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        until = time.monotonic() + patience
+        with (self.folder / ".writer").open("w") as file:
+            while not _locked(file):
+                if time.monotonic() > until:
+                    raise RunFolderError(
+                        f"{self.folder} must have one process that writes it, but another one still does after "
+                        f"{patience:.0f} s; end it, and repeat the command"
+                    )
+                time.sleep(0.2)
+            yield
+
     @contextlib.contextmanager
     def new_checkpoint(self, **facts: Any) -> Iterator[Path]:
         """A folder to write a checkpoint into; it takes the last one's place when the block ends without error."""
@@ -86,8 +113,12 @@ class TrialFolder:
         return list(EventReader(self.folder / "events.jsonl").new())
 
     def last_event(self) -> Event | None:
-        """What the trial's process wrote last; None before it wrote anything."""
-        return next(iter(self.events()[-1:]), None)
+        """What became of the trial's process last, beside what it cost; None before it wrote anything."""
+        return next((event for event in reversed(self.events()) if event["event"] != SPENT), None)
+
+    def cost(self) -> dict[str, float]:
+        """What the trial has cost so far: seconds of CPU cores and of GPUs."""
+        return cost_of(self.events())
 
     def out_of_memories(self) -> list[Event]:
         """How often the trial did not fit, oldest first."""
@@ -101,6 +132,16 @@ class TrialFolder:
         """The metrics of the last report; empty before the first."""
         event = last_event(self.folder / "events.jsonl", "report")
         return {} if event is None else event["metrics"]
+
+
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # some network file systems have no locks: Ray's own end of a dead driver's jobs must do
+        return True
+    return True
 
 
 def _sync_tree(folder: Path) -> None:

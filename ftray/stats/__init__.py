@@ -31,6 +31,7 @@ from ftray.stats.measures import (
     volatility,
 )
 from ftray.stats.overfitting import overfitting_probability, returns_matrix
+from ftray.stats.paired import signed_rank_probability
 from ftray.stats.regimes import (
     LEAST_BARS,
     REGIMES,
@@ -90,6 +91,7 @@ __all__ = [
     "sharpe",
     "sharpe_error",
     "sharpe_interval",
+    "signed_rank_probability",
     "skewness",
     "sortino",
     "tail_ratio",

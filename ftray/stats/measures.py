@@ -175,7 +175,8 @@ def performance(
         `break_even_fee`.
     exposure: (T,) fraction of equity in assets; answered as the mean.
     orders: (T,) orders filled in each bar; answered as their number, `n_trades`.
-    Returns: what depends on an argument only where it is given; `drawdown_length` and `n_bars` in bars.
+    Returns: what depends on an argument only where it is given; `drawdown_length` and `n_bars` in bars, `years` all of
+        them together.
     """
     returns, periods = checked_returns(returns), checked_periods(periods_per_year)
     equity = equity_curve(returns)
@@ -195,6 +196,7 @@ def performance(
         "best_bar": float(returns.max()),
         "worst_bar": float(returns.min()),
         "n_bars": float(len(returns)),
+        "years": len(returns) / periods,
     }
     if turnover is not None:
         measures["turnover"] = float(checked_along(turnover, returns, "turnover").mean() * periods)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from ftray.errors import SpecError
 from ftray.nets import actor_critic_parameters
 from ftray.nets.gpus import Gpu
+from ftray.study.samplers import drawn_apart
 from ftray.study.spec import StudySpec
 from ftray.trial import TrialSpec, cpus, place_pretraining, place_trial
 from ftray.trial.vram import layout_of, plan_trial
@@ -24,7 +25,13 @@ def describe_study(study: StudySpec, gpu: Gpu | None = None) -> Iterator[str]:
             f"indicators × {layout.n_assets} assets × {layout.lookback} bars"
         )
     search = study.search
-    yield f"  trials        {search.n_trials}, {search.metric} to be {search.goal}d ({search.sampler})"
+    goals = ", ".join(f"{goal.metric} to be {goal.direction}d" for goal in search.goals)
+    yield f"  trials        {search.n_trials}, {goals} ({search.sampler.kind})"
+    for bound in search.bounds:
+        yield f"  constraint    {bound}"
+    apart = drawn_apart(search.sampler, study.space)
+    if apart and search.sampler.kind != "random":
+        yield f"  drawn apart   each by itself, not together with the others: {', '.join(apart)}"
     for name, hole in study.space.holes.items():
         yield f"  hole          {name}: {', '.join(map(str, hole.ends()))}"
     for kind in sorted({trial.encoder.kind for trial in trials}):

@@ -2,66 +2,111 @@
 
 import os
 import socket
+import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from ray import tune
 from ray.exceptions import RayError
 from ray.tune import PlacementGroupFactory
 
-from ftray.agent.devices import claim
+from ftray.agent.devices import GpuShares, claim
 from ftray.errors import FtrayError, OutOfMemoryError
-from ftray.results import RunFolder
+from ftray.results import RunFolder, TrialFolder
+from ftray.results.costs import booked
 from ftray.spec import parse
 from ftray.study.searcher import PRETRAINING
 from ftray.trial import Placement, TrialSpec, place_pretraining, place_trial, prepare_dataset, pretrain_encoder
 from ftray.trial.nodes import Node
 from ftray.trial.out_of_memory import never_fitted, shape_of, step_down
+from ftray.trial.reporting import Report
+from ftray.trial.resources import cpus, gpus
 from ftray.trial.run import run_trial
+from ftray.trial.shape import Shape
 
 
-def run_job(config: dict[str, Any]) -> None:
+class Work(Protocol):
+    """What an RL trial does, as `run_trial` and in its place: reports, and returns at its end."""
+
+    def __call__(
+        self,
+        spec: TrialSpec,
+        report: Report,
+        *,
+        folder: Path,
+        resume: Path | None,
+        shared: Path | None,
+        shape: Shape,
+        gpus: GpuShares,
+    ) -> Any: ...
+
+
+def run_job(config: dict[str, Any], work: Work = run_trial) -> None:
     """One pre-training job or RL trial inside Tune.
 
     An exception is recorded in the job's folder and ends the job: repeating it would fail again. A trial out of memory
     ends too, and the searcher hands it out once more, in the next smaller shape. A process that dies and Ray's own
-    errors are left to Tune, which starts the job again from its last checkpoint.
+    errors are left to Tune, and the searcher hands the job out again a while later, from its last checkpoint.
+
+    work: what is done in place of training, where only the machinery around it matters.
     """
     run = RunFolder.open(Path(config["run"]))
     spec = parse(TrialSpec, config["spec"], path=("trial",))
-    folder = run.trial(config["id"])
-    shape, place = shape_of(folder), placed(config)
-    torch.set_num_threads(place.threads)
+    folder = run.folder_of(config["id"])
+    with folder.written():
+        before, began = folder.cost(), time.monotonic()
+        shape, place = shape_of(folder), placed(config)
+        torch.set_num_threads(place.threads)
+
+        def cost() -> dict[str, float]:
+            return booked(before, cpus(place.bundles), gpus(place.bundles), time.monotonic() - began)
+
+        folder.started(host=socket.gethostname(), pid=os.getpid())
+        try:
+            if config["kind"] == PRETRAINING:
+                _pretrain(config, spec, place, _reporter(config, folder, place, cost))
+            else:
+                report, resume = _reporter(config, folder, place, cost), folder.checkpoint
+                where = {"folder": folder.folder, "resume": resume, "shared": run.path}
+                work(spec, report, **where, shape=shape, gpus=place.shares)
+        except RayError:
+            raise
+        except OutOfMemoryError as error:
+            if step_down(folder, spec, shape, error, place.plan) is None:
+                folder.failed(never_fitted(folder, spec))
+        except FtrayError as error:
+            folder.failed(str(error))
+        except Exception as error:
+            folder.failed(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
+        else:
+            folder.finished()
+        finally:
+            folder.spent(cost())
+
+
+def _reporter(
+    config: dict[str, Any], folder: TrialFolder, place: Placement, cost: Callable[[], dict[str, float]]
+) -> Report:
+    """Where a job's metrics go: to its folder, with what it costs, and to Tune what a scheduler may judge."""
     planned = {"vram/planned_gib": place.plan.learner_gib} if place.plan and config["kind"] != PRETRAINING else {}
 
     def report(metrics: dict[str, Any], checkpoint: Path | None = None) -> None:
-        folder.report(metrics | planned)
+        folder.report(metrics | planned | cost())
         if config["metric"] in metrics or config["kind"] == PRETRAINING:
             tune.report(metrics)
 
-    folder.started(host=socket.gethostname(), pid=os.getpid())
-    try:
-        if config["kind"] == PRETRAINING:
-            claim(place.shares.learner_cap)  # an RL trial's module claims for itself
-            _, dataset = prepare_dataset(spec, run.path, config["fold"])
-            card = pretrain_encoder(spec, dataset, run.path, report)
-            report({"epoch": card.epochs, "best_epoch": card.best_epoch, "validation_loss": card.validation_loss})
-        else:
-            resume, gpus = folder.checkpoint, place.shares
-            run_trial(spec, report, folder=folder.folder, resume=resume, shared=run.path, shape=shape, gpus=gpus)
-    except RayError:
-        raise
-    except OutOfMemoryError as error:
-        if step_down(folder, spec, shape, error, place.plan) is None:
-            folder.failed(never_fitted(folder, spec))
-    except FtrayError as error:
-        folder.failed(str(error))
-    except Exception as error:
-        folder.failed(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
-    else:
-        folder.finished()
+    return report
+
+
+def _pretrain(config: dict[str, Any], spec: TrialSpec, place: Placement, report: Report) -> None:
+    claim(place.shares.learner_cap)  # an RL trial's module claims for itself
+    shared = Path(config["run"])
+    _, dataset = prepare_dataset(spec, shared, config["fold"])
+    card = pretrain_encoder(spec, dataset, shared, report)
+    report({"epoch": card.epochs, "best_epoch": card.best_epoch, "validation_loss": card.validation_loss})
 
 
 def placed(config: dict[str, Any]) -> Placement:
@@ -70,7 +115,7 @@ def placed(config: dict[str, Any]) -> Placement:
     nodes = [Node.from_mapping(node) for node in config.get("nodes", [])]
     if config["kind"] == PRETRAINING:
         return place_pretraining(spec, nodes)
-    return place_trial(spec, nodes, shape_of(RunFolder.open(Path(config["run"])).trial(config["id"])))
+    return place_trial(spec, nodes, shape_of(RunFolder(config["run"]).folder_of(config["id"])))
 
 
 def placement(config: dict[str, Any]) -> PlacementGroupFactory:
@@ -79,6 +124,10 @@ def placement(config: dict[str, Any]) -> PlacementGroupFactory:
     return PlacementGroupFactory(place.bundles, strategy=place.strategy)
 
 
-def trainable() -> Any:
+def trainable(work: Work = run_trial) -> Any:
     """`run_job` with resources that depend on the job."""
-    return tune.with_resources(run_job, placement)
+
+    def job(config: dict[str, Any]) -> None:
+        run_job(config, work)
+
+    return tune.with_resources(job, placement)

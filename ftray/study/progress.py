@@ -7,7 +7,7 @@ from ray.tune.progress_reporter import TrialProgressCallback
 
 from ftray.results import RunFolder
 from ftray.spec import parse
-from ftray.study.searcher import OPTUNA_STATES, TRIAL, StudySearcher, drawn_trials
+from ftray.study.searcher import TRIAL, StudySearcher
 from ftray.trial import TrialSpec
 from ftray.trial.local import Say
 from ftray.trial.out_of_memory import shape_of
@@ -19,7 +19,8 @@ class Progress(TrialProgressCallback):
     def __init__(self, run: RunFolder, searcher: StudySearcher, say: Say, show: Say):
         """say: takes each line. show: takes the line that stands below them all and always tells the latest."""
         self.run, self.searcher, self.say, self.show = run, searcher, say, show
-        self.started, self.ended_before = time.monotonic(), self._n_ended()
+        self.started, self.ended_before = time.monotonic(), searcher.n_ended
+        self._compact_at = 0.0
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles callbacks into a snapshot that is never restored, and a terminal cannot be pickled."""
@@ -29,6 +30,9 @@ class Progress(TrialProgressCallback):
         job = self.searcher.job(trial.trial_id)
         self.run.trial_started(job.id)
         self._line(job.id, f"started: {describe(job.spec, pretraining=job.kind != TRIAL)}")
+        for why in dict.fromkeys(job.why):
+            if job.kind != TRIAL or why.startswith("uses"):  # that it waited for its own job goes without saying
+                self._line(job.id, why)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -57,25 +61,30 @@ class Progress(TrialProgressCallback):
     def _ended(self, job_id: str) -> None:
         record = self.run.record(job_id)
         why = f": {record.error.splitlines()[0]}" if record.error else ""
-        if record.state == "INTERRUPTED":  # it goes on as soon as there is room
+        if record.state == "INTERRUPTED" and not why:  # it goes on as soon as there is room
             why = f": out of memory, next {shape_of(self.run.trial(job_id)).describe(parse(TrialSpec, record.spec))}"
         self._line(job_id, f"{record.state}{why}")
-        self.run.compact()
+        self._compact()
+
+    def _compact(self) -> None:
+        """Now and then: the table is written whole, so that each time takes longer the more trials there are."""
+        began = time.monotonic()
+        if began >= self._compact_at:
+            self.run.compact()
+            self._compact_at = time.monotonic() + max(10.0, 50 * (time.monotonic() - began))
 
     def _line(self, job_id: str, text: str) -> None:
         self.say(f"{time.strftime('%H:%M:%S')}  {job_id:22}  {text}")
         self.show(self._standing())
 
     def _standing(self) -> str:
-        n_trials, ended, seconds = self.searcher.study.search.n_trials, self._n_ended(), time.monotonic() - self.started
+        n_trials, ended = self.searcher.study.search.n_trials, self.searcher.n_ended
+        seconds = time.monotonic() - self.started
         text = f"{ended} of {n_trials} trials ended after {_clock(seconds)}"
         if ended > self.ended_before:
             left = (n_trials - ended) * seconds / (ended - self.ended_before)
             text += f", about {_clock(left)} to go"
         return f"{text}; Ctrl-C stops, the same command continues"
-
-    def _n_ended(self) -> int:
-        return sum(record.state in OPTUNA_STATES for record in drawn_trials(self.run))
 
 
 def _clock(seconds: float) -> str:

@@ -1,12 +1,16 @@
 """`run_study`: a study from its file to its leaderboard, or on from where it was stopped."""
 
 from pathlib import Path
+from typing import Any
 
 from ray import tune
+from ray.tune.stopper import Stopper
 
 from ftray.errors import StudyInterruptedError
-from ftray.results import RunFolder, TrialRecord
-from ftray.study.jobs import trainable
+from ftray.results import RunFolder, State, TrialRecord
+from ftray.results.failures import failures_told
+from ftray.study.budget import Limits
+from ftray.study.jobs import Work, trainable
 from ftray.study.opening import open_run
 from ftray.study.pending import PendingLimit
 from ftray.study.progress import Progress
@@ -14,64 +18,105 @@ from ftray.study.room import Room
 from ftray.study.schedulers import build_scheduler
 from ftray.study.searcher import OPTUNA_STATES, StudySearcher, drawn_trials
 from ftray.study.spec import StudySpec
+from ftray.study.warm_start import told
 from ftray.trial.judge import record_benchmarks
 from ftray.trial.local import Say, local_ray, nodes_at_hand
+from ftray.trial.run import run_trial
 
 
-def run_study(study: StudySpec, root: Path, say: Say = print, show: Say = lambda line: None) -> RunFolder:
+def run_study(
+    study: StudySpec,
+    root: Path,
+    say: Say = print,
+    show: Say = lambda line: None,
+    retry_failed: bool = False,
+    work: Work = run_trial,
+) -> RunFolder:
     """Runs a study to its end in `root/NAME`; a second call continues it, a finished one is only returned.
 
-    say, show: take a line that stays, and the one that always tells the latest.
+    Its end is when all trials have ended, or a budget is spent, or none was better than the best for a while; what runs
+    then ends INTERRUPTED at its last checkpoint, and goes on if the command is repeated with a larger budget.
 
-    Raises: StudyInterruptedError on Ctrl-C, NeverPlacedError where jobs wait in vain for room; either way everything up
-        to the last checkpoints is kept.
+    say, show: take a line that stays, and the one that always tells the latest.
+    retry_failed: failed trials, which otherwise stay failed, go on from their checkpoints.
+    work: what a trial does, where only the machinery around it matters.
+
+    Raises: StudyInterruptedError on Ctrl-C and where trials fail all alike, NeverPlacedError where jobs wait in vain
+        for room; either way everything up to the last checkpoints is kept.
     """
     run = open_run(study, root)
-    if run.is_done and len(_ended(run)) >= study.search.n_trials:
+    failed = [record for record in _ended(run) if record.state == "FAILED"] if retry_failed else []
+    if run.is_done and len(_ended(run)) >= study.search.n_trials and not failed:
         say(f"{run.path} is finished: nothing to run")
         return run
     with run.driven():
-        record_benchmarks(study.trial(next(iter(study.space.ends()))), run)
-        with local_ray(say):
-            _search(study, run, Room.of(study, nodes_at_hand()), say, show)
-    if len(_ended(run)) < study.search.n_trials:
-        raise StudyInterruptedError(
-            f"stopped with {len(_ended(run))} of {study.search.n_trials} trials ended; the same command continues"
-        )
-    run.mark_done()
+        run.sweep()
+        for record in failed:
+            run.trial_ended(record.id, "INTERRUPTED", error=f"to be tried again: {record.error}")
+        limits = Limits(study, run)
+        if limits.before_start() is None:
+            record_benchmarks(study.trial(next(iter(study.space.ends()))), run)
+            with local_ray(say):
+                _search(study, run, limits, Room.of(study, nodes_at_hand()), say, show, work)
+        _close(study, run, limits, say)
     return run
 
 
-def _search(study: StudySpec, run: RunFolder, room: Room, say: Say, show: Say) -> None:
+def _close(study: StudySpec, run: RunFolder, limits: Limits, say: Say) -> None:
+    """Says how a study ended, and marks it done if that was its end."""
+    for line in failures_told(drawn_trials(run)):
+        say(line)
+    n_ended, n_trials = len(_ended(run)), study.search.n_trials
+    stopped = f"stopped with {n_ended} of {n_trials} trials ended"
+    if n_ended < n_trials:
+        run.append_event("study_stopped", why=limits.why, n_ended=n_ended)
+        if limits.broken:
+            raise StudyInterruptedError(
+                f"{stopped}: {limits.why}. Mend the cause; the same command continues, with --retry-failed also the "
+                "failed ones"
+            )
+        if limits.why is None:
+            raise StudyInterruptedError(f"{stopped}; the same command continues")
+        say(f"{stopped}: {limits.why}")
+        _interrupt(run, "PENDING")
+    run.mark_done()
+
+
+def _search(study: StudySpec, run: RunFolder, limits: Limits, room: Room, say: Say, show: Say, work: Work) -> None:
     already = len(_ended(run))
     say(f"study {study.name}: {study.search.n_trials} trials, {already} of them ended before, in {run.path}")
     run.append_event("study_started", n_trials=study.search.n_trials)
-    searcher = StudySearcher(study, run)
+    searcher = StudySearcher(study, run, limits)
+    for line in told(run):
+        say(line)
     try:
-        _fit(study, run, room, searcher, Progress(run, searcher, say, show))
+        _fit(study, run, room, searcher, Progress(run, searcher, say, show), work)
     except KeyboardInterrupt:
         pass
     finally:
-        _interrupt_unended(run)
+        _interrupt(run, "RUNNING")
         run.compact()
 
 
-def _fit(study: StudySpec, run: RunFolder, room: Room, searcher: StudySearcher, progress: Progress) -> None:
+def _fit(study: StudySpec, run: RunFolder, room: Room, searcher: StudySearcher, progress: Progress, work: Work) -> None:
     tuner = tune.Tuner(
-        trainable(),
+        trainable(work),
         param_space={"run": str(run.path.absolute()), "metric": study.search.metric, **room.config},
         tune_config=tune.TuneConfig(
             search_alg=searcher,
-            scheduler=build_scheduler(study),
+            scheduler=build_scheduler(study, run),
             num_samples=-1,  # pre-training jobs count as samples; the searcher ends the study
             max_concurrent_trials=study.search.max_concurrent or room.at_once,
             trial_dirname_creator=lambda trial: trial.config["id"],
             trial_name_creator=lambda trial: trial.config["id"],
+            # Training starts in a fresh process: what the last trial left in memory, on a GPU above all, is gone.
+            reuse_actors=getattr(work, "leaves_nothing", False),
         ),
         run_config=tune.RunConfig(
             name="tune",
             storage_path=str(run.path.absolute()),
-            failure_config=tune.FailureConfig(max_failures=study.search.max_failures),
+            failure_config=tune.FailureConfig(max_failures=0),  # the searcher's part: it lets time pass between
+            stop=_AtLimits(searcher.limits),
             callbacks=[progress, PendingLimit(study.search.pending_timeout)],
             verbose=0,
         ),
@@ -83,7 +128,25 @@ def _ended(run: RunFolder) -> list[TrialRecord]:
     return [record for record in drawn_trials(run) if record.state in OPTUNA_STATES]
 
 
-def _interrupt_unended(run: RunFolder) -> None:
+def _interrupt(run: RunFolder, state: State) -> None:
     for record in run.trials():
-        if record.state == "RUNNING":
-            run.trial_ended(record.id, "INTERRUPTED")
+        if record.state == state:
+            run.trial_ended(record.id, "INTERRUPTED", run.trial(record.id).cost())
+
+
+class _AtLimits(Stopper):
+    """Tells Tune that a study has reached its limits; it then stops all jobs, each at the end of a report."""
+
+    def __init__(self, limits: Limits):
+        self.limits = limits
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles stoppers into a snapshot that is never restored."""
+        return {}
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Never a single trial: that is the scheduler's."""
+        return False
+
+    def stop_all(self) -> bool:
+        return self.limits.reached()

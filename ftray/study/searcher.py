@@ -8,27 +8,35 @@ trial really ended in (stock `OptunaSearch` stores a stopped trial as complete a
 """
 
 import dataclasses
-import math
+import time
 import warnings
-from collections import deque
+from collections import Counter, deque
 from typing import Any
 
 import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import TrialState, create_trial
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from ftray.pretraining import is_finished
-from ftray.results import RunFolder, State, TrialFolder, TrialRecord
-from ftray.spec import to_mapping
+from ftray.features import Dataset
+from ftray.pretraining import Choice, is_finished
+from ftray.results import RunFolder, State, TrialFolder
+from ftray.results.objectives import is_number
+from ftray.spec import fingerprint, to_mapping
+from ftray.study.budget import Limits
+from ftray.study.history import OPTUNA_STATES, drawn_trials
+from ftray.study.optuna_side import OptunaSide
+from ftray.study.samplers import build_sampler
 from ftray.study.schedulers import TUNE_MODES
 from ftray.study.spec import StudySpec
-from ftray.trial import TrialSpec, encoder_wanted, prepare_dataset
+from ftray.study.warm_start import starting_points
+from ftray.trial import TrialSpec, choose_encoder, prepare_dataset
 
-OPTUNA_STATES = {"COMPLETE": TrialState.COMPLETE, "PRUNED": TrialState.PRUNED, "FAILED": TrialState.FAIL}
 TRIAL, PRETRAINING = "trial", "pretraining"
+
+SEARCHED_PRETRAINING = "trial/pretraining"
+"""How the names of holes in a trial's pre-training begin."""
 
 MOST_WAITING = 8
 """Trials set aside at once: whatever is drawn before others have ended is drawn blindly."""
@@ -38,7 +46,7 @@ MOST_WAITING = 8
 class Job:
     """What Tune runs: an RL trial, or the pre-training of one encoder on one fold.
 
-    encoders: what a trial needs, by fold; of a pre-training job, the one that it makes.
+    encoders: what a trial needs, by fold; of a pre-training job, the one that it makes. why: for each, why that one.
     """
 
     id: str
@@ -47,6 +55,7 @@ class Job:
     encoders: tuple[str, ...] = ()
     number: int | None = None
     fold: int = 0
+    why: tuple[str, ...] = ()
 
     def config(self) -> dict[str, Any]:
         return {"id": self.id, "kind": self.kind, "spec": to_mapping(self.spec), "fold": self.fold}
@@ -55,14 +64,21 @@ class Job:
 class StudySearcher(OptunaSearch):
     """Hands out jobs in place of bare configurations; a job's outcome goes to the run folder, then to Optuna."""
 
-    def __init__(self, study: StudySpec, run: RunFolder):
-        self.study, self.run = study, run
+    def __init__(self, study: StudySpec, run: RunFolder, limits: Limits | None = None):
+        self.study, self.run, self.limits = study, run, limits or Limits(study, run)
         self.ready: deque[Job] = deque()
         self.waiting: list[Job] = []
         self.in_the_making: set[str] = set()  # encoders whose job is ready or handed out
         self.handed_out: dict[str, Job] = {}  # by Tune's id
+        self.later: list[tuple[float, Job]] = []  # whose process died, and when they go on
+        self.deaths: Counter[str] = Counter()
         self.failed_encoders: dict[str, str] = {}
-        records = drawn_trials(run)
+        self.datasets: dict[str, list[Dataset]] = {}
+        self.choices: dict[str, tuple[Choice, ...]] = {}
+        records, search = drawn_trials(run), study.search
+        self.n_ended = sum(record.state in OPTUNA_STATES for record in records)
+        points = starting_points(study, run)
+        self.sampler = build_sampler(search.sampler, study.space, [record.values for record in records], search.seed)
         storage_path = run.path / "optuna.journal"
         storage_path.unlink(missing_ok=True)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -70,56 +86,60 @@ class StudySearcher(OptunaSearch):
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             super().__init__(
                 space=study.space.draw,  # type: ignore[arg-type]  # any callable
-                metric=study.search.metric,
-                mode=TUNE_MODES[study.search.goal],
-                sampler=_sampler(study, drawn=len(records)),
+                metric=[goal.metric for goal in search.goals],
+                mode=[TUNE_MODES[goal.direction] for goal in search.goals],
+                sampler=self.sampler,
                 storage=JournalStorage(JournalFileBackend(str(storage_path))),
                 study_name=study.name,
             )
         assert self._ot_study is not None
         self.optuna: optuna.Study = self._ot_study
+        self.optunas = OptunaSide(study, run, self.optuna)
         for record in records:
-            self.optuna.add_trial(self._frozen(record))
+            self.optunas.add(record)
             if record.state not in OPTUNA_STATES:
                 self._admit(record.id, study.trial(study.space.fill(record.values)), record.number or 0)
-        for point in study.search.points[len(records) :]:
-            self.optuna.enqueue_trial(dict(point))
+        for point in points[len(records) :]:
+            self.optuna.enqueue_trial(point)
         self.drawn = len(records)
 
     def suggest(self, trial_id: str) -> Any:
-        """The next job's configuration; None while all that is drawn waits; FINISHED when the budget is spent."""
+        """The next job's configuration; None while all that is drawn waits; FINISHED when a budget is spent."""
+        if self.limits.reached():
+            return Searcher.FINISHED
+        self._bring_back()
         while not self.ready and self.drawn < self.study.search.n_trials and len(self.waiting) < MOST_WAITING:
             self._draw()
         if self.ready:
             job = self.ready.popleft()
             self.handed_out[trial_id] = job
             return job.config()
-        # What runs may come back for a smaller shape, and after FINISHED nobody asks again.
-        return None if self.waiting or self.in_the_making or self.handed_out else Searcher.FINISHED
+        # What runs may come back, for a smaller shape or after its process died, and after FINISHED nobody asks again.
+        open_ends = self.waiting or self.in_the_making or self.handed_out or self.later
+        return None if open_ends else Searcher.FINISHED
 
     def job(self, trial_id: str) -> Job:
         """The job behind one of Tune's trials."""
         return self.handed_out[trial_id]
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        job, value = self.job(trial_id), result.get(self.study.search.metric, math.nan)
-        if job.number is None or not _finite(value):
-            return
-        stored, step = self.optuna.get_trials(deepcopy=False)[job.number], int(result[self.study.search.resource])
-        if step not in stored.intermediate_values:  # a trial that went on from its checkpoint repeats a few
-            optuna.Trial(self.optuna, stored._trial_id).report(value, step)
+        number = self.job(trial_id).number
+        if number is not None:
+            self.optunas.reported(number, result)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         job = self.handed_out.pop(trial_id, None)
         if job is None:
             return
-        reached = self.run.trial(job.id).last_metrics()
+        reached = self.run.trial(job.id).last_metrics() | self.run.trial(job.id).cost()
         if _goes_on_smaller(self.run.trial(job.id)):
             self.run.trial_ended(job.id, "INTERRUPTED", reached)
             self.ready.appendleft(job)
             return
         problem = _failure(self.run.trial(job.id))
         if error and problem is None:
+            if self._goes_on_later(job, reached):
+                return
             problem = (
                 f"its process died more than {self.study.search.max_failures} times; "
                 f"what Ray knows of it is in {self.run.path / 'tune' / job.id / 'error.txt'}"
@@ -130,13 +150,33 @@ class StudySearcher(OptunaSearch):
             self.run.trial_ended(job.id, "FAILED" if problem else "COMPLETE", reached, problem)
             self._release(job, problem)
             return
-        value = reached.get(self.study.search.metric)
-        if problem is None and not _finite(value):
-            problem = f"{self.study.search.metric} is {value}: not a number to compare"
+        unknown = [name for name in self.study.search.judged if not is_number(reached.get(name))]
+        if problem is None and unknown:
+            problem = f"{unknown[0]} is {reached.get(unknown[0])}: not a number to compare"
         state: State = "FAILED" if problem else "COMPLETE" if self._finished(job, reached) else "PRUNED"
         self._end(job, state, reached, problem)
         if job.kind == PRETRAINING:
             self._release(job, problem)
+
+    def _goes_on_later(self, job: Job, reached: dict[str, Any]) -> bool:
+        """Sets a job aside whose process died, once more than that for twice as long; False if it died too often.
+
+        Tune would start it again at once, maybe on the node that is just going down, and keeps no time between.
+        """
+        search = self.study.search
+        self.deaths[job.id] += 1
+        if self.deaths[job.id] > search.max_failures:
+            return False
+        wait = search.retry_after * 2 ** (self.deaths[job.id] - 1)
+        why = f"its process died ({self.deaths[job.id]} of {search.max_failures} times that it may); next in {wait} s"
+        self.run.trial_ended(job.id, "INTERRUPTED", reached, why)
+        self.later.append((time.monotonic() + wait, job))
+        return True
+
+    def _bring_back(self) -> None:
+        now = time.monotonic()
+        self.ready.extendleft(job for at, job in self.later if at <= now)
+        self.later = [(at, job) for at, job in self.later if at > now]
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: Tune's snapshots are never restored, the run folder is."""
@@ -146,14 +186,35 @@ class StudySearcher(OptunaSearch):
         values, filled = self.study.space.draw(trial)
         spec, job_id = self.study.trial(filled), f"trial-{trial.number:04d}"
         self.run.add_trial(job_id, number=trial.number, kind=self.study.search.job, values=values, spec=spec)
+        self.sampler.drew(values)
+        self.optunas.drew(trial, job_id)
         self.drawn += 1
+        for fold, choice in enumerate(self._choices(spec)):
+            facts = {"fold": fold, "wanted": choice.wanted, "encoder": choice.encoder, "why": choice.why}
+            self.run.append_event("encoder_chosen", id=job_id, **facts)
         self._admit(job_id, spec, trial.number)
 
     def _admit(self, job_id: str, spec: TrialSpec, number: int) -> None:
-        datasets = (prepare_dataset(spec, self.run.path, fold)[1] for fold in range(spec.n_folds))
-        wanted = [encoder_wanted(spec, dataset) for dataset in datasets]
-        encoders = tuple(encoder for encoder in wanted if encoder is not None)  # of all folds, or of none
-        self._place(Job(job_id, self.study.search.job, spec, encoders, number))
+        choices = self._choices(spec)
+        encoders, why = tuple(choice.encoder for choice in choices), tuple(choice.why for choice in choices)
+        self._place(Job(job_id, self.study.search.job, spec, encoders, number, why=why))
+
+    def _choices(self, spec: TrialSpec) -> tuple[Choice, ...]:
+        """Whose weights a trial starts from, by fold; none if it needs no job. Its data is prepared on the way."""
+        seen = fingerprint(spec.market, spec.windows, spec.features)
+        if seen not in self.datasets:  # trials of the same data would each read all candles again
+            self.datasets[seen] = [prepare_dataset(spec, self.run.path, fold)[1] for fold in range(spec.n_folds)]
+        if spec.encoder_to_pretrain is None:
+            return ()
+        wants = fingerprint(seen, spec.encoder, spec.pretraining)
+        if wants not in self.choices:
+            # Where pre-training itself is searched, the best weights known would make all its values the same.
+            searched = any(name.startswith(SEARCHED_PRETRAINING) for name in self.study.space.holes)
+            similar = self.study.search.job == TRIAL and not searched
+            self.choices[wants] = tuple(
+                choose_encoder(spec, dataset, self.run.path, similar=similar) for dataset in self.datasets[seen]
+            )
+        return self.choices[wants]
 
     def _place(self, job: Job) -> None:
         """Puts a job among the ready ones, or sets it aside and sees to it that what it waits for is made."""
@@ -170,10 +231,12 @@ class StudySearcher(OptunaSearch):
             for encoder in missing:
                 if encoder not in self.in_the_making:
                     self.in_the_making.add(encoder)
-                    self.ready.append(self._pretraining(job.spec, encoder, fold=job.encoders.index(encoder)))
+                    self.ready.append(self._pretraining(job, fold=job.encoders.index(encoder)))
 
-    def _pretraining(self, spec: TrialSpec, encoder: str, fold: int) -> Job:
-        return Job(self._pretraining_id(encoder, spec), PRETRAINING, spec, (encoder,), fold=fold)
+    def _pretraining(self, waiter: Job, fold: int) -> Job:
+        encoder, why = waiter.encoders[fold], waiter.why[fold]
+        job_id = self._pretraining_id(encoder, waiter.spec)
+        return Job(job_id, PRETRAINING, waiter.spec, (encoder,), fold=fold, why=(why,))
 
     def _pretraining_id(self, encoder: str, spec: TrialSpec) -> str:
         """The id of the job that makes an encoder: known from an interrupted run, or new."""
@@ -209,31 +272,9 @@ class StudySearcher(OptunaSearch):
         """Records how a trial ended: once, in the run folder first."""
         assert job.number is not None
         self.run.trial_ended(job.id, state, metrics, problem)
-        value = metrics.get(self.study.search.metric) if state == "COMPLETE" else None
-        self.optuna.tell(job.number, value, state=OPTUNA_STATES[state])
-
-    def _frozen(self, record: TrialRecord) -> optuna.trial.FrozenTrial:
-        """A recorded trial as Optuna's storage wants it; an unfinished one is running."""
-        state = OPTUNA_STATES.get(record.state, TrialState.RUNNING)
-        return create_trial(
-            state=state,
-            value=record.metrics.get(self.study.search.metric) if state == TrialState.COMPLETE else None,
-            params=dict(record.values),
-            distributions={name: self.study.space.holes[name].distribution for name in record.values},
-        )
-
-
-def drawn_trials(run: RunFolder) -> list[TrialRecord]:
-    """The configurations that a study drew, in Optuna's order; jobs that only serve them have no number."""
-    return sorted((r for r in run.trials() if r.number is not None), key=lambda r: r.number or 0)
-
-
-def _sampler(study: StudySpec, drawn: int) -> optuna.samplers.BaseSampler:
-    """The sampler, seeded by what is drawn already: a resumed study must not repeat its first suggestions."""
-    seed = study.search.seed + drawn
-    if study.search.sampler == "random":
-        return optuna.samplers.RandomSampler(seed=seed)
-    return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
+        self.optunas.ended(self.run.record(job.id))
+        self.n_ended += 1
+        self.limits.ended(self.run.record(job.id))
 
 
 def _failure(folder: TrialFolder) -> str | None:
@@ -246,7 +287,3 @@ def _goes_on_smaller(folder: TrialFolder) -> bool:
     """Whether a job ran out of memory as the last thing it did, and there is a smaller shape to go on with."""
     last = folder.last_event()
     return last is not None and last["event"] == "out_of_memory" and last["next"] is not None
-
-
-def _finite(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)

@@ -66,10 +66,14 @@ class Space:
 
     def draw(self, trial: optuna.trial.BaseTrial) -> tuple[dict[str, Any], dict[str, Any]]:
         """Flat values drawn from Optuna, and the tree they fill."""
+        return self.choose(lambda hole: hole.suggest(trial))
+
+    def choose(self, choice: Callable[[Hole], Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Flat values chosen one hole after the other, of the subtrees chosen so far, and the tree they fill."""
         values: dict[str, Any] = {}
 
         def choose(hole: Hole) -> Any:
-            values[hole.name] = hole.suggest(trial)
+            values[hole.name] = choice(hole)
             return values[hole.name]
 
         return values, self._filled(self.tree, (self.root,), choose)
@@ -77,6 +81,11 @@ class Space:
     def fill(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The tree with the given flat values in its holes."""
         return self._filled(self.tree, (self.root,), lambda hole: values[hole.name])
+
+    @property
+    def always(self) -> frozenset[str]:
+        """The holes that every configuration fills; the others hang on what is chosen elsewhere."""
+        return frozenset(self._always(self.tree, (self.root,)))
 
     def ends(self) -> Iterator[dict[str, Any]]:
         """Trees that together have every range at both ends and every option, and 100 random mixtures of those."""
@@ -118,6 +127,15 @@ class Space:
         if isinstance(node, Mapping):
             return {key: self._filled(value, (*path, str(key)), choose) for key, value in node.items()}
         return node
+
+    def _always(self, node: Any, path: tuple[str, ...]) -> set[str]:
+        hole = _hole(node, path)
+        if hole is not None:
+            behind = [self._always(subtree, path) for subtree in (hole.subtrees or {}).values()]
+            return {hole.name}.union(set.intersection(*behind) if behind else ())
+        if isinstance(node, Mapping):
+            return set().union(*(self._always(value, (*path, str(key))) for key, value in node.items()))
+        return set()
 
     def _variants(self, node: Any, path: tuple[str, ...]) -> list[Any]:
         hole = _hole(node, path)

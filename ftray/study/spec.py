@@ -3,49 +3,25 @@
 import dataclasses
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
 
 from ftray.errors import SpecError
-from ftray.spec import Between, Count, Index, nearest, parse, spec, to_mapping
+from ftray.results.objectives import Constraint, Objective
+from ftray.spec import Count, Index, nearest, parse, spec, to_mapping
+from ftray.study.budget import BudgetSpec, check_patience
+from ftray.study.samplers import Sampler, TpeSpec, check_sampler
 from ftray.study.space import Space
+from ftray.study.stopping import NoSchedulerSpec, Scheduler, check_scheduler
+from ftray.study.tree import lay_over, unabridged, with_absolute_paths
 from ftray.trial.metrics import metric_names
 from ftray.trial.spec import TrialSpec
 
 SECTIONS = ("name", "trial", "search")
 
-
-@spec
-class NoSchedulerSpec:
-    """Every trial runs to its end."""
-
-    kind: Literal["none"] = "none"
-
-
-@spec
-class AshaSpec:
-    """Asynchronous successive halving (Li et al. 2020): at each rung the best 1/`reduction` go on.
-
-    grace: env steps, or epochs of pre-training, before the first rung.
-    """
-
-    kind: Literal["asha"] = "asha"
-    grace: Count
-    reduction: Annotated[int, Between(2)] = 3
-
-
-@spec
-class MedianSpec:
-    """Stops a trial whose best is below the median of the others' averages so far (Golovin et al. 2017)."""
-
-    kind: Literal["median"] = "median"
-    grace: Count
-    min_trials: Count = 3
-
-
 DEFAULT_METRIC = {"trial": "validation/sharpe", "pretraining": "validation_loss"}
-DEFAULT_GOAL = {"trial": "maximize", "pretraining": "minimize"}
+DEFAULT_GOAL: dict[str, Literal["maximize", "minimize"]] = {"trial": "maximize", "pretraining": "minimize"}
 RESOURCE = {"trial": "env_steps", "pretraining": "epoch"}
 
 
@@ -57,31 +33,66 @@ class SearchSpec:
     n_trials: drawn configurations, over all runs of the command; the pre-training behind a trial does not count.
     objective, direction: a reported metric, as it stands at the end, and where to push it; by default the validation
         Sharpe ratio up, or the validation loss of pre-training down (comparable only at one mask ratio).
+    objectives: several of them, in place of these two, which are short for a list of one. A scheduler judges the first.
+    constraints: bounds on reported metrics, like `validation/max_drawdown <= 0.3`; a trial that ends beyond one is
+        complete, and never among the best.
+    sampler, scheduler: by its name alone, or with its options.
     max_concurrent: jobs at once; None means as many as the cluster has room for.
     max_failures: how often a trial whose process died (a lost node, a kill) goes on from its checkpoint.
+    retry_after: seconds until it goes on after the first death, twice as many after the next one; it holds no resources
+        while it waits.
+    budget: what may be spent beside n_trials.
+    patience_trials: a study ends when none of so many trials in a row was better than the best, beyond noise.
     pending_timeout: seconds that jobs may wait for room while none runs; then the study stops and says what they want.
     points: hand-written starting points, flat values by hole; holes they leave out are drawn.
+    warm_start: the run folder of another study, whose best `warm_start_best` points follow the hand-written ones, as
+        far as they fit this space.
     """
 
     job: Literal["trial", "pretraining"] = "trial"
     n_trials: Count = 20
     objective: str | None = None
     direction: Literal["maximize", "minimize"] | None = None
-    scheduler: NoSchedulerSpec | AshaSpec | MedianSpec = NoSchedulerSpec()
-    sampler: Literal["tpe", "random"] = "tpe"
+    objectives: tuple[Objective, ...] = ()
+    constraints: tuple[str, ...] = ()
+    scheduler: Scheduler = NoSchedulerSpec()
+    sampler: Sampler = TpeSpec()
     seed: Index = 0
     max_concurrent: Count | None = None
     max_failures: Index = 2
+    retry_after: Count = 5
+    budget: BudgetSpec = BudgetSpec()
+    patience_trials: Count | None = None
     pending_timeout: Count = 1_800
     points: tuple[dict, ...] = ()
+    warm_start: str | None = None
+    warm_start_best: Count = 5
+
+    @property
+    def goals(self) -> tuple[Objective, ...]:
+        """All objectives."""
+        metric, direction = self.objective or DEFAULT_METRIC[self.job], self.direction or DEFAULT_GOAL[self.job]
+        return self.objectives or (Objective(metric=metric, direction=direction),)
+
+    @property
+    def bounds(self) -> tuple[Constraint, ...]:
+        """The constraints, understood."""
+        return tuple(Constraint.parse(text) for text in self.constraints)
+
+    @property
+    def judged(self) -> list[str]:
+        """The metrics that a trial must end with."""
+        return [goal.metric for goal in self.goals] + [bound.metric for bound in self.bounds]
 
     @property
     def metric(self) -> str:
-        return self.objective or DEFAULT_METRIC[self.job]
+        """The first objective's."""
+        return self.goals[0].metric
 
     @property
     def goal(self) -> str:
-        return self.direction or DEFAULT_GOAL[self.job]
+        """The first objective's."""
+        return self.goals[0].direction
 
     @property
     def resource(self) -> str:
@@ -123,9 +134,15 @@ class StudySpec:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What makes it the same study when the command is repeated: everything but its budgets."""
+        """What makes it the same study when the command is repeated: everything but its budgets.
+
+        The objectives stand there as a list, however they were given: whoever reads a run folder finds them in one way.
+        """
         budget = {"n_trials", "max_concurrent", "max_failures", "pending_timeout"}
-        search = {key: value for key, value in to_mapping(self.search).items() if key not in budget}
+        budget |= {"retry_after", "budget", "patience_trials"}
+        given = {"objective", "direction"}
+        search = {key: value for key, value in to_mapping(self.search).items() if key not in budget | given}
+        search |= {"objectives": to_mapping(self.search.goals), "constraints": [str(b) for b in self.search.bounds]}
         return {"name": self.name, "trial": to_mapping(self.space.tree), "search": search}
 
 
@@ -144,7 +161,7 @@ def load_study(path: Path, overrides: Iterable[str] = ()) -> StudySpec:
     if not isinstance(tree, dict):
         raise SpecError(f"{path} must hold a mapping with: {', '.join(SECTIONS)}")
     for override in overrides:
-        _override(tree, override)
+        lay_over(tree, override)
     return parse_study(tree, default_name=path.stem)
 
 
@@ -159,11 +176,13 @@ def parse_study(tree: Mapping[str, Any], default_name: str = "study") -> StudySp
     trial = tree.get("trial") or {}
     if not isinstance(trial, Mapping):
         raise SpecError(f"must be a mapping, got {trial!r}", ("trial",))
-    search = parse(SearchSpec, tree.get("search") or {}, path=("search",))
-    _check_objective(search)
+    search = parse(SearchSpec, unabridged(tree.get("search") or {}), path=("search",))
+    _check_objectives(search)
+    check_sampler(search.sampler, len(search.goals), len(search.constraints))
+    check_patience(search.patience_trials, len(search.goals))
     study = StudySpec(
         name=name,
-        space=Space(_with_absolute_paths(trial)),
+        space=Space(with_absolute_paths(trial)),
         search=search,
     )
     for filled in study.space.ends():
@@ -175,60 +194,34 @@ def parse_study(tree: Mapping[str, Any], default_name: str = "study") -> StudySp
                 f"a search for pre-training compares losses on one fold, not on {spec.n_folds}: leave windows out",
                 ("trial", "windows"),
             )
+    check_scheduler(search.scheduler, search.metric, max(study.trial(one).n_runs for one in study.space.ends()))
     for number, point in enumerate(study.search.points):
         study.space.check_point(point, ("search", "points", str(number)))
     return study
 
 
-def _check_objective(search: SearchSpec) -> None:
+def _check_objectives(search: SearchSpec) -> None:
     """A name that no trial reports would fail every trial at its end; a direction is not ours to guess."""
-    names = metric_names() if search.job == "trial" else (DEFAULT_METRIC[search.job],)
-    if search.metric not in names:
-        raise SpecError(
-            f"{search.metric!r} is never reported; {nearest(search.metric, names)}", ("search", "objective")
-        )
-    if search.metric != DEFAULT_METRIC[search.job] and search.direction is None:
+    default = DEFAULT_METRIC[search.job]
+    names = metric_names() if search.job == "trial" else (default,)
+    if search.objectives and (search.objective or search.direction):
+        raise SpecError("say objective and direction, or a list of objectives, not both", ("search", "objectives"))
+    if search.objective not in (None, default) and search.direction is None:
+        _check_metric(search.metric, names, ("search", "objective"))
         raise SpecError(f"say which way {search.metric} is better: maximize or minimize", ("search", "direction"))
+    for number, objective in enumerate(search.goals):
+        where = ("search", "objectives", str(number), "metric") if search.objectives else ("search", "objective")
+        _check_metric(objective.metric, names, where)
+        if objective.metric in [other.metric for other in search.goals[:number]]:
+            raise SpecError(f"{objective.metric} is an objective already", where)
+    for number, text in enumerate(search.constraints):
+        where = ("search", "constraints", str(number))
+        try:
+            _check_metric(Constraint.parse(text).metric, names, where)
+        except SpecError as error:
+            raise error if error.path else error.within(*where) from None
 
 
-def _override(tree: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise SpecError(f"--set takes PATH=VALUE, like trial.ppo.epochs=4; got {override!r}")
-    *parents, last = key.split(".")
-    node: Any = tree
-    for depth, part in enumerate(parents):
-        if node.get(part) is None:
-            node[part] = {}
-        node = node[part]
-        if not isinstance(node, dict) or "choice" in node:
-            raise SpecError(f"--set cannot reach into {node!r}", tuple(parents[: depth + 1]))
-    try:
-        node[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SpecError(f"--set {override!r} has no valid YAML value: {error}") from None
-
-
-PATHS = {"files": "path", "ft": "pretrained"}
-"""Fields that may hold a path, by the kind of their mapping."""
-
-
-def _with_absolute_paths(node: Any) -> Any:
-    """Paths made absolute: trials run in processes with another working directory."""
-    if isinstance(node, list):
-        return [_with_absolute_paths(item) for item in node]
-    if not isinstance(node, Mapping):
-        return node
-    made = {key: _with_absolute_paths(value) for key, value in node.items()}
-    for kind, field in PATHS.items():
-        if field in made and node.get("kind", kind) == kind:  # a mapping without a kind may be of any
-            value = made[field]
-            options = value.get("choice") if isinstance(value, Mapping) else None
-            made[field] = {"choice": [_absolute(option) for option in options]} if options else _absolute(value)
-    return made
-
-
-def _absolute(value: Any) -> Any:
-    if not isinstance(value, str) or value in ("", "none", "auto"):
-        return value
-    return str(Path(value).expanduser().absolute())
+def _check_metric(metric: str, names: Iterable[str], where: tuple[str, ...]) -> None:
+    if metric not in names:
+        raise SpecError(f"{metric!r} is never reported; {nearest(metric, names)}", where)

@@ -4,7 +4,7 @@ Takes a spec, a place to report to and a folder; gives metrics and checkpoints. 
 preparing a trial needs no Ray, so only that is imported here.
 """
 
-from ftray.trial.preparation import encoder_wanted, prepare_dataset, pretrain_encoder
+from ftray.trial.preparation import choose_encoder, prepare_dataset, pretrain_encoder
 from ftray.trial.resources import Bundles, Placement, cpus, place_pretraining, place_trial
 from ftray.trial.spec import TrialSpec
 
@@ -12,8 +12,8 @@ __all__ = [
     "Bundles",
     "Placement",
     "TrialSpec",
+    "choose_encoder",
     "cpus",
-    "encoder_wanted",
     "place_pretraining",
     "place_trial",
     "prepare_dataset",

@@ -8,8 +8,9 @@ import numpy as np
 
 from ftray import stats
 from ftray.agent.module import FTPolicy
-from ftray.errors import RunFolderError, WeightsError
+from ftray.errors import RunFolderError, SpecError, WeightsError
 from ftray.features import Dataset, build_dataset
+from ftray.market import Pieces
 from ftray.nets import Policy, PolicyNetwork
 from ftray.results import RunFolder, leaderboard_rows
 from ftray.spec import parse, to_mapping
@@ -17,6 +18,9 @@ from ftray.trading import Backtest, backtest, buy_and_hold, equal_weight
 from ftray.trial.preparation import prepare_dataset
 from ftray.trial.progress import Run, runs_of
 from ftray.trial.spec import TrialSpec
+
+OPEN_WINDOWS = ("train", "validation")
+"""What anyone may judge a policy on, as often as they like."""
 
 
 def export_policy(module: FTPolicy, spec: TrialSpec, dataset: Dataset, folder: Path, run: Run) -> Path:
@@ -30,12 +34,20 @@ def export_policy(module: FTPolicy, spec: TrialSpec, dataset: Dataset, folder: P
 
 
 def judge(policy: Policy, spec: TrialSpec, dataset: Dataset, window: str = "validation") -> dict[str, Backtest]:
-    """Backtests by name: the policy, equal weight, and each asset bought and held, on a window of the dataset.
+    """Backtests by name: the policy, equal weight, and each asset bought and held, on an open window of the dataset.
 
-    Raises: WeightsError if the policy was trained on another layout or scaling than the dataset has.
+    Raises: SpecError for the test window, which `ftray promote` alone reads; WeightsError if the policy was trained on
+        another layout or scaling than the dataset has.
     """
+    if window not in OPEN_WINDOWS:
+        closed = ": `ftray promote` alone reads the test window, and keeps count of it" if window == "test" else ""
+        raise SpecError(f"a policy is judged on one of {', '.join(OPEN_WINDOWS)}, got {window!r}{closed}")
+    return judge_bars(policy, spec, dataset, getattr(dataset.windows, window))
+
+
+def judge_bars(policy: Policy, spec: TrialSpec, dataset: Dataset, bars: Pieces) -> dict[str, Backtest]:
+    """What `judge` does, on any bars; it does not ask whether they may be read."""
     check_same_features(policy, dataset)
-    bars = getattr(dataset.windows, window)
 
     def act(at: np.ndarray, account: np.ndarray) -> np.ndarray:
         return policy(dataset.table.observation(at, account))

@@ -7,7 +7,8 @@ from typing import Any
 from ftray.errors import WeightsError
 from ftray.features import Dataset, dataset_fingerprint, dataset_of
 from ftray.market import load_market
-from ftray.pretraining import EncoderCard, encoder_fingerprint, pretrain
+from ftray.nets import FTSpec
+from ftray.pretraining import Choice, EncoderCard, EncoderStore, encoder_fingerprint, pretrain
 from ftray.trial.spec import TrialSpec
 
 
@@ -20,10 +21,13 @@ def prepare_dataset(spec: TrialSpec, shared: Path, fold: int = 0) -> tuple[Path,
     return folder, Dataset.load(folder)
 
 
-def encoder_wanted(spec: TrialSpec, dataset: Dataset) -> str | None:
-    """The fingerprint of the pre-training job that the weights of a fold come from; None if it needs no job."""
-    encoder = spec.encoder_to_pretrain
-    return encoder and encoder_fingerprint(dataset.fingerprint, dataset.layout, encoder, spec.pretraining)
+def choose_encoder(spec: TrialSpec, dataset: Dataset, run: Path, *, similar: bool = True) -> Choice:
+    """Whose weights `pretrained: auto` takes on a fold, in every process from now on (`EncoderStore.choose`).
+
+    The store is the run folder's encoders and those of the run folders beside it.
+    """
+    store = EncoderStore.of_run(run)
+    return store.choose(_to_pretrain(spec), spec.pretraining, dataset, similar=similar)
 
 
 def pretrain_encoder(
@@ -34,12 +38,22 @@ def pretrain_encoder(
     *,
     progress: bool = False,
 ) -> EncoderCard:
-    """The pre-training job of a fold, in `shared/encoders/FINGERPRINT`; its card knows where the best weights are.
+    """The pre-training job of a fold, or the one that was chosen for it, in `shared/encoders/FINGERPRINT`; its card
+    knows where the best weights are.
 
-    A finished job is found there and not repeated; an interrupted one continues from its last epoch.
+    A finished job is found there and not repeated; an interrupted one continues from its last epoch; one that another
+    process is at is waited for.
     """
-    encoder, fingerprint = spec.encoder_to_pretrain, encoder_wanted(spec, dataset)
-    if encoder is None or fingerprint is None:
+    encoder = _to_pretrain(spec)
+    fingerprint = encoder_fingerprint(dataset.fingerprint, dataset.layout, encoder, spec.pretraining)
+
+    def job(folder: Path) -> EncoderCard:
+        return pretrain(encoder, spec.pretraining, dataset, folder, report=report, progress=progress)
+
+    return EncoderStore(shared / "encoders").make(fingerprint, job)
+
+
+def _to_pretrain(spec: TrialSpec) -> FTSpec:
+    if spec.encoder_to_pretrain is None:
         raise WeightsError("this trial asks for no pre-training: set trial.encoder.kind: ft and pretrained: auto")
-    folder = shared / "encoders" / fingerprint
-    return pretrain(encoder, spec.pretraining, dataset, folder, report=report, progress=progress)
+    return spec.encoder_to_pretrain

@@ -14,6 +14,7 @@ from ftray.agent.vectors import write_market_vectors
 from ftray.errors import WeightsError
 from ftray.features import Dataset
 from ftray.nets import FTSpec, market_state_dict, read_checkpoint
+from ftray.pretraining import touches
 from ftray.trial.evaluation import Evaluation
 from ftray.trial.judge import export_policy
 from ftray.trial.local import check_room
@@ -115,11 +116,9 @@ def starting_weights(spec: TrialSpec, dataset: Dataset, shared: Path) -> tuple[P
     encoder = spec.encoder
     if not isinstance(encoder, FTSpec) or encoder.pretrained == "none":
         return None, None
-    if encoder.pretrained == "auto":
-        weights = pretrain_encoder(spec, dataset, shared).path
-    else:
-        weights = Path(encoder.pretrained)
-        check_weights_are_honest(weights, dataset)
+    auto = encoder.pretrained == "auto"
+    weights = pretrain_encoder(spec, dataset, shared).path if auto else Path(encoder.pretrained)
+    check_weights_are_honest(weights, dataset)
     if not encoder.frozen or encoder.fusion == "early":
         return weights, None
     return weights, write_market_vectors(encoder, weights, dataset, shared / "data" / dataset.fingerprint)
@@ -133,13 +132,8 @@ def check_weights_are_honest(weights: Path, dataset: Dataset) -> None:
     trained = read_checkpoint(weights).get("train_windows")
     if not trained:
         raise WeightsError(f"{weights} does not tell the bars it was trained on; pre-train it with `ftray pretrain`")
-    windows = [("validation", window) for window in dataset.windows.validation]
-    for name, window in (*windows, ("test", dataset.windows.test)):
-        first, last = dataset.times(window) if len(window) else ("~", "")  # an empty window overlaps nothing
-        for start, end in trained:
-            if start <= last and end >= first:
-                raise WeightsError(
-                    f"{weights} was trained on bars from {start} to {end}, and the trial's {name} window begins at "
-                    f"{first} and ends at {last}: its figures would be no validation. "
-                    "Pre-train on the trial's own train windows (pretrained: auto)."
-                )
+    if problem := touches(trained, dataset):
+        raise WeightsError(
+            f"{weights} was {problem}: its figures would be no validation. "
+            "Pre-train on the trial's own train windows (pretrained: auto)."
+        )

@@ -8,7 +8,7 @@ from typing import Any
 from ftray.errors import FtrayError, OutOfMemoryError
 from ftray.pretraining import EncoderCard
 from ftray.results import RunFolder, TrialFolder
-from ftray.trial.preparation import encoder_wanted, prepare_dataset, pretrain_encoder
+from ftray.trial.preparation import choose_encoder, prepare_dataset, pretrain_encoder
 from ftray.trial.resources import place_trial
 from ftray.trial.spec import TrialSpec
 
@@ -26,20 +26,28 @@ def train(spec: TrialSpec, run: RunFolder) -> None:
     with run.driven():
         record_benchmarks(spec, run)
         if spec.encoder_to_pretrain:
-            _pretrain(spec, run)
+            _pretrain(spec, run, similar=True)
         if _wanted(run, TRIAL_ID, 0, "trial", spec):
             with local_ray(), _recorded(run, TRIAL_ID):
-                while not _trained(spec, run.trial(TRIAL_ID), run.path):
-                    pass
+                train_trial(spec, run.trial(TRIAL_ID), run.path)
         run.mark_done()
 
 
 def pretrain_alone(spec: TrialSpec, run: RunFolder) -> list[EncoderCard]:
     """The file's pre-training jobs, one per fold; needs no Ray."""
     with run.driven():
-        cards = _pretrain(spec, run)
+        cards = _pretrain(spec, run, similar=False)
         run.mark_done()
     return cards
+
+
+def train_trial(spec: TrialSpec, folder: TrialFolder, shared: Path) -> None:
+    """Trains a trial in its folder, from its last checkpoint on, in ever smaller shapes as long as memory runs out.
+
+    Raises: FtrayError for what the user can mend.
+    """
+    while not _trained(spec, folder, shared):
+        pass
 
 
 def _trained(spec: TrialSpec, folder: TrialFolder, shared: Path) -> bool:
@@ -73,11 +81,16 @@ def _trained(spec: TrialSpec, folder: TrialFolder, shared: Path) -> bool:
     return False
 
 
-def _pretrain(spec: TrialSpec, run: RunFolder) -> list[EncoderCard]:
+def _pretrain(spec: TrialSpec, run: RunFolder, *, similar: bool) -> list[EncoderCard]:
+    """The encoders of all folds. similar: whether other jobs than the file's own may stand in (`choose_encoder`)."""
     cards = []
     for fold in range(spec.n_folds):
         _, dataset = prepare_dataset(spec, run.path, fold)
-        job_id = f"encoder-{str(encoder_wanted(spec, dataset))[:12]}"
+        choice = choose_encoder(spec, dataset, run.path, similar=similar)
+        if choice.encoder != choice.wanted:
+            print(choice.why, flush=True)
+            continue
+        job_id = f"encoder-{choice.encoder[:12]}"
         if _wanted(run, job_id, None, "pretraining", spec):
             with _recorded(run, job_id):
                 pretrain_encoder(spec, dataset, run.path, run.trial(job_id).report, progress=True)

@@ -62,7 +62,8 @@ def job_with_little_memory(config: dict[str, Any]) -> None:
 
 @pytest.fixture
 def little_memory(monkeypatch):
-    monkeypatch.setattr("ftray.study.run.trainable", lambda: tune.with_resources(job_with_little_memory, placement))
+    job = tune.with_resources(job_with_little_memory, placement)
+    monkeypatch.setattr("ftray.study.run.trainable", lambda work: job)
 
 
 def study_of(n_trials: int) -> StudySpec:

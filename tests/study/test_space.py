@@ -60,6 +60,13 @@ def test_the_ends_reach_both_ends_of_every_range_and_every_subtree():
         assert {tree[section][key] for tree in filled if key in tree[section]} == ends
 
 
+def test_a_hole_is_always_filled_where_every_branch_has_it():
+    conditional = {"trial/encoder/hidden", "trial/encoder/d_token", "trial/encoder/frozen"}
+    assert Space(TREE).always == set(Space(TREE).holes) - conditional
+    everywhere = [{"kind": kind, "w": {"int": [1, 9]}, kind: {"int": [1, 2]}} for kind in ("a", "b")]
+    assert Space({"e": {"choice": everywhere}}).always == {"trial/e/kind", "trial/e/w"}
+
+
 def test_a_tree_without_holes_has_one_variant_itself():
     assert list(Space({"seed": 1, "ppo": {"epochs": 2}}).ends()) == [{"seed": 1, "ppo": {"epochs": 2}}]
 

@@ -1,0 +1,255 @@
+"""What the machinery of a study costs per trial, with trials that sleep and report, and how fast results are read.
+
+    python benchmarks/study.py --json FILE [--quick]
+
+Everything but the training is real: searcher, Optuna's journal, run folder, scheduler, Tune, processes. Three studies
+run. The crowded one gives out so many short trials that the driver's own part shows; it is counted over the last half
+of the trials, when all processes run (they take seconds to start, and then one trial after the other). The calm one has
+a driver with nothing to do, so what its trials lose is what any trial loses between two others; that is held against
+trials of a minute. The fresh one is calm, too, and starts a process for each trial, as training does. Sleeping trials
+need no core: Ray is told of one per trial. Reading is counted in processor seconds, which a busy machine stretches less
+than wall time.
+
+Linux: memory is read from /proc.
+"""
+
+import argparse
+import datetime
+import functools
+import json
+import logging
+import os
+import statistics
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import ray
+from measuring import machine, table
+
+import ftray.study.run
+from ftray.results import RunFolder, leaderboard_rows
+from ftray.results.events import to_json
+from ftray.spec import to_mapping
+from ftray.study import StudySpec, parse_study
+from ftray.trial import TrialSpec
+from ftray.trial.local import ENVIRONMENT
+
+N_REPORTS = 4
+CROWDED = {"n_trials": 500, "seconds": 1.0, "at_once": 20}
+CALM = {"n_trials": 40, "seconds": 10.0, "at_once": 4}
+QUICK_CROWDED = {"n_trials": 40, "seconds": 1.0, "at_once": 6}  # each process takes seconds of a core to start
+QUICK_CALM = {"n_trials": 6, "seconds": 3.0, "at_once": 2}
+FRESH, QUICK_FRESH = ({"n_trials": n, "seconds": 3.0, "at_once": 1, "reuse": False} for n in (10, 3))
+N_READ = 10_000
+MINUTE = 60.0
+OVERHEAD, READING, GROWTH = 0.02, 1.0, 0.10
+"""At most: share of a one-minute trial, seconds to read 10,000 trials, growth of memory over the last half."""
+
+METRICS = {f"validation/{name}": 0.5 for name in ("sharpe", "total_return", "max_drawdown", "turnover", "exposure")} | {
+    f"{part}/{name}": 0.5 for part in ("loss", "learner", "vram") for name in "abcdef"
+}
+"""As many figures as a trial reports."""
+
+
+def simulated(spec: TrialSpec, report: Any, *, seconds: float, **how: Any) -> None:
+    """A trial that learns nothing."""
+    for part in range(1, N_REPORTS + 1):
+        time.sleep(seconds / N_REPORTS)
+        done = int(part == N_REPORTS)
+        steps = spec.ppo.env_steps * part // N_REPORTS
+        figures = METRICS | {"validation/sharpe": spec.ppo.learning_rate * part}
+        report({"env_steps": steps, "iteration": part, "run_done": done, "runs_done": done, **figures})
+
+
+def sleeping_study(n_trials: int, at_once: int) -> StudySpec:
+    """Four holes, one of them conditional; TPE after ten trials; ASHA left out, for every trial must take its time."""
+    trial = {
+        "market": {"kind": "simulator", "n_assets": 2, "n_bars": 1200},
+        "features": {"lookback": 8, "indicators": ["close", "rsi"]},
+        "encoder": {
+            "choice": [
+                {"kind": "mlp", "hidden": {"int": [64, 512, 64]}, "encoding_dim": 64},
+                {"kind": "ft", "d_token": 32, "n_blocks": 1, "n_heads": 2, "encoding_dim": 256},
+            ]
+        },
+        "ppo": {"learning_rate": {"log": [1e-5, 1e-3]}, "gamma": {"float": [0.9, 0.99]}, "n_env_runners": 0},
+        "onnx": False,
+    }
+    return parse_study(
+        {"name": "sleeping", "trial": trial, "search": {"n_trials": n_trials, "max_concurrent": at_once}}
+    )
+
+
+class Memory(threading.Thread):
+    """This process's resident memory, noted every half second."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.samples: list[tuple[float, int]] = []
+        self.began, self.ended = time.perf_counter(), threading.Event()
+
+    def run(self) -> None:
+        while not self.ended.wait(0.5):
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            self.samples.append((time.perf_counter() - self.began, pages * os.sysconf("SC_PAGE_SIZE")))
+
+    def growth(self) -> dict[str, Any]:
+        """Medians of the third and of the last quarter of the time: the first half fills caches."""
+        mib = [size / 2**20 for _, size in self.samples]
+        quarter = max(1, len(mib) // 4)
+        before, after = (statistics.median(part) for part in (mib[2 * quarter : 3 * quarter] or mib, mib[-quarter:]))
+        return {
+            "mib_before": before,
+            "mib_after": after,
+            "growth": after / before - 1.0,
+            "mib": mib[:: max(1, quarter // 5)],
+        }
+
+
+def run_sleeping(n_trials: int, seconds: float, at_once: int, reuse: bool = True) -> dict[str, Any]:
+    """A study from its first line to its last, and what its trials cost beyond their sleep."""
+    study, memory = sleeping_study(n_trials, at_once), Memory()
+    memory.start()
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as root:
+        work = functools.partial(simulated, seconds=seconds)
+        work.leaves_nothing = reuse  # type: ignore[attr-defined]
+        run = ftray.study.run.run_study(study, Path(root), say=lambda line: None, work=work)
+        wall = time.perf_counter() - began
+        records = run.trials()
+        states = {record.state for record in records}
+    memory.ended.set()
+    assert states == {"COMPLETE"} and len(records) == n_trials, states
+    return {
+        "n_trials": n_trials,
+        "seconds": seconds,
+        "at_once": at_once,
+        "reuse": reuse,
+        "wall_seconds": wall,
+        "ideal_seconds": n_trials * seconds / at_once,
+        "overhead_per_trial": overhead(records, at_once, seconds) if n_trials >= 4 * at_once else None,
+        "lost_per_trial": statistics.median(lost(records, at_once, seconds)),
+        "memory": memory.growth(),
+    }
+
+
+def overhead(records: list[Any], at_once: int, seconds: float) -> float:
+    """Wall seconds per trial beyond the ideal, over the last half of the trials to end."""
+    ends = sorted(record.ended_at for record in records)
+    late = ends[len(ends) // 2 - 1 :]
+    return (late[-1] - late[0]).total_seconds() / (len(late) - 1) - seconds / at_once
+
+
+def lost(records: list[Any], at_once: int, seconds: float) -> list[float]:
+    """Of each trial but the first ones, which wait for their processes: seconds between the end of the one that made
+    room for it and its own end, beyond those that it sleeps."""
+    ends = sorted(record.ended_at for record in records)
+    by_start = sorted(records, key=lambda record: record.started_at)
+    return [(record.ended_at - ends[i]).total_seconds() - seconds for i, record in enumerate(by_start[at_once:])]
+
+
+def read_many(n_trials: int) -> dict[str, Any]:
+    """Processor seconds to read a finished study, as a notebook does: the records, the leaderboard, the table."""
+    study = sleeping_study(n_trials, 1)
+    with tempfile.TemporaryDirectory() as root:
+        run = RunFolder.create(Path(root) / "many", study.identity)
+        spec = to_mapping(study.trial(next(iter(study.space.ends()))))
+        write_events(run, spec, n_trials)
+        result: dict[str, Any] = {"n_trials": n_trials, "mib": (run.path / "events.jsonl").stat().st_size / 2**20}
+        began = time.process_time()
+        opened = RunFolder.open(run.path)
+        assert len(opened.trials()) == n_trials
+        result["records_seconds"] = time.process_time() - began
+        assert leaderboard_rows(opened)
+        result["leaderboard_seconds"] = time.process_time() - began
+        began = time.process_time()
+        opened.compact()
+        result["compact_seconds"] = time.process_time() - began
+    return result
+
+
+def write_events(run: RunFolder, spec: dict[str, Any], n_trials: int) -> None:
+    """The events that so many trials would have left, without waiting for a disk after each."""
+    at = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+    with (run.path / "events.jsonl").open("a") as file:
+        for number in range(n_trials):
+            name, values = f"trial-{number:04d}", {"trial/ppo/learning_rate": 1e-4, "trial/ppo/gamma": 0.95}
+            added = {"id": name, "number": number, "kind": "trial", "values": values, "spec": spec}
+            ended = {"id": name, "state": "COMPLETE", "metrics": METRICS, "error": None}
+            for event, facts in (("trial_added", added), ("trial_started", {"id": name}), ("trial_ended", ended)):
+                at += datetime.timedelta(seconds=1)
+                file.write(to_json({"event": event, "at": at.isoformat(timespec="microseconds"), **facts}) + "\n")
+
+
+def verdicts(
+    crowded: dict[str, Any], calm: dict[str, Any], fresh: dict[str, Any], reading: dict[str, Any]
+) -> list[dict[str, Any]]:
+    figures = [
+        ("lost between trials, of a one-minute trial", calm["lost_per_trial"] / MINUTE, OVERHEAD),
+        ("the same with a process for each trial", fresh["lost_per_trial"] / MINUTE, OVERHEAD),
+        ("growth of the driver's memory over the last half", crowded["memory"]["growth"], GROWTH),
+        (f"seconds to read {N_READ:,} trials", reading["records_seconds"], READING),
+    ]
+    return [
+        {"target": f"{name}: under {limit:g}", "measured": value, "met": value < limit}
+        for name, value, limit in figures
+    ]
+
+
+COLUMNS = {
+    "study": lambda row: row["name"],
+    "trials": lambda row: str(row["n_trials"]),
+    "seconds each": lambda row: f"{row['seconds']:g}",
+    "at once": lambda row: str(row["at_once"]),
+    "wall s": lambda row: f"{row['wall_seconds']:.1f}",
+    "ideal s": lambda row: f"{row['ideal_seconds']:.1f}",
+    "overhead per trial s": lambda row: (
+        "-" if row["overhead_per_trial"] is None else f"{row['overhead_per_trial']:.3f}"
+    ),
+    "lost per trial s": lambda row: f"{row['lost_per_trial']:.3f}",
+    "driver MiB": lambda row: f"{row['memory']['mib_after']:.0f}",
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--json", type=Path, help="file to write the results to")
+    parser.add_argument("--quick", action="store_true", help="under 100 seconds")
+    options = parser.parse_args(arguments)
+    before, began = machine("cpu", ("ray", "optuna")), time.perf_counter()
+    reading = read_many(N_READ)
+    os.environ.update(ENVIRONMENT)
+    rows = []
+    sizes = (QUICK_CROWDED, QUICK_CALM, QUICK_FRESH) if options.quick else (CROWDED, CALM, FRESH)
+    for name, size in zip(("crowded", "calm", "fresh"), sizes, strict=True):
+        ray.init(num_cpus=size["at_once"], include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        rows.append({"name": name, **run_sleeping(**size)})
+        ray.shutdown()
+    targets = verdicts(rows[0], rows[1], rows[2], reading)
+    print(table(COLUMNS, rows))
+    print(
+        f"\n{reading['n_trials']:,} trials, {reading['mib']:.0f} MiB of events: records "
+        f"{reading['records_seconds']:.2f} s, with leaderboard {reading['leaderboard_seconds']:.2f} s, "
+        f"compacting {reading['compact_seconds']:.2f} s"
+    )
+    for verdict in targets:
+        print(f"{'met   ' if verdict['met'] else 'missed'}  {verdict['target']}, measured {verdict['measured']:.4f}")
+    if options.json:
+        content = {
+            "benchmark": "study",
+            "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "quick": options.quick,
+            "machine": before,
+            "seconds": time.perf_counter() - began,
+            "rows": rows,
+            "reading": reading,
+            "targets": targets,
+        }
+        options.json.write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,271 @@
+"""The encoder store: finished pre-training jobs in folders named by their fingerprints, found again and made once.
+
+Takes: what a trial's encoder must be. Gives: the `Choice` of weights that fit, and a job's card, whoever trained it.
+
+A store is a list of folders; the first is one's own, which alone is written to:
+
+    encoders/<fingerprint>/           a finished job, moved here whole
+    encoders/.<fingerprint>.making/   a job on its way; whoever comes next goes on from its last epoch
+    encoders/.<fingerprint>.lock      held by the process that makes it; falls with that process
+    encoders.json                     what was chosen for each job that was asked for, and why; chosen again ever after
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ftray.errors import RunFolderError
+from ftray.features import Dataset
+from ftray.nets import FTSpec
+from ftray.pretraining.folder import CONFIG, RESUME, EncoderCard, is_finished, read_card
+from ftray.pretraining.spec import LOSS, METHOD, PretrainingSpec, encoder_fingerprint, scaler_fingerprint, tower_of
+from ftray.results.events import write_atomically
+from ftray.spec import to_mapping
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """The weights that an encoder starts from.
+
+    wanted: fingerprint of the job that the encoder asks for. encoder: of the job whose weights it gets; the same one
+    is still to be done, or done already. why: for people.
+    """
+
+    wanted: str
+    encoder: str
+    why: str
+
+
+class EncoderStore:
+    """See the module. One process chooses, the driver of a run; any number look up what was chosen, and make jobs."""
+
+    def __init__(self, own: Path, others: Sequence[Path] = ()):
+        self.own, self.others = Path(own).absolute(), tuple(Path(other).absolute() for other in others)
+
+    @classmethod
+    def of_run(cls, run: Path) -> "EncoderStore":
+        """The encoders of a run folder, and of the run folders beside it."""
+        run = run.absolute()
+        beside = (study.parent for study in sorted(run.parent.glob("*/study.json")))
+        return cls(run / "encoders", [other / "encoders" for other in beside if other != run])
+
+    def has(self, fingerprint: str) -> bool:
+        """Whether that job is finished in the own folder."""
+        return is_finished(self.own / fingerprint)
+
+    def chosen(self, wanted: str) -> Choice | None:
+        """What was chosen before; None where nothing was, or where it was deleted."""
+        found = self._choices().get(wanted)
+        if found is None or (found["encoder"] != wanted and not self.has(found["encoder"])):
+            return None
+        return Choice(wanted, found["encoder"], found["why"])
+
+    def choose(self, encoder: FTSpec, spec: PretrainingSpec, dataset: Dataset, *, similar: bool = True) -> Choice:
+        """What was chosen before; else the job that the encoder asks for, if it is finished anywhere; else the finished
+        one with the lowest validation loss, of those whose losses mean the same and that saw no bar of the validation
+        and test windows; else the job that it asks for, which is then to be done.
+
+        What lies in another folder is copied: a run folder has all that its trials depend on.
+
+        similar: whether other jobs than the one that the encoder asks for may stand in.
+        """
+        wanted = encoder_fingerprint(dataset.fingerprint, dataset.layout, encoder, spec)
+        before = self.chosen(wanted)
+        if before is not None and (similar or before.encoder == wanted):
+            return before
+        choice, folder = self._exact(wanted) or (
+            self._best(wanted, encoder, spec, dataset) if similar else _todo(wanted)
+        )
+        if folder is not None and not self.has(choice.encoder):
+            self._adopt(choice.encoder, folder)
+        choices = self._choices() | {wanted: {"encoder": choice.encoder, "why": choice.why}}
+        write_atomically(self._file, json.dumps(choices, indent=1).encode())
+        return choice
+
+    def make(self, wanted: str, job: Callable[[Path], Any]) -> EncoderCard:
+        """The card of the job that was chosen for the one wanted, done now by `job(folder)` if it is not there.
+
+        Of several processes that want the same one, one does it and the others wait. Where the file system knows no
+        locks each does it in a folder of its own: the first to end is kept, and none can be continued.
+        """
+        choice = self.chosen(wanted)
+        fingerprint = choice.encoder if choice else wanted
+        if self.has(fingerprint):
+            return read_card(self.own / fingerprint)
+        self.own.mkdir(parents=True, exist_ok=True)
+        with _alone(self.own / f".{fingerprint}.lock") as alone:
+            if not self.has(fingerprint):
+                making = self._making(fingerprint, alone)
+                job(making)
+                self._publish(making, fingerprint)
+        return read_card(self.own / fingerprint)
+
+    @property
+    def _file(self) -> Path:
+        return self.own.with_name("encoders.json")
+
+    def _choices(self) -> dict[str, dict[str, str]]:
+        try:
+            return json.loads(self._file.read_text())
+        except FileNotFoundError:
+            return {}
+        except ValueError as error:
+            raise RunFolderError(
+                f"{self._file} is damaged ({error}): restore it, or delete it to choose anew"
+            ) from error
+
+    def _exact(self, wanted: str) -> tuple[Choice, Path] | None:
+        for store in (self.own, *self.others):
+            if is_finished(store / wanted):
+                why = f"uses encoder {wanted[:12]} of {self._study(store)}: its own pre-training job"
+                return Choice(wanted, wanted, why), store / wanted
+        return None
+
+    def _best(
+        self, wanted: str, encoder: FTSpec, spec: PretrainingSpec, dataset: Dataset
+    ) -> tuple[Choice, Path | None]:
+        fitting, refused = self._similar(encoder, spec, dataset)
+        others = f"; {len(refused)} refused: {refused[0]}" if refused else ""
+        if not fitting:
+            choice, folder = _todo(wanted)
+            return dataclasses.replace(choice, why=f"{choice.why}: the store has none that fits{others}"), folder
+        best = min(fitting, key=lambda card: (card.validation_loss, card.fingerprint))
+        folder = best.path.parent
+        why = (
+            f"uses encoder {best.fingerprint[:12]} of {self._study(folder.parent)}: "
+            f"validation loss {best.validation_loss:.4f}, best of {len(fitting)} compatible{others}"
+        )
+        return Choice(wanted, best.fingerprint, why), folder
+
+    def _study(self, store: Path) -> str:
+        return "this study" if store == self.own else f"study {store.parent.name}"
+
+    def _adopt(self, fingerprint: str, folder: Path) -> None:
+        self.own.mkdir(parents=True, exist_ok=True)
+        new = Path(tempfile.mkdtemp(prefix=f".{fingerprint}.", dir=self.own))
+        try:
+            left_out = shutil.ignore_patterns(RESUME, "encoder_epoch_*.pth", ".*")
+            shutil.copytree(folder, new, ignore=left_out, dirs_exist_ok=True)
+            new.chmod(0o755)  # mkdtemp makes folders that other users of a cluster's disk could not read
+            self._publish(new, fingerprint)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+
+    def _making(self, fingerprint: str, alone: bool) -> Path:
+        if not alone:
+            return self.own / f".{fingerprint}.making-{socket.gethostname()}-{os.getpid()}"
+        making, target = self.own / f".{fingerprint}.making", self.own / fingerprint
+        if target.is_dir() and not making.exists():
+            target.rename(making)  # left there unfinished: it goes on
+        return making
+
+    def _publish(self, made: Path, fingerprint: str) -> None:
+        """Moves a finished job to its name in one step; where it is already, nothing is left to do."""
+        target = self.own / fingerprint
+        try:
+            made.rename(target)  # fails on a folder that is not empty, so it never replaces one
+        except OSError as error:
+            if not is_finished(target):
+                raise RunFolderError(
+                    f"{target} must be free for a finished job, but holds something else ({error.strerror}): "
+                    "delete the folder and start again"
+                ) from error
+            shutil.rmtree(made, ignore_errors=True)  # another process was faster
+
+    def _similar(self, encoder: FTSpec, spec: PretrainingSpec, dataset: Dataset) -> tuple[list[EncoderCard], list[str]]:
+        """The jobs of the same tower and layout, each once: cards of those that fit, and why others do not."""
+        tower = tower_of(encoder, dataset.layout)
+        found = {folder.name: folder for folder in reversed(list(self._finished()))}
+        fitting: list[EncoderCard] = []
+        refused = []
+        for name, folder in found.items():
+            try:
+                config, card = json.loads((folder / CONFIG).read_text()), read_card(folder)
+                if (
+                    tower_of(config["encoder"], dataset.layout) != tower
+                    or config["layout"] != dataset.layout.to_mapping()
+                ):
+                    continue
+                problem = touches(config["train_windows"], dataset) or _other_loss(config, spec, dataset)
+            except (OSError, ValueError, LookupError, TypeError, RunFolderError) as error:
+                refused.append(f"{folder} is damaged ({error})")
+                continue
+            if problem is None:
+                fitting.append(card)
+            else:
+                refused.append(f"{name[:12]} of {self._study(folder.parent)} was {problem}")
+        return fitting, refused
+
+    def _finished(self) -> Iterator[Path]:
+        for store in (self.own, *self.others):
+            for folder in sorted(store.glob("[!.]*")):
+                if is_finished(folder):
+                    yield folder
+
+
+def _todo(wanted: str) -> tuple[Choice, None]:
+    return Choice(wanted, wanted, f"pre-trains encoder {wanted[:12]}"), None
+
+
+def touches(trained: Sequence[Sequence[str]], dataset: Dataset) -> str | None:
+    """Which of the windows that a trial is judged on holds bars that weights were trained on; None if none does.
+
+    trained: first and last bar of each train window, as `Dataset.times` writes them.
+    """
+    windows = [("validation", window) for window in dataset.windows.validation]
+    for name, window in (*windows, ("test", dataset.windows.test)):
+        first, last = dataset.times(window) if len(window) else ("~", "")  # an empty window overlaps nothing
+        for start, end in trained:
+            if start <= last and end >= first:
+                return (
+                    f"trained on bars from {start} to {end}, and the trial's {name} window begins at {first} and "
+                    f"ends at {last}"
+                )
+    return None
+
+
+def _other_loss(config: Mapping[str, Any], spec: PretrainingSpec, dataset: Dataset) -> str | None:
+    """Why the validation losses of two jobs cannot be compared; None if they can."""
+    ours, theirs = to_mapping(spec), config["pretraining"]
+    for name in LOSS:
+        if theirs.get(name) != ours[name]:
+            return f"trained with another loss: {name} is {theirs.get(name)} there and {ours[name]} here"
+    if config.get("method") != METHOD:
+        return f"trained with another loss: {config.get('method')} there and {METHOD} here"
+    if config.get("scaler") != scaler_fingerprint(dataset.table.scaler):
+        return "trained with another loss: on features that are scaled differently, by other train windows"
+    return None
+
+
+@contextlib.contextmanager
+def _alone(file: Path) -> Iterator[bool]:
+    """Held by one process at a time; falls with the process, however it ends. False where locks are unknown."""
+    while True:
+        with file.open("w") as held:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX)
+            except OSError:
+                locked = False
+            else:
+                locked = True
+                if not _is_still(file, held.fileno()):  # its last holder took it away
+                    continue
+            try:
+                yield locked
+            finally:
+                file.unlink(missing_ok=True)
+            return
+
+
+def _is_still(file: Path, descriptor: int) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(descriptor), file.stat())
+    return False

@@ -1,0 +1,141 @@
+"""When a study has had enough: its budgets, no improvement beyond noise, failures that are all the same.
+
+Takes: a study and its run folder. Gives: the reason to stop, in words. Touches no Ray: `check` parses with it.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+from ftray.errors import SpecError
+from ftray.results import RunFolder, TrialRecord
+from ftray.results.costs import GPU_SECONDS, driven_seconds
+from ftray.results.failures import first_line, kind_of_error
+from ftray.results.objectives import Constraint, Objective, is_feasible
+from ftray.spec import Between, spec
+
+ALIKE = 5
+"""Failures of one kind in a row after which the next one would tell nothing new."""
+
+EVERY = 10.0
+"""Seconds between two looks at clock and costs."""
+
+
+@spec
+class BudgetSpec:
+    """What a study may spend over all runs of its command; None is without limit.
+
+    hours: of wall time while a command drives it.
+    gpu_hours: booked shares of GPUs times the time they were booked, summed over all jobs, pre-training included.
+    """
+
+    hours: Annotated[float, Between(0)] | None = None
+    gpu_hours: Annotated[float, Between(0)] | None = None
+
+
+def check_patience(patience: int | None, n_objectives: int) -> None:
+    """Raises: SpecError for patience with several objectives, of which none is the one that improves."""
+    if patience is not None and n_objectives > 1:
+        raise SpecError(
+            f"patience asks whether one figure still improves, and this study has {n_objectives} objectives: leave out "
+            "patience_trials, or name one objective",
+            ("search", "patience_trials"),
+        )
+
+
+class Limits:
+    """Ends a study as a whole. What still runs then ends at its last checkpoint, INTERRUPTED, and may go on one day.
+
+    why: the reason, once there is one. broken: whether it is failures that are all the same; these count within one
+    run of the command, so that repeating it gives them another chance.
+    """
+
+    def __init__(self, study: Any, run: RunFolder, clock: Callable[[], float] = time.monotonic):
+        self.study, self.run, self.clock = study, run, clock
+        self.why: str | None = None
+        self.broken = False
+        self._alike: list[TrialRecord] = []
+        self._started, self._before = clock(), driven_seconds(run.events())
+        self._looked = -math.inf
+
+    def reached(self) -> bool:
+        """Whether it is time to stop; cheap enough to be asked all the time."""
+        if self.why is None and self.clock() - self._looked >= EVERY:
+            self._looked = self.clock()
+            self.why = self._spent()
+        return self.why is not None
+
+    def before_start(self) -> str | None:
+        """The reason not even to begin: a budget that earlier runs of the command have spent."""
+        self.why = self._spent() or self._no_better()
+        return self.why
+
+    def ended(self, record: TrialRecord) -> None:
+        """Takes note of a trial that ended, which may be one too many."""
+        if record.state in ("COMPLETE", "PRUNED"):
+            self._alike = []
+            self.why = self.why or self._no_better()
+        elif record.state == "FAILED":
+            kind = kind_of_error(record.error)
+            self._alike = [r for r in self._alike if kind_of_error(r.error) == kind] + [record]
+            if len(self._alike) >= ALIKE and self.why is None:
+                self.broken = True
+                first = self._alike[0]
+                self.why = (
+                    f"{ALIKE} trials in a row failed alike, the first ({first.id}) with: {first_line(first.error)} "
+                    f"(all of it: {self.run.trial(first.id).folder / 'error.txt'})"
+                )
+
+    def _spent(self) -> str | None:
+        budget: BudgetSpec = self.study.search.budget
+        hours = (self._before + self.clock() - self._started) / 3600
+        if budget.hours is not None and hours >= budget.hours:
+            return f"its budget of {budget.hours:g} hours is spent"
+        if budget.gpu_hours is not None:
+            used = sum(record.metrics.get(GPU_SECONDS) or 0.0 for record in self.run.trials()) / 3600
+            if used >= budget.gpu_hours:
+                return f"its budget of {budget.gpu_hours:g} GPU hours is spent ({used:.2f})"
+        return None
+
+    def _no_better(self) -> str | None:
+        search = self.study.search
+        if search.patience_trials is None:
+            return None
+        ended = [r for r in self.run.trials() if r.number is not None and r.state in ("COMPLETE", "PRUNED")]
+        ended.sort(key=lambda record: (record.ended_at, record.number))
+        return no_improvement(ended, search.goals[0], search.bounds, search.patience_trials)
+
+
+def no_improvement(
+    ended: Sequence[TrialRecord], goal: Objective, bounds: Sequence[Constraint], patience: int
+) -> str | None:
+    """The reason to stop, if none of the last `patience` trials is better than the best before them beyond noise.
+
+    Beyond noise: by more than the standard error of the difference, where trials tell their own (`METRIC_error`: those
+    of several folds or seeds); else any gain counts. A pruned trial was judged too, and is no improvement.
+
+    ended: complete and pruned trials, oldest first.
+    """
+    earlier, late = ended[:-patience], ended[-patience:]
+    best = max((r for r in earlier if _counts(r, goal, bounds)), key=lambda r: goal.gain(r.metrics), default=None)
+    if best is None:
+        return None
+    for record in late:
+        if _counts(record, goal, bounds):
+            noise = math.hypot(_error(record, goal), _error(best, goal))
+            if goal.gain(record.metrics) > goal.gain(best.metrics) + noise:
+                return None
+    return (
+        f"none of the last {patience} trials is better than {best.id} beyond noise "
+        f"({goal.metric} {best.metrics[goal.metric]:.4g} ± {_error(best, goal):.2g})"
+    )
+
+
+def _counts(record: TrialRecord, goal: Objective, bounds: Sequence[Constraint]) -> bool:
+    known = record.state == "COMPLETE" and not math.isnan(goal.gain(record.metrics))
+    return known and is_feasible(record.metrics, bounds)
+
+
+def _error(record: TrialRecord, goal: Objective) -> float:
+    return record.metrics.get(f"{goal.metric}_error") or 0.0

@@ -1,0 +1,78 @@
+"""A study file's tree before it is parsed: overrides laid over it, abridgements written out, paths made absolute.
+
+Takes: plain mappings. Gives: plain mappings.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ftray.errors import SpecError
+from ftray.spec import nearest
+from ftray.study.samplers import SAMPLERS
+from ftray.study.stopping import SCHEDULERS
+
+
+def lay_over(tree: dict[str, Any], override: str) -> None:
+    """Lays a `PATH=VALUE` over a study file's tree, in place.
+
+    Raises: SpecError for one that cannot be read or leads into a value.
+    """
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise SpecError(f"--set takes PATH=VALUE, like trial.ppo.epochs=4; got {override!r}")
+    *parents, last = key.split(".")
+    node: Any = tree
+    for depth, part in enumerate(parents):
+        if node.get(part) is None:
+            node[part] = {}
+        node = node[part]
+        if not isinstance(node, dict) or "choice" in node:
+            raise SpecError(f"--set cannot reach into {node!r}", tuple(parents[: depth + 1]))
+    try:
+        node[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SpecError(f"--set {override!r} has no valid YAML value: {error}") from None
+
+
+def unabridged(search: Any) -> Any:
+    """The search section with what may be abridged written out: sampler and scheduler by name, a relative path."""
+    if not isinstance(search, Mapping):
+        return search
+    made, other = dict(search), search.get("warm_start")
+    for family, members in (("sampler", SAMPLERS), ("scheduler", SCHEDULERS)):
+        name = search.get(family)
+        if isinstance(name, str):
+            if name not in members:
+                raise SpecError(f"no such {family}; {nearest(name, members)}", ("search", family))
+            made[family] = {"kind": name}
+    if isinstance(other, str):
+        made["warm_start"] = _absolute(other)
+    return made
+
+
+PATHS = {"files": "path", "ft": "pretrained"}
+"""Fields that may hold a path, by the kind of their mapping."""
+
+
+def with_absolute_paths(node: Any) -> Any:
+    """Paths made absolute: trials run in processes with another working directory."""
+    if isinstance(node, list):
+        return [with_absolute_paths(item) for item in node]
+    if not isinstance(node, Mapping):
+        return node
+    made = {key: with_absolute_paths(value) for key, value in node.items()}
+    for kind, field in PATHS.items():
+        if field in made and node.get("kind", kind) == kind:  # a mapping without a kind may be of any
+            value = made[field]
+            options = value.get("choice") if isinstance(value, Mapping) else None
+            made[field] = {"choice": [_absolute(option) for option in options]} if options else _absolute(value)
+    return made
+
+
+def _absolute(value: Any) -> Any:
+    if not isinstance(value, str) or value in ("", "none", "auto"):
+        return value
+    return str(Path(value).expanduser().absolute())

@@ -1,0 +1,106 @@
+"""Starting points: those written by hand, then the best of another study.
+
+Takes: a study, its run folder, the other one's. Gives: points to draw before the sampler draws its own.
+"""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ftray.errors import RunFolderError, SpecError
+from ftray.results import RunFolder, TrialRecord
+from ftray.results.objectives import front, is_feasible
+from ftray.study.history import drawn_trials
+from ftray.study.space import Space
+from ftray.study.spec import SearchSpec, StudySpec
+
+EVENT = "warm_started"
+
+
+def starting_points(study: StudySpec, run: RunFolder) -> list[dict[str, Any]]:
+    """All points that a study begins with, in the order in which they are drawn, always the same.
+
+    The other study is read once and what was taken from it noted in the run folder: it may change or vanish later, and
+    a resumed study must know which points it has drawn already.
+
+    Raises: RunFolderError if the other study has nothing to begin with.
+    """
+    points = [dict(point) for point in study.search.points]
+    if study.search.warm_start is None:
+        return points
+    noted = next((event for event in run.events() if event["event"] == EVENT), None)
+    if noted is None:
+        taken, left_out = best_points(RunFolder.open(Path(study.search.warm_start)), study.space, study.search)
+        new = {trial: point for trial, point in taken.items() if point not in points}
+        run.append_event(EVENT, run=study.search.warm_start, points=new, left_out=left_out)
+        return points + list(new.values())
+    return points + list(noted["points"].values())
+
+
+def told(run: RunFolder) -> list[str]:
+    """What a warm start took and what it could not take, a line each; nothing where there was none."""
+    lines = []
+    for event in run.events():
+        if event["event"] == EVENT:
+            names = ", ".join(event["points"]) or "no point"
+            lines.append(f"warm start: {names} of {event['run']}")
+            lines += [f"  {trial} does not fit this space: {why}" for trial, why in event["left_out"].items()]
+    return lines
+
+
+def best_points(other: RunFolder, space: Space, search: SearchSpec) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """The best points of another study that fit a space, best first, and why better ones do not; by trial.
+
+    Best by the objectives and the constraints of the study that begins: first the front, then by the first objective.
+    """
+    finished = [record for record in drawn_trials(other) if record.state == "COMPLETE"]
+    known = [r for r in finished if not any(math.isnan(goal.gain(r.metrics)) for goal in search.goals)]
+    feasible = [record for record in known if is_feasible(record.metrics, search.bounds)]
+    if not feasible:
+        needed = [goal.metric for goal in search.goals] + [str(bound) for bound in search.bounds]
+        raise RunFolderError(
+            f"search.warm_start needs finished trials with {', '.join(needed)}; {other.path} has {len(finished)} "
+            f"finished trials, of which none has that. Look with: ftray results {other.path}"
+        )
+    best = front(feasible, search.goals)
+    in_front = {record.id for record in best}
+    rest = sorted((r for r in feasible if r.id not in in_front), key=lambda r: -search.goals[0].gain(r.metrics))
+    taken: dict[str, dict[str, Any]] = {}
+    left_out: dict[str, str] = {}
+    for record in (*best, *rest):
+        if len(taken) == search.warm_start_best:
+            break
+        try:
+            point = fitted(record, space)
+        except SpecError as error:
+            left_out[record.id] = str(error)
+        else:
+            if point not in taken.values():
+                taken[record.id] = point
+    return taken, left_out
+
+
+def fitted(record: TrialRecord, space: Space) -> dict[str, Any]:
+    """A trial's values as a point of a space; what it leaves open is drawn.
+
+    A value whose hole is closed here fits if it is closed with that very value.
+
+    Raises: SpecError naming the value that does not fit.
+    """
+    inside = {name: value for name, value in record.values.items() if name in space.holes}
+    space.check_point(inside, ())
+    chosen, filled = space.choose(lambda hole: inside.get(hole.name, hole.ends()[0]))
+    for name, value in record.values.items():
+        if name not in chosen and _at(filled, name.split("/")[1:]) != value:
+            raise SpecError(f"{value!r} cannot be set: here it is closed, or hangs on another choice", (name,))
+    point = {name: value for name, value in inside.items() if name in chosen}
+    if not point:
+        raise SpecError("it has no hole in common with this study")
+    return point
+
+
+def _at(tree: Any, path: list[str]) -> Any:
+    for key in path:
+        tree = tree.get(key) if isinstance(tree, Mapping) else None
+    return tree

@@ -1,0 +1,273 @@
+"""The encoder store: the right weights are found and named, made once, and chosen again."""
+
+import dataclasses
+import errno
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from ftray.errors import RunFolderError, TrainingError
+from ftray.features import FeatureSpec, build_dataset
+from ftray.market import SimulatorSpec, WindowsSpec
+from ftray.nets import FTSpec, read_checkpoint
+from ftray.pretraining import EncoderStore, PretrainingSpec, encoder_fingerprint, pretrain, read_card
+from tests.pretraining.conftest import ENCODER
+from tests.pretraining.conftest import SPEC as LONG
+
+ROOT = Path(__file__).parents[2]
+SPEC = dataclasses.replace(LONG, epochs=1, windows_per_epoch=32)
+LONGER = dataclasses.replace(SPEC, epochs=3, windows_per_epoch=128)
+TRIED = [dataclasses.replace(SPEC, learning_rate=rate) for rate in (1e-3, 1e-4, 1e-5)]
+WANTED = dataclasses.replace(SPEC, weight_decay=0.5)
+
+
+def name_of(dataset, encoder: FTSpec = ENCODER, spec: PretrainingSpec = SPEC) -> str:
+    return encoder_fingerprint(dataset.fingerprint, dataset.layout, encoder, spec)
+
+
+def run_folder(root: Path, name: str) -> Path:
+    (root / name).mkdir(parents=True)
+    (root / name / "study.json").write_text("{}")
+    return root / name
+
+
+def trained(run: Path, dataset, encoder: FTSpec = ENCODER, spec: PretrainingSpec = SPEC):
+    return EncoderStore(run / "encoders").make(
+        name_of(dataset, encoder, spec), lambda folder: pretrain(encoder, spec, dataset, folder)
+    )
+
+
+@pytest.fixture(scope="module")
+def filled(dataset, tmp_path_factory) -> Path:
+    """Runs beside each other: one has tried three learning rates, the other has other shapes and another loss."""
+    root = tmp_path_factory.mktemp("runs")
+    for spec in TRIED:
+        trained_in = root / "rates" if (root / "rates").exists() else run_folder(root, "rates")
+        trained(trained_in, dataset, spec=spec)
+    other = run_folder(root, "other")
+    trained(other, dataset, encoder=dataclasses.replace(ENCODER, n_heads=4))
+    trained(other, dataset, encoder=dataclasses.replace(ENCODER, patch_length=8))
+    trained(other, dataset, spec=dataclasses.replace(SPEC, mask_ratio=0.3))
+    return root
+
+
+@pytest.fixture
+def runs(filled, tmp_path) -> Path:
+    return Path(shutil.copytree(filled, tmp_path / "runs"))
+
+
+def test_the_encoder_of_the_lowest_validation_loss_is_taken_and_named_and_others_are_refused_in_words(runs, dataset):
+    cards = [read_card(runs / "rates" / "encoders" / name_of(dataset, spec=spec)) for spec in TRIED]
+    best = min(cards, key=lambda card: card.validation_loss)
+    assert len({card.validation_loss for card in cards}) == 3
+
+    choice = EncoderStore.of_run(run_folder(runs, "mine")).choose(ENCODER, WANTED, dataset)
+    assert (choice.wanted, choice.encoder) == (name_of(dataset, spec=WANTED), best.fingerprint)
+    other = name_of(dataset, spec=dataclasses.replace(SPEC, mask_ratio=0.3))[:12]
+    assert choice.why == (
+        f"uses encoder {best.fingerprint[:12]} of study rates: validation loss {best.validation_loss:.4f}, best of 3 "
+        f"compatible; 1 refused: {other} of study other was trained with another loss: mask_ratio is 0.3 there and "
+        "0.15 here"
+    )
+
+
+def test_what_is_chosen_lies_in_the_own_folder_and_is_all_that_a_trial_needs(runs, dataset):
+    store = EncoderStore.of_run(run_folder(runs, "mine"))
+    choice = store.choose(ENCODER, WANTED, dataset)
+    shutil.rmtree(runs / "rates")
+
+    def never(folder: Path) -> None:
+        raise AssertionError("it was trained again")
+
+    card = EncoderStore(runs / "mine" / "encoders").make(choice.wanted, never)
+    assert card.fingerprint == choice.encoder and card.path.parent == runs / "mine" / "encoders" / choice.encoder
+    assert read_checkpoint(card.path)["fingerprint"] == choice.encoder
+    assert [path.name for path in (runs / "mine" / "encoders").iterdir()] == [choice.encoder]
+
+
+def test_a_choice_stands_when_a_better_encoder_comes_and_falls_with_its_weights(runs, dataset):
+    store = EncoderStore.of_run(run_folder(runs, "mine"))
+    choice = store.choose(ENCODER, WANTED, dataset)
+    better = trained(runs / "other", dataset, spec=LONGER)
+    assert better.validation_loss < read_card(runs / "mine" / "encoders" / choice.encoder).validation_loss
+    assert EncoderStore.of_run(runs / "mine").choose(ENCODER, WANTED, dataset) == choice
+    shutil.rmtree(runs / "mine" / "encoders" / choice.encoder)
+    assert EncoderStore.of_run(runs / "mine").choose(ENCODER, WANTED, dataset).encoder == better.fingerprint
+
+
+def test_the_very_job_that_is_asked_for_wins_over_a_better_one(runs, dataset):
+    better = trained(run_folder(runs, "longer"), dataset, spec=LONGER)
+    for spec in TRIED:
+        choice = EncoderStore.of_run(run_folder(runs, f"mine-{spec.learning_rate}")).choose(ENCODER, spec, dataset)
+        card = read_card(runs / f"mine-{spec.learning_rate}" / "encoders" / choice.encoder)
+        assert choice.encoder == choice.wanted == card.fingerprint
+        assert choice.why == f"uses encoder {choice.wanted[:12]} of study rates: its own pre-training job"
+        assert better.validation_loss < card.validation_loss
+
+
+def test_where_none_fits_the_own_job_is_to_be_done_and_that_is_remembered(tmp_path, dataset):
+    store = EncoderStore.of_run(run_folder(tmp_path, "mine"))
+    choice = store.choose(ENCODER, SPEC, dataset)
+    assert choice.encoder == choice.wanted and not store.has(choice.wanted)
+    assert choice.why == f"pre-trains encoder {choice.wanted[:12]}: the store has none that fits"
+    trained(run_folder(tmp_path, "rates"), dataset, spec=TRIED[1])
+    assert store.choose(ENCODER, SPEC, dataset) == choice  # a trial may have begun to wait for it
+
+
+def test_others_may_not_stand_in_where_that_is_not_wanted(runs, dataset):
+    store = EncoderStore.of_run(run_folder(runs, "mine"))
+    store.choose(ENCODER, WANTED, dataset)
+    choice = store.choose(ENCODER, WANTED, dataset, similar=False)
+    assert choice.encoder == choice.wanted
+    assert store.choose(ENCODER, WANTED, dataset) == choice
+
+
+def test_an_encoder_that_saw_bars_of_the_validation_window_is_refused_with_all_times(runs, dataset):
+    market, features = SimulatorSpec(n_assets=2, n_bars=1_600, n_outages=4), dataset.table
+    spec = FeatureSpec(lookback=8, indicators=features.layout.indicators)
+    earlier = build_dataset(market, WindowsSpec(holding=6, validation=0.3), spec)
+    choice = EncoderStore.of_run(run_folder(runs, "mine")).choose(ENCODER, SPEC, earlier)
+    assert choice.encoder == choice.wanted
+    (train,), (validation,) = dataset.windows.train, earlier.windows.validation
+    assert "4 refused: " in choice.why
+    start, end = dataset.times(train)
+    first, last = earlier.times(validation)
+    assert (
+        f"was trained on bars from {start} to {end}, and the trial's validation window begins at {first} and ends at "
+        f"{last}"
+    ) in choice.why
+
+
+def test_losses_on_other_train_windows_are_not_compared(runs, dataset):
+    market = SimulatorSpec(n_assets=2, n_bars=1_600, n_outages=4)
+    spec = FeatureSpec(lookback=8, indicators=dataset.layout.indicators)
+    later = build_dataset(market, WindowsSpec(holding=6, validation=0.1, test=0.1), spec)
+    assert later.windows.train[0].stop > dataset.windows.train[0].stop
+    choice = EncoderStore.of_run(run_folder(runs, "mine")).choose(ENCODER, SPEC, later)
+    assert choice.encoder == choice.wanted
+    assert "features that are scaled differently" in choice.why
+
+
+def test_a_damaged_encoder_is_named_and_passed_over(runs, dataset):
+    broken = runs / "rates" / "encoders" / name_of(dataset, spec=TRIED[0])
+    (broken / "encoder_card.json").write_text("{")
+    choice = EncoderStore.of_run(run_folder(runs, "mine")).choose(ENCODER, WANTED, dataset)
+    assert choice.encoder in [name_of(dataset, spec=spec) for spec in TRIED[1:]]
+    assert "best of 2 compatible; 2 refused" in choice.why
+
+
+def test_a_damaged_record_of_choices_is_refused_and_not_chosen_over(runs, dataset):
+    store = EncoderStore.of_run(run_folder(runs, "mine"))
+    (runs / "mine" / "encoders.json").write_text("{")
+    with pytest.raises(RunFolderError, match=r"encoders\.json is damaged"):
+        store.choose(ENCODER, SPEC, dataset)
+
+
+def test_a_job_that_fails_leaves_no_name_and_no_lock_and_its_error(tmp_path, dataset):
+    spec = dataclasses.replace(SPEC, horizon=500)
+    for _ in range(2):  # whoever waited comes to the same error
+        with pytest.raises(TrainingError, match="lookback"):
+            trained(tmp_path, dataset, spec=spec)
+        assert [path.name for path in (tmp_path / "encoders").iterdir()] == [f".{name_of(dataset, spec=spec)}.making"]
+
+
+def test_an_unfinished_folder_under_the_final_name_goes_on(tmp_path, dataset):
+    target = tmp_path / "encoders" / name_of(dataset, spec=LONGER)
+
+    def stop(row) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(ENCODER, LONGER, dataset, target, report=stop)
+    card = trained(tmp_path, dataset, spec=LONGER)
+    assert card.path.parent == target
+    assert "1 of 3 epochs done" in (target / "train.log").read_text()
+
+
+def test_without_locks_a_duplicate_is_harmless(tmp_path, dataset, monkeypatch):
+    def unknown(file, operation) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr(fcntl, "flock", unknown)
+    store, name = EncoderStore(tmp_path), name_of(dataset)
+
+    def overtaken(folder: Path) -> None:
+        pretrain(ENCODER, SPEC, dataset, folder)
+        pretrain(ENCODER, SPEC, dataset, tmp_path / name)  # the faster process
+
+    card = store.make(name, overtaken)
+    assert card.path.parent == tmp_path / name
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+PROCESS = textwrap.dedent(
+    """
+    import dataclasses, sys, time
+    from pathlib import Path
+    from ftray.pretraining import EncoderStore, pretrain
+    from tests.pretraining.conftest import ENCODER, small_dataset
+    from tests.pretraining.test_store import LONGER, name_of
+
+    folder, me, waits_for = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+    dataset = small_dataset()
+
+    def after_epoch(row):
+        (folder / f"{me}-trains").touch()
+        while not (folder / waits_for).exists():
+            time.sleep(0.05)
+        time.sleep(1.0)  # the other has asked: it would have begun by now, if nothing held it
+
+    def job(path):
+        with (folder / "log").open("a") as log:
+            log.write(f"{me}\\n")
+        pretrain(ENCODER, LONGER, dataset, path, report=after_epoch)
+
+    (folder / f"{me}-asks").touch()
+    card = EncoderStore(folder / "encoders").make(name_of(dataset, spec=LONGER), job)
+    print(card.weights)
+    """
+)
+
+
+def process(folder: Path, me: str, waits_for: str) -> subprocess.Popen[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", PROCESS, str(folder), me, waits_for]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    while not path.exists():
+        assert process.poll() is None, f"it ended before {path.name}"
+        time.sleep(0.05)
+
+
+def test_of_two_processes_that_want_the_same_one_trains_and_the_other_waits_and_uses_it(tmp_path):
+    first = process(tmp_path, "first", waits_for="second-asks")
+    wait_for(tmp_path / "first-trains", first)
+    second = process(tmp_path, "second", waits_for="first-asks")
+    weights = [one.communicate(timeout=300)[0] for one in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert (tmp_path / "log").read_text() == "first\n"
+    assert weights[0] == weights[1] != ""
+    (folder,) = (tmp_path / "encoders").iterdir()
+    assert json.loads((folder / "config.json").read_text())["fingerprint"] == folder.name
+
+
+def test_the_lock_of_a_killed_process_blocks_nobody_and_its_work_goes_on(tmp_path, dataset):
+    first = process(tmp_path, "first", waits_for="never")
+    wait_for(tmp_path / "first-trains", first)
+    os.kill(first.pid, signal.SIGKILL)
+    first.communicate()
+    assert list((tmp_path / "encoders").glob(".*.lock"))
+    card = trained(tmp_path, dataset, spec=LONGER)
+    assert "1 of 3 epochs done" in (card.path.parent / "train.log").read_text()
+    assert [path.name for path in (tmp_path / "encoders").iterdir()] == [card.fingerprint]

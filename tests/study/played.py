@@ -1,0 +1,82 @@
+"""Trials that only report, wait and misbehave as they are told: what a study's machinery does about it is real.
+
+What a trial plays is drawn like any other value: it is the trial's seed.
+"""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from ftray.errors import OutOfMemoryError
+from ftray.results import TrialFolder
+from ftray.study import StudySpec, parse_study
+from ftray.trial import TrialSpec
+from ftray.trial.reporting import Report
+from ftray.trial.shape import WHOLE, Shape
+
+from .tiny import TINY
+
+STEPS = 4
+"""Reports of a whole trial, each with a checkpoint."""
+PACE = 0.1
+"""Seconds per report."""
+LONG = 600
+"""Seconds that a trial waits that waits to be killed."""
+PLAYS = (
+    "ends well", "is bad", "raises", "reports NaN", "reports no metric", "needs a smaller shape", "fits in no shape",
+    "dies once", "dies always", "waits",
+)  # fmt: skip
+PER_REPORT = TINY["trial"]["ppo"]["env_steps"] // STEPS
+
+
+def study_of(name: str, plays: list[str], **search: Any) -> StudySpec:
+    """A study whose trials play these parts, in this order."""
+    trial = TINY["trial"] | {"encoder": TINY["trial"]["encoder"]["choice"][0], "seed": {"int": [0, 10_000]}}
+    trial |= {"ppo": TINY["trial"]["ppo"] | {"learning_rate": 1e-3}}
+    points = [{"trial/seed": len(PLAYS) * turn + PLAYS.index(play)} for turn, play in enumerate(plays)]
+    search = {"n_trials": len(plays), "points": points, "max_concurrent": 2, "retry_after": 1} | search
+    return parse_study({"name": name, "trial": trial, "search": search})
+
+
+def play_of(values: Any) -> str:
+    return PLAYS[values["trial/seed"] % len(PLAYS)]
+
+
+def play(
+    spec: TrialSpec,
+    report: Report,
+    *,
+    folder: Path,
+    resume: Path | None,
+    shape: Shape,
+    **elsewhere: Any,
+) -> None:
+    """Reports and checkpoints step by step, from the last checkpoint on, and does in the middle what it is told."""
+    part, own = PLAYS[spec.seed % len(PLAYS)], TrialFolder(folder)
+    done = json.loads((resume / "step.json").read_text()) if resume else 0
+    for step in range(min(done + 1, STEPS), STEPS + 1):  # the last row again: it may not have been heard of
+        time.sleep(PACE)
+        row: dict[str, Any] = {"iteration": step, "env_steps": step * PER_REPORT, "runs_done": int(step == STEPS)}
+        if part != "reports no metric":
+            row["validation/sharpe"] = {"is bad": -1.0, "reports NaN": float("nan")}.get(part, 1.0)
+        with own.new_checkpoint(env_steps=row["env_steps"]) as empty:
+            (empty / "step.json").write_text(json.dumps(step))
+        report(row)
+        if step >= 2:
+            _misbehave(part, resume, shape, own)
+        if part == "dies always":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _misbehave(part: str, resume: Path | None, shape: Shape, folder: TrialFolder) -> None:
+    if part == "raises" and not any(event["event"] == "failed" for event in folder.events()):
+        raise ValueError("as it was told")
+    if part == "fits in no shape" or (part == "needs a smaller shape" and shape == WHOLE):
+        raise OutOfMemoryError("too many samples at once")
+    if part == "dies once" and resume is None:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if part == "waits" and resume is None:
+        time.sleep(LONG)

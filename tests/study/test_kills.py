@@ -1,0 +1,18 @@
+"""A study of 12 trials whose driver, and sometimes Ray with it, is killed with -9 ten times, ends as if nothing was."""
+
+import pytest
+
+from ftray.results import RunFolder
+
+from .kills import Killer, problems, table
+
+pytestmark = pytest.mark.ray
+
+
+def test_a_study_killed_ten_times_records_every_trial_once(tmp_path):
+    killer = Killer(n_trials=12, runs=tmp_path, seed=1)
+    killer.run(n_kills=10)
+    print("\n".join(table(killer)))
+    assert len(killer.outcomes) == 10
+    assert {what for what, *_ in killer.outcomes} == {"driver", "driver and Ray"}
+    assert problems(RunFolder.open(killer.folder), 12) == []
