@@ -177,7 +177,8 @@ class RunFolder:
     def sweep(self) -> list[str]:
         """Interrupts whatever still runs by the events, although the driver that knew of it is gone; the ids.
 
-        To be called by the next driver only. Each ended when it last wrote something.
+        To be called by the next driver only. Each ended when it last wrote something. A failure that its process noted
+        and no driver heard of is no verdict: its cluster may have been going down around it. It is tried again.
         """
         zombies = [trial for trial in self._current().values() if trial.state == "RUNNING"]
         for trial in zombies:

@@ -214,7 +214,7 @@ def test_a_driver_that_was_killed_leaves_no_zombies_to_the_next_one(tmp_path):
 
 @pytest.mark.ray
 def test_a_study_stopped_by_equal_failures_goes_on_and_tries_failed_trials_again_only_if_told(cluster, tmp_path):
-    study, lines = study_of("broken", ["raises"] * (ALIKE + 1), max_concurrent=1), []
+    study, lines = study_of("broken", ["raises once"] * (ALIKE + 1), max_concurrent=1), []
     with pytest.raises(StudyInterruptedError, match=r"with 5 of 6 trials ended: 5 trials in a row .*trial-0000"):
         run_study(study, tmp_path, say=lines.append, work=play)
     assert [line for line in lines if "failed (trial-0000" in line]
