@@ -1,0 +1,54 @@
+"""Verbs that judge trained policies."""
+
+import argparse
+from pathlib import Path
+
+from ftray.cli.terminal import Add, add_verb, live
+
+
+def add_verbs(add: Add) -> None:
+    verb = add_verb(add, backtest, "judge a trained policy on a window, beside the benchmarks")
+    verb.add_argument("path", type=Path, metavar="RUN|POLICY", help="a run folder (its best trial), or a policy folder")
+    verb.add_argument("--trial", metavar="ID", help="a trial of the run, like trial-0003 (default: the best)")
+    verb.add_argument("--window", choices=("validation", "train"), default="validation", help="default: validation")
+    verb.add_argument("--out", type=Path, metavar="DIR", help="where files go (default: beside the policy)")
+    verb = add_verb(add, promote, "train the best trial anew on fresh seeds, and read the test window: once")
+    verb.add_argument("run", type=Path, metavar="RUN", help="a run folder, like runs/demo")
+    verb.add_argument("--trial", metavar="ID", help="a trial of the run, like trial-0003 (default: the best)")
+    verb.add_argument("--seeds", type=int, default=5, metavar="N", help="fresh seeds to train (default: 5)")
+    line = "read it although luck explains the figures, or although it was read before; this is recorded"
+    verb.add_argument("--force", action="store_true", help=line)
+
+
+def backtest(given: argparse.Namespace) -> int:
+    from ftray.results.backtests import print_performance, write_backtest
+    from ftray.trial.judge import judge_folder, performance_table
+
+    folder, judged = judge_folder(given.path, given.trial, given.window)
+    performance = performance_table(judged)
+    print_performance(performance)
+    policy = judged["policy"]
+    written = write_backtest(
+        given.out or folder.parent / f"backtest-{given.window}",
+        performance,
+        policy.times,
+        {name: outcome.equity for name, outcome in judged.items()},
+        policy.symbols,
+        policy.weights,
+        policy.notional,
+    )
+    print(f"\n{folder} on the {given.window} window; equity, weights, fills and a plot are in {written}")
+    return 0
+
+
+def promote(given: argparse.Namespace) -> int:
+    from ftray.results import RunFolder
+    from ftray.results.reads import print_reads
+    from ftray.study.promote import promote, promotion_told
+
+    with live() as (say, _):
+        promotion = promote(given.run, given.trial, n_seeds=given.seeds, force=given.force, say=say)
+    print("", *promotion_told(promotion), "", sep="\n")
+    print_reads(RunFolder.open(given.run))
+    print(f"The policies: {given.run / 'promoted' / promotion.trial}/seed-*/policy")
+    return 0

@@ -1,0 +1,162 @@
+"""Verbs that take a study file: tell what it asks for, and run it."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ftray.cli.looking import finish
+from ftray.cli.terminal import Add, add_verb, live
+from ftray.errors import SpecError
+
+if TYPE_CHECKING:
+    from ftray.results import RunFolder
+    from ftray.study import StudySpec
+    from ftray.trial.nodes import Node
+
+
+def add_verbs(add: Add) -> None:
+    for command, line in (
+        (check, "parse a study with every range at both ends and tell its sizes; starts nothing"),
+        (vram, "tell what the trials of a study get of a GPU, or measure what they need"),
+        (pretrain, "pre-train the encoder of a file without holes"),
+        (train, "run the one trial of a file without holes"),
+        (tune, "run a study, or continue it"),
+    ):
+        verb = add_verb(add, command, line)
+        add_study(verb, n="?" if command is vram else None)
+        if command is tune:
+            line = "let failed trials, which stay failed otherwise, go on from their checkpoints"
+            verb.add_argument("--retry-failed", action="store_true", help=line)
+        if command in (check, vram):
+            _add_gpu(verb, with_clusters=command is vram)
+        else:
+            add_runs(verb)
+
+
+def add_study(verb: argparse.ArgumentParser, n: str | None = None) -> None:
+    """FILE and --set, as `study_of` reads them."""
+    verb.add_argument("file", type=Path, metavar="FILE", nargs=n, help="a file like those in tune_configs/")
+    line = "override a field, like trial.ppo.epochs=4; may be repeated"
+    verb.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help=line)
+
+
+def add_runs(verb: argparse.ArgumentParser) -> None:
+    line = "where run folders lie (default: runs)"
+    verb.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help=line)
+
+
+def study_of(given: argparse.Namespace) -> "StudySpec":
+    from ftray.study import load_study
+
+    return load_study(given.file, given.set)
+
+
+def check(given: argparse.Namespace) -> int:
+    from ftray.nets.gpus import local_gpu, parse_gpu
+    from ftray.study.check import describe_study
+
+    gpu = parse_gpu(given.gpu) if given.gpu else local_gpu()
+    for line in describe_study(study_of(given), gpu):
+        print(line)
+    return 0
+
+
+def vram(given: argparse.Namespace) -> int:
+    if given.measure:
+        return _measure(given)
+    from ftray.study.vram import describe_vram
+
+    if given.file is None:
+        raise SpecError("`ftray vram` tells the plan of a FILE; without one it only measures: ftray vram --measure")
+    for line in describe_vram(study_of(given), _nodes(given)):
+        print(line)
+    return 0
+
+
+def _measure(given: argparse.Namespace) -> int:
+    from ftray.nets.measuring import describe_measured, measure
+    from ftray.nets.memory import TABLE
+
+    workers = [row.worker for row in TABLE]
+    if given.file:
+        from ftray.study.vram import workers_of
+
+        workers += workers_of(study_of(given))
+    for line in describe_measured(measure(workers)):
+        print(line, flush=True)
+    return 0
+
+
+def _nodes(given: argparse.Namespace) -> "tuple[Node, ...]":
+    """What a plan is for: a GPU or cluster file that is named, the cluster of RAY_ADDRESS, or the GPU at hand."""
+    from ftray.nets.gpus import local_gpu, parse_gpu
+    from ftray.trial.nodes import Node, nodes_of_file
+
+    if given.cluster:
+        return nodes_of_file(given.cluster)
+    if not given.gpu and os.environ.get("RAY_ADDRESS"):
+        from ftray.trial.local import local_ray, nodes_at_hand
+
+        with local_ray():
+            return nodes_at_hand()
+    gpu = parse_gpu(given.gpu) if given.gpu else local_gpu()
+    if gpu is None:
+        raise SpecError("no GPU is at hand to plan for: name one (--gpu NAME|GIB) or a cluster file (--cluster FILE)")
+    return (Node("a GPU by itself", 1, float("inf"), 1, gpu),)
+
+
+def tune(given: argparse.Namespace) -> int:
+    from ftray.study.run import run_study
+
+    study = study_of(given)
+    with live() as (say, show):
+        run = run_study(study, given.runs, say, show, given.retry_failed)
+    finish(run)
+    if not any(record.state == "COMPLETE" for record in run.trials()):
+        print("ftray: no trial of this study succeeded; the first error is above", file=sys.stderr)
+        return 1
+    return 0
+
+
+def train(given: argparse.Namespace) -> int:
+    from ftray.trial.standalone import train
+
+    study = study_of(given)
+    spec = study.only_trial("train")
+    run = _run_folder(given, study)
+    if run.is_done:
+        print(f"{run.path} is finished: nothing to run")
+    else:
+        train(spec, run)
+    finish(run)
+    return 0
+
+
+def pretrain(given: argparse.Namespace) -> int:
+    from ftray.trial.standalone import pretrain_alone
+
+    study = study_of(given)
+    cards = pretrain_alone(study.only_trial("pretrain"), _run_folder(given, study))
+    for card in cards:
+        print(f"best encoder: {card.path}")
+    if len(cards) == 1:  # of several folds, each trains on bars that another is validated on
+        print(f"Use it: ftray train FILE --set trial.encoder.pretrained={cards[0].path}")
+    return 0
+
+
+def _run_folder(given: argparse.Namespace, study: "StudySpec") -> "RunFolder":
+    from ftray.study.opening import open_run
+
+    return open_run(study, given.runs)
+
+
+def _add_gpu(verb: argparse.ArgumentParser, with_clusters: bool) -> None:
+    where = verb.add_mutually_exclusive_group()
+    line = "plan for this GPU: a model, like T4 or RTX-3060, or the GiB that it reports (default: the one at hand)"
+    where.add_argument("--gpu", metavar="NAME|GIB", help=line)
+    if with_clusters:
+        where.add_argument("--cluster", type=Path, metavar="CLUSTER.yaml", help="plan for a cluster file of `ray up`")
+        line = "measure the rows of the VRAM table, and FILE's trials, on the GPU at hand, for this and later plans"
+        where.add_argument("--measure", action="store_true", help=line)

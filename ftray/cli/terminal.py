@@ -1,0 +1,37 @@
+"""What verbs share: how one is added, and lines on a terminal."""
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ftray.trial.local import Say
+
+Add = Callable[..., argparse.ArgumentParser]
+"""Adds a verb of that name."""
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def add_verb(add: Add, command: Command, line: str) -> argparse.ArgumentParser:
+    """A verb named after the function that does it, which takes the parsed arguments and gives the exit status."""
+    verb = add(command.__name__, help=line, description=line[0].upper() + line[1:] + ".")
+    verb.set_defaults(command=command)
+    return verb
+
+
+@contextlib.contextmanager
+def live() -> "Iterator[tuple[Say, Say]]":
+    """Lines that stay, and on a terminal one below them that is always the latest."""
+    from rich.console import Console
+
+    if not sys.stdout.isatty():
+        yield lambda line: print(line, flush=True), lambda line: None
+        return
+    console = Console()
+    with console.status("starting") as status:
+        yield lambda line: console.print(line, markup=False, highlight=False), status.update
