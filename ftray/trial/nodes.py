@@ -80,7 +80,7 @@ def node_types_of_file(path: Path) -> tuple[str, dict[str, Mapping[str, Any]]]:
         raise SpecError(f"cannot read the cluster file {path}: {error}") from None
     tree = trees[0] if trees else {}
     if str(tree.get("apiVersion", "")).startswith("ray.io/"):
-        tree = _derived(tree, path)
+        tree = derive_from_manifest(tree, path)
     provider, metadata = tree.get("provider"), tree.get("metadata")
     if isinstance(provider, Mapping) and provider.get("type") == "local":
         worker = metadata.get("worker") if isinstance(metadata, Mapping) else None
@@ -98,7 +98,7 @@ def node_types_of_file(path: Path) -> tuple[str, dict[str, Mapping[str, Any]]]:
     return str(tree.get("head_node_type")), {str(name): most | kind for name, kind in types.items()}
 
 
-def _derived(manifest: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+def derive_from_manifest(manifest: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
     """A RayCluster, or a RayJob's, as the YAML of `ray up` that Ray's own autoscaler makes of it in the cluster."""
     from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr as derive
 
