@@ -13,6 +13,7 @@ import functools
 import io
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def check_cluster_file(path: Path) -> list[str]:
     """What is wrong with a cluster file: each problem names its key, what must hold, what came and what to do."""
     path = Path(path)
     try:
-        trees = [tree for tree in yaml.safe_load_all(path.read_text()) if tree is not None]
+        trees = [tree for tree in yaml.load_all(path.read_text(), Loader=_OnceOnly) if tree is not None]
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         return [f"{path} must be a YAML file that can be read, but: {error}"]
     if not trees or not all(isinstance(tree, Mapping) for tree in trees):
@@ -47,6 +48,18 @@ def check_cluster_file(path: Path) -> list[str]:
     rules: tuple[Callable[[ClusterFile], Iterator[str]], ...] = (*SETTINGS, *INSTALLING, *PROVIDERS)
     wrong = [problem for rule in rules for problem in rule(file)]
     return wrong or list(_by_ray(file))
+
+
+class _OnceOnly(yaml.SafeLoader):
+    """Refuses a key that is given twice: YAML itself keeps the last one, and says nothing of the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for name, _ in node.value:
+            if name.value in seen:
+                raise yaml.YAMLError(f"{name.value} is given twice, the second time in line {name.start_mark.line + 1}")
+            seen.add(name.value)
+        return super().construct_mapping(node, deep)
 
 
 @functools.cache
@@ -65,6 +78,8 @@ def _by_schema(file: ClusterFile) -> Iterator[str]:
             known = error.schema.get("properties", {})
             for name in sorted(set(map(str, error.instance)) - set(known)):
                 yield f"{key}{'.' * bool(key)}{name}: no such key; {nearest(name, known)}"
+        elif missing := re.match(r"'(\w+)' is a required property", error.message):
+            yield f"{key}{'.' * bool(key)}{missing[1]}: is required and missing"
         else:
             yield f"{key or file.path.name}: {error.message}"
 

@@ -67,6 +67,8 @@ def versions(file: ClusterFile) -> Iterator[str]:
         ):
             yield f"{key}: must name a whole version of Python, like 3.11.7, the same everywhere, got {python[1]}"
     docker = file.tree.get("docker") or {}
+    if docker and not docker.get("container_name"):
+        yield "docker.container_name: must be given beside an image"
     for name in ("image", "head_image", "worker_image"):
         if image := docker.get(name):
             yield from image_problems(f"docker.{name}", str(image), file.constraints["ray"])

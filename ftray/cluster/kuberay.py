@@ -69,6 +69,9 @@ def _cluster(key: str, spec: Mapping[str, Any], manifest: Mapping[str, Any], pat
     groups += [(f"{key}.workerGroupSpecs[{number}]", group, WORKER) for number, group in enumerate(workers)]
     for name, group, known in groups:
         yield from _unknown(name, group, known)
+        least, most = group.get("minReplicas", 0), group.get("maxReplicas", 0)
+        if isinstance(least, int) and isinstance(most, int) and most < least:
+            yield f"{name}.maxReplicas: must be at least minReplicas, {least}, got {most}"
         for container in ((group.get("template") or {}).get("spec") or {}).get("containers") or ():
             image = str(container.get("image", ""))
             yield from image_problems(f"{name}.template.spec.containers.image", image, ray)
@@ -79,8 +82,6 @@ def _cluster(key: str, spec: Mapping[str, Any], manifest: Mapping[str, Any], pat
         return
     for name, kind in derived["available_node_types"].items():
         place = f"{key} group {name}"
-        if kind["max_workers"] < kind["min_workers"]:
-            yield f"{place}: maxReplicas must be at least minReplicas, {kind['min_workers']}, got {kind['max_workers']}"
         try:
             node = node_of_type(name, 1, kind)
         except SpecError as error:

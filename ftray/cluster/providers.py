@@ -4,6 +4,7 @@ Each provider's own description is used where its library is installed (`pip ins
 lies in Ray. Nobody is asked: an instance type or an image that does not exist is told by the provider alone.
 """
 
+import functools
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -25,20 +26,26 @@ def aws(file: ClusterFile) -> Iterator[str]:
             if needed not in config:
                 yield f"{key}.{needed}: is missing, and Ray fills in its own, of years ago; give it"
     try:
-        from botocore.session import get_session
         from botocore.validate import ParamValidator
     except ImportError:
         return
-    shape = get_session().get_service_model("ec2").operation_model("RunInstances").input_shape
     for name, kind in file.types.items():
         key, config = f"available_node_types.{name}.node_config", dict(kind["node_config"])
         config.pop("SubnetIds", None)  # Ray's own word, for the one subnet that it chooses
-        report = ParamValidator().validate({"MinCount": 1, "MaxCount": 1, **config}, shape)
+        report = ParamValidator().validate({"MinCount": 1, "MaxCount": 1, **config}, _run_instances())
         for line in report.generate_report().splitlines():
             yield f"{key}: {line}"
         market = (config.get("InstanceMarketOptions") or {}).get("MarketType", "spot")
         if market not in ("spot", "capacity-block"):
             yield f"{key}.InstanceMarketOptions.MarketType: must be spot, or leave the options out, got {market!r}"
+
+
+@functools.cache
+def _run_instances() -> Any:
+    """The shape of EC2's RunInstances, 1 s to load."""
+    from botocore.session import get_session
+
+    return get_session().get_service_model("ec2").operation_model("RunInstances").input_shape
 
 
 def gcp(file: ClusterFile) -> Iterator[str]:
@@ -51,15 +58,21 @@ def gcp(file: ClusterFile) -> Iterator[str]:
             if needed not in config:
                 yield f"{key}.{needed}: is missing; give it"
     try:
-        import googleapiclient
+        schemas = _compute_engine()
     except ImportError:
         return
-    document = Path(googleapiclient.__file__).parent / "discovery_cache" / "documents" / "compute.v1.json"
-    schemas = json.loads(document.read_text())["schemas"]
     for name, kind in file.types.items():
         yield from _by_discovery(
             f"available_node_types.{name}.node_config", kind["node_config"], {"$ref": "Instance"}, schemas
         )
+
+
+@functools.cache
+def _compute_engine() -> Mapping[str, Any]:
+    import googleapiclient
+
+    document = Path(googleapiclient.__file__).parent / "discovery_cache" / "documents" / "compute.v1.json"
+    return json.loads(document.read_text())["schemas"]
 
 
 def _by_discovery(key: str, value: Any, schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> Iterator[str]:

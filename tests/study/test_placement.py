@@ -213,7 +213,7 @@ def test_a_file_of_ones_own_machines_tells_what_a_worker_has(cluster_file):
     assert (head.n, head.cpus, head.n_gpus) == (1, 0.0, 0)
     assert (own.n, own.cpus, own.n_gpus, own.gpu) == (3, 12.0, 1, parse_gpu("RTX 3060"))
     cluster_file.write_text(yaml.safe_dump({"provider": machines}))
-    with pytest.raises(SpecError, match="must say what a worker has.*metadata: {worker:"):
+    with pytest.raises(SpecError, match=r"must say what a worker has.*metadata: {worker:"):
         nodes_of_file(cluster_file)
 
 
