@@ -1,15 +1,18 @@
 """`aws-gpu.yaml` as `ray up` walks it, against moto's AWS in this process: no machine, no SSH, no wait."""
 
 import copy
+import json
+import re
 from types import SimpleNamespace
 
 import boto3
 import pytest
 import yaml
 
-from .shipped import make_project
+from .shipped import ROOT, make_project
 
 GPU, HEAD = "g6.4xlarge", "m7i.large"
+pytestmark = pytest.mark.xdist_group("aws")  # so that the account is set up once
 
 
 @pytest.fixture(scope="module")
@@ -115,3 +118,19 @@ def test_a_worker_is_a_spot_machine_with_the_heads_role_and_the_gpu_that_the_fil
     assert kind["resources"]["CPU"] == real[GPU]["VCpuInfo"]["DefaultVCpus"]
     (gpu,) = real[GPU]["GpuInfo"]["Gpus"]
     assert gpu["Count"] == kind["resources"]["GPU"] and f"accelerator_type:{gpu['Name']}" in kind["resources"]
+
+
+def test_the_command_of_the_readme_lets_the_head_give_workers_its_role_and_look_up_images(aws):
+    text = " ".join((ROOT / "cluster" / "README.md").read_text().split())
+    found = re.search(r"aws iam put-role-policy --role-name (\S+) --policy-name (\S+) .*?'({.*?]})'", text)
+    assert found, "cluster/README.md gives no command"
+    role, name, policy = found.groups()
+    boto3.client("iam").put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=policy)  # moto reads it strictly
+    allowed = {
+        rule["Action"]: rule["Resource"] for rule in json.loads(policy)["Statement"] if rule["Effect"] == "Allow"
+    }
+    assert allowed["iam:PassRole"].endswith(f":role/{role}"), "no other role may be given away"
+    _, tree = aws
+    for kind in tree["available_node_types"].values():
+        assert kind["node_config"]["ImageId"].startswith("resolve:ssm:/aws/service/")
+    assert allowed["ssm:GetParameters"].endswith(":parameter/aws/service/*")
