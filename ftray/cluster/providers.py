@@ -96,7 +96,9 @@ def _by_discovery(key: str, value: Any, schema: Mapping[str, Any], schemas: Mapp
     schema = schemas[schema["$ref"]] if "$ref" in schema else schema
     kinds = {"object": Mapping, "array": list, "string": (str, int), "boolean": bool, "integer": int}
     kind = kinds.get(schema.get("type", ""), object)
-    if not isinstance(value, kind):
+    if schema.get("format") in ("int64", "uint64") and not str(value).isdigit():
+        yield f"{key}: must be a whole number, got {value!r}"
+    elif not isinstance(value, kind):
         yield f"{key}: must be of type {schema['type']}, got {value!r}"
     elif isinstance(value, Mapping):
         known, others = schema.get("properties", {}), schema.get("additionalProperties")

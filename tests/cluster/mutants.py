@@ -112,6 +112,7 @@ MUTANTS = [
     ("gcp-gpu", "machineType: g2", "machinetype: g2", r"gpu-spot\.node_config\.machinetype: no such key; did you mean 'machineType'"),
     ("gcp-gpu", "provisioningModel: SPOT", "provisioningModel: SPOTS", r"scheduling\.provisioningModel: must be one of .*SPOT"),
     ("gcp-gpu", "type: PERSISTENT", "type: PERSISTANT", r"head\.node_config\.disks\[0\]\.type: must be one of"),
+    ("gcp-gpu", "diskSizeGb: 100", "diskSizeGb: 100GB", r"initializeParams\.diskSizeGb: must be a whole number, got '100GB'"),
     ("gcp-gpu", "scheduling: {", "scheduling: [{a: 1}]\n      x: {", r"node_config\.scheduling: must be of type object"),
     ("azure-gpu", "vmSize: Standard_D2s", "vmSiz: Standard_D2s", r"azure_arm_parameters\.vmSiz: no such key; did you mean 'vmSize'"),
     ("azure-gpu", "osDiskSize: 128", "osDiskSize: big", r"azure_arm_parameters\.osDiskSize: must be of type int"),
