@@ -22,7 +22,7 @@ from .tiny import TINY
 STEPS = 4
 """Reports of a whole trial, each with a checkpoint."""
 PACE = 0.1
-"""Seconds per report."""
+"""Seconds per report, where nothing else is asked for."""
 LONG = 600
 """Seconds that a trial waits that waits to be killed."""
 PLAYS = (
@@ -52,13 +52,17 @@ def play(
     folder: Path,
     resume: Path | None,
     shape: Shape,
+    pace: float = PACE,
     **elsewhere: Any,
 ) -> None:
-    """Reports and checkpoints step by step, from the last checkpoint on, and does in the middle what it is told."""
+    """Reports and checkpoints step by step, from the last checkpoint on, and does in the middle what it is told.
+
+    pace: seconds per report.
+    """
     part, own = PLAYS[spec.seed % len(PLAYS)], TrialFolder(folder)
     done = json.loads((resume / "step.json").read_text()) if resume else 0
     for step in range(min(done + 1, STEPS), STEPS + 1):  # the last row again: it may not have been heard of
-        time.sleep(PACE)
+        time.sleep(pace)
         row: dict[str, Any] = {"iteration": step, "env_steps": step * PER_REPORT, "runs_done": int(step == STEPS)}
         if part != "reports no metric":
             row["validation/sharpe"] = {"is bad": -1.0, "reports NaN": float("nan")}.get(part, 1.0)
