@@ -28,6 +28,7 @@ from ftray.spec import fingerprint, to_mapping
 from ftray.study.budget import Limits
 from ftray.study.history import OPTUNA_STATES, drawn_trials
 from ftray.study.optuna_side import OptunaSide
+from ftray.study.room import Rooms
 from ftray.study.samplers import build_sampler
 from ftray.study.schedulers import TUNE_MODES
 from ftray.study.spec import StudySpec
@@ -66,8 +67,9 @@ class Job:
 class StudySearcher(OptunaSearch):
     """Hands out jobs in place of bare configurations; a job's outcome goes to the run folder, then to Optuna."""
 
-    def __init__(self, study: StudySpec, run: RunFolder, limits: Limits | None = None):
-        self.study, self.run, self.limits = study, run, limits or Limits(study, run)
+    def __init__(self, study: StudySpec, run: RunFolder, limits: Limits | None = None, rooms: Rooms | None = None):
+        """rooms: how many jobs are handed out at once; None: as many as are asked for."""
+        self.study, self.run, self.limits, self.rooms = study, run, limits or Limits(study, run), rooms
         self.ready: deque[Job] = deque()
         self.waiting: list[Job] = []
         self.in_the_making: set[str] = set()  # encoders whose job is ready or handed out
@@ -106,16 +108,19 @@ class StudySearcher(OptunaSearch):
         self.drawn = len(records)
 
     def suggest(self, trial_id: str) -> Any:
-        """The next job's configuration; None while all that is drawn waits; FINISHED when a budget is spent."""
+        """The next job's configuration; None while all that is drawn waits or there is no room; FINISHED when a
+        budget is spent."""
         if self.limits.reached():
             return Searcher.FINISHED
         self._bring_back()
+        if self.rooms and self.rooms.full(len(self.handed_out)):
+            return None
         while not self.ready and self.drawn < self.study.search.n_trials and len(self.waiting) < MOST_WAITING:
             self._draw()
         if self.ready:
             job = self.ready.popleft()
             self.handed_out[trial_id] = job
-            return job.config() | self._brought(job)
+            return job.config() | self._brought(job) | (self.rooms.now.config if self.rooms else {})
         # What runs may come back, for a smaller shape or after its process died, and after FINISHED nobody asks again.
         open_ends = self.waiting or self.in_the_making or self.handed_out or self.later
         return None if open_ends else Searcher.FINISHED
