@@ -42,9 +42,14 @@ def lay_out(host: dict) -> None:
         command("mount", "--bind", str(own), str(root / path))
     command("mount", "--rbind", "/dev", str(root / "dev"))
     command("mount", "--rbind", "/sys", str(root / "sys"))
-    command("mount", "-t", "tmpfs", "-o", f"size={host['memory']},mode=1777", "shm", str(root / "dev/shm"))
+    command("mount", "-t", "tmpfs", "-o", "size=90%,mode=1777", "shm", str(root / "dev/shm"))
     for number, path in enumerate(host["kept"]):
         copy_on_write(Path(path), disk / f"kept-{number}", root / path.lstrip("/"))
+    if venv := host["venv"]:
+        own = root / venv["at"].lstrip("/")
+        copy_on_write(Path(venv["of"]), disk / "venv", own)
+        (root / venv["of"].lstrip("/")).mkdir(parents=True, exist_ok=True)
+        command("mount", "--bind", str(own), str(root / venv["of"].lstrip("/")))  # where its scripts look for Python
     for source, target in host["mounts"].items():
         (root / target.lstrip("/")).mkdir(parents=True, exist_ok=True)
         command("mount", "--bind", source, str(root / target.lstrip("/")))
@@ -62,13 +67,18 @@ def write_files(host: dict) -> None:
     Path("/etc/hostname").write_text(f"{host['name']}\n")
     command("hostname", host["name"])
     for user, home in host["users"].items():
-        if user != "root" and not Path(home).exists():
-            command("useradd", "--password", "*", "--create-home", "--home-dir", home, "--shell", "/bin/bash", user)
+        if user != "root" and f"\n{user}:" not in Path("/etc/passwd").read_text():
+            # Root under another name: what the machine has installed belongs to root, and this user may change it.
+            who = ["--non-unique", "--uid", "0", "--gid", "0", "--password", "*", "--home-dir", home]
+            command("useradd", *who, "--no-create-home", "--shell", "/bin/bash", user)
+        if not (Path(home) / ".bashrc").exists():
+            command("cp", "-rT", "/etc/skel", home)
         folder = Path(home) / ".ssh"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         (folder / "authorized_keys").write_text(host["authorized"])
-        (Path(home) / ".bashrc").touch()
-        command("chown", "-R", f"{user}:", home)
+    for name, target in host["links"].items():
+        Path(name).unlink(missing_ok=True)
+        Path(name).symlink_to(target)
     Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     Path("/run/host_key").write_text(host["host_key"])
     Path("/run/host_key").chmod(0o600)

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ SUBNET = "10.77.0"
 NEEDED = ("sshd", "rsync", "tini", "ip", "unshare", "nsenter", "pivot_root", "ssh-keygen")
 MEMORY = "6g"
 """At most, for what hosts write: their disks, all together, and the /tmp of each."""
+UNSHARE = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child=KILL")
 PR_SET_PDEATHSIG = 1
 
 
@@ -42,9 +43,7 @@ def missing() -> str | None:
         return "hosts are made by root alone"
     if absent:
         return f"hosts need {', '.join(absent)}: apt-get install openssh-server rsync tini iproute2"
-    tried = subprocess.run(
-        ["unshare", "--net", "--mount", "--pid", "--fork", "true"], capture_output=True, text=True, check=False
-    )
+    tried = subprocess.run([*UNSHARE, "true"], capture_output=True, text=True, check=False)
     return f"this machine lets nobody make namespaces: {tried.stderr.strip()}" if tried.returncode else None
 
 
@@ -63,6 +62,7 @@ class Host:
 
     users: who may log in with the hosts' key, and their homes. environment: what every login gets.
     mounts: folders of this machine at a place of the host's, written through: the storage that hosts share.
+    venv: where the host has Python's packages, all that this process has, as if they had been installed there before.
     """
 
     def __init__(
@@ -73,8 +73,9 @@ class Host:
         users: Mapping[str, str],
         environment: Mapping[str, str],
         mounts: Mapping[Path, str],
+        venv: str | None,
     ):
-        self.hosts, self.name, self.address = hosts, name, address
+        self.hosts, self.name, self.address, self.venv = hosts, name, address, venv
         self.users, self.environment, self.mounts = users, environment, mounts
         self.link = f"v-{name}"
         self.authorized = [hosts.public_key]
@@ -94,8 +95,7 @@ class Host:
         assert not self.is_on, f"{self.name} is on already"
         log = (self.hosts.folder / f"{self.name}.log").open("a")
         self._process = self.hosts.start(
-            ["unshare", "--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child=KILL"]
-            + [_python(), str(INIT)],
+            [*UNSHARE, "--uts", "--ipc", _python(), str(INIT)],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
@@ -141,8 +141,7 @@ class Host:
         """What a line of shell prints. Raises: AssertionError with all it said if it fails, unless `check` is False."""
         done = subprocess.run(
             self.command(line, **environment),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             stdin=subprocess.DEVNULL,
             text=True,
             timeout=seconds,
@@ -220,6 +219,8 @@ class Host:
             "disk": str(self._disk),
             "memory": MEMORY,
             "kept": [path for path in _python_lives_in() if path.startswith(hidden)],
+            "venv": {"of": sys.prefix, "at": self.venv} if self.venv else None,
+            "links": {f"/usr/local/bin/{name}": str(Path(sys.prefix) / "bin" / name) for name in ("uv",)},
             "mounts": {str(source): target for source, target in self.mounts.items()},
             "hosts": "\n".join(["127.0.0.1 localhost", *names, ""]),
             "users": dict(self.users),
@@ -251,8 +252,7 @@ class Hosts:
         self.storage.chmod(0o777)
         self._seen: set[str] = set()
         self._switch = subprocess.Popen(
-            ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
-            + ["tini", "--", "sleep", "infinity"],
+            [*UNSHARE, "--mount-proc", "tini", "--", "sleep", "infinity"],
             stderr=subprocess.DEVNULL,
             preexec_fn=_die_with_parent,
         )
@@ -284,10 +284,11 @@ class Hosts:
         users: Mapping[str, str] | None = None,
         environment: Mapping[str, str] | None = None,
         mounts: Mapping[Path, str] | None = None,
+        venv: str | None = None,
     ) -> Host:
         """A host at 10.77.0.number, off as yet."""
         users = {"root": "/root", **(users or {})}
-        host = Host(self, name, f"{SUBNET}.{number}", users, environment or {}, mounts or {})
+        host = Host(self, name, f"{SUBNET}.{number}", users, environment or {}, mounts or {}, venv)
         self.all.append(host)
         return host
 
@@ -305,14 +306,14 @@ class Hosts:
 
     def remember(self, pid: int) -> None:
         """Notes the namespaces of a host's first process: in the end nothing may live there any more."""
-        self._seen |= {os.readlink(f"/proc/{pid}/ns/{kind}") for kind in ("net", "pid")}
+        self._seen |= {str(Path(f"/proc/{pid}/ns/{kind}").readlink()) for kind in ("net", "pid")}
 
     def _left_over(self) -> list[int]:
         """Processes that still live in a namespace of a host that was on."""
         found = []
         for entry in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                if os.readlink(entry / "ns/pid") in self._seen or os.readlink(entry / "ns/net") in self._seen:
+                if self._seen & {str((entry / "ns" / kind).readlink()) for kind in ("pid", "net")}:
                     found.append(int(entry.name))
         return found
 
@@ -322,9 +323,9 @@ def _python() -> str:
     return os.path.realpath(sys.executable)
 
 
-def _python_lives_in() -> Iterator[str]:
+def _python_lives_in() -> set[str]:
     """The folders that the Python of this process, and the package as it is installed here, cannot do without."""
-    yield from dict.fromkeys((os.path.realpath(sys.base_prefix), sys.prefix, str(ROOT)))
+    return {os.path.realpath(sys.base_prefix), sys.prefix, str(ROOT)}
 
 
 def _new_key(path: Path) -> str:
@@ -370,7 +371,7 @@ def _run(words: list[str]) -> None:
 
 
 def _interfaces() -> list[str]:
-    return sorted(os.listdir("/sys/class/net"))
+    return sorted(path.name for path in Path("/sys/class/net").iterdir())
 
 
 def _mounts() -> list[str]:

@@ -19,7 +19,9 @@ def main() -> None:
     parser.add_argument("--pace", type=float, default=1.0, help="seconds per report")
     given = parser.parse_args()
     study = study_of(given.name, ["ends well"] * given.trials, max_concurrent=None)
-    run_study(study, given.runs, say=lambda line: print(line, flush=True), work=functools.partial(play, pace=given.pace))
+    run_study(
+        study, given.runs, say=lambda line: print(line, flush=True), work=functools.partial(play, pace=given.pace)
+    )
 
 
 if __name__ == "__main__":
