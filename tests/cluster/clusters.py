@@ -7,7 +7,6 @@ import json
 import shlex
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from .hosts import ROOT, Host, Hosts, until
@@ -52,12 +51,15 @@ class Cluster:
         """`ray exec`: a line on the head."""
         return self.type(f"ray exec {self.file} {shlex.quote(line)}", seconds)
 
-    def submit_played(self, runs: str, name: str, trials: int, pace: float, job: str | None = None) -> str:
+    def submit_played(
+        self, runs: str, name: str, trials: int, pace: float, job: str | None = None, share: int | None = None
+    ) -> str:
         """Submits a study of played trials with Ray's own verbs alone; its job's id."""
         job = job or name
         self.laptop.give(ROOT, JOB_FILES, "~/job")
         self.type(f"ray rsync-up {self.file} ~/job/ '~/job/'")
         words = f"python -m tests.cluster.played_job {runs} --name {name} --trials {trials} --pace {pace}"
+        words += f" --share {share}" if share else ""
         address = "--address http://127.0.0.1:8265"
         self.exec(f"cd ~/job && ray job submit {address} --no-wait --submission-id {job} --working-dir . -- {words}")
         return job
@@ -82,11 +84,7 @@ class Cluster:
 
     def workers(self) -> list[str]:
         """The addresses of the living nodes that are not the head."""
-        return sorted(set(self.nodes()) - {self.head_address})
-
-    @property
-    def head_address(self) -> str:
-        return self.head.address
+        return sorted(address for address, has in self.nodes().items() if "node:__internal_head__" not in has)
 
     def job(self, job: str) -> str:
         """The state of a job: PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED; UNKNOWN before it is known."""
@@ -112,12 +110,3 @@ class Clock:
         self.times[name] = time.monotonic() - since
         self.say(f"{time.monotonic() - self.began:6.0f} s  {name}: {self.times[name]:.1f} s")
         return self.times[name]
-
-
-def started_on(events: list[dict[str, Any]]) -> list[str]:
-    """The hosts that a trial's process started on, one after the other."""
-    return [event["host"] for event in events if event["event"] == "started"]
-
-
-def folder_of(storage: Path, name: str) -> Path:
-    return storage / "runs" / name

@@ -10,6 +10,7 @@ and nothing outlives that process, which itself cannot outlive this one.
 
 import contextlib
 import ctypes
+import functools
 import json
 import os
 import shlex
@@ -34,6 +35,7 @@ UNSHARE = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child=KILL"
 PR_SET_PDEATHSIG = 1
 
 
+@functools.cache
 def missing() -> str | None:
     """Why there can be no hosts on this machine; None where there can."""
     absent = [name for name in NEEDED if shutil.which(name, path=PATH) is None]
@@ -80,7 +82,7 @@ class Host:
         self.link = f"v-{name}"
         self.authorized = [hosts.public_key]
         self._process: subprocess.Popen[str] | None = None
-        self._init = 0
+        self.pid = 0
 
     @property
     def _disk(self) -> Path:
@@ -100,8 +102,8 @@ class Host:
             stdout=log,
             stderr=log,
         )
-        self._init = _first_process_under(self._process.pid)
-        self.hosts.remember(self._init)
+        self.pid = _first_process_under(self._process.pid)
+        self.hosts.remember(self.pid)
         self._plug_in()
         assert self._process.stdin is not None
         with self._process.stdin as stdin:
@@ -112,7 +114,7 @@ class Host:
     def power_off(self) -> None:
         """The machine goes down at once: the kernel ends its processes and closes their connections."""
         assert self._process is not None, f"{self.name} is off"
-        os.kill(self._init, signal.SIGKILL)
+        os.kill(self.pid, signal.SIGKILL)
         self._process.wait()
         self._process = None
 
@@ -134,7 +136,7 @@ class Host:
         home = self.users["root"]
         settings = {"HOME": home, "USER": "root", "LANG": "C.UTF-8", "TERM": "xterm", "PYTHONUNBUFFERED": "1"}
         settings |= {"PATH": f"{Path(sys.prefix) / 'bin'}:{PATH}", **self.environment, **environment}
-        inside = ["nsenter", "-t", str(self._init), "-m", "-u", "-i", "-n", "-p", "--", "env", "-i"]
+        inside = ["nsenter", "-t", str(self.pid), "-m", "-u", "-i", "-n", "-p", "--", "env", "-i"]
         return [*inside, *(f"{k}={v}" for k, v in settings.items()), "bash", "-c", f"cd {home}; {line}"]
 
     def run(self, line: str, seconds: float = 120, check: bool = True, **environment: str) -> str:
@@ -190,7 +192,7 @@ class Host:
             self.write(f"{home}/.ssh/authorized_keys", "\n".join(self.authorized) + "\n", mode=0o644)
 
     def _plug_in(self) -> None:
-        peer = ["peer", "name", "eth0", "netns", str(self._init)]
+        peer = ["peer", "name", "eth0", "netns", str(self.pid)]
         self.hosts.ip("link", "add", self.link, "type", "veth", *peer)
         self.hosts.ip("link", "set", self.link, "master", "switch", "up")
         self._ip("link", "set", "lo", "up")
@@ -199,7 +201,7 @@ class Host:
         self._ip("route", "add", "default", "dev", "eth0")  # to nowhere: Ray asks the kernel which address it has
 
     def _ip(self, *words: str) -> None:
-        _run(["nsenter", "-t", str(self._init), "-n", "ip", *words])
+        _run(["nsenter", "-t", str(self.pid), "-n", "ip", *words])
 
     def _answers(self) -> bool:
         assert self._process is not None and self._process.poll() is None, self._log()

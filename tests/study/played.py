@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,11 @@ PLAYS = (
 PER_REPORT = TINY["trial"]["ppo"]["env_steps"] // STEPS
 
 
-def study_of(name: str, plays: list[str], **search: Any) -> StudySpec:
-    """A study whose trials play these parts, in this order."""
-    trial = TINY["trial"] | {"encoder": TINY["trial"]["encoder"]["choice"][0], "seed": {"int": [0, 10_000]}}
-    trial |= {"ppo": TINY["trial"]["ppo"] | {"learning_rate": 1e-3}}
+def study_of(name: str, plays: list[str], trial: Mapping[str, Any] | None = None, **search: Any) -> StudySpec:
+    """A study whose trials play these parts, in this order. trial: what they would train, if they did."""
+    pretended = trial or {"encoder": TINY["trial"]["encoder"]["choice"][0]}
+    trial = TINY["trial"] | {"ppo": TINY["trial"]["ppo"] | {"learning_rate": 1e-3}}
+    trial |= {**pretended, "seed": {"int": [0, 10_000]}}
     points = [{"trial/seed": len(PLAYS) * turn + PLAYS.index(play)} for turn, play in enumerate(plays)]
     search = {"n_trials": len(plays), "points": points, "max_concurrent": 2, "retry_after": 1} | search
     return parse_study({"name": name, "trial": trial, "search": search})

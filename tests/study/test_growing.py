@@ -90,7 +90,7 @@ def test_a_study_waits_for_nodes_that_are_on_their_way_and_for_no_others():
     (line,) = waited(rooms)
     assert "waiting for 2 nodes that are to join" in line and "the cluster has 0" in line
     assert len(n_looks) == 3 and rooms.now.at_once == 2
-    with pytest.raises(SpecError, match="asks for 1 CPUs .* and the cluster has 0"):
+    with pytest.raises(SpecError, match=r"asks for 1 CPUs .* and the cluster has 0"):
         waited(Cluster(HEAD).rooms())
     hopeless = Cluster(HEAD, more=1)
     with pytest.raises(SpecError, match="asks for 1 CPUs"):
