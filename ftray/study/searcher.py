@@ -76,6 +76,7 @@ class StudySearcher(OptunaSearch):
         self.handed_out: dict[str, Job] = {}  # by Tune's id
         self.later: list[tuple[float, Job]] = []  # whose process died, and when they go on
         self.deaths: Counter[str] = Counter()
+        self.furthest: Counter[str] = Counter()  # how far those jobs had come
         self.failed_encoders: dict[str, str] = {}
         self.datasets: dict[str, list[Dataset]] = {}
         self.choices: dict[str, tuple[Choice, ...]] = {}
@@ -149,7 +150,7 @@ class StudySearcher(OptunaSearch):
             if self._goes_on_later(job, reached):
                 return
             problem = (
-                f"its process died more than {self.study.search.max_failures} times; "
+                f"its process died more than {self.study.search.max_failures} times and got no further; "
                 f"what Ray knows of it is in {self.run.path / 'tune' / job.id / 'error.txt'}"
             )
         if job.kind == PRETRAINING:
@@ -182,10 +183,12 @@ class StudySearcher(OptunaSearch):
     def _goes_on_later(self, job: Job, reached: dict[str, Any]) -> bool:
         """Sets a job aside whose process died, once more than that for twice as long; False if it died too often.
 
-        Tune would start it again at once, maybe on the node that is just going down, and keeps no time between.
+        Tune would start it again at once, maybe on the node that is just going down, and keeps no time between. Deaths
+        count anew once a job got further: on spot nodes a long one dies any number of times, through no fault of it.
         """
-        search = self.study.search
-        self.deaths[job.id] += 1
+        search, further = self.study.search, reached.get(self.study.search.resource) or 0
+        self.deaths[job.id] = 1 if further > self.furthest[job.id] else self.deaths[job.id] + 1
+        self.furthest[job.id] = max(further, self.furthest[job.id])
         if self.deaths[job.id] > search.max_failures:
             return False
         wait = search.retry_after * 2 ** (self.deaths[job.id] - 1)

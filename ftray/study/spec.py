@@ -38,7 +38,8 @@ class SearchSpec:
         complete, and never among the best.
     sampler, scheduler: by its name alone, or with its options.
     max_concurrent: jobs at once; None means as many as the cluster has room for.
-    max_failures: how often a trial whose process died (a lost node, a kill) goes on from its checkpoint.
+    max_failures: how often a trial whose process died (a lost node, a kill) goes on from its checkpoint without having
+        got any further.
     retry_after: seconds until it goes on after the first death, twice as many after the next one; it holds no resources
         while it waits.
     budget: what may be spent beside n_trials.
