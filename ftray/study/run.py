@@ -119,7 +119,7 @@ def _fit(study: StudySpec, run: RunFolder, searcher: StudySearcher, progress: Pr
             trial_name_creator=lambda trial: trial.config["id"],
             # On a GPU a trial starts in a process of its own: what the last one left in its memory is gone. Elsewhere
             # there is no such thing, and a process takes 4 s to start, 7 % of a trial of a minute.
-            reuse_actors=not room.config,
+            reuse_actors=not (searcher.rooms and searcher.rooms.now.config),
         ),
         run_config=tune.RunConfig(
             name="tune",
