@@ -24,7 +24,7 @@ def results(given: argparse.Namespace) -> int:
 
 def finish(run: "RunFolder") -> None:
     show(run)
-    print(f"\nEverything is in {run.path}: a folder per trial, trials.parquet, the encoders, and the policies.")
+    print(f"\nEverything is in {run.path}: a folder per trial, the tables, the encoders, and the policies.")
     print(f"Next: ftray backtest {run.path}    the best trial beside the benchmarks, with a plot")
     print(f"      ftray results {run.path}     this table again")
     print(f"      ftray promote {run.path}     the best trial on fresh seeds, and the one look at the test window")

@@ -1,10 +1,10 @@
 """Results: the run folder of a study, with its one reader and writer, and the leaderboard.
 
 Takes: a study and what happens to its trials, as plain mappings. Gives: a `RunFolder` that survives crashes, trial
-records, frames for notebooks, a leaderboard. Needs neither torch nor Ray, and pandas only for frames.
+records, a leaderboard; tables, and `query.open_study` to ask them. Needs neither torch nor Ray, and pandas only for
+frames.
 """
 
-from ftray.results.frames import trial_rows, trials_frame
 from ftray.results.leaderboard import (
     encoder_rows,
     leaderboard_data,
@@ -34,6 +34,4 @@ __all__ = [
     "print_encoders",
     "print_front",
     "print_leaderboard",
-    "trial_rows",
-    "trials_frame",
 ]

@@ -6,6 +6,7 @@ Takes: a `RunFolder`. Gives: rows, a frame, a printed table. It knows validation
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ftray.results.labels import encoder_label, pretrained_label
 from ftray.results.objectives import Constraint, constraints_of, is_feasible
 from ftray.results.records import TrialRecord
 from ftray.results.store import RunFolder
@@ -100,8 +101,8 @@ def _trial_row(trial: TrialRecord, constraints: Sequence[Constraint] = ()) -> di
     prefix = "validation/"
     figures = {name.removeprefix(prefix): value for name, value in trial.metrics.items() if name.startswith(prefix)}
     return _row(trial.id, INFEASIBLE if infeasible else trial.state, figures) | {
-        "encoder": _encoder(trial.spec.get("encoder", {})),
-        "pretrained": _pretrained(trial.spec.get("encoder", {})),
+        "encoder": encoder_label(trial.spec.get("encoder", {})),
+        "pretrained": pretrained_label(trial.spec.get("encoder", {})),
         "wall_seconds": trial.wall_seconds,
     }
 
@@ -110,7 +111,7 @@ def _encoder_row(job: TrialRecord) -> dict[str, Any]:
     how = job.spec.get("pretraining", {})
     return {
         "job": job.id,
-        "encoder": _encoder(job.spec.get("encoder", {})),
+        "encoder": encoder_label(job.spec.get("encoder", {})),
         "learning_rate": how.get("learning_rate"),
         "mask_ratio": how.get("mask_ratio"),
         "epochs": job.metrics.get("epoch"),
@@ -137,33 +138,6 @@ def _comparable(row: Mapping[str, Any]) -> bool:
 
 def _best_first(row: Mapping[str, Any]) -> tuple[bool, float]:
     return (not _comparable(row), -(row["validation_sharpe"] or 0.0) if _comparable(row) else 0.0)
-
-
-def _encoder(spec: Mapping[str, Any]) -> str | None:
-    """An encoder in a few letters.
-
-    >>> _encoder({"kind": "ft", "d_token": 64, "n_blocks": 2, "n_heads": 4, "patch_length": 60})
-    'ft 64/2/4 p60'
-    >>> _encoder({"kind": "mlp", "hidden": 512})
-    'mlp 512'
-    """
-    if spec.get("kind") == "ft":
-        return "ft {d_token}/{n_blocks}/{n_heads} p{patch_length}".format_map(_Unknown(spec))
-    if spec.get("kind") == "mlp":
-        return "mlp {hidden}".format_map(_Unknown(spec))
-    return spec.get("kind")
-
-
-def _pretrained(spec: Mapping[str, Any]) -> str | None:
-    pretrained = spec.get("pretrained")
-    if pretrained in (None, "none"):
-        return pretrained
-    return f"{pretrained}, {'frozen' if spec.get('frozen') else 'fine-tuned'}"
-
-
-class _Unknown(dict):
-    def __missing__(self, key: str) -> str:
-        return "?"
 
 
 def _text(value: Any) -> str:
