@@ -44,6 +44,10 @@ class RunFolderError(FtrayError):
     """A run folder that cannot be read, or that belongs to another study."""
 
 
+class StorageError(FtrayError):
+    """Object storage that cannot be reached, read or written, or a location that is none."""
+
+
 class StudyInterruptedError(FtrayError):
     """A study that was stopped before its budget was spent; the same command continues it."""
 

@@ -23,9 +23,9 @@ EXAMPLES = """examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; its exit status: 0, 1 an error told in words, 2 a wrong command line, 130 Ctrl-C."""
-    given = _parser().parse_args(arguments)
-    command: Callable[[argparse.Namespace], int] = given.command
     try:
+        given = _parser().parse_args(arguments)
+        command: Callable[[argparse.Namespace], int] = given.command
         return command(given)
     except FtrayError as error:
         print(f"ftray: {error}", file=sys.stderr)

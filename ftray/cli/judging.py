@@ -3,17 +3,19 @@
 import argparse
 from pathlib import Path
 
-from ftray.cli.terminal import Add, add_verb, live
+from ftray.cli.terminal import Add, add_verb, live, location
 
 
 def add_verbs(add: Add) -> None:
     verb = add_verb(add, backtest, "judge a trained policy on a window, beside the benchmarks")
-    verb.add_argument("path", type=Path, metavar="RUN|POLICY", help="a run folder (its best trial), or a policy folder")
+    verb.add_argument(
+        "path", type=location, metavar="RUN|POLICY", help="a run folder (its best trial), or a policy folder"
+    )
     verb.add_argument("--trial", metavar="ID", help="a trial of the run, like trial-0003 (default: the best)")
     verb.add_argument("--window", choices=("validation", "train"), default="validation", help="default: validation")
     verb.add_argument("--out", type=Path, metavar="DIR", help="where files go (default: beside the policy)")
     verb = add_verb(add, promote, "train the best trial anew on fresh seeds, and read the test window: once")
-    verb.add_argument("run", type=Path, metavar="RUN", help="a run folder, like runs/demo")
+    verb.add_argument("run", type=location, metavar="RUN", help="a run folder, like runs/demo")
     verb.add_argument("--trial", metavar="ID", help="a trial of the run, like trial-0003 (default: the best)")
     verb.add_argument("--seeds", type=int, default=5, metavar="N", help="fresh seeds to train (default: 5)")
     line = "read it although luck explains the figures, or although it was read before; this is recorded"
@@ -49,6 +51,7 @@ def promote(given: argparse.Namespace) -> int:
     with live() as (say, _):
         promotion = promote(given.run, given.trial, n_seeds=given.seeds, force=given.force, say=say)
     print("", *promotion_told(promotion), "", sep="\n")
-    print_reads(RunFolder.open(given.run))
-    print(f"The policies: {given.run / 'promoted' / promotion.trial}/seed-*/policy")
+    run = RunFolder.open(given.run)
+    print_reads(run)
+    print(f"The policies: {run.where}/promoted/{promotion.trial}/seed-*/policy")
     return 0

@@ -1,10 +1,9 @@
 """Verbs that look at a run folder."""
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ftray.cli.terminal import Add, add_verb
+from ftray.cli.terminal import Add, add_verb, location
 
 if TYPE_CHECKING:
     from ftray.results import RunFolder
@@ -12,7 +11,7 @@ if TYPE_CHECKING:
 
 def add_verbs(add: Add) -> None:
     verb = add_verb(add, results, "print a run's leaderboard")
-    verb.add_argument("run", type=Path, metavar="RUN", help="a run folder, like runs/demo")
+    verb.add_argument("run", type=location, metavar="RUN", help="a run folder, like runs/demo")
 
 
 def results(given: argparse.Namespace) -> int:
@@ -24,10 +23,10 @@ def results(given: argparse.Namespace) -> int:
 
 def finish(run: "RunFolder") -> None:
     show(run)
-    print(f"\nEverything is in {run.path}: a folder per trial, the tables, the encoders, and the policies.")
-    print(f"Next: ftray backtest {run.path}    the best trial beside the benchmarks, with a plot")
-    print(f"      ftray results {run.path}     this table again")
-    print(f"      ftray promote {run.path}     the best trial on fresh seeds, and the one look at the test window")
+    print(f"\nEverything is in {run.where}: a folder per trial, the tables, the encoders, and the policies.")
+    print(f"Next: ftray backtest {run.where}    the best trial beside the benchmarks, with a plot")
+    print(f"      ftray results {run.where}     this table again")
+    print(f"      ftray promote {run.where}     the best trial on fresh seeds, and the one look at the test window")
 
 
 def show(run: "RunFolder") -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftray.cli.looking import finish
-from ftray.cli.terminal import Add, add_verb, live
+from ftray.cli.terminal import Add, add_verb, live, location
 from ftray.errors import SpecError
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ def add_study(verb: argparse.ArgumentParser, n: str | None = None) -> None:
 
 
 def add_runs(verb: argparse.ArgumentParser) -> None:
-    line = "where run folders lie (default: runs)"
-    verb.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help=line)
+    line = "where run folders lie: a folder, or s3://, gs://, abfs:// (default: runs)"
+    verb.add_argument("--runs", type=location, default=Path("runs"), metavar="DIR|URL", help=line)
 
 
 def study_of(given: argparse.Namespace) -> "StudySpec":
@@ -127,7 +127,7 @@ def train(given: argparse.Namespace) -> int:
     spec = study.only_trial("train")
     run = _run_folder(given, study)
     if run.is_done:
-        print(f"{run.path} is finished: nothing to run")
+        print(f"{run.where} is finished: nothing to run")
     else:
         train(spec, run)
     finish(run)

@@ -4,7 +4,10 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from ftray.storage import Location, is_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +25,11 @@ def add_verb(add: Add, command: Command, line: str) -> argparse.ArgumentParser:
     verb = add(command.__name__, help=line, description=line[0].upper() + line[1:] + ".")
     verb.set_defaults(command=command)
     return verb
+
+
+def location(text: str) -> "Location":
+    """An argument that is a path or a URL of object storage."""
+    return text if is_url(text) else Path(text)
 
 
 @contextlib.contextmanager

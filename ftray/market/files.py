@@ -19,6 +19,7 @@ from ftray.errors import DataError, SpecError
 from ftray.market.candles import COLUMNS, Candles
 from ftray.market.intervals import INTERVAL_UNITS, parse_interval
 from ftray.spec import nearest, spec
+from ftray.storage import local
 
 READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
     ".feather": pd.read_feather,
@@ -35,7 +36,8 @@ _NAME = re.compile(r"(?P<base>[^\W_]+)(?:[_-](?P<quote>(?!\d+[smhdwM]$)[^\W_]+))
 class FilesSpec:
     """Where candle files lie.
 
-    path: a folder with one file per asset: `BTC_USDT-1h.feather`, `ETH_USDT.csv`, `LTC.parquet`.
+    path: a folder, or a URL of object storage, with one file per asset: `BTC_USDT-1h.feather`, `ETH_USDT.csv`,
+        `LTC.parquet`.
     interval: the length of a bar; files whose name says another interval are left out.
     symbols: the assets to take, without the quote currency; None takes all.
     """
@@ -119,7 +121,7 @@ def _candle_files(spec: FilesSpec) -> dict[str, Path]:
 
 def _named_files(spec: FilesSpec) -> list[_Name]:
     """The candle files of the wanted interval in the folder."""
-    folder = Path(spec.path).expanduser()
+    folder = local(spec.path).expanduser()
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; `path` must be a folder with one candle file per asset")
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in READERS and not p.name.startswith("."))

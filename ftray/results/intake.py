@@ -12,7 +12,7 @@ import contextlib
 import dataclasses
 import datetime
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ from ftray.errors import RunFolderError
 from ftray.results import records
 from ftray.results.events import Event, EventReader
 from ftray.results.labels import encoder_label, pretrained_label
-from ftray.results.objectives import Constraint, is_feasible, is_number
+from ftray.results.objectives import constraints_of, is_feasible, is_number
 from ftray.results.outcomes import FILES, outcome_file
 from ftray.results.records import ENDED, FINAL, TrialRecord
 from ftray.results.schema import SCHEMA
+from ftray.results.store import DRIVER, RunFolder
 
 LATE = datetime.timedelta(minutes=2)
 """For so long after its end a trial's process may still write: a scheduler's word takes a while to reach it."""
@@ -75,9 +76,9 @@ class New:
 class Intake:
     """Reads on from a state, and changes it."""
 
-    def __init__(self, path: Path, study: Mapping[str, Any], constraints: Iterable[Constraint], state: State):
-        self.path, self.study, self.state = path, study, state
-        self.constraints = tuple(constraints)
+    def __init__(self, run: RunFolder, state: State):
+        self.run, self.path, self.state = run, run.path, state
+        self.candles, self.constraints = run.study.get("candles"), constraints_of(run)
 
     def take(self, *, running: bool = False, all_late: bool = False) -> Iterator[New]:
         """What is new in every table but `trials`, in parts that memory can hold; to be read to the end.
@@ -152,8 +153,9 @@ class Intake:
             trial.ended_at = event["at"]
 
     def _take_trial(self, trial_id: str, trial: Trial, new: New) -> None:
-        folder = self.path / "trials" / trial_id
-        reader = EventReader(folder / "events.jsonl", trial.offset)
+        if self.run.mirror and self.run.mirror.role != DRIVER:  # the driver brings them when a trial ends
+            self.run.refresh(trial_id)
+        reader = EventReader(self.path / "trials" / trial_id / "events.jsonl", trial.offset)
         for event in reader.new():
             if event["event"] == "report":
                 self._take_report(trial_id, trial, event, new)
@@ -181,6 +183,7 @@ class Intake:
                 new.rows["folds"].append({"trial": trial_id, **run})
                 for table, files in new.files.items():
                     file = outcome_file(self.path / "trials" / trial_id, table, run["fold"], run["seed"])
+                    self.run.fetch(file.relative_to(self.path).as_posix())
                     files.extend([file] if file.exists() else [])  # a trial of an earlier version wrote none
 
     def _take_encoders(self, new: New) -> None:
@@ -213,7 +216,7 @@ class Intake:
             "seed": spec.get("seed"),
             "n_seeds": spec.get("seeds"),
             "n_runs": len(trial.runs),
-            "candles": self.study.get("candles"),
+            "candles": self.candles,
             "commit": trial.facts.get("commit"),
             **{name: started.get(name) for name in ("host", "cpu", "gpu", "versions")},
             "lineage": lineage or None,

@@ -27,6 +27,7 @@ from ftray.results.records import TrialRecord
 from ftray.results.schema import SCHEMA, concat
 from ftray.results.store import RunFolder
 from ftray.results.tables import Tables
+from ftray.storage import Location, Mirror, beside, is_url
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,20 +36,26 @@ if TYPE_CHECKING:
 COSTS = ("cost/cpu_seconds", "cost/gpu_seconds", "wall_seconds")
 
 
-def open_study(location: Path | str) -> "Study | Studies":
+def open_study(location: Location) -> "Study | Studies":
     """The study of a run folder; of a folder that holds run folders, all of them together.
 
     Raises: RunFolderError if there is neither.
     """
-    if "://" in str(location) or (Path(location) / "study.json").exists():
+    if is_url(location):
+        mirror = Mirror(location, "read")
+        alone = mirror.read("study.json") is not None
+        names = [] if alone else [name for name in mirror.folders() if mirror.read(f"{name}/study.json") is not None]
+    else:
+        alone = (Path(location) / "study.json").exists()
+        names = [file.parent.name for file in Path(location).glob("*/study.json")]
+    if alone:
         return Study(RunFolder.open(location))
-    found = sorted(file.parent for file in Path(location).glob("*/study.json"))
-    if not found:
+    if not names:
         raise RunFolderError(
             f"{location} must be a run folder, or hold some: neither it nor a folder in it has a study.json; "
             "check the path"
         )
-    return Studies({path.name: Study(RunFolder.open(path)) for path in found})
+    return Studies({name: Study(RunFolder.open(beside(location, name))) for name in sorted(names)})
 
 
 class Queries:
@@ -175,7 +182,7 @@ class Study(Queries):
         found = self.frame("metrics", ["env_steps", "epoch", "fold", "seed", metric], trial=trial)
         if metric not in found:
             raise RunFolderError(f"{trial} reports no {metric!r}; {_nearest(metric, self.metrics)}")
-        steps = "epoch" if int(found["env_steps"].count()) == 0 else "env_steps"
+        steps = "epoch" if bool(found["env_steps"].isna().to_numpy().all()) else "env_steps"
         rows = found.filter([steps, "fold", "seed", metric]).dropna(subset=[metric])
         return rows.sort_values(steps, ignore_index=True)
 
@@ -227,6 +234,7 @@ class Study(Queries):
         Raises: RunFolderError if it has none (yet).
         """
         state = self._known(trial)
+        self.run.fetch(f"trials/{trial}/policy")
         path = self.run.folder_of(trial).folder / "policy"
         if not (path / "policy.json").exists():
             raise RunFolderError(f"{trial} must have ended a run to have a policy; it is {state}, and {path} has none")

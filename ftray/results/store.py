@@ -13,6 +13,10 @@ Takes: a study as a plain mapping, and what happens to its trials. Gives: `RunFo
     DONE                  the study is finished: nothing is pending or running
 
 The events are the truth and everything else about trials is derived from them.
+
+A run folder may lie on object storage. Whoever opens it then works with a copy (`storage.Mirror`) of what they need:
+the driver with what it writes, and each trial's events as it ends; a trial's process with its own folder and what it
+starts from (`job_copy`); a reader with the events, and the rest when it is asked for (`fetch`).
 """
 
 import contextlib
@@ -21,24 +25,35 @@ import difflib
 import fcntl
 import functools
 import json
+import re
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ftray.errors import RunFolderError
+from ftray.results.driving import driven_alone
 from ftray.results.events import Event, EventReader, EventWriter, to_json, write_atomically
 from ftray.results.records import ENDED, FINAL, State, TrialRecord, apply
 from ftray.results.study_file import differences, read_study, write_study
 from ftray.results.trial_folder import TrialFolder
 from ftray.spec import fingerprint, to_mapping
+from ftray.storage import Location, Mirror, is_url
+
+DRIVER, JOB = "driver", "job"
+"""Roles: the one process that writes a study's events; the processes of its trials."""
+
+FACTS = ("study.json", "events.jsonl", "encoders.json", "DONE")
+"""The files that say what a study is and how far it is."""
 
 
 class RunFolder:
     """A study's run folder. Any number of processes may read it; one, the driver, writes its events."""
 
-    def __init__(self, path: Path | str):
+    def __init__(self, location: Location, role: str = "read"):
         """Use `create` or `open`, which check what is there."""
-        self.path = Path(path)
+        self.mirror = Mirror(location, role) if is_url(location) else None
+        self.path = self.mirror.local if self.mirror else Path(location)
         self._writer = EventWriter(self.path / "events.jsonl")
         self._reader = EventReader(self.path / "events.jsonl")
         self._trials: dict[str, TrialRecord] = {}
@@ -46,31 +61,85 @@ class RunFolder:
         self._benchmarks: dict[str, dict[str, float]] = {}
 
     @classmethod
-    def create(cls, path: Path | str, study: Mapping[str, Any] | Any) -> "RunFolder":
-        """The run folder of `study` (a mapping or a spec): made now, or opened if it exists for this very study.
+    def create(cls, location: Location, study: Mapping[str, Any] | Any) -> "RunFolder":
+        """The run folder of `study` (a mapping or a spec), for its driver: made now, or opened if it exists for this
+        very study.
 
         Raises: RunFolderError if the folder belongs to another study or holds something else.
         """
-        path = Path(path)
-        plain = json.loads(to_json(to_mapping(study)))
-        if (path / "study.json").exists():
-            return cls.open(path)._expecting(plain)
-        if path.exists() and any(path.iterdir()):
-            raise RunFolderError(f"{path} must be a run folder or empty, but holds other files; choose another name")
+        run, plain = cls(location, DRIVER), json.loads(to_json(to_mapping(study)))
+        if run.mirror and run.mirror.read("study.json"):
+            return cls.open(location, DRIVER)._expecting(plain)
+        if run.mirror is None and (run.path / "study.json").exists():
+            return cls.open(location, DRIVER)._expecting(plain)
+        if run.mirror:
+            shutil.rmtree(run.path, ignore_errors=True)  # of a run folder that was deleted there
+        if run.path.exists() and any(run.path.iterdir()):
+            raise RunFolderError(
+                f"{run.path} must be a run folder or empty, but holds other files; choose another name"
+            )
         for folder in ("trials", "encoders", "data"):
-            (path / folder).mkdir(parents=True, exist_ok=True)
-        write_study(path / "study.json", plain)
-        return cls(path)
+            (run.path / folder).mkdir(parents=True, exist_ok=True)
+        write_study(run.path / "study.json", plain)
+        run.sync("study.json")
+        return run
 
     @classmethod
-    def open(cls, path: Path | str) -> "RunFolder":
-        """The run folder at `path`.
+    def open(cls, location: Location, role: str = "read") -> "RunFolder":
+        """The run folder at a path or URL. role: `DRIVER` for the one process that writes its events, `JOB` for a
+        trial's.
 
-        Raises: RunFolderError if there is none, or one that this version cannot read.
+        Raises: RunFolderError if there is none, or one that this version cannot read; StorageError.
         """
-        run = cls(path)
+        run = cls(location, role)
+        if run.mirror:
+            run.mirror.pull(*(FACTS if role != JOB else FACTS[:1]))
+        if run.mirror and role == DRIVER:
+            run.mirror.pull(*(name for name in run.mirror.names("trials") if name.endswith("/events.jsonl")))
         _ = run._content
         return run
+
+    @property
+    def location(self) -> Location:
+        """Where others find it: a URL, or an absolute path."""
+        return self.mirror.url if self.mirror else self.path.absolute()
+
+    @property
+    def where(self) -> str:
+        """Its location, for people."""
+        return str(self.mirror.url if self.mirror else self.path)
+
+    def sync(self, *names: str) -> None:
+        """Brings to object storage what changed here; nothing where the run folder lies on a disk.
+
+        names: files or folders; without any, the study's events, unless that would take too much of the time.
+        """
+        if self.mirror and names:
+            self.mirror.push(*names)
+        elif self.mirror:
+            self.mirror.push_at_leisure("events.jsonl")
+
+    def refresh(self, trial_id: str) -> None:
+        """Brings here what a trial's process has told so far."""
+        if self.mirror:
+            self.mirror.pull(f"trials/{trial_id}/events.jsonl")
+
+    def fetch(self, *names: str) -> None:
+        """Brings files or folders here, by default all that people ask for: all but checkpoints and what is derived."""
+        if self.mirror:
+            known = names or (n for n in self.mirror.names() if not n.startswith("tune/") and "/checkpoint" not in n)
+            self.mirror.pull(*known)
+
+    def fetch_encoders_beside(self) -> None:
+        """Brings here the finished encoders of the run folders beside this one, for whoever may take one of them."""
+        if self.mirror:
+            runs = self.mirror.beside()
+            for name in runs.folders():
+                if name != self.name:
+                    made = runs.names(f"{name}/encoders")
+                    runs.pull(
+                        f"{name}/study.json", *(n for n in made if not re.search(r"/\.|resume|encoder_epoch_", n))
+                    )
 
     @property
     def name(self) -> str:
@@ -103,6 +172,7 @@ class RunFolder:
     def append_event(self, event: str, **facts: Any) -> None:
         """Note something about the study as a whole; on disk, whatever crashes, when this returns."""
         self._writer.append(event, facts, durable=True)
+        self.sync(*["events.jsonl"] * (event == "trial_added"))  # a trial that ran and is unknown would be drawn anew
 
     def events(self) -> list[Event]:
         """All events of the study, oldest first."""
@@ -121,7 +191,12 @@ class RunFolder:
                 raise RunFolderError(
                     f"{self.path} is being run by another process; wait for it, or look with: ftray results {self.path}"
                 ) from None
-            yield
+            with driven_alone(self.mirror):
+                try:
+                    yield
+                finally:
+                    mine = (path.name for path in self.path.iterdir() if path.name[0] != "." and path.name != "tune")
+                    self.sync(*mine)
 
     def add_trial(
         self, trial_id: str, number: int | None, kind: str, values: Mapping[str, Any], spec: Mapping[str, Any] | Any
@@ -131,11 +206,12 @@ class RunFolder:
             raise RunFolderError(f"{self.path} has a trial {trial_id!r} already; every trial needs an id of its own")
         if Path(trial_id).name != trial_id or trial_id.startswith("."):
             raise RunFolderError(f"a trial id must be a plain file name, got {trial_id!r}")
-        self._done.unlink(missing_ok=True)
+        self._not_done()
         trial = self.folder_of(trial_id)
         trial.folder.mkdir(parents=True, exist_ok=True)
         facts = {"id": trial_id, "number": number, "kind": kind, "values": values, "spec": to_mapping(spec)}
         write_atomically(trial.folder / "trial.json", to_json(facts, indent=2).encode())
+        self.sync(f"trials/{trial_id}/trial.json")
         self.append_event("trial_added", **facts)
         return trial
 
@@ -144,7 +220,7 @@ class RunFolder:
         trial = self._known(trial_id)
         if trial.state in FINAL:
             raise RunFolderError(f"trial {trial_id!r} is {trial.state} for good; add a new trial instead")
-        self._done.unlink(missing_ok=True)
+        self._not_done()
         (self.folder_of(trial_id).folder / "error.txt").unlink(missing_ok=True)
         self.append_event("trial_started", id=trial_id, **facts)
 
@@ -229,6 +305,7 @@ class RunFolder:
         self.append_event("study_done")
         self.compact(whole=True)
         write_atomically(self._done, b"")
+        self.sync("events.jsonl", "DONE")
 
     @property
     def is_done(self) -> bool:
@@ -237,6 +314,12 @@ class RunFolder:
     @property
     def _done(self) -> Path:
         return self.path / "DONE"
+
+    def _not_done(self) -> None:
+        if self.is_done:
+            self._done.unlink(missing_ok=True)
+            if self.mirror:
+                self.mirror.delete("DONE")
 
     @functools.cached_property
     def _content(self) -> dict[str, Any]:
@@ -253,6 +336,8 @@ class RunFolder:
         return self
 
     def _current(self) -> dict[str, TrialRecord]:
+        if self.mirror and self.mirror.role == "read":
+            self.mirror.pull("events.jsonl", "DONE")
         for event in self._reader.new():
             try:
                 apply(self._trials, event)
@@ -277,6 +362,7 @@ class RunFolder:
 
     def _with_reports(self, trial: TrialRecord) -> TrialRecord:
         """A running trial's metrics are in its own folder; of an ended one the study's events have them."""
+        self.refresh(trial.id)
         return dataclasses.replace(trial, metrics={**trial.metrics, **self.folder_of(trial.id).last_metrics()})
 
     def folder_of(self, trial_id: str) -> TrialFolder:

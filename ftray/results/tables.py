@@ -12,13 +12,13 @@ another format's number, everything is derived anew in memory, and reading takes
 
 import json
 import math
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftray.results.events import to_json, write_atomically
 from ftray.results.intake import Intake, New, State, from_plain, to_plain
-from ftray.results.objectives import constraints_of
 from ftray.results.outcomes import parquet
 from ftray.results.schema import FORMAT, SCHEMA, arrow_table, concat
 from ftray.results.store import RunFolder
@@ -37,6 +37,9 @@ WHOLE = 1_000_000
 BATCH = 200_000
 """Rows that are held in memory before they go to a file."""
 
+LOOK_EVERY = 5.0
+"""Seconds between two looks at object storage."""
+
 Part = tuple[str, int]
 """A file, relative to `tables/`, and its rows."""
 
@@ -52,7 +55,7 @@ def compact(run: RunFolder, *, whole: bool = False) -> Path:
     state = from_plain(found["state"])
     parts: dict[str, list[Part]] = {name: [tuple(part) for part in found["parts"].get(name, [])] for name in SCHEMA}
     writer = _Writer(folder, found["next"])
-    intake = Intake(run.path, run.study, constraints_of(run), state)
+    intake = Intake(run, state)
     for new in intake.take(all_late=whole):
         for name, table in _tables_of(new):
             parts[name] += writer.write(name, table)
@@ -66,7 +69,8 @@ def compact(run: RunFolder, *, whole: bool = False) -> Path:
     manifest = {"format": FORMAT, "next": writer.next, "parts": parts, "open": opened, "state": to_plain(state)}
     folder.mkdir(exist_ok=True)
     write_atomically(folder / MANIFEST, to_json(manifest).encode())
-    _sweep(folder, {file for some in (*parts.values(), opened) for file, _ in some})
+    run.sync(FOLDER)
+    _sweep(run, {file for some in (*parts.values(), opened) for file, _ in some})
     return folder
 
 
@@ -80,17 +84,18 @@ class Tables:
         self._tails: dict[str, list[Any]] = {}
         self._intake: Intake | None = None
         self._closed: list[dict[str, Any]] = []
+        self._next_look = 0.0
 
     def refresh(self) -> None:
-        """Reads what has been written since the last call."""
+        """Reads what has been written since the last call; from object storage, since some seconds ago."""
+        self._bring()
         stamp = _stamp(self.folder / MANIFEST)
         if self._intake is None or stamp != self._stamp:
             found = _read_manifest(self.folder) or _start()
             self._stamp = stamp
             self._parts = {name: [tuple(part) for part in found["parts"].get(name, [])] for name in SCHEMA}
             self._tails, self._closed = {name: [] for name in SCHEMA}, []
-            state = from_plain(found["state"])
-            self._intake = Intake(self.run.path, self.run.study, constraints_of(self.run), state)
+            self._intake = Intake(self.run, from_plain(found["state"]))
         for new in self._intake.take(running=True):
             for name, table in _tables_of(new):
                 self._tails[name].append(table)
@@ -98,7 +103,11 @@ class Tables:
 
     def files(self, name: str) -> list[Path]:
         """The files that a table consists of; what is not in them yet is in `tail`."""
-        return [self.folder / file for file, _ in self._parts[name]]
+        files = [self.folder / file for file, _ in self._parts[name]]
+        missing = [file.relative_to(self.run.path).as_posix() for file in files if not file.exists()]
+        if missing:
+            self.run.fetch(*missing)
+        return files
 
     def tail(self, name: str) -> "pa.Table":
         """What a table has beside its files."""
@@ -109,6 +118,11 @@ class Tables:
         if len(tails) > 1:
             self._tails[name] = tails = [concat(tails)]
         return tails[0] if tails else arrow_table(name, [])
+
+    def _bring(self) -> None:
+        if self.run.mirror and time.monotonic() >= self._next_look:
+            self.run.mirror.pull("study.json", "events.jsonl", f"{FOLDER}/{MANIFEST}", "DONE")
+            self._next_look = time.monotonic() + LOOK_EVERY
 
     def read(self, name: str, columns: Sequence[str] | None = None, **equal: Any) -> "pa.Table":
         """A table, or some of its columns, of the rows that have these values; columns that it lacks are left out.
@@ -182,11 +196,14 @@ def _merged(folder: Path, name: str, parts: list[Part], writer: _Writer, at_once
         parts = [part for part in parts if part not in taken] + writer.write(name, table)
 
 
-def _sweep(folder: Path, kept: set[str]) -> None:
+def _sweep(run: RunFolder, kept: set[str]) -> None:
     """Deletes files that the manifest no longer names; who is just reading one finds out, and reads anew."""
+    folder = run.path / FOLDER
     for file in folder.glob("*/*.parquet"):
         if str(file.relative_to(folder)) not in kept:
             file.unlink(missing_ok=True)
+            if run.mirror:
+                run.mirror.delete(file.relative_to(run.path).as_posix())
 
 
 def _start() -> dict[str, Any]:

@@ -15,13 +15,15 @@ from ray.tune import PlacementGroupFactory
 
 from ftray.agent.devices import GpuShares, claim
 from ftray.errors import FtrayError, OutOfMemoryError
-from ftray.results import RunFolder, TrialFolder
+from ftray.results import RunFolder
 from ftray.results.costs import booked
+from ftray.results.job_copy import JobCopy, in_the_making
+from ftray.results.store import JOB
 from ftray.spec import parse
 from ftray.study.searcher import PRETRAINING
 from ftray.trial import Placement, TrialSpec, place_pretraining, place_trial, prepare_dataset, pretrain_encoder
 from ftray.trial.nodes import Node
-from ftray.trial.out_of_memory import never_fitted, shape_of, step_down
+from ftray.trial.out_of_memory import never_fitted, step_down
 from ftray.trial.reporting import Report
 from ftray.trial.resources import cpus, gpus
 from ftray.trial.run import run_trial
@@ -53,12 +55,13 @@ def run_job(config: dict[str, Any], work: Work = run_trial) -> None:
 
     work: what is done in place of training, where only the machinery around it matters.
     """
-    run = RunFolder.open(Path(config["run"]))
+    run = RunFolder.open(config["run"], JOB)
     spec = parse(TrialSpec, config["spec"], path=("trial",))
-    folder = run.folder_of(config["id"])
-    with folder.written():
+    copy = JobCopy(run, config["id"])
+    with copy.folder.written():
+        folder = copy.bring(config.get("needs", ()))
         before, began = folder.cost(), time.monotonic()
-        shape, place = shape_of(folder), placed(config)
+        shape, place = Shape(**config.get("shape", {})), placed(config)
         torch.set_num_threads(place.threads)
 
         def cost() -> dict[str, float]:
@@ -66,10 +69,11 @@ def run_job(config: dict[str, Any], work: Work = run_trial) -> None:
 
         folder.started(host=socket.gethostname(), pid=os.getpid())
         try:
+            report = _reporter(config, copy, place, cost)
             if config["kind"] == PRETRAINING:
-                _pretrain(config, spec, place, _reporter(config, folder, place, cost))
+                _pretrain(config, spec, place, run.path, report)
             else:
-                report, resume = _reporter(config, folder, place, cost), folder.checkpoint
+                resume = folder.checkpoint
                 where = {"folder": folder.folder, "resume": resume, "shared": run.path}
                 work(spec, report, **where, shape=shape, gpus=place.shares)
         except RayError:
@@ -85,25 +89,25 @@ def run_job(config: dict[str, Any], work: Work = run_trial) -> None:
             folder.finished()
         finally:
             folder.spent(cost())
+            copy.finish(*config.get("makes", ()))
 
 
-def _reporter(
-    config: dict[str, Any], folder: TrialFolder, place: Placement, cost: Callable[[], dict[str, float]]
-) -> Report:
+def _reporter(config: dict[str, Any], copy: JobCopy, place: Placement, cost: Callable[[], dict[str, float]]) -> Report:
     """Where a job's metrics go: to its folder, with what it costs, and to Tune what a scheduler may judge."""
+    makes = [in_the_making(folder) for folder in config.get("makes", ())]
     planned = {"vram/planned_gib": place.plan.learner_gib} if place.plan and config["kind"] != PRETRAINING else {}
 
     def report(metrics: dict[str, Any], checkpoint: Path | None = None) -> None:
-        folder.report(metrics | planned | cost())
+        copy.folder.report(metrics | planned | cost())
+        copy.send(*makes, checkpoint=checkpoint)
         if config["metric"] in metrics or config["kind"] == PRETRAINING:
             tune.report(metrics)
 
     return report
 
 
-def _pretrain(config: dict[str, Any], spec: TrialSpec, place: Placement, report: Report) -> None:
+def _pretrain(config: dict[str, Any], spec: TrialSpec, place: Placement, shared: Path, report: Report) -> None:
     claim(place.shares.learner_cap)  # an RL trial's module claims for itself
-    shared = Path(config["run"])
     _, dataset = prepare_dataset(spec, shared, config["fold"])
     card = pretrain_encoder(spec, dataset, shared, report)
     report({"epoch": card.epochs, "best_epoch": card.best_epoch, "validation_loss": card.validation_loss})
@@ -115,7 +119,7 @@ def placed(config: dict[str, Any]) -> Placement:
     nodes = [Node.from_mapping(node) for node in config.get("nodes", [])]
     if config["kind"] == PRETRAINING:
         return place_pretraining(spec, nodes)
-    return place_trial(spec, nodes, shape_of(RunFolder(config["run"]).folder_of(config["id"])))
+    return place_trial(spec, nodes, Shape(**config.get("shape", {})))
 
 
 def placement(config: dict[str, Any]) -> PlacementGroupFactory:

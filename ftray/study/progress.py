@@ -52,6 +52,9 @@ class Progress(TrialProgressCallback):
                 f"validation loss {result.get('validation_loss', float('nan')):.4f}",
             )
 
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self.run.sync()
+
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._ended(trial.config["id"])
 

@@ -26,7 +26,9 @@ from ftray.nets import Policy
 from ftray.results import RunFolder, TrialFolder, TrialRecord, pareto
 from ftray.results.luck import Luck, judged_trials, luck_of
 from ftray.results.reads import reads_of, reads_told, record_read
+from ftray.results.store import DRIVER
 from ftray.spec import parse
+from ftray.storage import Location
 from ftray.study.history import drawn_trials
 from ftray.trading import Backtest
 from ftray.trial import TrialSpec, prepare_dataset
@@ -61,7 +63,7 @@ class Promotion:
 
 
 def promote(
-    path: Path, trial: str | None = None, *, n_seeds: int = 5, force: bool = False, say: Say = print
+    location: Location, trial: str | None = None, *, n_seeds: int = 5, force: bool = False, say: Say = print
 ) -> Promotion:
     """Trains the best trial of a run, or a named one, on fresh seeds, then reads the test window.
 
@@ -72,7 +74,8 @@ def promote(
     """
     if n_seeds < 1:
         raise SpecError(f"a promotion trains at least 1 fresh seed, got {n_seeds}")
-    run = RunFolder.open(path)
+    run = RunFolder.open(location, DRIVER)
+    run.fetch()
     with run.driven():
         record = chosen(run, trial)
         spec = parse(TrialSpec, record.spec, path=("trial",))

@@ -1,6 +1,5 @@
 """`run_study`: a study from its file to its leaderboard, or on from where it was stopped."""
 
-from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -9,6 +8,7 @@ from ray.tune.stopper import Stopper
 from ftray.errors import StudyInterruptedError
 from ftray.results import RunFolder, State, TrialRecord
 from ftray.results.failures import failures_told
+from ftray.storage import Location
 from ftray.study.budget import Limits
 from ftray.study.jobs import Work, trainable
 from ftray.study.opening import open_run
@@ -26,7 +26,7 @@ from ftray.trial.run import run_trial
 
 def run_study(
     study: StudySpec,
-    root: Path,
+    root: Location,
     say: Say = print,
     show: Say = lambda line: None,
     retry_failed: bool = False,
@@ -37,6 +37,7 @@ def run_study(
     Its end is when all trials have ended, or a budget is spent, or none was better than the best for a while; what runs
     then ends INTERRUPTED at its last checkpoint, and goes on if the command is repeated with a larger budget.
 
+    root: a folder, or a URL of object storage.
     say, show: take a line that stays, and the one that always tells the latest.
     retry_failed: failed trials, which otherwise stay failed, go on from their checkpoints.
     work: what a trial does, where only the machinery around it matters.
@@ -47,7 +48,7 @@ def run_study(
     run = open_run(study, root)
     failed = [record for record in _ended(run) if record.state == "FAILED"] if retry_failed else []
     if run.is_done and len(_ended(run)) >= study.search.n_trials and not failed:
-        say(f"{run.path} is finished: nothing to run")
+        say(f"{run.where} is finished: nothing to run")
         return run
     with run.driven():
         run.sweep()
@@ -84,7 +85,7 @@ def _close(study: StudySpec, run: RunFolder, limits: Limits, say: Say) -> None:
 
 def _search(study: StudySpec, run: RunFolder, limits: Limits, room: Room, say: Say, show: Say, work: Work) -> None:
     already = len(_ended(run))
-    say(f"study {study.name}: {study.search.n_trials} trials, {already} of them ended before, in {run.path}")
+    say(f"study {study.name}: {study.search.n_trials} trials, {already} of them ended before, in {run.where}")
     run.append_event("study_started", n_trials=study.search.n_trials)
     searcher = StudySearcher(study, run, limits)
     for line in told(run):
@@ -101,7 +102,7 @@ def _search(study: StudySpec, run: RunFolder, limits: Limits, room: Room, say: S
 def _fit(study: StudySpec, run: RunFolder, room: Room, searcher: StudySearcher, progress: Progress, work: Work) -> None:
     tuner = tune.Tuner(
         trainable(work),
-        param_space={"run": str(run.path.absolute()), "metric": study.search.metric, **room.config},
+        param_space={"run": str(run.location), "metric": study.search.metric, **room.config},
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=build_scheduler(study, run),
@@ -131,6 +132,7 @@ def _ended(run: RunFolder) -> list[TrialRecord]:
 def _interrupt(run: RunFolder, state: State) -> None:
     for record in run.trials():
         if record.state == state:
+            run.refresh(record.id)
             run.trial_ended(record.id, "INTERRUPTED", run.trial(record.id).cost())
 
 

@@ -22,6 +22,7 @@ from ray.tune.search.optuna import OptunaSearch
 from ftray.features import Dataset
 from ftray.pretraining import Choice, is_finished
 from ftray.results import RunFolder, State, TrialFolder
+from ftray.results.job_copy import in_the_making
 from ftray.results.objectives import is_number
 from ftray.spec import fingerprint, to_mapping
 from ftray.study.budget import Limits
@@ -32,6 +33,7 @@ from ftray.study.schedulers import TUNE_MODES
 from ftray.study.spec import StudySpec
 from ftray.study.warm_start import starting_points
 from ftray.trial import TrialSpec, choose_encoder, prepare_dataset
+from ftray.trial.out_of_memory import shape_of
 
 TRIAL, PRETRAINING = "trial", "pretraining"
 
@@ -113,7 +115,7 @@ class StudySearcher(OptunaSearch):
         if self.ready:
             job = self.ready.popleft()
             self.handed_out[trial_id] = job
-            return job.config()
+            return job.config() | self._brought(job)
         # What runs may come back, for a smaller shape or after its process died, and after FINISHED nobody asks again.
         open_ends = self.waiting or self.in_the_making or self.handed_out or self.later
         return None if open_ends else Searcher.FINISHED
@@ -131,6 +133,7 @@ class StudySearcher(OptunaSearch):
         job = self.handed_out.pop(trial_id, None)
         if job is None:
             return
+        self.run.refresh(job.id)
         reached = self.run.trial(job.id).last_metrics() | self.run.trial(job.id).cost()
         if _goes_on_smaller(self.run.trial(job.id)):
             self.run.trial_ended(job.id, "INTERRUPTED", reached)
@@ -144,6 +147,8 @@ class StudySearcher(OptunaSearch):
                 f"its process died more than {self.study.search.max_failures} times; "
                 f"what Ray knows of it is in {self.run.path / 'tune' / job.id / 'error.txt'}"
             )
+        if job.kind == PRETRAINING:
+            self.run.fetch(*(f"encoders/{encoder}" for encoder in job.encoders))
         if job.number is None:
             if problem is None and not self._has(job.encoders[0]):
                 problem = f"it ended without the encoder {job.encoders[0]}: do all nodes run the same version of ftray?"
@@ -157,6 +162,17 @@ class StudySearcher(OptunaSearch):
         self._end(job, state, reached, problem)
         if job.kind == PRETRAINING:
             self._release(job, problem)
+
+    def _brought(self, job: Job) -> dict[str, Any]:
+        """What a job must be told beside what it is: the shape that it has come down to, and what it needs and makes in
+        a run folder on object storage."""
+        shape = to_mapping(shape_of(self.run.trial(job.id)))
+        data = [f"data/{dataset.fingerprint}" for dataset in self._datasets(job.spec)]
+        encoders = [f"encoders/{encoder}" for encoder in job.encoders]
+        if job.kind == TRIAL:
+            return {"shape": shape, "needs": ["encoders.json", *data, *encoders]}
+        needs = ["encoders.json", data[job.fold], in_the_making(encoders[0])]
+        return {"shape": shape, "needs": needs, "makes": encoders}
 
     def _goes_on_later(self, job: Job, reached: dict[str, Any]) -> bool:
         """Sets a job aside whose process died, once more than that for twice as long; False if it died too often.
@@ -201,20 +217,27 @@ class StudySearcher(OptunaSearch):
 
     def _choices(self, spec: TrialSpec) -> tuple[Choice, ...]:
         """Whose weights a trial starts from, by fold; none if it needs no job. Its data is prepared on the way."""
-        seen = fingerprint(spec.market, spec.windows, spec.features)
-        if seen not in self.datasets:  # trials of the same data would each read all candles again
-            self.datasets[seen] = [prepare_dataset(spec, self.run.path, fold)[1] for fold in range(spec.n_folds)]
+        datasets = self._datasets(spec)
         if spec.encoder_to_pretrain is None:
             return ()
-        wants = fingerprint(seen, spec.encoder, spec.pretraining)
+        wants = fingerprint([dataset.fingerprint for dataset in datasets], spec.encoder, spec.pretraining)
         if wants not in self.choices:
             # Where pre-training itself is searched, the best weights known would make all its values the same.
             searched = any(name.startswith(SEARCHED_PRETRAINING) for name in self.study.space.holes)
             similar = self.study.search.job == TRIAL and not searched
             self.choices[wants] = tuple(
-                choose_encoder(spec, dataset, self.run.path, similar=similar) for dataset in self.datasets[seen]
+                choose_encoder(spec, dataset, self.run.path, similar=similar) for dataset in datasets
             )
+            self.run.sync("encoders", "encoders.json")
         return self.choices[wants]
+
+    def _datasets(self, spec: TrialSpec) -> list[Dataset]:
+        """A trial's data, by fold; prepared once, for trials of the same data would each read all candles again."""
+        seen = fingerprint(spec.market, spec.windows, spec.features)
+        if seen not in self.datasets:
+            self.datasets[seen] = [prepare_dataset(spec, self.run.path, fold)[1] for fold in range(spec.n_folds)]
+            self.run.sync("data")
+        return self.datasets[seen]
 
     def _place(self, job: Job) -> None:
         """Puts a job among the ready ones, or sets it aside and sees to it that what it waits for is made."""

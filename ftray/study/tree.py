@@ -11,6 +11,7 @@ import yaml
 
 from ftray.errors import SpecError
 from ftray.spec import nearest
+from ftray.storage import is_url
 from ftray.study.samplers import SAMPLERS
 from ftray.study.stopping import SCHEDULERS
 
@@ -73,6 +74,6 @@ def with_absolute_paths(node: Any) -> Any:
 
 
 def _absolute(value: Any) -> Any:
-    if not isinstance(value, str) or value in ("", "none", "auto"):
+    if not isinstance(value, str) or value in ("", "none", "auto") or is_url(value):
         return value
     return str(Path(value).expanduser().absolute())

@@ -5,7 +5,6 @@ Takes: a study, its run folder, the other one's. Gives: points to draw before th
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ftray.errors import RunFolderError, SpecError
@@ -31,7 +30,7 @@ def starting_points(study: StudySpec, run: RunFolder) -> list[dict[str, Any]]:
         return points
     noted = next((event for event in run.events() if event["event"] == EVENT), None)
     if noted is None:
-        taken, left_out = best_points(RunFolder.open(Path(study.search.warm_start)), study.space, study.search)
+        taken, left_out = best_points(RunFolder.open(study.search.warm_start), study.space, study.search)
         new = {trial: point for trial, point in taken.items() if point not in points}
         run.append_event(EVENT, run=study.search.warm_start, points=new, left_out=left_out)
         return points + list(new.values())

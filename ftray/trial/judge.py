@@ -14,6 +14,7 @@ from ftray.market import Pieces
 from ftray.nets import Policy, PolicyNetwork
 from ftray.results import RunFolder, leaderboard_rows
 from ftray.spec import parse, to_mapping
+from ftray.storage import Location, is_url
 from ftray.trading import Backtest, backtest, buy_and_hold, equal_weight
 from ftray.trial.preparation import prepare_dataset
 from ftray.trial.progress import Run, runs_of
@@ -92,12 +93,13 @@ def record_benchmarks(spec: TrialSpec, run: RunFolder) -> None:
     )
 
 
-def judge_folder(path: Path, trial: str | None, window: str) -> tuple[Path, dict[str, Backtest]]:
+def judge_folder(location: Location, trial: str | None, window: str) -> tuple[Path, dict[str, Backtest]]:
     """The policy folder behind a path (a policy, or a run and one of its trials) and its backtests.
 
     Raises: RunFolderError or WeightsError saying what is missing.
     """
-    folder = path if (path / "policy.json").exists() else _policy_of(RunFolder.open(path), trial)
+    is_policy = not is_url(location) and (Path(location) / "policy.json").exists()
+    folder = Path(location) if is_policy else _policy_of(RunFolder.open(location), trial)
     policy = Policy.load(folder)
     spec = parse(TrialSpec, policy.facts["trial"], path=("trial",))
     dataset = build_dataset(spec.market, spec.windows, spec.features, policy.facts["fold"])
@@ -108,8 +110,9 @@ def _policy_of(run: RunFolder, trial: str | None) -> Path:
     if trial is None:
         ranked = [row["trial"] for row in leaderboard_rows(run) if row["rank"] == 1]
         if not ranked:
-            raise RunFolderError(f"{run.path} has no finished trial yet; look with: ftray results {run.path}")
+            raise RunFolderError(f"{run.where} has no finished trial yet; look with: ftray results {run.where}")
         trial = str(ranked[0])
+    run.fetch(f"trials/{trial}/policy")
     return run.trial(trial).folder / "policy"
 
 

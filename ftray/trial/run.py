@@ -15,6 +15,7 @@ from ftray.errors import WeightsError
 from ftray.features import Dataset
 from ftray.nets import FTSpec, market_state_dict, read_checkpoint
 from ftray.pretraining import touches
+from ftray.storage import local
 from ftray.trial.evaluation import Evaluation
 from ftray.trial.judge import export_policy
 from ftray.trial.local import check_room
@@ -117,7 +118,7 @@ def starting_weights(spec: TrialSpec, dataset: Dataset, shared: Path) -> tuple[P
     if not isinstance(encoder, FTSpec) or encoder.pretrained == "none":
         return None, None
     auto = encoder.pretrained == "auto"
-    weights = pretrain_encoder(spec, dataset, shared).path if auto else Path(encoder.pretrained)
+    weights = pretrain_encoder(spec, dataset, shared).path if auto else local(encoder.pretrained)
     check_weights_are_honest(weights, dataset)
     if not encoder.frozen or encoder.fusion == "early":
         return weights, None

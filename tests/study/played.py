@@ -64,7 +64,7 @@ def play(
             row["validation/sharpe"] = {"is bad": -1.0, "reports NaN": float("nan")}.get(part, 1.0)
         with own.new_checkpoint(env_steps=row["env_steps"]) as empty:
             (empty / "step.json").write_text(json.dumps(step))
-        report(row)
+        report(row, checkpoint=own.checkpoint)
         if step >= 2:
             _misbehave(part, resume, shape, own)
         if part == "dies always":

@@ -1,0 +1,238 @@
+"""Object storage: folders at a URL, worked on in a copy on this machine's disk.
+
+Takes: locations, as a path or as `s3://bucket/folder`, `gs://…`, `abfs://…`. Gives: `Mirror`, which brings files here
+and back; whoever works with files works with the copy and knows nothing of URLs.
+
+Credentials are found as the provider's own tools find them (environment, `~/.aws`, a machine's role), never in a URL.
+A single object is replaced whole, so whoever reads sees the old content or the new; several objects are not. Whatever
+says that others are complete (`DONE`, `*.json`) is therefore the last to go, either way.
+
+>>> is_url("s3://bucket/runs"), is_url("/mnt/runs")
+(True, False)
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ftray.errors import StorageError
+
+SCHEMES = ("s3", "gs", "abfs", "abfss")
+
+CACHE = "FTRAY_CACHE"
+"""The variable that says where copies lie; by default in ~/.cache/ftray."""
+
+Location = Path | str
+"""A path, or a URL of object storage as text: `Path` would fold its slashes."""
+
+
+def is_url(location: Location) -> bool:
+    """Whether a location lies on object storage.
+
+    Raises: StorageError for a scheme that is not known, or a URL that holds a password.
+    """
+    found = re.match(r"(\w[\w+.-]*)://?(.*)", str(location)) if not isinstance(location, Path) else None
+    if found is None:
+        return False
+    if found[1] not in SCHEMES:
+        raise StorageError(f"a location must be a path or one of {', '.join(SCHEMES)}://…, got {found[1]}://…")
+    if "@" in found[2].split("/")[0] and not found[1].startswith("abfs"):  # abfs://container@account is no password
+        raise StorageError(
+            "a location must hold no credentials: leave them to the environment (AWS_ACCESS_KEY_ID, ~/.aws, a role)"
+        )
+    return True
+
+
+def beside(location: Location, name: str) -> Location:
+    """A name within a location."""
+    return f"{str(location).rstrip('/')}/{name}" if is_url(location) else Path(location) / name
+
+
+def local(location: Location) -> Path:
+    """A file or folder as a path: brought here from object storage if it lies there, as it is now."""
+    if not is_url(location):
+        return Path(location)
+    mirror = Mirror(location, role="read")
+    mirror.pull()
+    return mirror.local
+
+
+class Mirror:
+    """A folder, or a file, on object storage and its copy here.
+
+    role: copies of the same URL in different roles do not meet: the driver of a study reads what a trial's process on
+        the same machine is still writing.
+    """
+
+    def __init__(self, url: Location, role: str):
+        self.url, self.role = str(url).rstrip("/"), role
+        is_url(self.url)
+        root = Path(os.environ.get(CACHE) or Path.home() / ".cache" / "ftray")
+        self.local = root / role / self.url.replace("://", "/")
+        self._pushed: dict[str, tuple[int, int]] = {}
+        self._connected: Any = None
+        self._left_at, self._took = 0.0, 0.0
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_connected": None}
+
+    def beside(self) -> "Mirror":
+        """The folder that this one lies in, in the same role."""
+        return Mirror(self.url.rpartition("/")[0], self.role)
+
+    def folders(self) -> list[str]:
+        """The folders there."""
+        from pyarrow import fs
+
+        with _told(self.url):
+            system, root = self._system
+            listed = system.get_file_info(fs.FileSelector(root, allow_not_found=True))
+        return [info.base_name for info in listed if info.type == fs.FileType.Directory]
+
+    def pull(self, *names: str) -> None:
+        """Brings files and folders here, all of them if none is named; what is the same is left alone, and so is what
+        is not there.
+
+        Raises: StorageError.
+        """
+        for name in names or ("",):
+            for found, info in self._listed(name):
+                self._bring(found, info)
+
+    def push(self, *names: str) -> None:
+        """Brings files and folders there; what has not changed since is left alone. In folders, names that begin with a
+        dot are left out.
+
+        Raises: StorageError.
+        """
+        for name in names or ("",):
+            for path in self._files(name):
+                self._send(path.relative_to(self.local).as_posix(), path)
+
+    def push_at_leisure(self, name: str) -> None:
+        """Pushes a file that grows, unless that would take more than a twentieth of the time."""
+        if time.monotonic() - self._left_at >= 20 * self._took:
+            began = time.monotonic()
+            self.push(name)
+            self._left_at = time.monotonic()
+            self._took = self._left_at - began
+
+    def read(self, name: str) -> bytes | None:
+        """The content of one file there, whatever lies here; None if there is none."""
+        with _told(self.url):
+            system, root = self._system
+            try:
+                with system.open_input_stream(f"{root}/{name}") as stream:
+                    return stream.readall()
+            except FileNotFoundError:
+                return None
+
+    def write(self, name: str, content: bytes) -> None:
+        """Replaces one file there."""
+        with _told(self.url):
+            system, root = self._system
+            with system.open_output_stream(f"{root}/{name}") as stream:
+                stream.write(content)
+
+    def delete(self, name: str) -> None:
+        """Deletes a file or a folder there; one that is not there is no error."""
+        with _told(self.url):
+            system, root = self._system
+            for found, _ in list(self._listed(name)):
+                system.delete_file(f"{root}/{found}".rstrip("/"))
+                self._pushed.pop(found, None)
+
+    def names(self, name: str = "") -> list[str]:
+        """The files below a name there, relative to the mirror."""
+        return [found for found, _ in self._listed(name)]
+
+    @property
+    def _system(self) -> tuple[Any, str]:
+        if self._connected is None:
+            from pyarrow import fs  # takes a while, and only object storage needs it
+
+            self._connected = fs.FileSystem.from_uri(self.url)
+        return self._connected
+
+    def _listed(self, name: str) -> Iterator[tuple[str, Any]]:
+        """The files there at or below a name, with pyarrow's facts; what says that others are complete comes last."""
+        from pyarrow import fs
+
+        with _told(self.url):
+            system, root = self._system
+            place = f"{root}/{name}".rstrip("/")
+            found = system.get_file_info(place)
+            if found.type == fs.FileType.File:
+                listed = [found]
+            else:
+                listed = system.get_file_info(fs.FileSelector(place, recursive=True, allow_not_found=True))
+        files = [info for info in listed if info.type == fs.FileType.File]
+        for info in sorted(files, key=lambda info: _completes(info.path)):
+            yield info.path[len(root) :].lstrip("/"), info
+
+    def _files(self, name: str) -> list[Path]:
+        place = self.local / name
+        if place.is_file():
+            return [place]
+        found = (Path(folder) / file for folder, _, files in os.walk(place) for file in files)
+        shown = [path for path in found if not any(part[0] == "." for part in path.relative_to(place).parts)]
+        return sorted(shown, key=lambda path: _completes(path.name))
+
+    def _bring(self, name: str, info: Any) -> None:
+        target = self.local / name if name else self.local
+        try:
+            here = target.stat()
+            if here.st_size == info.size and here.st_mtime_ns == info.mtime_ns:
+                return
+        except FileNotFoundError:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        with _told(self.url):
+            system, _ = self._system
+            descriptor, new = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
+            try:
+                with os.fdopen(descriptor, "wb") as file, system.open_input_stream(info.path) as stream:
+                    shutil.copyfileobj(stream, file, 1 << 22)
+                os.utime(new, ns=(info.mtime_ns, info.mtime_ns))
+                Path(new).chmod(0o644)
+                Path(new).replace(target)
+            finally:
+                Path(new).unlink(missing_ok=True)
+        self._pushed[name] = (info.size, info.mtime_ns)
+
+    def _send(self, name: str, path: Path) -> None:
+        here = path.stat()
+        if self._pushed.get(name) == (here.st_size, here.st_mtime_ns):
+            return
+        with _told(self.url), path.open("rb") as file:
+            system, root = self._system
+            with system.open_output_stream(f"{root}/{name}") as stream:
+                shutil.copyfileobj(file, stream, 1 << 22)
+        self._pushed[name] = (here.st_size, here.st_mtime_ns)
+
+
+def _completes(path: str) -> tuple[bool, bool]:
+    """Sorts what says that others are complete behind these."""
+    name = path.rpartition("/")[2]
+    return (name == "DONE", name.endswith(".json"))
+
+
+@contextlib.contextmanager
+def _told(url: str) -> Iterator[None]:
+    """Turns whatever the storage's client raises into a StorageError, which names the URL and no credential."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.filename is not None:  # a disk here
+            raise
+        raise StorageError(
+            f"{url} must be readable and writable, but: {str(error).splitlines()[0]}; check the URL, the credentials "
+            "and the region"
+        ) from None

@@ -1,0 +1,145 @@
+"""A study whose run folder lies on object storage: the same as on a disk, wherever it is run, read and continued."""
+
+import contextlib
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from ftray.errors import RunFolderError
+from ftray.nets import Policy
+from ftray.pretraining import read_card
+from ftray.results import RunFolder
+from ftray.results.driving import driven_alone
+from ftray.storage import Mirror
+
+from ..object_storage import s3_server
+from .kills import problems
+from .tiny import tiny_file
+
+ROOT = Path(__file__).parents[2]
+
+PLAYED = """
+import sys
+from ftray.study.run import run_study
+from tests.study.played import play, study_of
+run_study(study_of("played", ["ends well"] * 4 + ["dies once", "raises"]), sys.argv[1], work=play)
+"""
+
+
+@pytest.fixture(scope="module")
+def bucket():
+    with s3_server() as url:
+        yield url
+
+
+@pytest.fixture
+def machine(monkeypatch, tmp_path):
+    """Makes this a machine that has seen nothing yet, of that name."""
+
+    def named(name: str) -> Path:
+        monkeypatch.setenv("FTRAY_CACHE", str(tmp_path / name))
+        return tmp_path / name
+
+    return named
+
+
+def command(*words: str, **how) -> subprocess.Popen[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, *words], cwd=ROOT, env=environment, text=True, **how)
+
+
+def done(process: subprocess.Popen[str]) -> str:
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    return output
+
+
+@pytest.mark.ray
+def test_a_study_on_object_storage_is_all_there_for_whoever_opens_it(bucket, machine, tmp_path):
+    machine("driver")
+    file, runs = tiny_file(tmp_path), f"{bucket}/runs"
+    tune = ("-m", "ftray", "tune", str(file), "--runs", runs)
+    done(command(*tune, stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
+    machine("laptop")
+    run = RunFolder.open(f"{runs}/tiny")
+    states = [record.state for record in run.trials() if record.number is not None]
+    assert states == ["COMPLETE", "FAILED", "COMPLETE", "COMPLETE"] and run.is_done
+    assert run.trial("trial-0000").reports() == []  # nobody asked for it yet
+    run.fetch()
+    assert run.trial("trial-0000").reports()[-1]["runs_done"] == 1
+    assert "no such checkpoint" in (run.trial("trial-0001").folder / "error.txt").read_text()
+    assert len(Policy.load(run.trial("trial-0000").folder / "policy").layout.symbols) == 2
+    (encoder,) = run.encoders_folder.iterdir()
+    assert read_card(encoder).validation_loss > 0.0
+    assert not [name for name in Mirror(f"{runs}/tiny", "any").names() if ".making" in name or ".driver" in name]
+    shown = done(command("-m", "ftray", "results", f"{runs}/tiny", stdout=subprocess.PIPE))
+    assert "trial-0000" in shown and "COMPLETE" in shown
+    again = done(command(*tune, stdout=subprocess.PIPE))
+    assert "is finished: nothing to run" in again
+
+
+@pytest.mark.ray
+def test_a_study_killed_on_one_machine_goes_on_from_its_checkpoints_on_another(bucket, machine):
+    cache, runs = machine("first"), f"{bucket}/killed"
+    with command("-c", PLAYED, runs, start_new_session=True, stdout=subprocess.DEVNULL) as driver:
+        there = Mirror(f"{runs}/played", "watch")
+        wait_until(lambda: any(name.endswith("checkpoint.json") for name in there.names("trials")))
+        os.killpg(driver.pid, signal.SIGKILL)
+    assert RunFolder.open(f"{runs}/played").is_done is False and cache.exists()
+    machine("second")
+    done(command("-c", PLAYED, runs, stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
+    run = RunFolder.open(f"{runs}/played", "look")
+    run.fetch()
+    assert problems(run, 6) == []
+    assert [record.state for record in run.trials()] == ["COMPLETE"] * 5 + ["FAILED"]
+
+
+def test_what_a_dead_driver_left_behind_is_waited_for_and_taken(bucket, machine):
+    machine("here")
+    mirror = Mirror(f"{bucket}/left", "driver")
+    mirror.write(".driver.json", lease(1))
+    began = time.monotonic()
+    with driven_alone(mirror, stale=1.0):
+        assert time.monotonic() - began >= 1.0
+    assert mirror.names() == []
+
+
+def test_a_second_driver_is_refused_while_the_first_gives_signs_of_life(bucket, machine):
+    machine("here")
+    mirror, ended = Mirror(f"{bucket}/leased", "driver"), threading.Event()
+
+    def live() -> None:
+        for second in itertools.count():
+            mirror.write(".driver.json", lease(second))
+            if ended.wait(0.2):
+                return
+
+    thread = threading.Thread(target=live)
+    thread.start()
+    try:
+        with pytest.raises(RunFolderError, match=r"being run by another process \(elsewhere:1\)"):  # noqa: SIM117
+            with driven_alone(Mirror(mirror.url, "another"), stale=20.0):
+                pass
+    finally:
+        ended.set()
+        thread.join()
+
+
+def lease(at: int) -> bytes:
+    return json.dumps({"driver": "elsewhere:1", "at": at}).encode()
+
+
+def wait_until(condition, seconds: float = 180.0) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it never came"
+        with contextlib.suppress(InterruptedError):
+            time.sleep(0.1)
