@@ -164,7 +164,10 @@ class Intake:
             if event["event"] == "started":
                 trial.facts["started"] = {key: value for key, value in event.items() if key != "at"}
             elif event["event"] == "run_started":
-                trial.facts.setdefault("runs", []).append({k: v for k, v in event.items() if k not in ("event", "at")})
+                run = {key: value for key, value in event.items() if key not in ("event", "at")}
+                before = trial.facts.setdefault("runs", [])
+                if run not in before:  # one that went on from its checkpoint begins twice
+                    before.append(run)
         trial.offset = reader.offset
 
     def _take_report(self, trial_id: str, trial: Trial, event: Event, new: New) -> None:
