@@ -13,7 +13,6 @@ from ftray.results.leaderboard import (
     print_leaderboard,
 )
 from ftray.results.objectives import pareto, print_front
-from ftray.results.plots import plot_attention
 from ftray.results.records import ENDED, FINAL, STATES, State, TrialRecord
 from ftray.results.store import RunFolder
 from ftray.results.trial_folder import TrialFolder
@@ -30,7 +29,6 @@ __all__ = [
     "leaderboard_data",
     "leaderboard_rows",
     "pareto",
-    "plot_attention",
     "print_encoders",
     "print_front",
     "print_leaderboard",

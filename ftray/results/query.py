@@ -83,6 +83,18 @@ class Queries:
         """One row per finished pre-training job, best validation loss first."""
         return self.frame("encoders").sort_values("validation_loss", ignore_index=True)
 
+    def encoder_card(self, encoder: str) -> dict[str, Any]:
+        """A finished pre-training job's figures and losses, as `plots.plot_reconstruction(card, "cells")` and
+        `plots.plot_history(card["history"])` draw them. encoder: its fingerprint, or how that begins.
+
+        Raises: RunFolderError if there is none.
+        """
+        found = [card for card in self.read("encoders").to_pylist() if card["encoder"].startswith(encoder)]
+        if not found:
+            raise RunFolderError(f"no finished encoder begins with {encoder!r}; see `study.encoders`")
+        parsed = {name: json.loads(found[0][name] or "null") for name in ("figures", "history")}
+        return {**found[0], **parsed}
+
     def compare(
         self,
         by: str,

@@ -31,6 +31,10 @@ FORMAT = 1
 """Number of the tables' format. Tables of another format are left alone, and derived anew from the events."""
 
 
+Frame = Any
+"""A pandas frame or a column of one, where it is worked with: by pandas' own types hardly anything is allowed."""
+
+
 class Column(NamedTuple):
     """kind: text, int, float, bool, time or json (a text)."""
 
