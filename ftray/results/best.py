@@ -7,12 +7,11 @@ import dataclasses
 import html
 import json
 import math
-from statistics import NormalDist
+from statistics import NormalDist, stdev
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from ftray import stats
 from ftray.errors import RunFolderError
-from ftray.results.luck import SHARPE, Luck, folds_apart, luck_of
+from ftray.results.luck import SHARPE, Luck, luck_of, sharpe_error
 from ftray.results.objectives import Objective
 
 if TYPE_CHECKING:
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 Scope = Literal["last", "best", "any"]
 
 CONFIDENCE = 0.95
+NORMAL = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+"""Standard errors from the middle of an interval to its ends."""
 
 SCOPES = {
     "last": "finished, feasible trials as they ended",
@@ -118,7 +119,9 @@ def best_of(study: "Study", metric: str, scope: Scope, direction: Literal["maxim
     windows = json.loads(trial["spec"]).get("windows") or {}
     luck = luck_of(best, windows, n, float(n)) if metric == SHARPE else None
     step = None if scope == "last" else best.get("env_steps") or best.get("epoch")
-    interval = sharpe_interval(best, windows) if metric == SHARPE else _spread(study, best, metric, scope)
+    error = sharpe_error(best, windows) if metric == SHARPE else _spread(study, best, metric, scope)
+    width = None if error is None else NORMAL * error
+    interval = None if width is None else (best[metric] - width, best[metric] + width)
     return Best(best["trial"], metric, best[metric], objective.direction, scope, len(known), interval, luck, step)
 
 
@@ -128,20 +131,6 @@ def direction_of(metric: str, objectives: tuple[Objective, ...]) -> Literal["max
         if objective.metric == metric:
             return objective.direction
     return "minimize" if metric.endswith(LESS_IS_BETTER) else "maximize"
-
-
-def sharpe_interval(metrics: Any, windows: Any) -> tuple[float, float] | None:
-    """The 95 % interval of a trial's Sharpe ratio, a mean over its runs; None where a figure is unknown that it takes.
-
-    Runs on the same bars are taken for one: seeds tell nothing new about the market.
-    """
-    names = ("sharpe", "n_bars", "years", "skewness", "kurtosis")
-    values = [metrics.get(f"validation/{name}") for name in names]
-    if any(value is None or math.isnan(value) for value in values) or values[1] < 2:
-        return None
-    sharpe, n_bars, years, skewness, kurtosis = values
-    bars, periods = n_bars * folds_apart(windows), n_bars / years
-    return stats.sharpe_interval(sharpe, bars, periods, skewness=skewness, kurtosis=kurtosis, confidence=CONFIDENCE)
 
 
 def _rows(study: "Study", metric: str, scope: Scope) -> list[dict[str, Any]]:
@@ -160,13 +149,8 @@ def _n_judged(study: "Study", metric: str) -> int:
     return len(found) - found[metric].null_count if metric in found.column_names else 0
 
 
-def _spread(study: "Study", best: dict[str, Any], metric: str, scope: Scope) -> tuple[float, float] | None:
-    """Mean ± 1.96 standard errors over a trial's runs; None with fewer than two, or inside them."""
+def _spread(study: "Study", best: dict[str, Any], metric: str, scope: Scope) -> float | None:
+    """The standard error of a figure over a trial's runs; None with fewer than two, or on the way."""
     found = study.read("folds", [metric], trial=best["trial"])
     values = found[metric].drop_null().to_pylist() if metric in found.column_names else []
-    if scope != "last" or len(values) < 2:
-        return None
-    mean = sum(values) / len(values)
-    error = math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1) / len(values))
-    width = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * error
-    return mean - width, mean + width
+    return stdev(values) / math.sqrt(len(values)) if scope == "last" and len(values) > 1 else None

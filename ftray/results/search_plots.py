@@ -61,7 +61,8 @@ def plot_search(data: Frame) -> "go.Figure":
     if lucky:
         line = {"color": GREY, "width": 2, "dash": "dot"}
         made.add_scatter(x=data["number"], y=data["luck_line"], mode="lines", line=line, name="luck line")
-    return made.update_xaxes(title="trial").update_yaxes(title=metric)
+    every = max(1, len(data) // 10)
+    return made.update_xaxes(title="trial", dtick=every if every < 10 else None).update_yaxes(title=metric)
 
 
 def plot_importance(data: Frame) -> "go.Figure":
@@ -122,7 +123,7 @@ def plot_slices(data: Frame) -> "go.Figure":
         kind = "log" if name in data.attrs["log"] else None if numbers else "category"
         made.update_xaxes(title=_short(name), type=kind, **place)
         if kind == "log":
-            made.update_xaxes(dtick=1, exponentformat="power", **place)
+            made.update_xaxes(exponentformat="power", minexponent=1, nticks=5, **place)
     for row in range(1, rows + 1):
         made.update_yaxes(title=data.attrs["metric"], row=row, col=1)
     return made
@@ -242,19 +243,25 @@ def _logarithmic(study: "Study") -> set[str]:
 
 
 def _dimension(values: Frame, label: str, log: bool) -> dict[str, Any]:
-    """An axis of parallel coordinates: numbers as they are or by their logarithm, words at places of their own."""
-    missing = values.isna()
-    if _is_numeric(values) and not missing.any() and values.nunique() > 6:
-        numbers = values.astype(float)
-        if not log:
-            return {"label": label, "values": numbers}
-        low, high = math.floor(math.log10(numbers.min())), math.ceil(math.log10(numbers.max()))
-        ticks = list(range(low, high + 1))
-        scaled = [math.log10(number) for number in numbers]
-        return {"label": label, "values": scaled, "tickvals": ticks, "ticktext": [f"1e{tick}" for tick in ticks]}
-    words = sorted(values.dropna().unique(), key=lambda value: (isinstance(value, str), value))
+    """An axis of parallel coordinates: numbers as they are or by their logarithm, words at places of their own.
+
+    What is missing lies below everything else.
+    """
+    missing = values.isna().to_numpy()
+    known = values.dropna()
+    if _is_numeric(values) and (log or known.nunique() > 6):
+        scaled = [math.log10(value) if log else float(value) for value in known]
+        low, high = min(scaled), max(scaled)
+        ticks = [low + (high - low) * part / 4 for part in range(5)]
+        texts = [f"{10**tick if log else tick:.2g}" for tick in ticks]
+        foot = low - 0.15 * ((high - low) or 1.0)
+        numbers = iter(scaled)
+        at = [foot if gone else next(numbers) for gone in missing]
+        ticks, texts = [foot] * bool(missing.any()) + ticks, ["-"] * bool(missing.any()) + texts
+        return {"label": label, "values": at, "tickvals": ticks, "ticktext": texts}
+    words = sorted(known.unique(), key=lambda value: (isinstance(value, str), value))
     places = {word: i + int(missing.any()) for i, word in enumerate(words)}
-    texts = ["-"] * int(missing.any()) + [f"{word:g}" if isinstance(word, float) else str(word) for word in words]
+    texts = ["-"] * bool(missing.any()) + [f"{word:.3g}" if isinstance(word, float) else str(word) for word in words]
     at = [0 if gone else places[value] for value, gone in zip(values, missing, strict=True)]
     return {"label": label, "values": at, "tickvals": list(range(len(texts))), "ticktext": texts}
 

@@ -155,6 +155,11 @@ class RunFolder:
         return self._content["fingerprint"]
 
     @property
+    def id(self) -> str:
+        """What tells it from every other run folder, of the same study too; 12 hex digits."""
+        return self._content.get("id") or fingerprint(self._content["created_at"], self.fingerprint)[:12]
+
+    @property
     def versions(self) -> dict[str, str]:
         """Versions of Python and the libraries at creation."""
         return self._content["versions"]

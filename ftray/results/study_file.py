@@ -7,6 +7,7 @@ import datetime
 import importlib.metadata
 import json
 import platform
+import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ VERSIONS_OF = ("ftray", "torch", "ray", "optuna", "numpy")
 def write_study(path: Path, study: Mapping[str, Any]) -> None:
     content = {
         "format": FORMAT,
+        "id": secrets.token_hex(6),
         "fingerprint": fingerprint(study),
         "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": dict(versions()),

@@ -49,7 +49,9 @@ def series(names: Any) -> dict[str, Series]:
 
 
 def figure(title: str, note: str = "", *, width: int = WIDTH, height: int = HEIGHT, **grid: Any) -> Any:
-    """An empty plotly figure in the house's look. note: a line below the title. grid: of `make_subplots`, for several panels.
+    """An empty plotly figure in the house's look.
+
+    note: a line below the title. grid: of `make_subplots`, for several panels.
 
     Raises: MissingDependencyError where plotly is missing.
     """
@@ -57,13 +59,20 @@ def figure(title: str, note: str = "", *, width: int = WIDTH, height: int = HEIG
     made = subplots.make_subplots(**grid) if grid else go.Figure()
     text = f"{title}<br><sup>{note}</sup>" if note else title
     made.update_layout(
-        title={"text": text, "x": 0.02, "xanchor": "left", "y": 0.96, "yanchor": "top"},
+        title={"text": text, "x": 0.02, "xanchor": "left", "y": 1, "yanchor": "top", "pad": {"t": 16}},
         template="simple_white",
         font=FONT,
         width=width,
         height=height,
         margin={"l": 70, "r": 30, "t": 84, "b": 60},
-        legend={"orientation": "h", "x": 1.0, "xanchor": "right", "y": 1.01, "yanchor": "bottom"},
+        legend={
+            "orientation": "h",
+            "x": 1.0,
+            "xanchor": "right",
+            "y": 1.01,
+            "yanchor": "bottom",
+            "traceorder": "normal",
+        },
         hovermode="closest",
     )
     return made

@@ -125,10 +125,7 @@ class Tables:
             self._next_look = time.monotonic() + LOOK_EVERY
 
     def read(self, name: str, columns: Sequence[str] | None = None, **equal: Any) -> "pa.Table":
-        """A table, or some of its columns, of the rows that have these values; columns that it lacks are left out.
-
-        >>> tables.read("metrics", ["env_steps", "validation/sharpe"], trial="trial-0007")  # doctest: +SKIP
-        """
+        """A table, or some of its columns, of the rows that have these values; columns that it lacks are left out."""
         columns = None if columns is None else list(dict.fromkeys(columns))
         while True:
             self.refresh()

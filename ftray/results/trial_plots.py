@@ -92,7 +92,13 @@ def plot_curves(data: Frame) -> "go.Figure":
     for name, group in data.groupby("group", sort=False):
         look = looks[str(name)]
         x, low, high = (group[key].tolist() for key in ("env_steps", "low", "high"))
-        band = {"fill": "toself", "fillcolor": faint(look.color), "line": {"width": 0}, "hoverinfo": "skip"}
+        band = {
+            "mode": "lines",
+            "fill": "toself",
+            "fillcolor": faint(look.color),
+            "line": {"width": 0},
+            "hoverinfo": "skip",
+        }
         made.add_scatter(x=x + x[::-1], y=high + low[::-1], showlegend=False, legendgroup=name, **band)
         made.add_scatter(
             x=x,
@@ -158,12 +164,12 @@ def plot_regimes(data: Frame) -> "go.Figure":
     made = figure(
         "Sharpe ratio by regime of the market",
         f"95 % intervals; nothing is said of fewer than {stats.LEAST_BARS} bars",
-        height=560,
+        height=400 + 26 * (len(data) + 1),
         rows=2,
         cols=1,
-        row_heights=[0.62, 0.38],
+        row_heights=[300, 26 * (len(data) + 1)],
         specs=[[{"type": "xy"}], [{"type": "table"}]],
-        vertical_spacing=0.12,
+        vertical_spacing=0.1,
     )
     names = list(dict.fromkeys(data["portfolio"]))
     looks = series(["policy", *names[1:]])
@@ -285,7 +291,7 @@ def plot_equity(data: Mapping[str, Any]) -> "go.Figure":
     fill = {"fill": "tozeroy", "fillcolor": faint(BLACK, 0.2), "line": {"color": BLACK, "width": 1}}
     made.add_scatter(x=times, y=under, showlegend=False, name="drawdown", row=2, col=1, **fill)
     made.update_yaxes(title="equity", type="log", row=1, col=1)
-    return made.update_yaxes(title="drawdown", tickformat=".1%", row=2, col=1)
+    return made.update_yaxes(title="drawdown", tickformat=".2~%", row=2, col=1)
 
 
 def _grown(returns: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from ftray.storage import Location
 from ftray.study.budget import Limits
 from ftray.study.jobs import Work, trainable
 from ftray.study.opening import open_run
+from ftray.study.optuna_storage import told_if_lost
 from ftray.study.pending import PendingLimit
 from ftray.study.progress import Progress
 from ftray.study.room import Room
@@ -87,11 +88,12 @@ def _search(study: StudySpec, run: RunFolder, limits: Limits, room: Room, say: S
     already = len(_ended(run))
     say(f"study {study.name}: {study.search.n_trials} trials, {already} of them ended before, in {run.where}")
     run.append_event("study_started", n_trials=study.search.n_trials)
-    searcher = StudySearcher(study, run, limits)
-    for line in told(run):
-        say(line)
     try:
-        _fit(study, run, room, searcher, Progress(run, searcher, say, show), work)
+        with told_if_lost(study.search.storage):
+            searcher = StudySearcher(study, run, limits)
+            for line in told(run):
+                say(line)
+            _fit(study, run, room, searcher, Progress(run, searcher, say, show), work)
     except KeyboardInterrupt:
         pass
     finally:

@@ -14,8 +14,6 @@ from collections import Counter, deque
 from typing import Any
 
 import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
@@ -28,6 +26,7 @@ from ftray.spec import fingerprint, to_mapping
 from ftray.study.budget import Limits
 from ftray.study.history import OPTUNA_STATES, drawn_trials
 from ftray.study.optuna_side import OptunaSide
+from ftray.study.optuna_storage import name_in, note_run, open_storage
 from ftray.study.samplers import build_sampler
 from ftray.study.schedulers import TUNE_MODES
 from ftray.study.spec import StudySpec
@@ -81,8 +80,6 @@ class StudySearcher(OptunaSearch):
         self.n_ended = sum(record.state in OPTUNA_STATES for record in records)
         points = starting_points(study, run)
         self.sampler = build_sampler(search.sampler, study.space, [record.values for record in records], search.seed)
-        storage_path = run.path / "optuna.journal"
-        storage_path.unlink(missing_ok=True)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -91,11 +88,12 @@ class StudySearcher(OptunaSearch):
                 metric=[goal.metric for goal in search.goals],
                 mode=[TUNE_MODES[goal.direction] for goal in search.goals],
                 sampler=self.sampler,
-                storage=JournalStorage(JournalFileBackend(str(storage_path))),
-                study_name=study.name,
+                storage=open_storage(search.storage, study.name, run),
+                study_name=name_in(search.storage, study.name, run),
             )
         assert self._ot_study is not None
         self.optuna: optuna.Study = self._ot_study
+        note_run(self.optuna, run)
         self.optunas = OptunaSide(study, run, self.optuna)
         for record in records:
             self.optunas.add(record)

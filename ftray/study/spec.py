@@ -12,6 +12,7 @@ from ftray.results.objectives import Constraint, Objective
 from ftray.results.space import Space
 from ftray.spec import Count, Index, nearest, parse, spec, to_mapping
 from ftray.study.budget import BudgetSpec, check_patience
+from ftray.study.optuna_storage import check_storage
 from ftray.study.samplers import Sampler, TpeSpec, check_sampler
 from ftray.study.stopping import NoSchedulerSpec, Scheduler, check_scheduler
 from ftray.study.tree import lay_over, unabridged, with_absolute_paths
@@ -37,6 +38,8 @@ class SearchSpec:
     constraints: bounds on reported metrics, like `validation/max_drawdown <= 0.3`; a trial that ends beyond one is
         complete, and never among the best.
     sampler, scheduler: by its name alone, or with its options.
+    storage: where Optuna keeps the study for a team to see, `postgresql://[USER@]HOST[:PORT]/DATABASE`, the password in
+        PGPASSWORD or ~/.pgpass; by default a journal file in the run folder.
     max_concurrent: jobs at once; None means as many as the cluster has room for.
     max_failures: how often a trial whose process died (a lost node, a kill) goes on from its checkpoint.
     retry_after: seconds until it goes on after the first death, twice as many after the next one; it holds no resources
@@ -57,6 +60,7 @@ class SearchSpec:
     constraints: tuple[str, ...] = ()
     scheduler: Scheduler = NoSchedulerSpec()
     sampler: Sampler = TpeSpec()
+    storage: str | None = None
     seed: Index = 0
     max_concurrent: Count | None = None
     max_failures: Index = 2
@@ -139,7 +143,7 @@ class StudySpec:
         The objectives stand there as a list, however they were given: whoever reads a run folder finds them in one way.
         """
         budget = {"n_trials", "max_concurrent", "max_failures", "pending_timeout"}
-        budget |= {"retry_after", "budget", "patience_trials"}
+        budget |= {"retry_after", "budget", "patience_trials", "storage"}
         given = {"objective", "direction"}
         search = {key: value for key, value in to_mapping(self.search).items() if key not in budget | given}
         search |= {"objectives": to_mapping(self.search.goals), "constraints": [str(b) for b in self.search.bounds]}
@@ -179,6 +183,7 @@ def parse_study(tree: Mapping[str, Any], default_name: str = "study") -> StudySp
     search = parse(SearchSpec, unabridged(tree.get("search") or {}), path=("search",))
     _check_objectives(search)
     check_sampler(search.sampler, len(search.goals), len(search.constraints))
+    check_storage(search.storage)
     check_patience(search.patience_trials, len(search.goals))
     study = StudySpec(
         name=name,

@@ -1,0 +1,135 @@
+"""Optuna's storage on a team's database: the same study as in a journal, and never in the way of another one."""
+
+import tempfile
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.storages import RDBStorage
+
+from ftray.errors import SpecError, StorageError
+from ftray.results import RunFolder
+from ftray.study.history import OPTUNA_STATES, drawn_trials
+from ftray.study.optuna_storage import check_storage, name_in, open_storage
+from ftray.study.run import run_study
+
+from .by_hand import Hand, tiny_study
+from .played import play, study_of
+from .postgres import PASSWORD, postgres
+
+
+@pytest.fixture(scope="module")
+def server():
+    with tempfile.TemporaryDirectory(prefix="ftray-pg-") as folder:  # pytest's own folders are for root alone
+        Path(folder).chmod(0o755)
+        with postgres(Path(folder)) as running:
+            yield running
+
+
+@pytest.fixture(autouse=True)
+def password(monkeypatch):
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)
+
+
+def in_database(server, run: RunFolder) -> list[optuna.trial.FrozenTrial]:
+    storage = RDBStorage(server.url.replace("postgresql:", "postgresql+psycopg:"))
+    return optuna.load_study(study_name=name_in(server.url, run.name, run), storage=storage).trials
+
+
+def study_names(server) -> list[str]:
+    storage = RDBStorage(server.url.replace("postgresql:", "postgresql+psycopg:"))
+    return sorted(study.study_name for study in storage.get_all_studies())
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:s3cr3t@host/db",
+        "postgresql://host/db?password=s3cr3t",
+        "postgresql://me:s3cr3t@host:5432/db?x=1",
+    ],
+)
+def test_a_password_in_a_url_is_refused_and_not_repeated(url):
+    with pytest.raises(SpecError, match="PGPASSWORD") as refused:
+        check_storage(url)
+    assert "s3cr3t" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["mysql://host/db", "postgresql://host", "optuna.db", "sqlite:///x.db"])
+def test_what_is_no_database_is_refused_with_the_form_it_must_have(url):
+    with pytest.raises(SpecError, match=r"search\.storage: must be postgresql://"):
+        check_storage(url)
+    check_storage("postgresql://me@host:5432/my-studies?sslmode=require")
+
+
+def test_a_database_that_cannot_be_reached_is_told_without_a_password(tmp_path):
+    run = RunFolder.create(tmp_path / "x", {"name": "x"})
+    with pytest.raises(StorageError, match=r"127\.0\.0\.1:9/db answers: .*refused") as told:
+        open_storage("postgresql://me@127.0.0.1:9/db", "x", run)
+    assert PASSWORD not in str(told.value)
+
+
+@pytest.mark.ray
+def test_the_database_agrees_with_the_run_folder_after_a_study_and_after_it_went_on(server, cluster, tmp_path):
+    plays = ["ends well", "is bad", "raises", "reports NaN"]
+    how = {"storage": server.url, "scheduler": {"kind": "asha", "grace": 64, "reduction": 2}}
+    run = run_study(study_of("team", plays, **how), tmp_path, say=lambda line: None, work=play)
+    assert agree(server, run) == 4
+    run = run_study(study_of("team", plays, **how, n_trials=6), tmp_path, say=lambda line: None, work=play)
+    assert agree(server, run) == 6
+    assert not (run.path / "optuna.journal").exists()
+    files = [path for path in run.path.rglob("*") if path.is_file()]
+    assert not [path for path in files if PASSWORD.encode() in path.read_bytes()]
+
+
+@pytest.mark.ray
+def test_a_database_that_goes_away_loses_nothing(server, cluster, tmp_path):
+    study = study_of("lost", ["ends well"] * 4, storage=server.url, max_concurrent=1)
+
+    def say(line: str) -> None:
+        if "trial-0001" in line and "COMPLETE" in line:
+            server.stop()
+
+    try:
+        with pytest.raises(StorageError, match=r"must stay within reach.*same command continues") as told:
+            run_study(study, tmp_path, say=say, work=play)
+    finally:
+        server.start()
+    assert PASSWORD not in str(told.value)
+    run = run_study(study, tmp_path, say=lambda line: None, work=play)
+    assert agree(server, run) == 4
+    assert [record.state for record in run.trials()] == ["COMPLETE"] * 4
+
+
+def agree(server, run: RunFolder) -> int:
+    stored, records = in_database(server, run), drawn_trials(run)
+    assert [OPTUNA_STATES[record.state] for record in records] == [trial.state for trial in stored]
+    assert [dict(record.values) for record in records] == [trial.params for trial in stored]
+    for record, trial in zip(records, stored, strict=True):
+        if record.state == "COMPLETE":
+            assert trial.value == record.metrics["validation/sharpe"] and len(trial.intermediate_values) == 4
+    return len(stored)
+
+
+def test_equal_names_in_one_database_are_different_studies(server, tmp_path):
+    study = tiny_study(storage=server.url)
+    before = study_names(server)
+    for folder in ("mine", "yours"):
+        hand = Hand(study, tmp_path / folder / "tiny")
+        hand.start()
+        if folder == "mine":
+            mine = hand.run
+    assert len(study_names(server)) == len(before) + 2
+    assert len(in_database(server, mine)) == 1
+
+
+def test_a_study_that_starts_again_stands_there_once(server, tmp_path):
+    hand = Hand(tiny_study(storage=server.url), tmp_path / "again" / "tiny")
+    hand.start()
+    n = len(study_names(server))
+    hand.resumed()
+    assert len(study_names(server)) == n
+
+
+def test_where_optuna_keeps_a_study_is_no_part_of_what_it_is(server):
+    assert tiny_study(storage=server.url).identity == tiny_study().identity
