@@ -22,7 +22,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(RUN)/pip install --quiet -c constraints.txt -e '.[plots]'
+	$(RUN)/pip install --quiet -c constraints.txt -e '.[notebook]'
 	touch $@
 
 $(VENV)/installed-%: $(VENV)/installed

@@ -3,8 +3,9 @@
 Takes: metrics, checkpoints and errors of one trial. Gives: `TrialFolder`.
 
     trial.json      who the trial is: id, number, kind, values, resolved spec
-    events.jsonl    written by the trial's process alone: started, report, checkpoint, out_of_memory, finished, failed,
-                    spent
+    events.jsonl    written by the trial's process alone: started, run_started, report, checkpoint, out_of_memory,
+                    finished, failed, spent
+    returns-*, fills-*   what each finished run did bar by bar; see `outcomes`
     checkpoint/     the last complete checkpoint
     error.txt       why it failed
 """
@@ -36,8 +37,12 @@ class TrialFolder:
         self._writer = EventWriter(self.folder / "events.jsonl")
 
     def started(self, **facts: Any) -> None:
-        """The trial's process runs; `facts` say where and with what (host, pid, device)."""
+        """The trial's process runs; `facts` say where and with what; see `provenance.machine`."""
         self._writer.append("started", facts, durable=True)
+
+    def run_started(self, **facts: Any) -> None:
+        """A run of the trial begins, or goes on; `facts` say on what data and from which weights."""
+        self._writer.append("run_started", facts, durable=False)
 
     def report(self, metrics: Mapping[str, Any]) -> None:
         """Note metrics on the way. Cheap: survives a killed process, but not a machine that crashes within seconds."""

@@ -212,8 +212,7 @@ class StudySearcher(OptunaSearch):
         self.optunas.drew(trial, job_id)
         self.drawn += 1
         for fold, choice in enumerate(self._choices(spec)):
-            facts = {"fold": fold, "wanted": choice.wanted, "encoder": choice.encoder, "why": choice.why}
-            self.run.append_event("encoder_chosen", id=job_id, **facts)
+            self.run.append_event("encoder_chosen", id=job_id, fold=fold, **dataclasses.asdict(choice))
         self._admit(job_id, spec, trial.number)
 
     def _admit(self, job_id: str, spec: TrialSpec, number: int) -> None:

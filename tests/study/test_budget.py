@@ -6,7 +6,6 @@ import pytest
 from ray.tune.search import Searcher
 
 from ftray.errors import SpecError, StudyInterruptedError
-from ftray.results import trial_rows
 from ftray.results.costs import CPU_SECONDS, GPU_SECONDS, SPENT, booked, cost_of, driven_seconds
 from ftray.results.failures import failures_data, failures_told
 from ftray.results.objectives import Objective
@@ -208,8 +207,8 @@ def test_cost_sums_over_stretches_and_lasts_through_a_kill(tmp_path):
     folder.spent(second)
     assert folder.last_event()["event"] == "failed"
     hand.searcher.on_trial_complete(asked)
-    (row,) = trial_rows(hand.run.trials())
-    assert (row[CPU_SECONDS], row[GPU_SECONDS], row["state"]) == (28.0, 3.5, "FAILED")
+    (record,) = hand.run.trials()
+    assert (record.metrics[CPU_SECONDS], record.metrics[GPU_SECONDS], record.state) == (28.0, 3.5, "FAILED")
     assert cost_of([{"event": "report", "metrics": {}}, {"event": SPENT, CPU_SECONDS: 1.0}])[CPU_SECONDS] == 1.0
 
 
