@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ftray.nets import FTSpec, MLPSpec, load_policy
     from ftray.pretraining import pretrain
     from ftray.results import RunFolder
+    from ftray.results.query import open_study
     from ftray.study import load_study
     from ftray.study.run import run_study
     from ftray.trading import TradingEnv, TradingSpec, VectorTradingEnv, backtest
@@ -41,6 +42,7 @@ __all__ = [
     "load_market",
     "load_policy",
     "load_study",
+    "open_study",
     "pretrain",
     "run_study",
     "run_trial",
@@ -66,6 +68,7 @@ _HOMES = {
     "load_market": "ftray.market",
     "load_policy": "ftray.nets",
     "load_study": "ftray.study",
+    "open_study": "ftray.results.query",
     "pretrain": "ftray.pretraining",
     "run_study": "ftray.study.run",
     "run_trial": "ftray.trial.run",

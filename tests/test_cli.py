@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ftray.cli.looking import watch
 from ftray.results import RunFolder
 from tests.study.tiny import TINY, tiny_file
 
+OLD_STUDY = Path(__file__).parent / "results" / "format_1"
 CONFIGS = Path(__file__).parents[1] / "tune_configs"
 
 
@@ -69,6 +71,33 @@ def test_results_need_neither_torch_nor_ray(tmp_path):
     RunFolder.create(tmp_path / "run", {})
     code = f"from ftray.cli import main\nassert main(['results', {str(tmp_path / 'run')!r}]) == 0"
     assert imported_by(code).isdisjoint({"torch", "ray"})
+
+
+def test_results_for_other_programs_go_to_a_file_or_to_standard_output(tmp_path):
+    for option, begins in (("--csv", "rank,trial,"), ("--json", '{\n "study": "format_1"')):
+        done = ftray("results", OLD_STUDY, option, "-")
+        assert done.returncode == 0 and done.stdout.startswith(begins)
+        assert ftray("results", OLD_STUDY, option, tmp_path / "file").stdout == ""
+        assert (tmp_path / "file").read_text() == done.stdout
+
+
+def test_a_watched_study_is_told_again_when_it_has_changed_until_it_is_done(tmp_path, capsys):
+    run = RunFolder.create(tmp_path / "run", {"name": "run"})
+    name = run.add_trial("trial-0000", 0, "trial", {}, {"encoder": {"kind": "mlp"}}).folder.name
+    looks = []
+
+    def look() -> RunFolder:
+        looks.append(1)
+        if len(looks) == 3:
+            run.trial_started(name)
+            run.trial_ended(name, "COMPLETE", {"validation/sharpe": 1.25})
+            run.mark_done()
+        return run
+
+    watch(look, every=0.0)
+    told = capsys.readouterr().out
+    assert len(looks) == 3 and told.count("1 trial: 1 PENDING") == 1 and told.count("1 trial: 1 COMPLETE") == 1
+    assert "1.25" in told and "\x1b" not in told
 
 
 def test_a_typo_is_refused_with_the_path_and_the_nearest_name_and_no_traceback():

@@ -1,41 +1,101 @@
 """Verbs that look at a run folder."""
 
 import argparse
-from typing import TYPE_CHECKING
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ftray.cli.terminal import Add, add_verb, location
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
+
     from ftray.results import RunFolder
+
+EVERY = 2.0
+"""Seconds between two looks."""
 
 
 def add_verbs(add: Add) -> None:
     verb = add_verb(add, results, "print a run's leaderboard")
     verb.add_argument("run", type=location, metavar="RUN", help="a run folder, like runs/demo")
+    verb.add_argument("--top", type=int, metavar="N", help="only the best N trials, and the benchmarks")
+    how = verb.add_mutually_exclusive_group()
+    how.add_argument("--watch", action="store_true", help="look again until the study is done, or Ctrl-C")
+    how.add_argument("--csv", metavar="FILE", help="write the leaderboard as CSV; - writes it to standard output")
+    line = "write leaderboard, states, failures and luck as JSON; - writes it to standard output"
+    how.add_argument("--json", metavar="FILE", help=line)
 
 
 def results(given: argparse.Namespace) -> int:
     from ftray.results import RunFolder
 
-    show(RunFolder.open(given.run))
+    run = RunFolder.open(given.run)
+    if given.watch:
+        watch(lambda: RunFolder.open(given.run) if run.mirror else run, given.top)
+    elif given.csv or given.json:
+        from ftray.results.written import leaderboard_csv, leaderboard_json
+
+        text, target = (leaderboard_csv(run), given.csv) if given.csv else (leaderboard_json(run), given.json)
+        sys.stdout.write(text) if target == "-" else Path(target).write_text(text)
+    else:
+        show(run, top=given.top)
     return 0
 
 
 def finish(run: "RunFolder") -> None:
     show(run)
-    print(f"\nEverything is in {run.where}: a folder per trial, trials.parquet, the encoders, and the policies.")
+    print(f"\nEverything is in {run.where}: a folder per trial, the tables, the encoders, and the policies.")
     print(f"Next: ftray backtest {run.where}    the best trial beside the benchmarks, with a plot")
     print(f"      ftray results {run.where}     this table again")
     print(f"      ftray promote {run.where}     the best trial on fresh seeds, and the one look at the test window")
 
 
-def show(run: "RunFolder") -> None:
+def show(run: "RunFolder", console: "Console | None" = None, top: int | None = None) -> None:
     from ftray.results import print_encoders, print_front, print_leaderboard
     from ftray.results.luck import print_luck
     from ftray.results.reads import print_reads
 
-    print_encoders(run)
-    print_leaderboard(run)
-    print_front(run)
-    print_luck(run)
-    print_reads(run)
+    print_encoders(run, console=console)
+    print_leaderboard(run, console=console, top=top)
+    print_front(run, console=console)
+    print_luck(run, console=console)
+    print_reads(run, console=console)
+
+
+def watch(look: "Callable[[], RunFolder]", top: int | None = None, every: float = EVERY) -> None:
+    """Shows a run in place until it is done; without a terminal in plain lines, whenever something has changed."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    screen = Console()
+    with Live(console=screen, auto_refresh=False, vertical_overflow="crop") as live:
+        last = None
+        while True:
+            run = look()
+            done = run.is_done
+            rows = top or (max(3, screen.height - 12) if screen.is_terminal else None)
+            text = _shown(run, screen, rows)
+            if not screen.is_terminal and text != last:
+                print(text, flush=True)
+            elif screen.is_terminal:
+                live.update(Text.from_ansi(text), refresh=True)
+            last = text
+            if done:
+                return
+            time.sleep(every)
+
+
+def _shown(run: "RunFolder", screen: "Console", top: int | None) -> str:
+    import io
+
+    from rich.console import Console
+
+    how: dict[str, Any] = {"force_terminal": True} if screen.is_terminal else {}
+    page = Console(file=io.StringIO(), width=screen.width, **how)
+    show(run, page, top)
+    return page.file.getvalue()  # type: ignore[attr-defined]  # a StringIO

@@ -36,12 +36,13 @@ class Choice:
     """The weights that an encoder starts from.
 
     wanted: fingerprint of the job that the encoder asks for. encoder: of the job whose weights it gets; the same one
-    is still to be done, or done already. why: for people.
+    is still to be done, or done already. why: for people. study: name of the study whose job it is.
     """
 
     wanted: str
     encoder: str
     why: str
+    study: str | None = None
 
 
 class EncoderStore:
@@ -66,7 +67,7 @@ class EncoderStore:
         found = self._choices().get(wanted)
         if found is None or (found["encoder"] != wanted and not self.has(found["encoder"])):
             return None
-        return Choice(wanted, found["encoder"], found["why"])
+        return Choice(wanted, found["encoder"], found["why"], found.get("study"))
 
     def choose(self, encoder: FTSpec, spec: PretrainingSpec, dataset: Dataset, *, similar: bool = True) -> Choice:
         """What was chosen before; else the job that the encoder asks for, if it is finished anywhere; else the finished
@@ -84,9 +85,11 @@ class EncoderStore:
         choice, folder = self._exact(wanted) or (
             self._best(wanted, encoder, spec, dataset) if similar else _todo(wanted)
         )
-        if folder is not None and not self.has(choice.encoder):
+        if folder is None:
+            choice = dataclasses.replace(choice, study=self.own.parent.name)
+        elif not self.has(choice.encoder):
             self._adopt(choice.encoder, folder)
-        choices = self._choices() | {wanted: {"encoder": choice.encoder, "why": choice.why}}
+        choices = self._choices() | {wanted: {"encoder": choice.encoder, "why": choice.why, "study": choice.study}}
         write_atomically(self._file, json.dumps(choices, indent=1).encode())
         return choice
 
@@ -126,7 +129,7 @@ class EncoderStore:
         for store in (self.own, *self.others):
             if is_finished(store / wanted):
                 why = f"uses encoder {wanted[:12]} of {self._study(store)}: its own pre-training job"
-                return Choice(wanted, wanted, why), store / wanted
+                return Choice(wanted, wanted, why, store.parent.name), store / wanted
         return None
 
     def _best(
@@ -143,7 +146,7 @@ class EncoderStore:
             f"uses encoder {best.fingerprint[:12]} of {self._study(folder.parent)}: "
             f"validation loss {best.validation_loss:.4f}, best of {len(fitting)} compatible{others}"
         )
-        return Choice(wanted, best.fingerprint, why), folder
+        return Choice(wanted, best.fingerprint, why, folder.parent.parent.name), folder
 
     def _study(self, store: Path) -> str:
         return "this study" if store == self.own else f"study {store.parent.name}"

@@ -1,10 +1,10 @@
 """Results: the run folder of a study, with its one reader and writer, and the leaderboard.
 
 Takes: a study and what happens to its trials, as plain mappings. Gives: a `RunFolder` that survives crashes, trial
-records, frames for notebooks, a leaderboard. Needs neither torch nor Ray, and pandas only for frames.
+records, a leaderboard; tables, and `query.open_study` to ask them. Needs neither torch nor Ray, and pandas only for
+frames.
 """
 
-from ftray.results.frames import trial_rows, trials_frame
 from ftray.results.leaderboard import (
     encoder_rows,
     leaderboard_data,
@@ -13,7 +13,6 @@ from ftray.results.leaderboard import (
     print_leaderboard,
 )
 from ftray.results.objectives import pareto, print_front
-from ftray.results.plots import plot_attention
 from ftray.results.records import ENDED, FINAL, STATES, State, TrialRecord
 from ftray.results.store import RunFolder
 from ftray.results.trial_folder import TrialFolder
@@ -30,10 +29,7 @@ __all__ = [
     "leaderboard_data",
     "leaderboard_rows",
     "pareto",
-    "plot_attention",
     "print_encoders",
     "print_front",
     "print_leaderboard",
-    "trial_rows",
-    "trials_frame",
 ]

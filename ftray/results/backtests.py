@@ -15,7 +15,7 @@ import numpy as np
 
 from ftray.errors import MissingDependencyError
 from ftray.results.events import write_atomically
-from ftray.results.plots import plot_equity
+from ftray.results.trial_plots import plot_equity
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -60,7 +60,7 @@ def write_backtest(
         write_atomically(folder / f"{name}.parquet", frame.to_parquet(index=False))
     write_atomically(folder / "performance.json", json.dumps(performance, indent=1).encode())
     try:
-        page = plot_equity(times, equity).to_html(include_plotlyjs=True)
+        page = plot_equity({"times": times, "equity": equity}).to_html(include_plotlyjs=True)
         write_atomically(folder / "equity.html", page.encode())
     except MissingDependencyError as error:
         print(f"no plot: {error}")

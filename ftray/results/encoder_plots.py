@@ -7,35 +7,35 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ftray.errors import MissingDependencyError
+from ftray.results.style import BLUE, GREY, ORANGE, PURPLE, SKY, figure, series
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-COLORS = {
-    "encoder": "#0072b2",
-    "pca": "#e69f00",
-    "interpolation": "#56b4e9",
-    "last_value": "#cc79a7",
-    "random_encoder": "#999999",
-    "raw_features": "#e69f00",
+LOOKS = {
+    "encoder": (BLUE, ""),
+    "pca": (ORANGE, "/"),
+    "interpolation": (SKY, "."),
+    "last_value": (PURPLE, "x"),
+    "random_encoder": (GREY, "\\"),
+    "raw_features": (ORANGE, "/"),
 }
-"""Told apart by the colour-blind (Okabe and Ito 2008)."""
+"""Colour and hatching of each predictor and each vector."""
 
 
 def plot_reconstruction(card: Mapping[str, Any], kind: str) -> "go.Figure":
     """R² on hidden cells by indicator, for one kind of mask: the encoder beside its baselines; 0 is the mean."""
     scores = {name: found for name, found in card["figures"]["reconstruction"][kind].items() if name != "mean"}
-    figure = _figure(f"Hidden {kind}: R² by indicator")
+    made = figure(f"Hidden {kind}: R² by indicator", "1 is perfect, 0 is the mean of the train windows")
     for name, found in scores.items():
         by_indicator = found["r2_by_indicator"]
-        figure.add_bar(x=list(by_indicator), y=list(by_indicator.values()), name=name, marker_color=COLORS.get(name))
-    return figure.update_yaxes(range=[-1, 1], title="R²")
+        made.add_bar(x=list(by_indicator), y=list(by_indicator.values()), name=_words(name), marker=_marker(name))
+    return made.update_yaxes(range=[-1, 1], title="R²")
 
 
 def plot_probes(card: Mapping[str, Any]) -> "go.Figure":
     """What the pooled vector's linear probes gain over other vectors' probes, with 95 % intervals."""
-    figure = _figure("Linear probes: gain in skill over other vectors, with 95 % intervals")
+    made = figure("Linear probes: gain in skill over other vectors", "95 % intervals; above 0 the encoder is better")
     probes = card["figures"]["probes"]
     for other in dict.fromkeys(name for found in probes.values() for name in found["gain"]):
         gains = {name: found["gain"][other] for name, found in probes.items() if found["gain"].get(other)}
@@ -44,19 +44,27 @@ def plot_probes(card: Mapping[str, Any]) -> "go.Figure":
             "array": [gain["high"] - gain["mean"] for gain in gains.values()],
             "arrayminus": [gain["mean"] - gain["low"] for gain in gains.values()],
         }
-        color = COLORS.get(other)
-        figure.add_bar(x=list(gains), y=means, error_y=reach, name=f"over {other}", marker_color=color)
-    return figure.update_yaxes(title="skill above theirs")
+        made.add_bar(x=list(gains), y=means, error_y=reach, name=f"over {_words(other)}", marker=_marker(other))
+    return made.update_yaxes(title="skill above theirs")
 
 
 def plot_history(history: Sequence[Mapping[str, Any]]) -> "go.Figure":
     """Every loss by epoch, training and validation."""
-    figure = _figure("Losses by epoch")
-    for name in (key for key in history[0] if key.endswith("_loss")):
-        dash = "solid" if name.startswith("validation") else "dot"
-        line = {"x": [row["epoch"] for row in history], "y": [row[name] for row in history]}
-        figure.add_scatter(**line, name=name, line_dash=dash, mode="lines+markers")
-    return figure.update_yaxes(type="log").update_xaxes(title="epoch")
+    made = figure("Pre-training: losses by epoch", "hollow: on the windows trained on; full: on later ones")
+    names = [key for key in history[0] if key.endswith("_loss")]
+    looks = series(name.removeprefix("validation_").removeprefix("train_") for name in names)
+    for name in names:
+        look = looks[name.removeprefix("validation_").removeprefix("train_")]
+        full = name.startswith("validation")
+        made.add_scatter(
+            x=[row["epoch"] for row in history],
+            y=[row[name] for row in history],
+            name=_words(name),
+            mode="lines+markers",
+            line={"color": look.color, "dash": look.dash, "width": 2 if full else 1},
+            marker={"symbol": look.symbol + "-open" * (not full), "size": 8},
+        )
+    return made.update_yaxes(type="log", title="loss").update_xaxes(title="epoch", dtick=max(1, len(history) // 10))
 
 
 def encoder_page(card: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> str:
@@ -85,11 +93,10 @@ def encoder_page(card: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) 
     return page + "".join(plots)
 
 
-def _figure(title: str) -> "go.Figure":
-    try:
-        import plotly.graph_objects as go
-    except ImportError:
-        raise MissingDependencyError(
-            "plots need the package plotly, which is not installed: pip install -e '.[plots]'"
-        ) from None
-    return go.Figure(layout={"title": title, "barmode": "group", "template": "simple_white", "height": 420})
+def _marker(name: str) -> dict[str, Any]:
+    color, hatching = LOOKS.get(name, (GREY, "+"))
+    return {"color": color, "pattern": {"shape": hatching, "solidity": 0.25}}
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")

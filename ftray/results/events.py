@@ -60,8 +60,9 @@ class EventWriter:
 class EventReader:
     """Reads an event file, and later only what has been added."""
 
-    def __init__(self, path: Path):
-        self.path, self._offset, self._n_lines = path, 0, 0
+    def __init__(self, path: Path, offset: int = 0):
+        """offset: bytes that were read before."""
+        self.path, self.offset, self._n_lines = path, offset, 0
 
     def new(self) -> Iterator[Event]:
         """The events added since the last call; a line without its end is left for the next one.
@@ -70,12 +71,12 @@ class EventReader:
         """
         try:
             with self.path.open("rb") as file:
-                file.seek(self._offset)
+                file.seek(self.offset)
                 data = file.read()
         except FileNotFoundError:
             return
         for line in data[: data.rfind(b"\n") + 1].splitlines(keepends=True):
-            self._offset += len(line)
+            self.offset += len(line)
             self._n_lines += 1
             try:
                 event = json.loads(line)

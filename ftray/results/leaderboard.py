@@ -1,13 +1,29 @@
-"""The leaderboard: trials ranked by Sharpe ratio on the validation window, beside the benchmarks on the same window.
+"""The leaderboard: trials ranked by what their study searches for, beside the benchmarks on the same windows.
 
 Takes: a `RunFolder`. Gives: rows, a frame, a printed table. It knows validation figures alone, never the test window's.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ftray.results.objectives import Constraint, constraints_of, is_feasible
-from ftray.results.records import TrialRecord
+from ftray.results.costs import CPU_SECONDS, GPU_SECONDS
+from ftray.results.failures import failures_told
+from ftray.results.labels import encoder_label, pretrained_label
+from ftray.results.luck import SHARPE, judged_trials, luck_of, sharpe_error
+from ftray.results.objectives import Constraint, Objective, constraints_of, is_feasible, is_number, objectives_of
+from ftray.results.printed import (
+    Shown,
+    duration,
+    error,
+    figure,
+    fraction,
+    print_table,
+    ratio,
+    text,
+    whole_percent,
+)
+from ftray.results.records import STATES, TrialRecord
 from ftray.results.store import RunFolder
 
 if TYPE_CHECKING:
@@ -19,13 +35,21 @@ COLUMNS = (
     "trial",
     "encoder",
     "pretrained",
+    "objective",
+    "error",
+    "deflated_sharpe",
     "validation_sharpe",
     "validation_return",
     "validation_max_drawdown",
+    "validation_turnover",
     "validation_exposure",
+    "cpu_seconds",
+    "gpu_seconds",
     "wall_seconds",
     "state",
 )
+"""objective: the figure that the study searches for first. error: standard error of a Sharpe ratio, by the length and
+the moments of its returns. deflated_sharpe: probability that it lies above the luck line. turnover: a year's."""
 
 PRETRAINING = "pretraining"
 """The kind of trial that trades nothing and so has no place on a leaderboard."""
@@ -36,17 +60,20 @@ BENCHMARK = "BENCHMARK"
 INFEASIBLE = "COMPLETE, infeasible"
 """The `state` of a finished trial that misses a constraint of its study: it has no rank."""
 
+PREFIX = "validation/"
+
 
 def leaderboard_rows(run: RunFolder) -> list[dict[str, Any]]:
-    """The rows, best first: finished trials and benchmarks by validation Sharpe ratio, then all other trials.
+    """The rows, best first: finished trials and benchmarks by the study's first objective, then all other trials.
 
     Ranks count finished trials alone: a figure on the way is no figure to compare. Returns, drawdowns and exposure are
     fractions; None where a figure is unknown.
     """
-    constraints = constraints_of(run)
-    trials = [_trial_row(trial, constraints) for trial in run.trials() if trial.kind != PRETRAINING]
-    benchmarks = [_row(name, BENCHMARK, performance) for name, performance in run.benchmarks().items()]
-    rows = sorted(trials + benchmarks, key=_best_first)
+    goal, constraints, n_judged = objectives_of(run)[0], constraints_of(run), len(judged_trials(run))
+    trials = [_trial_row(trial, goal, constraints, n_judged) for trial in run.trials() if trial.kind != PRETRAINING]
+    benchmarks = [_row(name, BENCHMARK, goal, _named(figures)) for name, figures in run.benchmarks().items()]
+    sign = 1.0 if goal.direction == "maximize" else -1.0
+    rows = sorted(trials + benchmarks, key=lambda row: _best_first(row, sign))
     ranked = [row for row in rows if row["state"] != BENCHMARK and _comparable(row)]
     for rank, row in enumerate(ranked, start=1):
         row["rank"] = rank
@@ -61,21 +88,32 @@ def leaderboard_data(run: RunFolder) -> "pd.DataFrame":
 
 
 def print_leaderboard(run: RunFolder, *, top: int | None = None, console: "Console | None" = None) -> None:
-    """Print all benchmarks and the trials, or the best `top` of them; without a terminal in plain lines."""
+    """Print all benchmarks and the trials, or the best `top` of them; without a terminal in plain lines.
+
+    Below stand how many trials are in which state, and the failed ones by what went wrong.
+    """
     from rich.console import Console
 
     console = console or Console()
     rows = leaderboard_rows(run)
     if top is not None:
         rows = [row for row in rows if row["state"] == BENCHMARK or (row["rank"] or top + 1) <= top]
-    if not any(row["state"] != BENCHMARK for row in rows):
-        if not encoder_rows(run):
-            console.print(f"{run.name}: no trials yet", highlight=False)
+    if not any(row["state"] != BENCHMARK for row in rows) and not run.trials():
+        console.print(f"{run.name}: no trials yet", highlight=False)
         return
-    _print(f"{run.name}, on the validation window", SHOWN, rows, console)
-    for trial in run.trials():
-        if trial.state == "FAILED" and trial.error:
-            console.print(f"{trial.id} failed: {trial.error.splitlines()[0]}", markup=False, highlight=False)
+    if any(row["state"] != BENCHMARK for row in rows):
+        goal = objectives_of(run)[0]
+        print_table(f"{run.name}, on the validation window", _shown(goal, rows), rows, console)
+        console.print(f"\n{states_told(run)}", highlight=False, markup=False, soft_wrap=True)
+    for line in failures_told(run.trials()):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def states_told(run: RunFolder) -> str:
+    """How many trials there are, and in which states: `4 trials: 3 COMPLETE, 1 FAILED`."""
+    counted = Counter(trial.state for trial in run.trials() if trial.kind != PRETRAINING)
+    told = ", ".join(f"{counted[state]} {state}" for state in STATES if counted[state])
+    return f"{counted.total()} {'trial' if counted.total() == 1 else 'trials'}: {told}"
 
 
 def encoder_rows(run: RunFolder) -> list[dict[str, Any]]:
@@ -91,17 +129,21 @@ def print_encoders(run: RunFolder, *, console: "Console | None" = None) -> None:
     rows = encoder_rows(run)
     if rows:
         console = console or Console()
-        _print(f"{run.name}, pre-training", SHOWN_ENCODERS, rows, console)
+        print_table(f"{run.name}, pre-training", SHOWN_ENCODERS, rows, console)
         console.print()
 
 
-def _trial_row(trial: TrialRecord, constraints: Sequence[Constraint] = ()) -> dict[str, Any]:
+def _trial_row(trial: TrialRecord, goal: Objective, constraints: Sequence[Constraint], n_judged: int) -> dict[str, Any]:
     infeasible = trial.state == "COMPLETE" and not is_feasible(trial.metrics, constraints)
-    prefix = "validation/"
-    figures = {name.removeprefix(prefix): value for name, value in trial.metrics.items() if name.startswith(prefix)}
-    return _row(trial.id, INFEASIBLE if infeasible else trial.state, figures) | {
-        "encoder": _encoder(trial.spec.get("encoder", {})),
-        "pretrained": _pretrained(trial.spec.get("encoder", {})),
+    encoder, windows = trial.spec.get("encoder") or {}, trial.spec.get("windows") or {}
+    luck = luck_of(trial.metrics, windows, n_judged, float(n_judged)) if n_judged else None
+    return _row(trial.id, INFEASIBLE if infeasible else trial.state, goal, trial.metrics) | {
+        "encoder": encoder_label(encoder),
+        "pretrained": pretrained_label(encoder),
+        "error": sharpe_error(trial.metrics, windows) if goal.metric == SHARPE else None,
+        "deflated_sharpe": None if luck is None else luck.deflated,
+        "cpu_seconds": trial.metrics.get(CPU_SECONDS),
+        "gpu_seconds": trial.metrics.get(GPU_SECONDS),
         "wall_seconds": trial.wall_seconds,
     }
 
@@ -110,7 +152,7 @@ def _encoder_row(job: TrialRecord) -> dict[str, Any]:
     how = job.spec.get("pretraining", {})
     return {
         "job": job.id,
-        "encoder": _encoder(job.spec.get("encoder", {})),
+        "encoder": encoder_label(job.spec.get("encoder", {})),
         "learning_rate": how.get("learning_rate"),
         "mask_ratio": how.get("mask_ratio"),
         "epochs": job.metrics.get("epoch"),
@@ -120,111 +162,73 @@ def _encoder_row(job: TrialRecord) -> dict[str, Any]:
     }
 
 
-def _row(name: str, state: str, performance: Mapping[str, Any]) -> dict[str, Any]:
+def _named(performance: Mapping[str, Any]) -> dict[str, Any]:
+    """A benchmark's figures under the names that a trial reports them by."""
+    return {f"{PREFIX}{name}": value for name, value in performance.items()}
+
+
+def _row(name: str, state: str, goal: Objective, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    value = metrics.get(goal.metric)
     return dict.fromkeys(COLUMNS) | {
         "trial": name,
         "state": state,
-        "validation_sharpe": performance.get("sharpe"),
-        "validation_return": performance.get("total_return"),
-        "validation_max_drawdown": performance.get("max_drawdown"),
-        "validation_exposure": performance.get("exposure"),
+        "objective": value if is_number(value) else None,
+        "validation_sharpe": metrics.get(SHARPE),
+        "validation_return": metrics.get(f"{PREFIX}total_return"),
+        "validation_max_drawdown": metrics.get(f"{PREFIX}max_drawdown"),
+        "validation_turnover": metrics.get(f"{PREFIX}turnover"),
+        "validation_exposure": metrics.get(f"{PREFIX}exposure"),
     }
 
 
 def _comparable(row: Mapping[str, Any]) -> bool:
-    return row["validation_sharpe"] is not None and row["state"] in ("COMPLETE", BENCHMARK)
+    return row["objective"] is not None and row["state"] in ("COMPLETE", BENCHMARK)
 
 
-def _best_first(row: Mapping[str, Any]) -> tuple[bool, float]:
-    return (not _comparable(row), -(row["validation_sharpe"] or 0.0) if _comparable(row) else 0.0)
+def _best_first(row: Mapping[str, Any], sign: float) -> tuple[bool, float]:
+    return (not _comparable(row), -sign * row["objective"] if _comparable(row) else 0.0)
 
 
-def _encoder(spec: Mapping[str, Any]) -> str | None:
-    """An encoder in a few letters.
-
-    >>> _encoder({"kind": "ft", "d_token": 64, "n_blocks": 2, "n_heads": 4, "patch_length": 60})
-    'ft 64/2/4 p60'
-    >>> _encoder({"kind": "mlp", "hidden": 512})
-    'mlp 512'
-    """
-    if spec.get("kind") == "ft":
-        return "ft {d_token}/{n_blocks}/{n_heads} p{patch_length}".format_map(_Unknown(spec))
-    if spec.get("kind") == "mlp":
-        return "mlp {hidden}".format_map(_Unknown(spec))
-    return spec.get("kind")
-
-
-def _pretrained(spec: Mapping[str, Any]) -> str | None:
-    pretrained = spec.get("pretrained")
-    if pretrained in (None, "none"):
-        return pretrained
-    return f"{pretrained}, {'frozen' if spec.get('frozen') else 'fine-tuned'}"
-
-
-class _Unknown(dict):
-    def __missing__(self, key: str) -> str:
-        return "?"
-
-
-def _text(value: Any) -> str:
-    return "-" if value is None else str(value)
-
-
-def _ratio(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
-
-
-def _fraction(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1%}"
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "-"
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}"
-
-
-SHOWN: dict[str, tuple[str, Callable[[Any], str]]] = {
-    "rank": ("rank", _text),
-    "trial": ("trial", _text),
-    "encoder": ("encoder", _text),
-    "pretrained": ("pretrained", _text),
-    "validation_sharpe": ("Sharpe", _ratio),
-    "validation_return": ("return", _fraction),
-    "validation_max_drawdown": ("max drawdown", _fraction),
-    "validation_exposure": ("exposure", _fraction),
-    "wall_seconds": ("wall time", _duration),
-    "state": ("state", _text),
+SHOWN: Shown = {
+    "rank": ("rank", text),
+    "trial": ("trial", text),
+    "encoder": ("encoder", text),
+    "pretrained": ("pretrained", text),
+    "objective": ("objective", figure),
+    "error": ("error", error),
+    "deflated_sharpe": ("deflated", whole_percent),
+    "validation_sharpe": ("Sharpe", ratio),
+    "validation_return": ("return", fraction),
+    "validation_max_drawdown": ("max drawdown", fraction),
+    "validation_turnover": ("turnover", ratio),
+    "validation_exposure": ("exposure", fraction),
+    "cpu_seconds": ("CPU time", duration),
+    "gpu_seconds": ("GPU time", duration),
+    "wall_seconds": ("wall time", duration),
+    "state": ("state", text),
 }
 """What is printed: column → (title, how a value is shown)."""
 
-WORDS = ("trial", "job", "encoder", "pretrained", "state")
+
+def _shown(goal: Objective, rows: Sequence[Mapping[str, Any]]) -> Shown:
+    """The columns that say something here: a Sharpe ratio once, GPU time where there was a GPU."""
+    left_out = {"objective"} if goal.metric == SHARPE else {"error", "deflated_sharpe"}
+    left_out |= {name for name in ("cpu_seconds", "gpu_seconds") if not any(row[name] for row in rows)}
+    shown = {name: how for name, how in SHOWN.items() if name not in left_out}
+    if goal.metric == SHARPE:  # beside its error, in the place of the objective
+        order = [name for name in shown if name != "validation_sharpe"]
+        order.insert(order.index("error"), "validation_sharpe")
+        return {name: shown[name] for name in order}
+    return shown | {"objective": (goal.metric.removeprefix(PREFIX), figure)}
 
 
-SHOWN_ENCODERS: dict[str, tuple[str, Callable[[Any], str]]] = {
-    "job": ("job", _text),
-    "encoder": ("encoder", _text),
+SHOWN_ENCODERS: Shown = {
+    "job": ("job", text),
+    "encoder": ("encoder", text),
     "learning_rate": ("learning rate", lambda rate: "-" if rate is None else f"{rate:.1e}"),
-    "mask_ratio": ("mask ratio", _ratio),
-    "epochs": ("epochs", _text),
+    "mask_ratio": ("mask ratio", ratio),
+    "epochs": ("epochs", text),
     "loss": ("validation loss", lambda loss: "-" if loss is None else f"{loss:.4f}"),
-    "wall_seconds": ("wall time", _duration),
-    "state": ("state", _text),
+    "wall_seconds": ("wall time", duration),
+    "state": ("state", text),
 }
-
-
-def _print(title: str, shown: Mapping[str, tuple[str, Any]], rows: list[dict[str, Any]], console: "Console") -> None:
-    titles = [title for title, _ in shown.values()]
-    lines = [[show(row[name]) for name, (_, show) in shown.items()] for row in rows]
-    if console.is_terminal:
-        console.print(title, style="bold", highlight=False)
-    _print_lines(titles, lines, console)
-
-
-def _print_lines(titles: list[str], lines: list[list[str]], console: "Console") -> None:
-    widths = [max(map(len, column)) for column in zip(titles, *lines, strict=True)]
-    for line in [titles, *lines]:
-        cells = (f"{c:<{w}}" if t in WORDS else f"{c:>{w}}" for c, w, t in zip(line, widths, titles, strict=True))
-        console.print("  ".join(cells).rstrip(), highlight=False, markup=False, soft_wrap=True)

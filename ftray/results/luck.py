@@ -56,10 +56,8 @@ def luck_of(metrics: Mapping[str, Any], windows: Mapping[str, Any], n_trials: in
 
     metrics: means over the trial's runs, as its rows have them. windows: its spec's windows.
     """
-    names = ("sharpe", "skewness", "kurtosis", "n_bars", "years")
-    known = {name: metrics.get(f"validation/{name}") for name in names}
-    figures: dict[str, float] = {name: value for name, value in known.items() if value is not None and is_number(value)}
-    if len(figures) < len(names) or figures["n_bars"] < 2:
+    figures = _figures(metrics)
+    if figures is None:
         return None
     periods = figures["n_bars"] / figures["years"]
     distinct = folds_apart(windows)
@@ -77,6 +75,19 @@ def luck_of(metrics: Mapping[str, Any], windows: Mapping[str, Any], n_trials: in
     )
 
 
+def sharpe_error(metrics: Mapping[str, Any], windows: Mapping[str, Any]) -> float | None:
+    """The standard error of a trial's Sharpe ratio, a mean over its runs; None where a figure is unknown that it takes.
+
+    Runs on the same bars are taken for one: seeds tell nothing new about the market.
+    """
+    figures = _figures(metrics)
+    if figures is None:
+        return None
+    bars, periods = figures["n_bars"] * folds_apart(windows), figures["n_bars"] / figures["years"]
+    moments = {name: figures[name] for name in ("skewness", "kurtosis")}
+    return stats.sharpe_error(figures["sharpe"], bars, periods, **moments)
+
+
 def folds_apart(windows: Mapping[str, Any]) -> float:
     """How many folds' worth of different bars a trial is validated on; combinatorial folds share theirs.
 
@@ -90,6 +101,14 @@ def folds_apart(windows: Mapping[str, Any]) -> float:
             return windows["n_groups"] / windows["n_validation_groups"]
         case _:
             return 1.0
+
+
+def _figures(metrics: Mapping[str, Any]) -> dict[str, float] | None:
+    """What the luck of a Sharpe ratio follows from; None unless all of it is known, over two bars at least."""
+    names = ("sharpe", "skewness", "kurtosis", "n_bars", "years")
+    known = {name: metrics.get(f"validation/{name}") for name in names}
+    figures: dict[str, float] = {name: value for name, value in known.items() if value is not None and is_number(value)}
+    return figures if len(figures) == len(names) and figures["n_bars"] >= 2 else None
 
 
 def judged_trials(run: RunFolder) -> list[TrialRecord]:

@@ -1,19 +1,68 @@
-"""Plots of what `*_data()` functions return: plain values in, plotly figures out, nothing computed but positions.
+"""Every plot by name, and what an encoder looks at.
 
-Readable without colour: lightness alone carries meaning, and every mark has its number beside it.
+Takes: what `*_data` functions return: plain values. Gives: plotly figures, nothing computed but positions. `style` has
+their look.
 """
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ftray.errors import MissingDependencyError
+from ftray.results.encoder_plots import plot_history, plot_probes, plot_reconstruction
+from ftray.results.search_plots import (
+    front_data,
+    plot_comparison,
+    plot_front,
+    plot_importance,
+    plot_parallel,
+    plot_search,
+    plot_slices,
+    search_data,
+    values_data,
+)
+from ftray.results.style import figure, plotly
+from ftray.results.trial_plots import (
+    cost_data,
+    curves_data,
+    equity_data,
+    plot_cost,
+    plot_curves,
+    plot_equity,
+    plot_regimes,
+    plot_vram,
+    regimes_data,
+    vram_data,
+)
 
 if TYPE_CHECKING:
-    import numpy as np
     import plotly.graph_objects as go
 
+__all__ = [
+    "cost_data",
+    "curves_data",
+    "equity_data",
+    "front_data",
+    "plot_attention",
+    "plot_comparison",
+    "plot_cost",
+    "plot_curves",
+    "plot_equity",
+    "plot_front",
+    "plot_history",
+    "plot_importance",
+    "plot_parallel",
+    "plot_probes",
+    "plot_reconstruction",
+    "plot_regimes",
+    "plot_search",
+    "plot_slices",
+    "plot_vram",
+    "regimes_data",
+    "search_data",
+    "values_data",
+    "vram_data",
+]
+
 BLUE = "#7aaddb"
-GREY = "#8c8c8c"
 SCALE = ((0.0, "#ffffff"), (1.0, BLUE))
 """White to blue: one hue, the same to the colour-blind and in a black-and-white print; black numbers stand out on all
 of it."""
@@ -26,9 +75,13 @@ def plot_attention(data: Mapping[str, Any]) -> "go.Figure":
 
     Raises: MissingDependencyError where plotly is missing.
     """
-    go, subplots = _plotly()
+    go, _ = plotly()
     assets, indicators = data["assets"], data["indicators"]
-    figure = subplots.make_subplots(
+    rest = f"to itself {data['cls']:.1%}" + (f", to the account {data['account']:.1%}" if data["account"] else "")
+    made = figure(
+        "Share of [CLS] attention by asset and indicator",
+        f"{rest}; dotted: even attention",
+        height=200 + 34 * len(indicators),
         rows=2,
         cols=2,
         column_widths=[0.68, 0.32],
@@ -38,54 +91,17 @@ def plot_attention(data: Mapping[str, Any]) -> "go.Figure":
         horizontal_spacing=0.02,
         vertical_spacing=0.02,
     )
-    figure.add_trace(_bars(go, assets, "v"), row=1, col=1)
-    figure.add_trace(_bars(go, indicators, "h"), row=2, col=2)
-    figure.add_trace(_heatmap(go, data["series"]), row=2, col=1)
+    made.add_trace(_bars(go, assets, "v"), row=1, col=1)
+    made.add_trace(_bars(go, indicators, "h"), row=2, col=2)
+    made.add_trace(_heatmap(go, data["series"]), row=2, col=1)
     even = {"line": {"dash": "dot", "color": "black", "width": 1}, "opacity": 1}
-    figure.add_hline(y=sum(assets.values()) / len(assets), row=1, col=1, **even)
-    figure.add_vline(x=sum(indicators.values()) / len(indicators), row=2, col=2, **even)
+    made.add_hline(y=sum(assets.values()) / len(assets), row=1, col=1, **even)
+    made.add_vline(x=sum(indicators.values()) / len(indicators), row=2, col=2, **even)
     bare = {"ticks": "", "showticklabels": False, "showline": False}
-    figure.update_yaxes(range=[0, 1.1 * max(assets.values())], row=1, col=1, **bare)
-    figure.update_xaxes(range=[0, 1.1 * max(indicators.values())], row=2, col=2, **bare)
-    figure.update_yaxes(autorange="reversed", row=2)
-    rest = f"to itself {data['cls']:.1%}" + (f", to the account {data['account']:.1%}" if data["account"] else "")
-    figure.update_layout(
-        title={"text": f"Share of [CLS] attention by asset and indicator<br><sub>{rest}; dotted: even attention</sub>"},
-        template="simple_white",
-        showlegend=False,
-        width=820,
-        height=200 + 34 * len(indicators),
-    )
-    return figure
-
-
-def plot_equity(times: "np.ndarray", equity: Mapping[str, "np.ndarray"]) -> "go.Figure":
-    """Equity over time, each from 1, and the drawdown of the first: the policy in black, what stands beside it thinner.
-
-    times: (N,). equity: name → (N,), the policy first, then benchmarks.
-
-    Raises: MissingDependencyError where plotly is missing.
-    """
-    import numpy as np
-
-    go, subplots = _plotly()
-    figure = subplots.make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.7, 0.3], vertical_spacing=0.04)
-    dashes = ("dash", "dot", "dashdot", "longdash", "longdashdot")
-    for i, (name, values) in enumerate(equity.items()):
-        style = {"color": "black", "width": 2} if i == 0 else {"color": GREY, "width": 1, "dash": dashes[i % 5 - 1]}
-        if i == 1:
-            style |= {"color": BLUE, "width": 2}
-        figure.add_trace(go.Scatter(x=times, y=values / values[0], name=name, line=style), row=1, col=1)
-    first = next(iter(equity.values()))
-    peaks = np.maximum.accumulate(first)
-    drawdown = go.Scatter(
-        x=times, y=first / peaks - 1.0, fill="tozeroy", line={"color": "black", "width": 1}, showlegend=False
-    )
-    figure.add_trace(drawdown, row=2, col=1)
-    figure.update_yaxes(title="equity, from 1", type="log", row=1, col=1)
-    figure.update_yaxes(title="drawdown", tickformat=".0%", row=2, col=1)
-    figure.update_layout(template="simple_white", width=960, height=560)
-    return figure
+    made.update_yaxes(range=[0, 1.1 * max(assets.values())], row=1, col=1, **bare)
+    made.update_xaxes(range=[0, 1.1 * max(indicators.values())], row=2, col=2, **bare)
+    made.update_yaxes(autorange="reversed", row=2)
+    return made.update_layout(showlegend=False)
 
 
 def _bars(go: Any, shares: Mapping[str, float], orientation: str) -> Any:
@@ -121,13 +137,3 @@ def _heatmap(go: Any, series: Mapping[str, Mapping[str, float]]) -> Any:
         xgap=1,
         ygap=1,
     )
-
-
-def _plotly() -> tuple[Any, Any]:
-    try:
-        from plotly import graph_objects, subplots
-    except ImportError:
-        raise MissingDependencyError(
-            "plots need the package plotly, which is not installed: pip install -e '.[plots]'"
-        ) from None
-    return graph_objects, subplots

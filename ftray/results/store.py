@@ -7,7 +7,8 @@ Takes: a study as a plain mapping, and what happens to its trials. Gives: `RunFo
     trials/trial-0007/    see `trial_folder`
     encoders/<fingerprint>/, data/<fingerprint>/   pre-training runs and prepared datasets, shared by the trials
     promoted/             written by `ftray promote`: trials of fresh seeds, none of them the study's
-    trials.parquet        one row per trial, for queries; rebuilt from the events by `compact`
+    tables/               all of this as tables, for queries; derived from the events by `compact`; see `schema`
+    benchmarks/           returns per bar of what every trial is compared with; see `outcomes`
     optuna.journal, tune/ derived; may be deleted
     DONE                  the study is finished: nothing is pending or running
 
@@ -237,25 +238,22 @@ class RunFolder(Located):
         trial = self._known(trial_id)
         return trial if trial.state != "RUNNING" else self._with_reports(trial)
 
-    def compact(self) -> Path:
-        """Write `trials.parquet` anew from the events and return its path."""
-        from ftray.results.frames import trials_parquet  # pyarrow takes a while to import, and only this needs it
+    def compact(self, *, whole: bool = False) -> Path:
+        """Bring the tables up to date and return their folder; see `ftray.results.tables.compact`."""
+        from ftray.results.tables import compact  # pyarrow takes a while to import, and only this needs it
 
-        target = self.path / "trials.parquet"
-        write_atomically(target, trials_parquet(self.trials()))
-        self.sync("trials.parquet")
-        return target
+        return compact(self, whole=whole)
 
     def mark_done(self) -> None:
-        """Compact, then note that the study is finished."""
+        """Note that the study is finished, and compact all of it."""
         unfinished = [trial.id for trial in self.trials() if trial.state in ("PENDING", "RUNNING")]
         if unfinished:
             raise RunFolderError(
                 f"{self.path} is done when no trial is pending or running, but {len(unfinished)} are "
                 f"({', '.join(unfinished[:3])}...); end them first, as INTERRUPTED if need be"
             )
-        self.compact()
         self.append_event("study_done")
+        self.compact(whole=True)
         write_atomically(self._done, b"")
         self.sync("events.jsonl", "DONE")
 

@@ -28,7 +28,7 @@ def write_study(path: Path, study: Mapping[str, Any]) -> None:
         "id": secrets.token_hex(6),
         "fingerprint": fingerprint(study),
         "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "versions": dict(_versions()),
+        "versions": dict(versions()),
         "study": study,
     }
     write_atomically(path, to_json(content, indent=2).encode())
@@ -64,7 +64,8 @@ def differences(old: Any, new: Any, path: tuple[str, ...] = ()) -> Iterator[str]
         yield f"{'.'.join(path)}: {old!r} → {new!r}"
 
 
-def _versions() -> Iterator[tuple[str, str]]:
+def versions() -> Iterator[tuple[str, str]]:
+    """Python and the libraries that results depend on."""
     yield "python", platform.python_version()
     for package in VERSIONS_OF:
         try:

@@ -3,8 +3,9 @@
 Takes: metrics, checkpoints and errors of one trial. Gives: `TrialFolder`.
 
     trial.json      who the trial is: id, number, kind, values, resolved spec
-    events.jsonl    written by the trial's process alone: started, report, checkpoint, out_of_memory, finished, failed,
-                    spent
+    events.jsonl    written by the trial's process alone: started, run_started, report, checkpoint, out_of_memory,
+                    finished, failed, spent
+    returns-*, fills-*   what each finished run did bar by bar; see `outcomes`
     checkpoint/     the last complete checkpoint
     error.txt       why it failed
 """
@@ -23,6 +24,10 @@ from ftray.errors import RunFolderError
 from ftray.results.costs import SPENT, cost_of
 from ftray.results.events import Event, EventReader, EventWriter, last_event, sync_folder, write_atomically
 
+PATIENCE = 600.0
+"""Seconds. A process on a node that lost the cluster was seen to live for 3 minutes; who gives up before it ends has
+failed for nothing, as would the next one."""
+
 
 class TrialFolder:
     """Reads and writes one trial's folder; can be pickled into the trial's process, which is the one that writes."""
@@ -32,8 +37,12 @@ class TrialFolder:
         self._writer = EventWriter(self.folder / "events.jsonl")
 
     def started(self, **facts: Any) -> None:
-        """The trial's process runs; `facts` say where and with what (host, pid, device)."""
+        """The trial's process runs; `facts` say where and with what; see `provenance.machine`."""
         self._writer.append("started", facts, durable=True)
+
+    def run_started(self, **facts: Any) -> None:
+        """A run of the trial begins, or goes on; `facts` say on what data and from which weights."""
+        self._writer.append("run_started", facts, durable=False)
 
     def report(self, metrics: Mapping[str, Any]) -> None:
         """Note metrics on the way. Cheap: survives a killed process, but not a machine that crashes within seconds."""
@@ -64,8 +73,9 @@ class TrialFolder:
         self._writer.append(SPENT, cost, durable=True)
 
     @contextlib.contextmanager
-    def written(self, patience: float = 60.0) -> Iterator[None]:
-        """Held by the trial's process. One that a dead driver left behind is waited for: Ray is about to end it.
+    def written(self, patience: float = PATIENCE) -> Iterator[None]:
+        """Held by the trial's process. One that a dead driver left behind is waited for, and one on a node that was cut
+        off from the cluster, but not from the storage: Ray is about to end it.
 
         Raises: RunFolderError if it goes on for so many seconds.
         """

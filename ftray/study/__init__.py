@@ -3,8 +3,6 @@
 Takes a study file; gives a run folder. The only code that knows Tune. Parsing a study (`load_study`) touches no Ray.
 """
 
-from ftray.study.history import importance
-from ftray.study.space import Hole, Space
 from ftray.study.spec import SearchSpec, StudySpec, load_study, parse_study
 
-__all__ = ["Hole", "SearchSpec", "Space", "StudySpec", "importance", "load_study", "parse_study"]
+__all__ = ["SearchSpec", "StudySpec", "load_study", "parse_study"]

@@ -1,20 +1,16 @@
 """What the run folder records, as Optuna stores it. Optuna's storage is rebuilt from it whenever a study starts.
 
-Takes: trial records and a run folder. Gives: Optuna's frozen trials, and how much each value mattered.
+Takes: trial records and a run folder. Gives: Optuna's frozen trials.
 """
 
-import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from ftray.errors import RunFolderError
 from ftray.results import RunFolder, TrialRecord
-from ftray.results.objectives import Constraint, Objective, constraints_of, is_number, objectives_of
-from ftray.study.space import Space
+from ftray.results.objectives import Constraint, Objective, is_number
+from ftray.results.space import Space
 
 OPTUNA_STATES = {"COMPLETE": TrialState.COMPLETE, "PRUNED": TrialState.PRUNED, "FAILED": TrialState.FAIL}
 
@@ -66,31 +62,3 @@ def frozen(
         system_attrs=dict(notes or {}),
         constraints=violations(record.metrics, constraints) if judged else {},
     )
-
-
-def importance(run: RunFolder | Path | str) -> dict[str, float]:
-    """How much each searched value mattered for being among the best, largest first; the shares add up to 1.
-
-    By conditional PED-ANOVA (Watanabe et al. 2023), which knows conditional spaces and several objectives, and judges
-    the finished trials alone. A handful of trials tells little.
-
-    Raises: RunFolderError for fewer than two finished trials, or a run without holes.
-    """
-    run = run if isinstance(run, RunFolder) else RunFolder.open(run)
-    space, objectives = Space(run.study.get("trial") or {}), objectives_of(run)
-    finished = [record for record in drawn_trials(run) if record.state == "COMPLETE"]
-    if len(finished) < 2 or not space.holes:
-        raise RunFolderError(
-            f"importance needs at least 2 finished trials of a study with holes; {run.path} has {len(finished)} "
-            f"finished trials and {len(space.holes)} holes"
-        )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that a branch with a single trial is left out
-        level = optuna.logging.get_verbosity()
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        try:
-            study = optuna.create_study(directions=[objective.direction for objective in objectives])
-            study.add_trials([frozen(record, space, objectives, constraints_of(run)) for record in finished])
-            return optuna.importance.get_param_importances(study)
-        finally:
-            optuna.logging.set_verbosity(level)

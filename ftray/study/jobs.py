@@ -1,7 +1,5 @@
 """The one function that Tune runs, for both kinds of job, and what it asks Ray for."""
 
-import os
-import socket
 import time
 import traceback
 from collections.abc import Callable
@@ -28,6 +26,7 @@ from ftray.trial.reporting import Report
 from ftray.trial.resources import cpus, gpus
 from ftray.trial.run import run_trial
 from ftray.trial.shape import Shape
+from ftray.trial.whereabouts import whereabouts
 
 
 class Work(Protocol):
@@ -67,7 +66,7 @@ def run_job(config: dict[str, Any], work: Work = run_trial) -> None:
         def cost() -> dict[str, float]:
             return booked(before, cpus(place.bundles), gpus(place.bundles), time.monotonic() - began)
 
-        folder.started(host=socket.gethostname(), pid=os.getpid())
+        folder.started(**whereabouts())
         try:
             report = _reporter(config, copy, place, cost)
             if config["kind"] == PRETRAINING:

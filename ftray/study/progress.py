@@ -6,6 +6,7 @@ from typing import Any
 from ray.tune.progress_reporter import TrialProgressCallback
 
 from ftray.results import RunFolder
+from ftray.results.provenance import git_commit
 from ftray.spec import parse
 from ftray.study.searcher import TRIAL, StudySearcher
 from ftray.trial import TrialSpec
@@ -20,7 +21,7 @@ class Progress(TrialProgressCallback):
         """say: takes each line. show: takes the line that stands below them all and always tells the latest."""
         self.run, self.searcher, self.say, self.show = run, searcher, say, show
         self.started, self.ended_before = time.monotonic(), searcher.n_ended
-        self._compact_at = 0.0
+        self.commit, self._compact_at = git_commit(), 0.0
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles callbacks into a snapshot that is never restored, and a terminal cannot be pickled."""
@@ -28,7 +29,7 @@ class Progress(TrialProgressCallback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         job = self.searcher.job(trial.trial_id)
-        self.run.trial_started(job.id)
+        self.run.trial_started(job.id, commit=self.commit)
         self._line(job.id, f"started: {describe(job.spec, pretraining=job.kind != TRIAL)}")
         for why in dict.fromkeys(job.why):
             if job.kind != TRIAL or why.startswith("uses"):  # that it waited for its own job goes without saying

@@ -16,8 +16,8 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler,
 from optuna.trial import FrozenTrial, TrialState
 
 from ftray.errors import MissingDependencyError, SpecError
+from ftray.results.space import Hole, Space
 from ftray.spec import Between, Count, spec
-from ftray.study.space import Hole, Space
 
 TRIES = 100
 """Random configurations tried in place of one that was drawn before, until a space counts as exhausted."""

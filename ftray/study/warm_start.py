@@ -10,8 +10,8 @@ from typing import Any
 from ftray.errors import RunFolderError, SpecError
 from ftray.results import RunFolder, TrialRecord
 from ftray.results.objectives import front, is_feasible
+from ftray.results.space import Space
 from ftray.study.history import drawn_trials
-from ftray.study.space import Space
 from ftray.study.spec import SearchSpec, StudySpec
 
 EVENT = "warm_started"

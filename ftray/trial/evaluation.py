@@ -6,7 +6,7 @@ same ones either way.
 
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import ray
@@ -21,10 +21,18 @@ from ftray.agent.vectors import acting
 from ftray.errors import NeverPlacedError
 from ftray.features import Dataset
 from ftray.nets import encoder_metrics, weight_drift
-from ftray.trading import TradingSpec, backtest
+from ftray.trading import Backtest, TradingSpec, backtest
 
 Figures = dict[str, float]
 Weights = dict[str, Tensor]
+
+
+class Judged(NamedTuple):
+    """What a policy showed on the validation windows: figures, and the backtest that they are from."""
+
+    figures: Figures
+    outcome: Backtest | None = None
+
 
 N_PROBED = 64
 """Train windows, always the same, that attention is measured on."""
@@ -41,19 +49,19 @@ class Evaluation:
         self.trading, self.cpus = trading, cpus
         self._judge: Any = None
 
-    def begin(self, module: FTPolicy, dataset: Dataset, start: Weights) -> "Future[Figures]":
+    def begin(self, module: FTPolicy, dataset: Dataset, start: Weights) -> "Future[Judged]":
         """Judges the policy that the module holds now, whatever becomes of it afterwards.
 
         start: the market tower's weights at the run's start, on the CPU.
         """
         if self.cpus == 0:
-            here: Future[Figures] = Future()
+            here: Future[Judged] = Future()
             here.set_result(evaluate(module, dataset, self.trading, start))
             return here
         if self._judge is None:
             self._judge = ray.remote(Judge).options(**_room(self.cpus)).remote(self.trading, self.cpus)
         weights = module.get_state(inference_only=True)  # sent as they are now: the next iteration changes them
-        return self._judge.figures.remote(blueprint(module), weights, start).future()
+        return self._judge.judged.remote(blueprint(module), weights, start).future()
 
     def close(self) -> None:
         """Ends the process beside the trial, and whatever it was at."""
@@ -69,35 +77,34 @@ class Judge:
         self.trading = trading
         torch.set_num_threads(cpus)
 
-    def figures(self, blueprint: RLModuleSpec, weights: dict[str, Any], start: Weights) -> Figures:
+    def judged(self, blueprint: RLModuleSpec, weights: dict[str, Any], start: Weights) -> Judged:
         module = blueprint.build()
         assert isinstance(module, FTPolicy)
         module.set_state(weights)
         return evaluate(module, Dataset.load(Path(module.model_config["dataset"])), self.trading, start)
 
 
-def figures_of(judged: "Future[Figures]") -> Figures:
-    """The figures, waited for if need be; an error is what it would have been in this process."""
+def outcome_of(judged: "Future[Judged]") -> Judged:
+    """What was judged, waited for if need be; an error is what it would have been in this process."""
     try:
         return judged.result()
     except RayTaskError as error:
         raise error.cause from error
 
 
-def evaluate(module: FTPolicy, dataset: Dataset, trading: TradingSpec, start: Weights) -> Figures:
-    """The deterministic policy's performance on the validation windows, under `validation/` names.
+def evaluate(module: FTPolicy, dataset: Dataset, trading: TradingSpec, start: Weights) -> Judged:
+    """The deterministic policy on the validation windows, with its performance under `validation/` names.
 
     Under `encoder/` names: how far its market tower went from its start, and what it looks at in a few train windows.
     """
     act = acting(module, dataset, dataset.table.decision_bars(dataset.windows.validation))
-    performance = backtest(act, dataset, dataset.windows.validation, trading).performance()
+    outcome = backtest(act, dataset, dataset.windows.validation, trading)
     train = dataset.table.decision_bars(dataset.windows.train)
     probe = train[np.linspace(0, len(train) - 1, min(N_PROBED, len(train))).astype(int)]
     fares = encoder_metrics(module.encoder, module.windows(torch.from_numpy(probe).to(module.table.device)))
     fares["weight_drift"] = weight_drift(module.encoder, start)
-    return {f"validation/{name}": value for name, value in performance.items()} | {
-        f"encoder/{name}": value for name, value in fares.items()
-    }
+    figures = {f"validation/{name}": value for name, value in outcome.performance().items()}
+    return Judged(figures | {f"encoder/{name}": value for name, value in fares.items()}, outcome)
 
 
 def blueprint(module: FTPolicy) -> RLModuleSpec:

@@ -16,6 +16,7 @@ from ftray.results import RunFolder, leaderboard_rows
 from ftray.spec import parse, to_mapping
 from ftray.storage import Location, is_url
 from ftray.trading import Backtest, backtest, buy_and_hold, equal_weight
+from ftray.trial.outcome import keep_benchmarks
 from ftray.trial.preparation import prepare_dataset
 from ftray.trial.progress import Run, runs_of
 from ftray.trial.spec import TrialSpec
@@ -86,8 +87,10 @@ def record_benchmarks(spec: TrialSpec, run: RunFolder) -> None:
         outcomes = {"equal_weight": equal_weight(dataset, windows, spec.trading)}
         for symbol in dataset.layout.symbols:
             outcomes[f"hold_{symbol}"] = buy_and_hold(dataset, windows, spec.trading, symbol)
+        keep_benchmarks(run.path, fold, dataset, outcomes)
         for name, outcome in outcomes.items():
             figures.setdefault(name, []).append(outcome.performance())
+    run.sync("benchmarks")
     run.record_benchmarks(
         {name: {key: fmean(one[key] for one in folds) for key in folds[0]} for name, folds in figures.items()}
     )

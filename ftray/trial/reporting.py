@@ -14,7 +14,8 @@ from typing import Any, Protocol
 
 from ftray.errors import OutOfMemoryError
 from ftray.results import TrialFolder
-from ftray.trial.evaluation import Figures, figures_of
+from ftray.trading import Backtest
+from ftray.trial.evaluation import Judged, outcome_of
 from ftray.trial.progress import Progress, Run
 
 
@@ -28,14 +29,22 @@ class Report(Protocol):
 class _Row:
     metrics: dict[str, Any]
     done: bool
-    judged: "Future[Figures] | None"
+    judged: "Future[Judged] | None"
 
 
 class Rows:
     """The rows of one run of a trial. As a context: what was trained before memory ran out still goes out."""
 
-    def __init__(self, run: Run, progress: Progress, report: Report, folder: Path):
-        self.run, self.progress, self.report = run, progress, report
+    def __init__(
+        self,
+        run: Run,
+        progress: Progress,
+        report: Report,
+        folder: Path,
+        keep: Callable[[Backtest], None] = lambda outcome: None,
+    ):
+        """keep: takes what the policy did on the validation windows at the run's end, before anyone hears of it."""
+        self.run, self.progress, self.report, self.keep = run, progress, report, keep
         self.folder, self.state = TrialFolder(folder), folder / ".state"
         self._waiting: deque[_Row] = deque()
         self.last = progress.row
@@ -56,7 +65,7 @@ class Rows:
         self._tell()
 
     def add_judged(
-        self, metrics: dict[str, Any], done: bool, judged: "Future[Figures]", save: Callable[[str], Any]
+        self, metrics: dict[str, Any], done: bool, judged: "Future[Judged]", save: Callable[[str], Any]
     ) -> None:
         """A row with figures, and a checkpoint of the state that they belong to; one evaluation at a time."""
         self.finish()
@@ -78,7 +87,10 @@ class Rows:
     def _send(self, row: _Row) -> None:
         checkpoint = None
         if row.judged is not None:
-            row.metrics |= figures_of(row.judged)
+            judged = outcome_of(row.judged)
+            row.metrics |= judged.figures
+            if row.done and judged.outcome is not None:
+                self.keep(judged.outcome)
         self.last = self.progress.add(self.run, row.metrics, row.done)
         if row.judged is not None:
             with self.folder.new_checkpoint(env_steps=self.last["env_steps"]) as empty:

@@ -1,6 +1,8 @@
 """`run_trial`: one trial, top to bottom."""
 
 import contextlib
+import dataclasses
+import functools
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +22,7 @@ from ftray.trial.evaluation import Evaluation
 from ftray.trial.judge import export_policy
 from ftray.trial.local import check_room
 from ftray.trial.out_of_memory import memory_in_use, told_out_of_memory
+from ftray.trial.outcome import keep_outcome
 from ftray.trial.preparation import prepare_dataset, pretrain_encoder
 from ftray.trial.progress import Progress, Run, runs_of
 from ftray.trial.reporting import Report, Rows
@@ -64,7 +67,7 @@ def run_trial(
             data, dataset = prepare_dataset(spec, shared, run.fold)
             weights, vectors = starting_weights(spec, dataset, shared)
             with (
-                Rows(run, progress, report, folder) as rows,
+                Rows(run, progress, report, folder, functools.partial(keep_outcome, folder, run, dataset)) as rows,
                 told_out_of_memory(spec, shape),
                 training(spec, run, data, weights, vectors, shape, gpus) as algorithm,
             ):
@@ -73,6 +76,7 @@ def run_trial(
                     algorithm.restore_from_path(str(Path(resume).absolute()))  # type: ignore[arg-type]
                 check_start(algorithm, gpus, None if progress.inside_a_run else weights)
                 progress.inside_a_run = False
+                rows.folder.run_started(**dataclasses.asdict(run), **origin(dataset, weights))
                 done = False
                 while not done:
                     own: dict[str, Any] = iterate(algorithm)
@@ -123,6 +127,13 @@ def starting_weights(spec: TrialSpec, dataset: Dataset, shared: Path) -> tuple[P
     if not encoder.frozen or encoder.fusion == "early":
         return weights, None
     return weights, write_market_vectors(encoder, weights, dataset, shared / "data" / dataset.fingerprint)
+
+
+def origin(dataset: Dataset, weights: Path | None) -> dict[str, Any]:
+    """What a run learns from: the data, and the job and the bars behind its first weights."""
+    found = read_checkpoint(weights) if weights else {}
+    began = {"encoder": found.get("fingerprint"), "trained_on": found.get("train_windows")}
+    return {"dataset": dataset.fingerprint, **began}
 
 
 def check_weights_are_honest(weights: Path, dataset: Dataset) -> None:

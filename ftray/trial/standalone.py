@@ -8,9 +8,11 @@ from typing import Any
 from ftray.errors import FtrayError, OutOfMemoryError
 from ftray.pretraining import EncoderCard
 from ftray.results import RunFolder, TrialFolder
+from ftray.results.provenance import git_commit
 from ftray.trial.preparation import choose_encoder, prepare_dataset, pretrain_encoder
 from ftray.trial.resources import place_trial
 from ftray.trial.spec import TrialSpec
+from ftray.trial.whereabouts import whereabouts
 
 TRIAL_ID = "trial-0000"
 
@@ -108,7 +110,8 @@ def _wanted(run: RunFolder, job_id: str, number: int | None, kind: str, spec: Tr
 @contextlib.contextmanager
 def _recorded(run: RunFolder, job_id: str) -> Iterator[None]:
     """Notes that a job runs, and how it ended."""
-    run.trial_started(job_id)
+    run.trial_started(job_id, commit=git_commit())
+    run.trial(job_id).started(**whereabouts())
     try:
         yield
     except KeyboardInterrupt:

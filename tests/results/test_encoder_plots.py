@@ -43,7 +43,7 @@ def test_gains_have_their_intervals_and_probes_without_answer_are_left_out():
 
 def test_the_history_shows_losses_alone():
     pytest.importorskip("plotly")
-    assert {trace.name for trace in plot_history(HISTORY).data} == {"train_loss", "validation_loss"}
+    assert {trace.name for trace in plot_history(HISTORY).data} == {"train loss", "validation loss"}
 
 
 def test_the_page_needs_no_network_and_escapes_what_it_is_given():
@@ -54,6 +54,6 @@ def test_the_page_needs_no_network_and_escapes_what_it_is_given():
 
 
 def test_without_plotly_the_error_holds_the_install_line(monkeypatch):
-    monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
+    monkeypatch.setitem(sys.modules, "plotly", None)
     with pytest.raises(MissingDependencyError, match=r"pip install -e '.\[plots\]'"):
         encoder_page(CARD, HISTORY)

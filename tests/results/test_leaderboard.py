@@ -1,6 +1,8 @@
 """The leaderboard ranks what was validated, beside what every policy must beat, and opens quickly."""
 
+import csv
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +18,8 @@ from ftray.results import (
     print_encoders,
     print_leaderboard,
 )
+from ftray.results.luck import luck_data
+from ftray.results.written import leaderboard_csv, leaderboard_json
 
 FT = {"kind": "ft", "d_token": 64, "n_blocks": 2, "n_heads": 4, "patch_length": 60}
 FROZEN = FT | {"pretrained": "auto", "frozen": True}
@@ -75,18 +79,19 @@ def test_without_a_terminal_the_table_is_plain_lines(run: RunFolder):
     out = io.StringIO()
     print_leaderboard(run, console=Console(file=out, width=40))
     lines = out.getvalue().splitlines()
-    titles = "rank  trial  encoder  pretrained  Sharpe  return  max drawdown  exposure  wall time  state"
+    titles = "rank  trial  encoder  pretrained  Sharpe  error  deflated  return  max drawdown  turnover  exposure"
+    titles += "  wall time  state"
     assert lines[0].split() == titles.split()
     assert lines[1].split()[:2] == ["1", "trial-0002"]
     assert "12.3%" in lines[1]
-    assert len(lines) == 1 + 8
+    assert lines[9:] == ["", "6 trials: 1 PENDING, 3 COMPLETE, 1 PRUNED, 1 FAILED", "1 failed (trial-0003): "]
     assert out.getvalue().isascii()
 
 
 def test_the_best_few_are_shown_beside_all_benchmarks(run: RunFolder):
     out = io.StringIO()
     print_leaderboard(run, top=1, console=Console(file=out))
-    names = [line.split()[1] for line in out.getvalue().splitlines()[1:]]
+    names = [line.split()[1] for line in out.getvalue().splitlines()[1:4]]
     assert names == ["trial-0002", "equal_weight", "buy_and_hold/BTC"]
 
 
@@ -107,7 +112,7 @@ def test_printing_needs_neither_pandas_nor_torch_nor_ray(run: RunFolder):
     script = (
         "import sys; from ftray.results import RunFolder, print_leaderboard; "
         f"print_leaderboard(RunFolder.open({str(run.path)!r})); "
-        "print('heavy:', sorted({'pandas', 'pyarrow', 'torch', 'ray', 'numpy'} & set(sys.modules)))"
+        "print('heavy:', sorted({'pandas', 'pyarrow', 'torch', 'ray', 'optuna'} & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
@@ -135,4 +140,51 @@ def test_a_failed_trial_is_listed_with_the_first_line_of_its_error(run: RunFolde
     run.trial_ended("trial-0008", "FAILED", {}, "no such checkpoint\nTraceback ...")
     printed = io.StringIO()
     print_leaderboard(run, console=Console(file=printed, width=200))
-    assert "trial-0008 failed: no such checkpoint\n" in printed.getvalue()
+    assert "1 failed (trial-0008): no such checkpoint\n" in printed.getvalue()
+
+
+def minimizing(tmp_path: Path) -> RunFolder:
+    goals = [{"metric": "validation/max_drawdown", "direction": "minimize"}]
+    run = RunFolder.create(tmp_path / "calm", {"name": "calm", "search": {"objectives": goals}})
+    for number, (drawdown, sharpe) in enumerate([(0.3, 9.0), (0.1, 1.0), (0.2, 5.0)]):
+        name = f"trial-{number:04}"
+        run.add_trial(name, number, "trial", {}, {"encoder": MLP})
+        run.trial_started(name)
+        metrics = {"validation/max_drawdown": drawdown, "validation/sharpe": sharpe, "cost/cpu_seconds": 60.0}
+        run.trial_ended(name, "COMPLETE", metrics)
+    run.record_benchmarks({"equal_weight": {"sharpe": 0.5, "max_drawdown": 0.15}})
+    return run
+
+
+def test_trials_are_ranked_by_what_their_study_searches_for(tmp_path):
+    run = minimizing(tmp_path)
+    rows = leaderboard_rows(run)
+    assert [row["trial"] for row in rows] == ["trial-0001", "equal_weight", "trial-0002", "trial-0000"]
+    assert [row["rank"] for row in rows] == [1, None, 2, 3] and rows[0]["objective"] == 0.1
+    out = io.StringIO()
+    print_leaderboard(run, console=Console(file=out))
+    titles = out.getvalue().splitlines()[0].split()
+    assert titles[4:6] == ["max_drawdown", "Sharpe"] and "CPU" in titles and "deflated" not in titles
+
+
+def test_a_sharpe_ratio_stands_with_its_error_and_the_probability_that_luck_is_not_all(tmp_path):
+    run = RunFolder.create(tmp_path / "study", {"name": "study"})
+    moments = {"n_bars": 8760.0, "years": 1.0, "skewness": 0.0, "kurtosis": 3.0}
+    for number, sharpe in enumerate((0.5, 3.0)):
+        run.add_trial(f"trial-{number}", number, "trial", {}, {"encoder": MLP})
+        run.trial_started(f"trial-{number}")
+        known = {"sharpe": sharpe, **moments}
+        run.trial_ended(f"trial-{number}", "COMPLETE", {f"validation/{name}": value for name, value in known.items()})
+    best, other = leaderboard_rows(run)
+    assert best["error"] == pytest.approx(1.0, rel=0.01)  # 1 / √years, for a ratio that is small per bar
+    assert best["deflated_sharpe"] > 0.97 and other["deflated_sharpe"] < 0.5
+    assert best["deflated_sharpe"] == pytest.approx(luck_data(run).deflated)
+
+
+def test_the_leaderboard_goes_to_other_programs_whole(tmp_path):
+    run = minimizing(tmp_path)
+    rows = list(csv.DictReader(io.StringIO(leaderboard_csv(run))))
+    assert [row["trial"] for row in rows] == [row["trial"] for row in leaderboard_rows(run)]
+    assert rows[0]["objective"] == "0.1" and rows[1]["rank"] == ""
+    told = json.loads(leaderboard_json(run))
+    assert told["leaderboard"] == leaderboard_rows(run) and told["states"] == {"COMPLETE": 3} and told["luck"] is None

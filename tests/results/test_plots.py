@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from ftray.errors import MissingDependencyError
-from ftray.results import plot_attention
+from ftray.results.plots import plot_attention
 
 DATA = {
     "series": {"close": {"BTC": 0.5, "ETH": 0.1}, "rsi": {"BTC": 0.1, "ETH": 0.2}},

@@ -283,7 +283,7 @@ def test_done_means_done(run: RunFolder):
     run.trial_ended(trial, "COMPLETE")
     run.mark_done()
     assert RunFolder.open(run.path).is_done
-    assert (run.path / "trials.parquet").exists()
+    assert (run.path / "tables" / "manifest.json").exists()
     add(run, 2)
     assert not run.is_done
 

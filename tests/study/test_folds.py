@@ -35,7 +35,7 @@ def test_a_trial_waits_for_the_encoders_of_all_its_folds_and_another_shares_them
         assert [one["fold"] for one in trial.metrics["runs"]] == [0, 1]
         assert trial.metrics["env_steps"] >= 2 * 128 and trial.metrics["runs_done"] == 2
     assert {"equal_weight", "hold_AAVE"} <= set(run.benchmarks())
-    assert (run.path / "trials.parquet").is_file() and run.is_done
+    assert (run.path / "tables" / "manifest.json").is_file() and run.is_done
 
 
 def test_one_encoder_that_fails_fails_the_trial_with_its_error_and_not_the_other_encoder(tmp_path):

@@ -13,9 +13,10 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from ftray.errors import RunFolderError, SpecError
-from ftray.results import RunFolder, leaderboard_rows, pareto, print_front, print_leaderboard
+from ftray.results import leaderboard_rows, pareto, print_front, print_leaderboard
 from ftray.results.objectives import Constraint
-from ftray.study import importance, load_study
+from ftray.results.query import open_study
+from ftray.study import load_study
 from ftray.study.run import run_study
 from ftray.study.warm_start import told
 
@@ -243,7 +244,7 @@ def test_the_best_of_several_objectives_are_the_front_first(other, tmp_path):
 def test_importance_finds_the_value_that_matters_in_a_conditional_space_by_its_stable_name(tmp_path):
     hand = Hand(tiny_study(sampler="random"), tmp_path / "run")
     hand.runs(40, lambda values: {SHARPE: -abs(values["trial/ppo/gamma"] - 0.95)})
-    shares = importance(RunFolder.open(hand.run.path))
+    shares = open_study(hand.run.path).importance().to_dict()
     assert set(shares) == set(hand.study.space.holes) and sum(shares.values()) == pytest.approx(1.0)
     assert next(iter(shares)) == "trial/ppo/gamma" and shares["trial/ppo/gamma"] > 0.5
     assert all(a >= b for a, b in itertools.pairwise(shares.values()))
@@ -252,9 +253,9 @@ def test_importance_finds_the_value_that_matters_in_a_conditional_space_by_its_s
 def test_importance_knows_several_objectives_and_says_what_it_needs(tmp_path):
     hand = Hand(tiny_study(sampler="random", objectives=BOTH), tmp_path / "run")
     with pytest.raises(RunFolderError, match="at least 2 finished trials"):
-        importance(hand.run)
+        open_study(hand.run.path).importance()
     hand.runs(40, traded)
-    assert {"trial/ppo/gamma", "trial/ppo/learning_rate"} & set(list(importance(hand.run))[:2])
+    assert {"trial/ppo/gamma", "trial/ppo/learning_rate"} & set(open_study(hand.run.path).importance().index[:2])
 
 
 def test_the_search_that_the_readme_shows_is_one():

@@ -13,7 +13,7 @@ from ftray.results import TrialFolder
 from ftray.study import parse_study
 from ftray.study.run import run_study
 from ftray.trial import TrialSpec
-from ftray.trial.evaluation import Judge
+from ftray.trial.evaluation import Judge, Judged
 from ftray.trial.progress import Progress, Run
 from ftray.trial.reporting import Rows
 from ftray.trial.run import run_trial
@@ -125,7 +125,7 @@ def test_a_bundle_too_small_for_it_is_refused_too(tmp_path):
 
 
 class Refusing(Judge):
-    def figures(self, blueprint, weights, start):
+    def judged(self, blueprint, weights, start):
         raise TrainingError("an action is not finite")
 
 
@@ -164,13 +164,13 @@ def test_rows_wait_for_the_figures_of_an_earlier_one_and_its_state_is_that_of_it
     rows.add_judged(own(2), False, first, saving(2))
     rows.add(own(3), False)
     assert iterations() == [1] and TrialFolder(tmp_path).checkpoint is None
-    first.set_result({"validation/sharpe": 0.5})
+    first.set_result(Judged({"validation/sharpe": 0.5}))
     rows.add(own(4), False)
     assert iterations() == [1, 2, 3, 4]
     assert reports[1]["validation/sharpe"] == 0.5
     assert (reports[1]["checkpoint"] / "iteration").read_text() == "2"
     rows.add_judged(own(5), True, second, saving(5))
-    second.set_result({"validation/sharpe": 1.5})
+    second.set_result(Judged({"validation/sharpe": 1.5}))
     assert rows.finish()["runs"] == [{"fold": 0, "seed": 0, "env_steps": 50, "validation/sharpe": 1.5}]
     assert iterations() == [1, 2, 3, 4, 5]
     assert Progress.read(TrialFolder(tmp_path).checkpoint, trial(0, env_steps=50)).row["iteration"] == 5
@@ -183,7 +183,7 @@ def test_what_was_trained_before_memory_ran_out_still_goes_out(error, kept, tmp_
     reports, judged = Reports(), Future()
     with pytest.raises(type(error)), Rows(Run(0, 0), Progress(), reports, tmp_path) as rows:
         rows.add_judged({"iteration": 1, "env_steps": 10}, False, judged, lambda folder: (tmp_path / ".state").mkdir())
-        judged.set_result({"validation/sharpe": 0.5})
+        judged.set_result(Judged({"validation/sharpe": 0.5}))
         raise error
     assert len(reports) == kept and (TrialFolder(tmp_path).checkpoint is not None) == kept
     assert not (tmp_path / ".state").exists()

@@ -6,7 +6,7 @@ import optuna
 import pytest
 
 from ftray.errors import SpecError
-from ftray.study import Space
+from ftray.results.space import Space
 
 TREE = {
     "encoder": {
