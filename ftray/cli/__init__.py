@@ -2,6 +2,7 @@
 
 studies   what starts work: check, vram, pretrain, train, tune
 judging   what a trained policy is worth: backtest, promote
+clusters  a cluster: submit, status, fetch
 looking   what is there: results
 """
 
@@ -9,7 +10,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from ftray.cli import judging, looking, studies
+from ftray.cli import clusters, judging, looking, studies
 from ftray.errors import FtrayError, StudyInterruptedError
 
 VERSION = "0.1.0"
@@ -50,6 +51,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (studies, looking, judging):
+    for group in (studies, clusters, looking, judging):
         group.add_verbs(verbs.add_parser)
     return parser

@@ -8,10 +8,8 @@ from ftray.cluster.file import COMMANDS, ClusterFile
 from ftray.errors import SpecError, StorageError
 from ftray.spec import nearest
 from ftray.storage import is_url
-from ftray.trial.nodes import node_of_type
+from ftray.trial.nodes import PRICE, node_of_type
 
-PRICE = "ftray/price-per-hour"
-"""The label of a node type that says what an hour of it costs, in the currency of your choice."""
 KEYS = {
     "aws": "region availability_zone cache_stopped_nodes security_group use_internal_ips key_pair cloudwatch",
     "gcp": "region availability_zone project_id cache_stopped_nodes use_internal_ips",

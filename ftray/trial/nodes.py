@@ -16,6 +16,8 @@ from ftray.nets.gpus import Gpu, known_gpu, model
 
 ACCELERATOR, GIB = "ray.io/accelerator-type", "ftray/gpu-gib"
 """Labels of a node: its GPU's model, set by Ray itself; its GPU's GiB, set by hand where the model is not known."""
+PRICE = "ftray/price-per-hour"
+"""The label of a node type in a cluster file that says what an hour of it costs, in the currency of your choice."""
 RESOURCE = "accelerator_type:"
 """Ray's automatic resource of a node whose GPU it knows, followed by the model."""
 
