@@ -107,8 +107,9 @@ def derive_from_manifest(manifest: Mapping[str, Any], path: Path) -> Mapping[str
     try:
         spec = manifest["spec"].get("rayClusterSpec", manifest["spec"])
         return derive({"metadata": {"name": "", "namespace": "", **manifest["metadata"]}, "spec": spec})
-    except (LookupError, TypeError, ValueError, AssertionError, AttributeError) as error:
-        raise SpecError(f"{path}: Ray's autoscaler cannot read this manifest: {error!r}") from None
+    except Exception as error:  # whatever it stumbles over
+        words = str(error).splitlines()[0] if str(error) else repr(error)
+        raise SpecError(f"{path}: Ray's autoscaler cannot read this manifest: {words}") from None
 
 
 def node_of_type(name: str, n: int, kind: Mapping[str, Any]) -> Node:
