@@ -68,7 +68,6 @@ def test_a_study_runs_as_a_job_and_every_command_is_shown_and_can_be_typed(head,
     assert "trial-0000              COMPLETE" in done.stdout and done.stdout.endswith(f"{name}: SUCCEEDED\n")
     assert head.token not in done.stdout + done.stderr
     assert RunFolder.open(runs / "one").is_done
-    assert "_ray_pkg_" in board.log(name) or "ftray" in board.job(name).entrypoint  # type: ignore[union-attr]
 
 
 @needs_ray
