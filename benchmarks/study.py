@@ -2,18 +2,21 @@
 
     python benchmarks/study.py --json FILE [--quick]
 
-Everything but the training is real: searcher, Optuna's journal, run folder, scheduler, Tune, processes. Three studies
+Everything but the training is real: searcher, Optuna's journal, run folder, scheduler, Tune, processes. Four studies
 run. The crowded one gives out so many short trials that the driver's own part shows; it is counted over the last half
-of the trials, when all processes run (they take seconds to start, and then one trial after the other). The calm one has
-a driver with nothing to do, so what its trials lose is what any trial loses between two others; that is held against
-trials of a minute. The fresh one is calm, too, and starts a process for each trial, as training does. Sleeping trials
-need no core: Ray is told of one per trial. Reading is counted in processor seconds, which a busy machine stretches less
-than wall time.
+of the trials, when all processes run (they take seconds to start, and then one trial after the other). The chatty one
+is the same with ten times the reports. The calm one has a driver with nothing to do, so what its trials lose is what
+any trial loses between two others; that is held against trials of a minute. The one on a GPU is calm, too, and starts a
+process for each trial, as any study on GPUs does; the GPU itself is a number that Ray is told, for nothing touches it.
+Sleeping trials need no core: Ray is told of one per trial. Then Optuna is asked for a configuration after so many
+others, and a study is opened, continued and read that has so many trials. Reading is counted in processor seconds,
+which a busy machine stretches less than wall time.
 
 Linux: memory is read from /proc.
 """
 
 import argparse
+import dataclasses
 import datetime
 import functools
 import json
@@ -26,6 +29,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import optuna
 import ray
 from measuring import machine, table
 
@@ -34,16 +38,27 @@ from ftray.results import RunFolder, leaderboard_rows
 from ftray.results.events import to_json
 from ftray.spec import to_mapping
 from ftray.study import StudySpec, parse_study
+from ftray.study.searcher import StudySearcher
 from ftray.trial import TrialSpec
 from ftray.trial.local import ENVIRONMENT
 
 N_REPORTS = 4
-CROWDED = {"n_trials": 500, "seconds": 1.0, "at_once": 20}
-CALM = {"n_trials": 40, "seconds": 10.0, "at_once": 4}
-QUICK_CROWDED = {"n_trials": 40, "seconds": 1.0, "at_once": 6}  # each process takes seconds of a core to start
-QUICK_CALM = {"n_trials": 6, "seconds": 3.0, "at_once": 2}
-FRESH, QUICK_FRESH = ({"n_trials": n, "seconds": 3.0, "at_once": 1, "reuse": False} for n in (10, 3))
+STUDIES: dict[str, dict[str, Any]] = {
+    "crowded": {"n_trials": 500, "seconds": 1.0, "at_once": 20},
+    "chatty": {"n_trials": 100, "seconds": 4.0, "at_once": 8, "n_reports": 10 * N_REPORTS},
+    "calm": {"n_trials": 40, "seconds": 10.0, "at_once": 4},
+    "on a GPU": {"n_trials": 10, "seconds": 3.0, "at_once": 1, "gpu": True},
+}
+QUICK: dict[str, dict[str, Any]] = {
+    "crowded": {"n_trials": 40, "seconds": 1.0, "at_once": 6},  # each process takes seconds of a core to start
+    "chatty": {"n_trials": 12, "seconds": 2.0, "at_once": 6, "n_reports": 10 * N_REPORTS},
+    "calm": {"n_trials": 6, "seconds": 3.0, "at_once": 2},
+    "on a GPU": {"n_trials": 3, "seconds": 3.0, "at_once": 1, "gpu": True},
+}
 N_READ = 10_000
+ASKED, QUICK_ASKED = (100, 1_000, 10_000), (100, 1_000)
+"""Trials that Optuna knows when it is asked for the next one."""
+N_ASKED = 5
 MINUTE = 60.0
 OVERHEAD, READING, GROWTH = 0.02, 1.0, 0.10
 """At most: share of a one-minute trial, seconds to read 10,000 trials, growth of memory over the last half."""
@@ -54,12 +69,12 @@ METRICS = {f"validation/{name}": 0.5 for name in ("sharpe", "total_return", "max
 """As many figures as a trial reports."""
 
 
-def simulated(spec: TrialSpec, report: Any, *, seconds: float, **how: Any) -> None:
+def simulated(spec: TrialSpec, report: Any, *, seconds: float, n_reports: int, **how: Any) -> None:
     """A trial that learns nothing."""
-    for part in range(1, N_REPORTS + 1):
-        time.sleep(seconds / N_REPORTS)
-        done = int(part == N_REPORTS)
-        steps = spec.ppo.env_steps * part // N_REPORTS
+    for part in range(1, n_reports + 1):
+        time.sleep(seconds / n_reports)
+        done = int(part == n_reports)
+        steps = spec.ppo.env_steps * part // n_reports
         figures = METRICS | {"validation/sharpe": spec.ppo.learning_rate * part}
         report({"env_steps": steps, "iteration": part, "run_done": done, "runs_done": done, **figures})
 
@@ -109,26 +124,34 @@ class Memory(threading.Thread):
         }
 
 
-def run_sleeping(n_trials: int, seconds: float, at_once: int, reuse: bool = True) -> dict[str, Any]:
+def run_sleeping(
+    n_trials: int, seconds: float, at_once: int, n_reports: int = N_REPORTS, gpu: bool = False
+) -> dict[str, Any]:
     """A study from its first line to its last, and what its trials cost beyond their sleep."""
     study, memory = sleeping_study(n_trials, at_once), Memory()
+    there = {"num_gpus": 1, "resources": {"accelerator_type:T4": 1}} if gpu else {}
+    ray.init(num_cpus=at_once, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, **there)
     memory.start()
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), time.process_time()
     with tempfile.TemporaryDirectory() as root:
-        work = functools.partial(simulated, seconds=seconds)
-        work.leaves_nothing = reuse  # type: ignore[attr-defined]
+        work = functools.partial(simulated, seconds=seconds, n_reports=n_reports)
         run = ftray.study.run.run_study(study, Path(root), say=lambda line: None, work=work)
-        wall = time.perf_counter() - began
+        wall, cpu = time.perf_counter() - began, time.process_time() - cpu
         records = run.trials()
         states = {record.state for record in records}
+        journal = (run.path / "optuna.journal").stat().st_size
     memory.ended.set()
+    ray.shutdown()
     assert states == {"COMPLETE"} and len(records) == n_trials, states
     return {
         "n_trials": n_trials,
         "seconds": seconds,
         "at_once": at_once,
-        "reuse": reuse,
+        "n_reports": n_reports,
+        "gpu": gpu,
         "wall_seconds": wall,
+        "driver_cpu_per_trial": cpu / n_trials,
+        "journal_bytes_per_trial": journal / n_trials,
         "ideal_seconds": n_trials * seconds / at_once,
         "overhead_per_trial": overhead(records, at_once, seconds) if n_trials >= 4 * at_once else None,
         "lost_per_trial": statistics.median(lost(records, at_once, seconds)),
@@ -151,13 +174,32 @@ def lost(records: list[Any], at_once: int, seconds: float) -> list[float]:
     return [(record.ended_at - ends[i]).total_seconds() - seconds for i, record in enumerate(by_start[at_once:])]
 
 
+def asking(n_trials: int) -> dict[str, Any]:
+    """Processor seconds for a configuration by TPE after so many complete trials, and to go on with such a study."""
+    study = sleeping_study(n_trials, 1)
+    with tempfile.TemporaryDirectory() as root:
+        run = RunFolder.create(Path(root) / "many", study.identity)
+        write_events(run, study, n_trials)
+        more = dataclasses.replace(study, search=dataclasses.replace(study.search, n_trials=n_trials + N_ASKED))
+        began = time.process_time()
+        searcher = StudySearcher(more, RunFolder.open(run.path))
+        continued = time.process_time() - began
+        began = time.process_time()
+        for _ in range(N_ASKED):
+            study.space.draw(searcher.optuna.ask())
+        return {
+            "n_trials": n_trials,
+            "continue_seconds": continued,
+            "ask_seconds": (time.process_time() - began) / N_ASKED,
+        }
+
+
 def read_many(n_trials: int) -> dict[str, Any]:
     """Processor seconds to read a finished study, as a notebook does: the records, the leaderboard, the table."""
     study = sleeping_study(n_trials, 1)
     with tempfile.TemporaryDirectory() as root:
         run = RunFolder.create(Path(root) / "many", study.identity)
-        spec = to_mapping(study.trial(next(iter(study.space.ends()))))
-        write_events(run, spec, n_trials)
+        write_events(run, study, n_trials)
         result: dict[str, Any] = {"n_trials": n_trials, "mib": (run.path / "events.jsonl").stat().st_size / 2**20}
         began = time.process_time()
         opened = RunFolder.open(run.path)
@@ -171,25 +213,31 @@ def read_many(n_trials: int) -> dict[str, Any]:
     return result
 
 
-def write_events(run: RunFolder, spec: dict[str, Any], n_trials: int) -> None:
-    """The events that so many trials would have left, without waiting for a disk after each."""
+def write_events(run: RunFolder, study: StudySpec, n_trials: int) -> None:
+    """The events that so many trials would have left, without waiting for a disk after each; their values are drawn."""
+    spec = to_mapping(study.trial(next(iter(study.space.ends()))))
+    draw = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     at = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
     with (run.path / "events.jsonl").open("a") as file:
         for number in range(n_trials):
-            name, values = f"trial-{number:04d}", {"trial/ppo/learning_rate": 1e-4, "trial/ppo/gamma": 0.95}
+            name, values = f"trial-{number:04d}", study.space.draw(draw.ask())[0]
             added = {"id": name, "number": number, "kind": "trial", "values": values, "spec": spec}
-            ended = {"id": name, "state": "COMPLETE", "metrics": METRICS, "error": None}
+            ended = {
+                "id": name,
+                "state": "COMPLETE",
+                "metrics": METRICS | {"validation/sharpe": number % 97 / 97},
+                "error": None,
+            }
             for event, facts in (("trial_added", added), ("trial_started", {"id": name}), ("trial_ended", ended)):
                 at += datetime.timedelta(seconds=1)
                 file.write(to_json({"event": event, "at": at.isoformat(timespec="microseconds"), **facts}) + "\n")
 
 
-def verdicts(
-    crowded: dict[str, Any], calm: dict[str, Any], fresh: dict[str, Any], reading: dict[str, Any]
-) -> list[dict[str, Any]]:
+def verdicts(rows: list[dict[str, Any]], reading: dict[str, Any]) -> list[dict[str, Any]]:
+    crowded, calm, on_gpu = (next(row for row in rows if row["name"] == n) for n in ("crowded", "calm", "on a GPU"))
     figures = [
         ("lost between trials, of a one-minute trial", calm["lost_per_trial"] / MINUTE, OVERHEAD),
-        ("the same with a process for each trial", fresh["lost_per_trial"] / MINUTE, OVERHEAD),
+        ("the same with a process for each trial, as on a GPU", on_gpu["lost_per_trial"] / MINUTE, OVERHEAD),
         ("growth of the driver's memory over the last half", crowded["memory"]["growth"], GROWTH),
         (f"seconds to read {N_READ:,} trials", reading["records_seconds"], READING),
     ]
@@ -210,7 +258,15 @@ COLUMNS = {
         "-" if row["overhead_per_trial"] is None else f"{row['overhead_per_trial']:.3f}"
     ),
     "lost per trial s": lambda row: f"{row['lost_per_trial']:.3f}",
+    "driver CPU ms per trial": lambda row: f"{1_000 * row['driver_cpu_per_trial']:.0f}",
     "driver MiB": lambda row: f"{row['memory']['mib_after']:.0f}",
+}
+
+
+ASKED_COLUMNS = {
+    "trials known": lambda row: f"{row['n_trials']:,}",
+    "CPU s to continue": lambda row: f"{row['continue_seconds']:.2f}",
+    "CPU s per configuration": lambda row: f"{row['ask_seconds']:.3f}",
 }
 
 
@@ -222,14 +278,12 @@ def main(arguments: list[str] | None = None) -> None:
     before, began = machine("cpu", ("ray", "optuna")), time.perf_counter()
     reading = read_many(N_READ)
     os.environ.update(ENVIRONMENT)
-    rows = []
-    sizes = (QUICK_CROWDED, QUICK_CALM, QUICK_FRESH) if options.quick else (CROWDED, CALM, FRESH)
-    for name, size in zip(("crowded", "calm", "fresh"), sizes, strict=True):
-        ray.init(num_cpus=size["at_once"], include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-        rows.append({"name": name, **run_sleeping(**size)})
-        ray.shutdown()
-    targets = verdicts(rows[0], rows[1], rows[2], reading)
+    asked = [asking(n) for n in (QUICK_ASKED if options.quick else ASKED)]
+    rows = [{"name": name, **run_sleeping(**how)} for name, how in (QUICK if options.quick else STUDIES).items()]
+    targets = verdicts(rows, reading)
     print(table(COLUMNS, rows))
+    print()
+    print(table(ASKED_COLUMNS, asked))
     print(
         f"\n{reading['n_trials']:,} trials, {reading['mib']:.0f} MiB of events: records "
         f"{reading['records_seconds']:.2f} s, with leaderboard {reading['leaderboard_seconds']:.2f} s, "
@@ -245,6 +299,7 @@ def main(arguments: list[str] | None = None) -> None:
             "machine": before,
             "seconds": time.perf_counter() - began,
             "rows": rows,
+            "asked": asked,
             "reading": reading,
             "targets": targets,
         }

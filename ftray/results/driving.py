@@ -1,15 +1,17 @@
-"""One driver at a time: on a disk a lock says so, on object storage, which has none, an object with a time.
+"""One driver at a time: on a disk a lock says so, on object storage, which has none, an object that is renewed.
 
-Takes: a run folder's mirror. Gives: a block in which no other machine drives that run folder.
+Takes: a run folder's path, or its mirror. Gives: a block in which nobody else drives that run folder.
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from ftray.errors import RunFolderError, StorageError
 from ftray.storage import Mirror
@@ -21,7 +23,23 @@ STALE = 60.0
 
 
 @contextlib.contextmanager
-def driven_alone(mirror: Mirror | None, stale: float = STALE) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
+    """Holds the lock of a run folder's copy on this disk; it falls with the process.
+
+    Raises: RunFolderError if another process holds it.
+    """
+    with (folder / ".driver").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunFolderError(
+                f"{folder} is being run by another process; wait for it, or look with: ftray results {folder}"
+            ) from None
+        yield
+
+
+@contextlib.contextmanager
+def leased(mirror: Mirror | None, say: Callable[[str], None] = print, stale: float = STALE) -> Iterator[None]:
     """Holds the lease of a run folder on object storage, renewed six times as often as it goes stale.
 
     What a driver that died left behind is waited for: nobody can tell it from one that is alive. Two drivers that start
@@ -33,7 +51,7 @@ def driven_alone(mirror: Mirror | None, stale: float = STALE) -> Iterator[None]:
         yield
         return
     me = f"{socket.gethostname()}:{os.getpid()}"
-    _wait_for(mirror, me, stale)
+    _wait_for(mirror, me, say, stale)
     ended = threading.Event()
     renewer = threading.Thread(target=_renew, args=(mirror, me, stale / 6, ended), daemon=True)
     renewer.start()
@@ -45,9 +63,11 @@ def driven_alone(mirror: Mirror | None, stale: float = STALE) -> Iterator[None]:
         mirror.delete(LEASE)
 
 
-def _wait_for(mirror: Mirror, me: str, stale: float) -> None:
+def _wait_for(mirror: Mirror, me: str, say: Callable[[str], None], stale: float) -> None:
     """Watches an existing lease for as long as a living driver would need to renew it."""
     seen, until = mirror.read(LEASE), time.monotonic() + stale
+    if seen is not None and not _of_a_dead_process_here(seen):
+        say(f"{json.loads(seen)['driver']} drove {mirror.url} last: waiting {stale:.0f} s for a sign of life")
     while seen is not None and not _of_a_dead_process_here(seen) and time.monotonic() < until:
         time.sleep(stale / 20)
         if (now := mirror.read(LEASE)) != seen and now is not None:

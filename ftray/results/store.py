@@ -22,38 +22,33 @@ starts from (`job_copy`); a reader with the events, and the rest when it is aske
 import contextlib
 import dataclasses
 import difflib
-import fcntl
 import functools
 import json
-import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ftray.errors import RunFolderError
-from ftray.results.driving import driven_alone
+from ftray.results.driving import leased, locked
 from ftray.results.events import Event, EventReader, EventWriter, to_json, write_atomically
+from ftray.results.located import DRIVER, JOB, Located
 from ftray.results.records import ENDED, FINAL, State, TrialRecord, apply
 from ftray.results.study_file import differences, read_study, write_study
 from ftray.results.trial_folder import TrialFolder
 from ftray.spec import fingerprint, to_mapping
-from ftray.storage import Location, Mirror, is_url
-
-DRIVER, JOB = "driver", "job"
-"""Roles: the one process that writes a study's events; the processes of its trials."""
+from ftray.storage import Location
 
 FACTS = ("study.json", "events.jsonl", "encoders.json", "DONE")
 """The files that say what a study is and how far it is."""
 
 
-class RunFolder:
+class RunFolder(Located):
     """A study's run folder. Any number of processes may read it; one, the driver, writes its events."""
 
     def __init__(self, location: Location, role: str = "read"):
         """Use `create` or `open`, which check what is there."""
-        self.mirror = Mirror(location, role) if is_url(location) else None
-        self.path = self.mirror.local if self.mirror else Path(location)
+        super().__init__(location, role)
         self._writer = EventWriter(self.path / "events.jsonl")
         self._reader = EventReader(self.path / "events.jsonl")
         self._trials: dict[str, TrialRecord] = {}
@@ -100,48 +95,6 @@ class RunFolder:
         return run
 
     @property
-    def location(self) -> Location:
-        """Where others find it: a URL, or an absolute path."""
-        return self.mirror.url if self.mirror else self.path.absolute()
-
-    @property
-    def where(self) -> str:
-        """Its location, for people."""
-        return str(self.mirror.url if self.mirror else self.path)
-
-    def sync(self, *names: str) -> None:
-        """Brings to object storage what changed here; nothing where the run folder lies on a disk.
-
-        names: files or folders; without any, the study's events, unless that would take too much of the time.
-        """
-        if self.mirror and names:
-            self.mirror.push(*names)
-        elif self.mirror:
-            self.mirror.push_at_leisure("events.jsonl")
-
-    def refresh(self, trial_id: str) -> None:
-        """Brings here what a trial's process has told so far."""
-        if self.mirror:
-            self.mirror.pull(f"trials/{trial_id}/events.jsonl")
-
-    def fetch(self, *names: str) -> None:
-        """Brings files or folders here, by default all that people ask for: all but checkpoints and what is derived."""
-        if self.mirror:
-            known = names or (n for n in self.mirror.names() if not n.startswith("tune/") and "/checkpoint" not in n)
-            self.mirror.pull(*known)
-
-    def fetch_encoders_beside(self) -> None:
-        """Brings here the finished encoders of the run folders beside this one, for whoever may take one of them."""
-        if self.mirror:
-            runs = self.mirror.beside()
-            for name in runs.folders():
-                if name != self.name:
-                    made = runs.names(f"{name}/encoders")
-                    runs.pull(
-                        f"{name}/study.json", *(n for n in made if not re.search(r"/\.|resume|encoder_epoch_", n))
-                    )
-
-    @property
     def name(self) -> str:
         return self.path.name
 
@@ -184,24 +137,16 @@ class RunFolder:
         return list(EventReader(self.path / "events.jsonl").new())
 
     @contextlib.contextmanager
-    def driven(self) -> Iterator[None]:
+    def driven(self, say: Callable[[str], None] = print) -> Iterator[None]:
         """Held by the one process that runs the study and writes its events; it falls with the process.
 
         Raises: RunFolderError if another process holds it.
         """
-        with (self.path / ".driver").open("w") as file:
+        with locked(self.path), leased(self.mirror, say):
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunFolderError(
-                    f"{self.path} is being run by another process; wait for it, or look with: ftray results {self.path}"
-                ) from None
-            with driven_alone(self.mirror):
-                try:
-                    yield
-                finally:
-                    mine = (path.name for path in self.path.iterdir() if path.name[0] != "." and path.name != "tune")
-                    self.sync(*mine)
+                yield
+            finally:
+                self.sync(*(path.name for path in self.path.iterdir() if path.name[0] != "." and path.name != "tune"))
 
     def add_trial(
         self, trial_id: str, number: int | None, kind: str, values: Mapping[str, Any], spec: Mapping[str, Any] | Any

@@ -16,7 +16,7 @@ from ftray.errors import FtrayError, OutOfMemoryError
 from ftray.results import RunFolder
 from ftray.results.costs import booked
 from ftray.results.job_copy import JobCopy, in_the_making
-from ftray.results.store import JOB
+from ftray.results.located import JOB
 from ftray.spec import parse
 from ftray.study.searcher import PRETRAINING
 from ftray.trial import Placement, TrialSpec, place_pretraining, place_trial, prepare_dataset, pretrain_encoder

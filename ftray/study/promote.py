@@ -24,9 +24,9 @@ from ftray.errors import RefusedError, RunFolderError, SpecError
 from ftray.market import load_market
 from ftray.nets import Policy
 from ftray.results import RunFolder, TrialFolder, TrialRecord, pareto
+from ftray.results.located import DRIVER
 from ftray.results.luck import Luck, judged_trials, luck_of
 from ftray.results.reads import reads_of, reads_told, record_read
-from ftray.results.store import DRIVER
 from ftray.spec import parse
 from ftray.storage import Location
 from ftray.study.history import drawn_trials
@@ -76,7 +76,7 @@ def promote(
         raise SpecError(f"a promotion trains at least 1 fresh seed, got {n_seeds}")
     run = RunFolder.open(location, DRIVER)
     run.fetch()
-    with run.driven():
+    with run.driven(say):
         record = chosen(run, trial)
         spec = parse(TrialSpec, record.spec, path=("trial",))
         _check_market(run, spec)

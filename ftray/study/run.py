@@ -51,7 +51,7 @@ def run_study(
     if run.is_done and len(_ended(run)) >= study.search.n_trials and not failed:
         say(f"{run.where} is finished: nothing to run")
         return run
-    with run.driven():
+    with run.driven(say):
         run.sweep()
         for record in failed:
             run.trial_ended(record.id, "INTERRUPTED", error=f"to be tried again: {record.error}")
@@ -112,8 +112,9 @@ def _fit(study: StudySpec, run: RunFolder, room: Room, searcher: StudySearcher, 
             max_concurrent_trials=study.search.max_concurrent or room.at_once,
             trial_dirname_creator=lambda trial: trial.config["id"],
             trial_name_creator=lambda trial: trial.config["id"],
-            # Training starts in a fresh process: what the last trial left in memory, on a GPU above all, is gone.
-            reuse_actors=getattr(work, "leaves_nothing", False),
+            # On a GPU a trial starts in a process of its own: what the last one left in its memory is gone. Elsewhere
+            # there is no such thing, and a process takes 4 s to start, 7 % of a trial of a minute.
+            reuse_actors=not room.config,
         ),
         run_config=tune.RunConfig(
             name="tune",

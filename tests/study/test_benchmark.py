@@ -30,8 +30,9 @@ def test_overhead_is_counted_when_all_processes_run():
 
 def test_targets_are_judged_at_their_limits():
     def judged(lost: float, growth: float, seconds: float) -> list[bool]:
-        rows = {"lost_per_trial": lost, "memory": {"growth": growth}}
-        return [verdict["met"] for verdict in benchmark.verdicts(rows, rows, rows, {"records_seconds": seconds})]
+        row = {"lost_per_trial": lost, "memory": {"growth": growth}}
+        rows = [{"name": name, **row} for name in benchmark.STUDIES]
+        return [verdict["met"] for verdict in benchmark.verdicts(rows, {"records_seconds": seconds})]
 
     assert judged(1.19, 0.09, 0.99) == [True] * 4
     assert judged(1.21, 0.11, 1.01) == [False] * 4
@@ -41,6 +42,11 @@ def test_growth_compares_the_last_quarter_with_the_one_before():
     memory = benchmark.Memory()
     memory.samples = [(float(second), 2**20 * (100 if second < 30 else 120)) for second in range(40)]
     assert memory.growth()["growth"] == pytest.approx(0.2)
+
+
+def test_optuna_is_asked_after_the_trials_that_it_is_said_to_know():
+    asked = benchmark.asking(30)
+    assert asked["n_trials"] == 30 and asked["ask_seconds"] > 0.0 and asked["continue_seconds"] > 0.0
 
 
 def test_the_trials_that_are_read_are_whole():

@@ -17,7 +17,7 @@ from ftray.errors import RunFolderError
 from ftray.nets import Policy
 from ftray.pretraining import read_card
 from ftray.results import RunFolder
-from ftray.results.driving import driven_alone
+from ftray.results.driving import leased
 from ftray.storage import Mirror
 
 from ..object_storage import s3_server
@@ -107,8 +107,10 @@ def test_what_a_dead_driver_left_behind_is_waited_for_and_taken(bucket, machine)
     mirror = Mirror(f"{bucket}/left", "driver")
     mirror.write(".driver.json", lease(1))
     began = time.monotonic()
-    with driven_alone(mirror, stale=1.0):
+    said: list[str] = []
+    with leased(mirror, said.append, stale=1.0):
         assert time.monotonic() - began >= 1.0
+    assert said == [f"elsewhere:1 drove {mirror.url} last: waiting 1 s for a sign of life"]
     assert mirror.names() == []
 
 
@@ -126,7 +128,7 @@ def test_a_second_driver_is_refused_while_the_first_gives_signs_of_life(bucket, 
     thread.start()
     try:
         with pytest.raises(RunFolderError, match=r"being run by another process \(elsewhere:1\)"):  # noqa: SIM117
-            with driven_alone(Mirror(mirror.url, "another"), stale=20.0):
+            with leased(Mirror(mirror.url, "another"), stale=20.0):
                 pass
     finally:
         ended.set()
