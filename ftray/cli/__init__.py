@@ -3,13 +3,14 @@
 studies   what starts work: check, vram, pretrain, train, tune
 judging   what a trained policy is worth: backtest, promote
 looking   what is there: results
+boards    what is there, as pages: dashboard, report
 """
 
 import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from ftray.cli import judging, looking, studies
+from ftray.cli import boards, judging, looking, studies
 from ftray.errors import FtrayError, StudyInterruptedError
 
 VERSION = "0.1.0"
@@ -50,6 +51,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (studies, looking, judging):
+    for group in (studies, looking, boards, judging):
         group.add_verbs(verbs.add_parser)
     return parser
