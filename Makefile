@@ -2,13 +2,16 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3,$(shell comma
 VENV   ?= .venv
 RUN    := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-cluster lint clean
 
 demo: $(VENV)/installed
 	$(RUN)/ftray tune tune_configs/demo.yaml
 
 test: $(VENV)/installed-test
-	$(RUN)/pytest -n 2 --dist loadgroup
+	$(RUN)/pytest -n 2 --dist loadgroup -m "not hosts"
+
+test-cluster: $(VENV)/installed-test
+	$(RUN)/pytest -n 0 -m hosts --durations=0 tests/cluster
 
 lint: $(VENV)/installed-test $(VENV)/installed-lint
 	$(RUN)/ruff check . && $(RUN)/ruff format --check .

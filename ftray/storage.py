@@ -157,7 +157,9 @@ class Mirror:
         if self._connected is None:
             from pyarrow import fs  # takes a while, and only object storage needs it
 
-            self._connected = fs.FileSystem.from_uri(self.url)
+            # Without it each small file takes the three requests of a large one.
+            whole = "?allow_delayed_open=true" if self.url.startswith("s3://") else ""
+            self._connected = fs.FileSystem.from_uri(self.url + whole)
         return self._connected
 
     def _listed(self, name: str) -> Iterator[tuple[str, Any]]:

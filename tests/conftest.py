@@ -17,10 +17,12 @@ CANDLES = Path(__file__).parents[2] / "shared" / "data"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever needs Ray runs in one worker, so that one cluster serves it all."""
+    """Whatever needs Ray runs in one worker, so that one cluster serves it all; so do hosts, one lab at a time."""
     for item in items:
         if item.get_closest_marker("ray"):
             item.add_marker(pytest.mark.xdist_group("ray"))
+        if item.get_closest_marker("hosts"):
+            item.add_marker(pytest.mark.xdist_group("hosts"))
         if item.get_closest_marker("real_data") and not CANDLES.is_dir():
             item.add_marker(pytest.mark.skip(reason=f"no candles at {CANDLES}"))
 

@@ -86,15 +86,17 @@ def test_a_watched_study_is_told_again_when_it_has_changed_until_it_is_done(tmp_
     name = run.add_trial("trial-0000", 0, "trial", {}, {"encoder": {"kind": "mlp"}}).folder.name
     looks = []
 
-    def look() -> RunFolder:
-        looks.append(1)
-        if len(looks) == 3:
-            run.trial_started(name)
-            run.trial_ended(name, "COMPLETE", {"validation/sharpe": 1.25})
-            run.mark_done()
-        return run
+    class Watched(RunFolder):
+        @property
+        def is_done(self) -> bool:
+            looks.append(1)
+            if len(looks) == 3:
+                run.trial_started(name)
+                run.trial_ended(name, "COMPLETE", {"validation/sharpe": 1.25})
+                run.mark_done()
+            return len(looks) == 3
 
-    watch(look, every=0.0)
+    watch(Watched.open(run.path), every=0.0)
     told = capsys.readouterr().out
     assert len(looks) == 3 and told.count("1 trial: 1 PENDING") == 1 and told.count("1 trial: 1 COMPLETE") == 1
     assert "1.25" in told and "\x1b" not in told

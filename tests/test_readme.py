@@ -2,6 +2,7 @@
 
 import math
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,19 @@ def run(cluster, tmp_path, monkeypatch) -> Callable[[str], dict[str, Any]]:
     return run
 
 
-def test_the_readme_has_three_snippets_of_under_twenty_lines():
-    assert set(SNIPPETS) == {"your own PPOConfig", "one trial", "a plain Optuna objective"}
+def test_the_readme_has_four_snippets_of_under_twenty_lines():
+    assert set(SNIPPETS) == {"your own PPOConfig", "one trial", "a plain Optuna objective", "ask your results"}
     for name, code in SNIPPETS.items():
         assert len(code.splitlines()) < 20, name
+
+
+def test_results_are_asked_in_a_few_lines(tmp_path, monkeypatch, capsys):
+    shutil.copytree(Path(__file__).parent / "results" / "format_1", tmp_path / "runs" / "demo")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(SNIPPETS["ask your results"], "README.md, ask your results", "exec"), {})
+    told = capsys.readouterr().out
+    assert "trial-0003" in told and "luck line" in told and "improvement" in told
+    assert (tmp_path / "encoders.html").stat().st_size > 10_000
 
 
 @pytest.mark.ray

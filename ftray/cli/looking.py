@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 from ftray.cli.terminal import Add, add_verb, location
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from rich.console import Console
 
     from ftray.results import RunFolder
@@ -35,7 +33,7 @@ def results(given: argparse.Namespace) -> int:
 
     run = RunFolder.open(given.run)
     if given.watch:
-        watch(lambda: RunFolder.open(given.run) if run.mirror else run, given.top)
+        watch(run, given.top)
     elif given.csv or given.json:
         from ftray.results.written import leaderboard_csv, leaderboard_json
 
@@ -66,7 +64,7 @@ def show(run: "RunFolder", console: "Console | None" = None, top: int | None = N
     print_reads(run, console=console)
 
 
-def watch(look: "Callable[[], RunFolder]", top: int | None = None, every: float = EVERY) -> None:
+def watch(run: "RunFolder", top: int | None = None, every: float = EVERY) -> None:
     """Shows a run in place until it is done; without a terminal in plain lines, whenever something has changed."""
     from rich.console import Console
     from rich.live import Live
@@ -76,7 +74,6 @@ def watch(look: "Callable[[], RunFolder]", top: int | None = None, every: float 
     with Live(console=screen, auto_refresh=False, vertical_overflow="crop") as live:
         last = None
         while True:
-            run = look()
             done = run.is_done
             rows = top or (max(3, screen.height - 12) if screen.is_terminal else None)
             text = _shown(run, screen, rows)

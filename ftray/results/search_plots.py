@@ -105,13 +105,13 @@ def plot_slices(data: Frame) -> "go.Figure":
     made = figure(
         f"{data.attrs['metric']} by each searched value",
         "a point per finished trial",
-        height=130 + 270 * rows,
+        height=130 + 290 * rows,
         width=960,
         rows=rows,
         cols=columns,
         shared_yaxes=True,
         horizontal_spacing=0.03,
-        vertical_spacing=0.28 / rows,
+        vertical_spacing=0.36 / rows,
     )
     for i, name in enumerate(names):
         place = {"row": i // columns + 1, "col": i % columns + 1}
@@ -122,6 +122,8 @@ def plot_slices(data: Frame) -> "go.Figure":
         made.add_scatter(x=x, y=own["value"], text=own["trial"], **look, **place)
         kind = "log" if name in data.attrs["log"] else None if numbers else "category"
         made.update_xaxes(title=_short(name), type=kind, **place)
+        if kind == "category":
+            made.update_xaxes(tickangle=20, categoryorder="category ascending", **place)
         if kind == "log":
             made.update_xaxes(exponentformat="power", minexponent=1, nticks=5, **place)
     for row in range(1, rows + 1):

@@ -34,7 +34,12 @@ SERIES = (
     Series(BLACK, "solid", "star"),
 )
 
-NAMED = {"ft": SERIES[0], "mlp": SERIES[1], "policy": Series(BLACK, "solid", "circle"), "equal_weight": SERIES[0]}
+NAMED = {
+    "ft": SERIES[0],
+    "mlp": SERIES[1],
+    "policy": Series(BLACK, "solid", "circle"),
+    "equal_weight": Series(BLUE, "dash", "square"),
+}
 """What always looks the same."""
 
 

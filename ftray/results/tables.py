@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftray.results.events import to_json, write_atomically
+from ftray.results.events import write_atomically
 from ftray.results.intake import Intake, New, State, from_plain, to_plain
 from ftray.results.outcomes import parquet
 from ftray.results.schema import FORMAT, SCHEMA, arrow_table, concat
@@ -68,7 +68,7 @@ def compact(run: RunFolder, *, whole: bool = False) -> Path:
     opened = writer.write("trials", arrow_table("trials", still_open), "open-") if still_open else []
     manifest = {"format": FORMAT, "next": writer.next, "parts": parts, "open": opened, "state": to_plain(state)}
     folder.mkdir(exist_ok=True)
-    write_atomically(folder / MANIFEST, to_json(manifest).encode())
+    write_atomically(folder / MANIFEST, json.dumps(manifest, default=str).encode())  # default: times
     run.sync(FOLDER)
     _sweep(run, {file for some in (*parts.values(), opened) for file, _ in some})
     return folder

@@ -24,6 +24,10 @@ from ftray.errors import RunFolderError
 from ftray.results.costs import SPENT, cost_of
 from ftray.results.events import Event, EventReader, EventWriter, last_event, sync_folder, write_atomically
 
+PATIENCE = 600.0
+"""Seconds. A process on a node that lost the cluster was seen to live for 3 minutes; who gives up before it ends has
+failed for nothing, as would the next one."""
+
 
 class TrialFolder:
     """Reads and writes one trial's folder; can be pickled into the trial's process, which is the one that writes."""
@@ -69,8 +73,9 @@ class TrialFolder:
         self._writer.append(SPENT, cost, durable=True)
 
     @contextlib.contextmanager
-    def written(self, patience: float = 60.0) -> Iterator[None]:
-        """Held by the trial's process. One that a dead driver left behind is waited for: Ray is about to end it.
+    def written(self, patience: float = PATIENCE) -> Iterator[None]:
+        """Held by the trial's process. One that a dead driver left behind is waited for, and one on a node that was cut
+        off from the cluster, but not from the storage: Ray is about to end it.
 
         Raises: RunFolderError if it goes on for so many seconds.
         """

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from ftray.results.query import Study
 
+MOST_DRAWN = 1_500
+"""Bars of an equity curve that a figure holds: 3 years of hours would make a page of megabytes."""
+
 YEAR = np.timedelta64(365, "D")
 
 
@@ -164,10 +167,10 @@ def plot_regimes(data: Frame) -> "go.Figure":
     made = figure(
         "Sharpe ratio by regime of the market",
         f"95 % intervals; nothing is said of fewer than {stats.LEAST_BARS} bars",
-        height=400 + 26 * (len(data) + 1),
+        height=400 + 30 * (len(data) + 2),
         rows=2,
         cols=1,
-        row_heights=[300, 26 * (len(data) + 1)],
+        row_heights=[280, 30 * (len(data) + 2)],
         specs=[[{"type": "xy"}], [{"type": "table"}]],
         vertical_spacing=0.1,
     )
@@ -273,21 +276,23 @@ def plot_equity(data: Mapping[str, Any]) -> "go.Figure":
 
     data: of `equity_data`, or times (N,) and equity: name → (N,).
     """
-    times, equity = data["times"], data["equity"]
+    first = np.asarray(next(iter(data["equity"].values())))
+    drawn = _drawn(first)
+    times, equity = data["times"][drawn], {name: np.asarray(one)[drawn] for name, one in data["equity"].items()}
     grid = {"rows": 2, "cols": 1, "shared_xaxes": True, "row_heights": [0.7, 0.3], "vertical_spacing": 0.05}
     names = list(equity)
     made = figure(f"Equity of {names[0]}", "from 1, on the validation windows", height=560, width=960, **grid)
     looks = series(["policy", *names[1:]])
     if len(data.get("low", ())) and not np.array_equal(data["low"], data["high"]):
-        made.add_scatter(x=times, y=data["high"], line={"width": 0}, showlegend=False, hoverinfo="skip", row=1, col=1)
+        edge = {"x": times, "hoverinfo": "skip", "row": 1, "col": 1}
+        made.add_scatter(y=data["high"][drawn], line={"width": 0}, showlegend=False, **edge)
         band = {"fill": "tonexty", "fillcolor": faint(BLACK, 0.12), "line": {"width": 0}, "name": "its seeds"}
-        made.add_scatter(x=times, y=data["low"], hoverinfo="skip", row=1, col=1, **band)
+        made.add_scatter(y=data["low"][drawn], **edge, **band)
     for i, (name, values) in enumerate(equity.items()):
         look = looks["policy" if i == 0 else name]
         line = {"color": look.color, "dash": look.dash, "width": 2 if i == 0 else 1.5}
-        made.add_scatter(x=times, y=np.asarray(values) / values[0], name=name, line=line, row=1, col=1)
-    first = np.asarray(equity[names[0]])
-    under = -stats.drawdowns(first)
+        made.add_scatter(x=times, y=values / np.asarray(data["equity"][name])[0], name=name, line=line, row=1, col=1)
+    under = -stats.drawdowns(first)[drawn]
     fill = {"fill": "tozeroy", "fillcolor": faint(BLACK, 0.2), "line": {"color": BLACK, "width": 1}}
     made.add_scatter(x=times, y=under, showlegend=False, name="drawdown", row=2, col=1, **fill)
     made.update_yaxes(title="equity", type="log", row=1, col=1)
@@ -296,6 +301,12 @@ def plot_equity(data: Mapping[str, Any]) -> "go.Figure":
 
 def _grown(returns: np.ndarray) -> np.ndarray:
     return np.cumprod(1.0 + returns)
+
+
+def _drawn(equity: np.ndarray) -> np.ndarray:
+    """The bars of an equity curve that are drawn: no more than a screen can show, the deepest drawdown among them."""
+    some = np.linspace(0, len(equity) - 1, min(MOST_DRAWN, len(equity))).round().astype(int)
+    return np.unique([*some, int(np.argmax(stats.drawdowns(equity)))])
 
 
 def _run(row: Any) -> tuple[str, int, int]:

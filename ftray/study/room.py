@@ -1,15 +1,19 @@
-"""What a study's jobs ask of the cluster at hand: whether each can be placed at all, and how many fit at once.
+"""What a study's jobs ask of a cluster: whether each can be placed at all, and how many fit at once.
 
-Takes: a study, the nodes of a cluster. Gives: a `Room`, with the placement of every job that the study may draw.
+Takes: a study, the nodes of a cluster. Gives: a `Room`, with the placement of every job that the study may draw, and
+`Rooms`, where nodes join while the study runs.
 """
 
 import dataclasses
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ftray.errors import SpecError
 from ftray.study.spec import StudySpec
+from ftray.trial.local import Say
 from ftray.trial.nodes import Node
+from ftray.trial.outlook import Outlook, look_ahead
 from ftray.trial.resources import Placement, cpus, gpus, place_pretraining, place_trial
 
 
@@ -75,3 +79,59 @@ class Room:
         if placement.plan:
             limits.append(sum(node.n * node.n_gpus for node in placement.hosts) / float(placement.plan.gpus_per_trial))
         return int(min(limits) + 1e-9)
+
+
+class Rooms:
+    """The room of a cluster whose nodes come one after the other: it grows with them, and never shrinks.
+
+    A node that goes may come back, so a study asks for as much as there ever was: that is what brings it back.
+    """
+
+    EVERY = 10.0
+    """Seconds between two looks at the nodes."""
+
+    def __init__(
+        self,
+        study: StudySpec,
+        look: Callable[[], Outlook] = look_ahead,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ):
+        self.study, self._look, self._clock, self._sleep = study, look, clock, sleep
+        self._outlook, self._looked, self._room = look(), clock(), Room((), ())
+
+    @property
+    def now(self) -> Room:
+        """The room as it is now; cheap enough to be asked all the time. `wait` comes first."""
+        if self._clock() - self._looked >= self.EVERY:
+            self._look_again()
+        return self._room
+
+    def full(self, n_out: int) -> bool:
+        """Whether so many jobs are as many as there is room for: now, or with the nodes that they bring up."""
+        return n_out >= (self.study.search.max_concurrent or self.now.at_once)
+
+    def wait(self, say: Say) -> None:
+        """Sees to it that every job of the study can be placed, waiting for nodes that are on their way.
+
+        Raises: SpecError for a job that could never be placed, or for which no node came within `pending_timeout`.
+        """
+        end, told = self._clock() + self.study.search.pending_timeout, False
+        while True:
+            try:
+                self._room = Room.of(self.study, self._outlook.nodes)
+                return
+            except SpecError as error:
+                if not self._outlook.more or self._clock() >= end:
+                    raise
+                if not told:
+                    say(f"waiting for {self._outlook.more} nodes that are to join; as yet {error}")
+                told = True
+            self._sleep(1.0)
+            self._outlook, self._looked = self._outlook.joined(self._look()), self._clock()
+
+    def _look_again(self) -> None:
+        outlook, self._looked = self._outlook.joined(self._look()), self._clock()
+        if outlook.nodes != self._outlook.nodes:
+            self._room = Room.of(self.study, outlook.nodes)
+        self._outlook = outlook

@@ -15,14 +15,17 @@ from ftray.study.opening import open_run
 from ftray.study.optuna_storage import told_if_lost
 from ftray.study.pending import PendingLimit
 from ftray.study.progress import Progress
-from ftray.study.room import Room
+from ftray.study.room import Rooms
 from ftray.study.schedulers import build_scheduler
 from ftray.study.searcher import OPTUNA_STATES, StudySearcher, drawn_trials
 from ftray.study.spec import StudySpec
 from ftray.study.warm_start import told
 from ftray.trial.judge import record_benchmarks
-from ftray.trial.local import Say, local_ray, nodes_at_hand
+from ftray.trial.local import Say, local_ray
 from ftray.trial.run import run_trial
+
+MANY = 100_000
+"""Jobs that may wait for nodes. With no number at all Tune lets one wait, and a cluster would grow a node at a time."""
 
 
 def run_study(
@@ -59,7 +62,9 @@ def run_study(
         if limits.before_start() is None:
             record_benchmarks(study.trial(next(iter(study.space.ends()))), run)
             with local_ray(say):
-                _search(study, run, limits, Room.of(study, nodes_at_hand()), say, show, work)
+                rooms = Rooms(study)
+                rooms.wait(say)
+                _search(study, run, limits, rooms, say, show, work)
         _close(study, run, limits, say)
     return run
 
@@ -84,16 +89,16 @@ def _close(study: StudySpec, run: RunFolder, limits: Limits, say: Say) -> None:
     run.mark_done()
 
 
-def _search(study: StudySpec, run: RunFolder, limits: Limits, room: Room, say: Say, show: Say, work: Work) -> None:
+def _search(study: StudySpec, run: RunFolder, limits: Limits, rooms: Rooms, say: Say, show: Say, work: Work) -> None:
     already = len(_ended(run))
     say(f"study {study.name}: {study.search.n_trials} trials, {already} of them ended before, in {run.where}")
     run.append_event("study_started", n_trials=study.search.n_trials)
     try:
         with told_if_lost(study.search.storage):
-            searcher = StudySearcher(study, run, limits)
+            searcher = StudySearcher(study, run, limits, rooms)
             for line in told(run):
                 say(line)
-            _fit(study, run, room, searcher, Progress(run, searcher, say, show), work)
+            _fit(study, run, searcher, Progress(run, searcher, say, show), work)
     except KeyboardInterrupt:
         pass
     finally:
@@ -101,20 +106,20 @@ def _search(study: StudySpec, run: RunFolder, limits: Limits, room: Room, say: S
         run.compact()
 
 
-def _fit(study: StudySpec, run: RunFolder, room: Room, searcher: StudySearcher, progress: Progress, work: Work) -> None:
+def _fit(study: StudySpec, run: RunFolder, searcher: StudySearcher, progress: Progress, work: Work) -> None:
     tuner = tune.Tuner(
         trainable(work),
-        param_space={"run": str(run.location), "metric": study.search.metric, **room.config},
+        param_space={"run": str(run.location), "metric": study.search.metric},
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=build_scheduler(study, run),
             num_samples=-1,  # pre-training jobs count as samples; the searcher ends the study
-            max_concurrent_trials=study.search.max_concurrent or room.at_once,
+            max_concurrent_trials=MANY,  # the searcher's part: a cluster grows
             trial_dirname_creator=lambda trial: trial.config["id"],
             trial_name_creator=lambda trial: trial.config["id"],
             # On a GPU a trial starts in a process of its own: what the last one left in its memory is gone. Elsewhere
             # there is no such thing, and a process takes 4 s to start, 7 % of a trial of a minute.
-            reuse_actors=not room.config,
+            reuse_actors=not (searcher.rooms and searcher.rooms.now.config),
         ),
         run_config=tune.RunConfig(
             name="tune",

@@ -27,6 +27,7 @@ from ftray.study.budget import Limits
 from ftray.study.history import OPTUNA_STATES, drawn_trials
 from ftray.study.optuna_side import OptunaSide
 from ftray.study.optuna_storage import name_in, note_run, open_storage
+from ftray.study.room import Rooms
 from ftray.study.samplers import build_sampler
 from ftray.study.schedulers import TUNE_MODES
 from ftray.study.spec import StudySpec
@@ -65,14 +66,16 @@ class Job:
 class StudySearcher(OptunaSearch):
     """Hands out jobs in place of bare configurations; a job's outcome goes to the run folder, then to Optuna."""
 
-    def __init__(self, study: StudySpec, run: RunFolder, limits: Limits | None = None):
-        self.study, self.run, self.limits = study, run, limits or Limits(study, run)
+    def __init__(self, study: StudySpec, run: RunFolder, limits: Limits | None = None, rooms: Rooms | None = None):
+        """rooms: how many jobs are handed out at once; None: as many as are asked for."""
+        self.study, self.run, self.limits, self.rooms = study, run, limits or Limits(study, run), rooms
         self.ready: deque[Job] = deque()
         self.waiting: list[Job] = []
         self.in_the_making: set[str] = set()  # encoders whose job is ready or handed out
         self.handed_out: dict[str, Job] = {}  # by Tune's id
         self.later: list[tuple[float, Job]] = []  # whose process died, and when they go on
         self.deaths: Counter[str] = Counter()
+        self.furthest: Counter[str] = Counter()  # how far those jobs had come
         self.failed_encoders: dict[str, str] = {}
         self.datasets: dict[str, list[Dataset]] = {}
         self.choices: dict[str, tuple[Choice, ...]] = {}
@@ -104,16 +107,19 @@ class StudySearcher(OptunaSearch):
         self.drawn = len(records)
 
     def suggest(self, trial_id: str) -> Any:
-        """The next job's configuration; None while all that is drawn waits; FINISHED when a budget is spent."""
+        """The next job's configuration; None while all that is drawn waits or there is no room; FINISHED when a
+        budget is spent."""
         if self.limits.reached():
             return Searcher.FINISHED
         self._bring_back()
+        if self.rooms and self.rooms.full(len(self.handed_out)):
+            return None
         while not self.ready and self.drawn < self.study.search.n_trials and len(self.waiting) < MOST_WAITING:
             self._draw()
         if self.ready:
             job = self.ready.popleft()
             self.handed_out[trial_id] = job
-            return job.config() | self._brought(job)
+            return job.config() | self._brought(job) | (self.rooms.now.config if self.rooms else {})
         # What runs may come back, for a smaller shape or after its process died, and after FINISHED nobody asks again.
         open_ends = self.waiting or self.in_the_making or self.handed_out or self.later
         return None if open_ends else Searcher.FINISHED
@@ -142,7 +148,7 @@ class StudySearcher(OptunaSearch):
             if self._goes_on_later(job, reached):
                 return
             problem = (
-                f"its process died more than {self.study.search.max_failures} times; "
+                f"its process died more than {self.study.search.max_failures} times and got no further; "
                 f"what Ray knows of it is in {self.run.path / 'tune' / job.id / 'error.txt'}"
             )
         if job.kind == PRETRAINING:
@@ -175,10 +181,12 @@ class StudySearcher(OptunaSearch):
     def _goes_on_later(self, job: Job, reached: dict[str, Any]) -> bool:
         """Sets a job aside whose process died, once more than that for twice as long; False if it died too often.
 
-        Tune would start it again at once, maybe on the node that is just going down, and keeps no time between.
+        Tune would start it again at once, maybe on the node that is just going down, and keeps no time between. Deaths
+        count anew once a job got further: on spot nodes a long one dies any number of times, through no fault of it.
         """
-        search = self.study.search
-        self.deaths[job.id] += 1
+        search, further = self.study.search, reached.get(self.study.search.resource) or 0
+        self.deaths[job.id] = 1 if further > self.furthest[job.id] else self.deaths[job.id] + 1
+        self.furthest[job.id] = max(further, self.furthest[job.id])
         if self.deaths[job.id] > search.max_failures:
             return False
         wait = search.retry_after * 2 ** (self.deaths[job.id] - 1)

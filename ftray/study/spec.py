@@ -41,7 +41,8 @@ class SearchSpec:
     storage: where Optuna keeps the study for a team to see, `postgresql://[USER@]HOST[:PORT]/DATABASE`, the password in
         PGPASSWORD or ~/.pgpass; by default a journal file in the run folder.
     max_concurrent: jobs at once; None means as many as the cluster has room for.
-    max_failures: how often a trial whose process died (a lost node, a kill) goes on from its checkpoint.
+    max_failures: how often a trial whose process died (a lost node, a kill) goes on from its checkpoint without having
+        got any further.
     retry_after: seconds until it goes on after the first death, twice as many after the next one; it holds no resources
         while it waits.
     budget: what may be spent beside n_trials.

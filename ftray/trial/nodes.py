@@ -1,6 +1,6 @@
 """Nodes: what a cluster has to place trials on, from Ray's own list of them or from a cluster file.
 
-Takes: entries of `ray.nodes()`, or the YAML of `ray up`. Gives: `Node`s, equal ones counted together.
+Takes: entries of `ray.nodes()`, or a cluster file. Gives: `Node`s, equal ones counted together.
 """
 
 import collections
@@ -57,23 +57,61 @@ def nodes_of_ray(entries: Iterable[Mapping[str, Any]], here: str = "", local: Gp
 
 
 def nodes_of_file(path: Path) -> tuple[Node, ...]:
-    """The nodes that a cluster file of `ray up` allows, by their type; the head counts once.
+    """The nodes that a cluster file allows, by their type; the head counts once.
 
     Raises: SpecError for a file without node types, or a GPU whose memory nothing tells.
     """
+    head, types = node_types_of_file(path)
+    counted = ((name, max(int(kind.get("max_workers", 0)), int(name == head)), kind) for name, kind in types.items())
+    return tuple(node_of_type(name, n, kind) for name, n, kind in counted if n > 0)
+
+
+def node_types_of_file(path: Path) -> tuple[str, dict[str, Mapping[str, Any]]]:
+    """The head's type, and all types by name, each with `resources`, `labels` and `max_workers`.
+
+    Takes: the YAML of `ray up`, or a manifest of KubeRay. Machines of one's own have no types there: their workers
+    are what `metadata: worker:` says, a field that Ray leaves to its users.
+
+    Raises: SpecError for a file that cannot be read or has no types.
+    """
     try:
-        tree = yaml.safe_load(Path(path).read_text())
+        trees = [tree for tree in yaml.safe_load_all(Path(path).read_text()) if isinstance(tree, Mapping)]
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise SpecError(f"cannot read the cluster file {path}: {error}") from None
-    types = tree.get("available_node_types") if isinstance(tree, Mapping) else None
+    tree = trees[0] if trees else {}
+    if str(tree.get("apiVersion", "")).startswith("ray.io/"):
+        tree = derive_from_manifest(tree, path)
+    provider, metadata = tree.get("provider"), tree.get("metadata")
+    if isinstance(provider, Mapping) and provider.get("type") == "local":
+        worker = metadata.get("worker") if isinstance(metadata, Mapping) else None
+        if not isinstance(worker, Mapping):
+            raise SpecError(
+                f"{path} must say what a worker has, as Ray asks the machines only when they run: "
+                "metadata: {worker: {resources: {CPU: 16, GPU: 1}, labels: {ray.io/accelerator-type: RTX-3090}}}"
+            )
+        n = len(provider.get("worker_ips") or ()) or tree.get("max_workers", 0)
+        return "head", {"head": {"resources": {"CPU": 0}}, "worker": {"max_workers": n, **worker}}
+    types = tree.get("available_node_types")
     if not isinstance(types, Mapping) or not types:
-        raise SpecError(f"{path} must be a cluster file of `ray up` with available_node_types")
-    nodes = []
-    for name, kind in types.items():
-        is_head = name == tree.get("head_node_type")
-        n = max(int(kind.get("max_workers", tree.get("max_workers", 1))), int(is_head))
-        nodes += [_node(str(name), n, kind.get("resources") or {}, kind.get("labels") or {})] * (n > 0)
-    return tuple(nodes)
+        raise SpecError(f"{path} must be a cluster file of `ray up` with available_node_types, or a KubeRay manifest")
+    most = {"max_workers": tree.get("max_workers", 1)}
+    return str(tree.get("head_node_type")), {str(name): most | kind for name, kind in types.items()}
+
+
+def derive_from_manifest(manifest: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+    """A RayCluster, or a RayJob's, as the YAML of `ray up` that Ray's own autoscaler makes of it in the cluster."""
+    from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr as derive
+
+    try:
+        spec = manifest["spec"].get("rayClusterSpec", manifest["spec"])
+        return derive({"metadata": {"name": "", "namespace": "", **manifest["metadata"]}, "spec": spec})
+    except (LookupError, TypeError, ValueError, AssertionError, AttributeError) as error:
+        raise SpecError(f"{path}: Ray's autoscaler cannot read this manifest: {error!r}") from None
+
+
+def node_of_type(name: str, n: int, kind: Mapping[str, Any]) -> Node:
+    """A node of a cluster file's type. Raises: SpecError for a GPU whose memory nothing tells."""
+    return _node(name, n, kind.get("resources") or {}, kind.get("labels") or {})
 
 
 def _node(name: str, n: int, resources: Mapping[str, Any], labels: Mapping[str, Any], local: Gpu | None = None) -> Node:

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from .tiny import TINY
 STEPS = 4
 """Reports of a whole trial, each with a checkpoint."""
 PACE = 0.1
-"""Seconds per report."""
+"""Seconds per report, where nothing else is asked for."""
 LONG = 600
 """Seconds that a trial waits that waits to be killed."""
 PLAYS = (
@@ -32,10 +33,11 @@ PLAYS = (
 PER_REPORT = TINY["trial"]["ppo"]["env_steps"] // STEPS
 
 
-def study_of(name: str, plays: list[str], **search: Any) -> StudySpec:
-    """A study whose trials play these parts, in this order."""
-    trial = TINY["trial"] | {"encoder": TINY["trial"]["encoder"]["choice"][0], "seed": {"int": [0, 10_000]}}
-    trial |= {"ppo": TINY["trial"]["ppo"] | {"learning_rate": 1e-3}}
+def study_of(name: str, plays: list[str], trial: Mapping[str, Any] | None = None, **search: Any) -> StudySpec:
+    """A study whose trials play these parts, in this order. trial: what they would train, if they did."""
+    pretended = trial or {"encoder": TINY["trial"]["encoder"]["choice"][0]}
+    trial = TINY["trial"] | {"ppo": TINY["trial"]["ppo"] | {"learning_rate": 1e-3}}
+    trial |= {**pretended, "seed": {"int": [0, 10_000]}}
     points = [{"trial/seed": len(PLAYS) * turn + PLAYS.index(play)} for turn, play in enumerate(plays)]
     search = {"n_trials": len(plays), "points": points, "max_concurrent": 2, "retry_after": 1} | search
     return parse_study({"name": name, "trial": trial, "search": search})
@@ -52,13 +54,17 @@ def play(
     folder: Path,
     resume: Path | None,
     shape: Shape,
+    pace: float = PACE,
     **elsewhere: Any,
 ) -> None:
-    """Reports and checkpoints step by step, from the last checkpoint on, and does in the middle what it is told."""
+    """Reports and checkpoints step by step, from the last checkpoint on, and does in the middle what it is told.
+
+    pace: seconds per report.
+    """
     part, own = PLAYS[spec.seed % len(PLAYS)], TrialFolder(folder)
     done = json.loads((resume / "step.json").read_text()) if resume else 0
     for step in range(min(done + 1, STEPS), STEPS + 1):  # the last row again: it may not have been heard of
-        time.sleep(PACE)
+        time.sleep(pace)
         row: dict[str, Any] = {"iteration": step, "env_steps": step * PER_REPORT, "runs_done": int(step == STEPS)}
         if part != "reports no metric":
             row["validation/sharpe"] = {"is bad": -1.0, "reports NaN": float("nan")}.get(part, 1.0)

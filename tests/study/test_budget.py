@@ -122,9 +122,23 @@ def test_a_process_that_died_lets_time_pass_before_it_goes_on_and_holds_nothing_
     asked, job = hand.start()
     assert job == "trial-0000" and hand.run.record(job).error is None
     hand.searcher.on_trial_complete(asked, error=True)
-    assert hand.run.record(job).state == "FAILED" and "died more than 2 times" in hand.run.record(job).error
+    record = hand.run.record(job)
+    assert record.state == "FAILED" and "died more than 2 times and got no further" in record.error
     assert hand.searcher.suggest("after it") == Searcher.FINISHED
     hand.assert_stores_agree()
+
+
+def test_a_trial_that_gets_further_may_die_as_often_as_its_nodes_do(tmp_path, monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr("ftray.study.searcher.time.monotonic", clock)
+    hand = Hand(tiny_study(n_trials=1, max_failures=1, retry_after=10), tmp_path / "run")
+    goes_on = "INTERRUPTED"
+    for steps, state in ((64, goes_on), (128, goes_on), (192, goes_on), (192, "FAILED")):
+        asked, job = hand.start()
+        hand.report(asked, steps, sharpe(0.1))
+        hand.searcher.on_trial_complete(asked, error=True)
+        clock.now += 10
+        assert hand.run.record(job).state == state
 
 
 def test_hours_count_on_over_all_runs_of_the_command(tmp_path):

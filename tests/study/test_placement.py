@@ -198,11 +198,23 @@ def test_a_cluster_file_tells_its_node_types(cluster_file):
     assert (head.name, head.n, head.gpu) == ("head", 1, None)
     assert (spot.name, spot.n, spot.cpus, spot.accelerator, spot.gpu) == ("spot", 4, 4.0, "T4", parse_gpu("T4"))
     assert (own.n, own.n_gpus, own.gpu) == (6, 2, Gpu("GPU of 39.4 GiB", 39.4))
-    cluster_file.write_text("provider: {type: local}")
+    cluster_file.write_text("provider: {type: aws}")
     with pytest.raises(SpecError, match="must be a cluster file of `ray up` with available_node_types"):
         nodes_of_file(cluster_file)
     with pytest.raises(SpecError, match="cannot read the cluster file"):
         nodes_of_file(cluster_file.parent / "nowhere.yaml")
+
+
+def test_a_file_of_ones_own_machines_tells_what_a_worker_has(cluster_file):
+    worker = {"resources": {"CPU": 12, "GPU": 1}, "labels": {"ray.io/accelerator-type": "RTX-3060"}}
+    machines = {"type": "local", "head_ip": "10.0.0.1", "worker_ips": ["10.0.0.2", "10.0.0.3", "10.0.0.4"]}
+    cluster_file.write_text(yaml.safe_dump({"provider": machines, "metadata": {"worker": worker}}))
+    head, own = nodes_of_file(cluster_file)
+    assert (head.n, head.cpus, head.n_gpus) == (1, 0.0, 0)
+    assert (own.n, own.cpus, own.n_gpus, own.gpu) == (3, 12.0, 1, parse_gpu("RTX 3060"))
+    cluster_file.write_text(yaml.safe_dump({"provider": machines}))
+    with pytest.raises(SpecError, match=r"must say what a worker has.*metadata: {worker:"):
+        nodes_of_file(cluster_file)
 
 
 def test_the_plan_of_a_study_is_told_for_every_shape_on_every_kind_of_node(cluster_file):

@@ -41,7 +41,7 @@ TABLE = {
     "needs a smaller shape": ("COMPLETE", "COMPLETE", ["TERMINATED", "TERMINATED"]),
     "fits in no shape": ("FAILED", "FAIL", ["TERMINATED", "TERMINATED"]),
     "dies once": ("COMPLETE", "COMPLETE", ["ERROR", "TERMINATED"]),
-    "dies always": ("FAILED", "FAIL", ["ERROR", "ERROR"]),
+    "dies always": ("FAILED", "FAIL", ["ERROR"] * 4),  # once more than it has steps to get further by
     "is bad": ("PRUNED", "PRUNED", ["TERMINATED"]),
 }
 ERRORS = {
@@ -49,7 +49,7 @@ ERRORS = {
     "reports NaN": "validation/sharpe is None: not a number to compare",
     "reports no metric": "validation/sharpe is None: not a number to compare",
     "fits in no shape": "out of memory in every shape",
-    "dies always": "its process died more than 1 times",
+    "dies always": "its process died more than 1 times and got no further",
 }
 
 THE_DRIVER = """

@@ -1,0 +1,123 @@
+"""Rules about what a machine gets and starts: mounts, versions, Ray's token, and the commands that start Ray."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from ftray.cluster.file import ClusterFile, canonical
+
+PARTS = ("ftray", "tune_configs", "pyproject.toml", "constraints.txt", "README.md")
+"""What an installation from the working tree needs of it."""
+TOKEN = "~/.ray/auth_token"
+HEAVY = (".", "./", ".venv", "runs", "data")
+AUTOSCALING = "--autoscaling-config=~/ray_bootstrap_config.yaml"
+
+
+def mounts(file: ClusterFile) -> Iterator[str]:
+    """What is copied to every machine: all that is installed there, and Ray's token; never data."""
+    given = {str(target): str(source) for target, source in (file.tree.get("file_mounts") or {}).items()}
+    for target, source in given.items():
+        here = file.root / Path(source).expanduser()
+        if source in HEAVY or here.resolve() == file.root.resolve():
+            yield (
+                f"file_mounts.{target}: mount the project's parts one by one ({', '.join(PARTS)}), got {source!r}: "
+                "Ray reads every file of a mount each time, whatever is excluded"
+            )
+        elif not here.exists():
+            make = "; make it once with: ray get-auth-token --generate" if source == TOKEN else ""
+            yield f"file_mounts.{target}: must be there on this machine, but {here} is not{make}"
+    for key, line in file.lines("setup_commands", "head_setup_commands", "worker_setup_commands"):
+        for folder in re.findall(r"pip install\b.* -e [\"']?((?:~|\$HOME)/[\w./-]+)", line):
+            folder = folder.replace("$HOME", "~")
+            for part in PARTS:
+                if f"{folder}/{part}" not in given:
+                    yield f"file_mounts.{folder}/{part}: is missing, and {key} installs from {folder}; add: {part}"
+    if TOKEN not in given:
+        yield f"file_mounts.{TOKEN}: is missing: every machine needs the same token; add: {TOKEN}"
+
+
+def token(file: ClusterFile) -> Iterator[str]:
+    """Ray 2.60 asks for its token on the head as soon as it lies there, and elsewhere only where the mode is set."""
+    setting = "RAY_AUTH_MODE=token"
+    everywhere = any(setting in line for _, line in file.lines("setup_commands"))
+    for key, line in file.lines("head_start_ray_commands", "worker_start_ray_commands"):
+        if "ray start" in line and not everywhere and setting not in line:
+            yield (
+                f"setup_commands: must export {setting} in ~/.bashrc, or workers never join; at the latest {key}, got "
+                f"{line!r}"
+            )
+
+
+def versions(file: ClusterFile) -> Iterator[str]:
+    """Versions: those of constraints.txt and no other, a whole version of Python, no image that moves."""
+    if not file.constraints:
+        yield f"{file.path.name}: must lie in a project with a constraints.txt: it tells the versions"
+        return
+    for key, line in file.lines():
+        pins = re.findall(r"([A-Za-z][\w.-]*)(?:\[[\w,-]*\])?==(\d[\w.]*)", line)
+        pins += re.findall(r"astral\.sh/(uv)/([^/]+)/", line)
+        for name, version in pins:
+            yield from _differs(file, key, name, version)
+        if "astral.sh/uv/install.sh" in line:
+            yield f"{key}: must name a version of uv, like astral.sh/uv/{file.constraints.get('uv')}/install.sh"
+        if re.search(r"\bpip install\b", line) and not re.search(r"-c \S*constraints\.txt", line):
+            yield f"{key}: must install with -c ~/ftray/constraints.txt, got {line!r}"
+        if (python := re.search(r"uv venv\b.*--python[ =](\S+)", line)) and not re.fullmatch(
+            r"\d+\.\d+\.\d+", python[1]
+        ):
+            yield f"{key}: must name a whole version of Python, like 3.11.7, the same everywhere, got {python[1]}"
+    docker = file.tree.get("docker") or {}
+    if docker and not docker.get("container_name"):
+        yield "docker.container_name: must be given beside an image"
+    for name in ("image", "head_image", "worker_image"):
+        if image := docker.get(name):
+            yield from image_problems(f"docker.{name}", str(image), file.constraints["ray"])
+
+
+def image_problems(key: str, image: str, ray: str) -> Iterator[str]:
+    """What is wrong with a container image's name: a tag that moves, another Ray."""
+    tag = image.rpartition("/")[2].partition(":")[2]
+    if not tag or tag.startswith(("latest", "nightly")):
+        yield f"{key}: must name a version, like rayproject/ray:{ray}-py311, got {image}: another one tomorrow"
+    elif image.startswith("rayproject/ray") and not re.match(rf"{re.escape(ray)}(-|$)", tag):
+        yield f"{key}: must be Ray {ray}, as constraints.txt says, got {image}"
+
+
+def _differs(file: ClusterFile, key: str, name: str, version: str) -> Iterator[str]:
+    tested = file.constraints.get(canonical(name))
+    if version != tested:
+        yield f"{key}: must install {name} {tested or 'not at all'}, as constraints.txt says, got {version}"
+
+
+def starting(file: ClusterFile) -> Iterator[str]:
+    """The commands that start Ray: a head that scales and is not open to the world, workers that find it."""
+    head, worker = (
+        "\n".join(line for _, line in file.lines(name))
+        for name in ("head_start_ray_commands", "worker_start_ray_commands")
+    )
+    if not re.search(r"\bray start\b.*--head\b", head):
+        yield "head_start_ray_commands: must hold a line with: ray start --head"
+    elif AUTOSCALING not in head:
+        yield f"head_start_ray_commands: must start Ray with {AUTOSCALING}: without it no worker ever comes"
+    if not re.search(r"\bray start\b.*--address=['\"]?\$RAY_HEAD_IP", worker):
+        yield "worker_start_ray_commands: must hold a line with: ray start --address=$RAY_HEAD_IP:6379"
+    for name, text in (("head_start_ray_commands", head), ("worker_start_ray_commands", worker)):
+        if text and not re.search(r"^ray stop\b", text, re.MULTILINE):
+            yield f"{name}: must begin with: ray stop; else a second `ray up` meets the Ray of the first"
+    here, there = re.search(r"--port[= ](\d+)", head), re.search(r"\$RAY_HEAD_IP:(\d+)", worker)
+    if here and there and here[1] != there[1]:
+        yield f"worker_start_ray_commands: must look for the head at port {here[1]}, where it listens, got {there[1]}"
+    for dashboard in re.findall(r"--dashboard-host[= ](\S+)", head):
+        if dashboard not in ("127.0.0.1", "localhost"):
+            yield (
+                f"head_start_ray_commands: --dashboard-host must be 127.0.0.1, got {dashboard}: whoever reaches it "
+                "runs what he likes; use its tunnel, `ray dashboard`"
+            )
+    if file.provider == "local" and "RAY_enable_autoscaler_v2=0" not in head:
+        yield (
+            "head_start_ray_commands: must export RAY_enable_autoscaler_v2=0 for machines of your own: Ray 2.60's "
+            "newer autoscaler starts one worker too few there"
+        )
+
+
+INSTALLING = (mounts, token, versions, starting)

@@ -1,0 +1,191 @@
+"""Rules about a cluster file's settings: names, node types, where results lie, what must not be written down."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ftray.cluster.file import COMMANDS, ClusterFile
+from ftray.errors import SpecError, StorageError
+from ftray.spec import nearest
+from ftray.storage import is_url
+from ftray.trial.nodes import node_of_type
+
+PRICE = "ftray/price-per-hour"
+"""The label of a node type that says what an hour of it costs, in the currency of your choice."""
+KEYS = {
+    "aws": "region availability_zone cache_stopped_nodes security_group use_internal_ips key_pair cloudwatch",
+    "gcp": "region availability_zone project_id cache_stopped_nodes use_internal_ips",
+    "azure": "location resource_group subscription_id availability_zone cache_stopped_nodes use_internal_ips "
+    "use_external_head_ip msi_name msi_resource_group subnet_mask unique_id tags",
+    "local": "head_ip worker_ips external_head_ip coordinator_address",
+}
+"""What Ray 2.60's code reads of `provider:`, by its type; its schema lets anything pass there."""
+NEEDED = {
+    "aws": ("region",),
+    "gcp": ("region", "availability_zone", "project_id"),
+    "azure": ("location", "resource_group", "subscription_id"),
+    "local": ("head_ip", "worker_ips"),
+}
+SECRETS = re.compile(r"\bAKIA[0-9A-Z]{16}\b|-----BEGIN [A-Z ]*PRIVATE KEY|(?:secret|password|token)\w*=[^\s$]", re.I)
+RESOURCES = ("CPU", "GPU", "memory", "object_store_memory")
+
+
+def names(file: ClusterFile) -> Iterator[str]:
+    """What Ray would fill in by itself, and a legacy key that it drops without a word."""
+    if file.provider != "local":
+        for key in ("available_node_types", "head_node_type", "max_workers", "idle_timeout_minutes"):
+            if key not in file.tree:
+                yield f"{key}: is missing, and Ray fills in its own; give it"
+    head = file.tree.get("head_node_type")
+    if head is not None and file.types and head not in file.types:
+        yield f"head_node_type: must be one of available_node_types, got {head!r}; {nearest(str(head), file.types)}"
+    if file.tree.get("upscaling_speed", 1) <= 0:
+        yield "upscaling_speed: must be greater than 0: with 0 no worker ever comes"
+    if file.tree.get("idle_timeout_minutes", 5) <= 0:
+        yield "idle_timeout_minutes: must be greater than 0: a worker would go before its first trial comes"
+    if not (file.tree.get("auth") or {}).get("ssh_user"):
+        yield "auth.ssh_user: must name who logs in on the machines"
+    for name in COMMANDS:
+        if name not in file.tree:
+            yield f"{name}: is missing, and Ray fills in its own, which installs another Ray; give it, [] if empty"
+
+
+def provider(file: ClusterFile) -> Iterator[str]:
+    """Keys under `provider:`, where the schema lets every typo pass."""
+    given = file.tree["provider"]
+    if file.provider not in KEYS:
+        if file.provider != "external":
+            yield f"provider.type: no such provider {file.provider!r}; {nearest(file.provider, KEYS)}"
+        return
+    known = ("type", *KEYS[file.provider].split())
+    for key in given:
+        if key in ("aws_credentials", "gcp_credentials"):
+            yield f"provider.{key}: no credential belongs into a file; leave it to the provider's own tools"
+        elif key not in known:
+            yield f"provider.{key}: no such key; {nearest(str(key), known)}"
+    for key in NEEDED[file.provider]:
+        if not given.get(key) and "coordinator_address" not in given:
+            yield f"provider.{key}: is missing; give it"
+    if file.provider in ("aws", "gcp", "azure") and given.get("cache_stopped_nodes", True):
+        yield (
+            "provider.cache_stopped_nodes: must be false: a worker that is not needed would be stopped, and its disk "
+            "billed on, instead of terminated"
+        )
+    for number, rule in enumerate((given.get("security_group") or {}).get("IpPermissions") or ()):
+        if (rule.get("FromPort"), rule.get("ToPort")) != (22, 22):
+            yield (
+                f"provider.security_group.IpPermissions[{number}]: only port 22 may be open, got {rule}; whoever "
+                "reaches Ray's dashboard runs what he likes: use its tunnel, `ray dashboard`"
+            )
+
+
+def own_machines(file: ClusterFile) -> Iterator[str]:
+    """Machines of one's own: all of them work all the time, and nothing says what they have but the file itself."""
+    if file.provider != "local":
+        return
+    given = file.tree["provider"]
+    if file.types:
+        yield "available_node_types: machines of your own have none: list them in provider.worker_ips"
+    ips = list(given.get("worker_ips") or ())
+    for ip in sorted({str(ip) for ip in ips if ips.count(ip) > 1 or ip == given.get("head_ip")}):
+        yield f"provider.worker_ips: every machine once, and not the head, got {ip} again"
+    for key in ("min_workers", "max_workers"):
+        if ips and file.tree.get(key, len(ips)) != len(ips):
+            yield f"{key}: must be the number of worker_ips, {len(ips)}, got {file.tree[key]}; best leave it out"
+    worker = file.metadata.get("worker")
+    if not isinstance(worker, Mapping):
+        yield (
+            "metadata.worker: must say what a worker has, {resources: {CPU: 16, GPU: 1}, labels: "
+            "{ray.io/accelerator-type: RTX-3090}}, as Ray asks the machines only when they run"
+        )
+    else:
+        yield from _has("metadata.worker", worker)
+
+
+def node_types(file: ClusterFile) -> Iterator[str]:
+    """How many of each type, what one has, and what it costs."""
+    most = file.tree.get("max_workers", 0)
+    least = sum(kind.get("min_workers", 0) for _, kind in file.workers)
+    if least > most:
+        yield f"max_workers: must be at least the sum of the types' min_workers, {least}, got {most}"
+    if file.types and not any(kind.get("max_workers", most) for _, kind in file.workers):
+        yield "available_node_types: one type beside the head's must have max_workers above 0: else no trial ever runs"
+    for name, kind in file.types.items():
+        key = f"available_node_types.{name}"
+        low, high = kind.get("min_workers", 0), kind.get("max_workers", most)
+        if low < 0 or high < low:
+            yield f"{key}.max_workers: must be at least min_workers, {low}, and that at least 0, got {high}"
+        if high > most:
+            yield f"{key}.max_workers: must be at most the cluster's max_workers, {most}, got {high}"
+        yield from _has(key, kind)
+        price = (kind.get("labels") or {}).get(PRICE)
+        if file.provider in ("aws", "gcp", "azure") and not _is_price(price):
+            got = "nothing" if price is None else repr(price)
+            yield f'{key}.labels.{PRICE}: must be what an hour costs, in quotes, like "1.32", got {got}'
+
+
+def _has(key: str, kind: Mapping[str, Any]) -> Iterator[str]:
+    """What a node has: Ray's own names, whole numbers, a GPU whose memory is known."""
+    resources = kind.get("resources") or {}
+    if "CPU" not in map(str.upper, resources):
+        yield f"{key}.resources.CPU: must be given: the plan of a study counts them"
+    for name in resources:
+        right = next((known for known in RESOURCES if known.lower() == str(name).lower()), name)
+        if name != right:
+            yield f"{key}.resources.{name}: must be spelt {right}: Ray would take {name} for a resource of your own"
+    for name, value in (kind.get("labels") or {}).items():
+        if not isinstance(value, str) or not re.fullmatch(r"([a-zA-Z0-9]([\w.-]*[a-zA-Z0-9])?)?", value):
+            yield f"{key}.labels.{name}: must be text of letters, digits, '-', '_' and '.', in quotes, got {value!r}"
+    try:
+        node_of_type(key.rpartition(".")[2], 1, kind)
+    except (SpecError, ValueError) as error:
+        yield f"{key}.labels: {error}"
+
+
+def _is_price(price: Any) -> bool:
+    return isinstance(price, str) and re.fullmatch(r"\d+(\.\d+)?", price) is not None
+
+
+def results(file: ClusterFile) -> Iterator[str]:
+    """Where results lie: a place that every machine reaches, and may write to."""
+    for key in file.metadata:
+        if key not in ("runs", "worker"):
+            yield f"metadata.{key}: no such key; {nearest(str(key), ('runs', 'worker'))}"
+    runs = file.metadata.get("runs")
+    try:
+        if not isinstance(runs, str) or not (is_url(runs) or runs.startswith("/")):
+            yield f"metadata.runs: must be s3://…, gs://…, abfs://… or a shared folder's absolute path, got {runs!r}"
+            return
+    except StorageError as error:
+        yield f"metadata.runs: {error}"
+        return
+    role = {"aws": ("s3://", "IamInstanceProfile"), "gcp": ("gs://", "serviceAccounts")}.get(file.provider)
+    for name, kind in file.workers:
+        if role and runs.startswith(role[0]) and role[1] not in kind["node_config"]:
+            yield (
+                f"available_node_types.{name}.node_config.{role[1]}: is missing: only the head gets a role by itself, "
+                f"and without one a worker may not write to {runs}"
+            )
+
+
+def left_open(file: ClusterFile) -> Iterator[str]:
+    """Places that their user must fill in, and secrets that do not belong into a file."""
+    for key, text in _texts("", file.tree):
+        if found := re.search(r"\bYOUR-[A-Z-]+", text):
+            yield f"{key}: {found[0]} must be filled in, got {text}"
+        if SECRETS.search(text):
+            yield f"{key}: looks like a secret; no credential belongs into a file: use a role, or the provider's tools"
+
+
+def _texts(key: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for name, below in value.items():
+            yield from _texts(f"{key}.{name}" if key else str(name), below)
+    elif isinstance(value, list):
+        for number, below in enumerate(value):
+            yield from _texts(f"{key}[{number}]", below)
+    elif isinstance(value, str):
+        yield key, value
+
+
+SETTINGS = (names, provider, own_machines, node_types, results, left_open)

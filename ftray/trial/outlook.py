@@ -1,0 +1,65 @@
+"""What a cluster is and may become: its nodes, and those that its autoscaler may add.
+
+Takes: Ray's own list of nodes, and the cluster file that `ray up` left on the head. Gives: an `Outlook`.
+"""
+
+import dataclasses
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import ray
+import yaml
+
+from ftray.trial.local import nodes_at_hand
+from ftray.trial.nodes import Node, nodes_of_file
+
+CLUSTER_FILE, FTRAY_CLUSTER = "~/ray_bootstrap_config.yaml", "FTRAY_CLUSTER"
+"""Where `ray up` leaves its file on the head; the variable that names another one, where that is not how it came up."""
+HEAD, GROUP = "node:__internal_head__", "ray.io/node-group"
+"""Ray's resource of the head alone; Ray's label of a node's type in a cluster that an autoscaler looks after."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outlook:
+    """nodes: as many of each kind as there are or may be. more: further ones, unknown before they are there."""
+
+    nodes: tuple[Node, ...]
+    more: int = 0
+
+    def joined(self, later: "Outlook") -> "Outlook":
+        """With what was seen later: a node that went may come back."""
+        return Outlook(most_of(self.nodes, later.nodes), later.more)
+
+
+def most_of(*several: Iterable[Node]) -> tuple[Node, ...]:
+    """The nodes of several lists, each kind as often as the list has it that has most of it."""
+    found: dict[tuple[Any, ...], Node] = {}
+    for nodes in several:
+        here: dict[tuple[Any, ...], Node] = {}
+        for node in nodes:
+            kind = (node.cpus, node.n_gpus, node.gpu, node.accelerator)
+            here[kind] = dataclasses.replace(node, n=node.n + (here[kind].n if kind in here else 0))
+        found |= {kind: node for kind, node in here.items() if kind not in found or node.n > found[kind].n}
+    return tuple(found.values())
+
+
+def look_ahead() -> Outlook:
+    """The running Ray's outlook. Raises: SpecError for a GPU whose memory nothing tells."""
+    named = os.environ.get(FTRAY_CLUSTER)
+    file, entries, at_hand = Path(named or CLUSTER_FILE).expanduser(), ray.nodes(), nodes_at_hand()
+    here = next(entry for entry in entries if entry["NodeID"] == ray.get_runtime_context().get_node_id())
+    if not named and not (file.exists() and made_by(yaml.safe_load(file.read_text()), here)):
+        return Outlook(at_hand)
+    tree = yaml.safe_load(file.read_text())
+    if own := tree.get("provider", {}).get("worker_ips"):
+        return Outlook(at_hand, max(0, len(own) + 1 - sum(entry["Alive"] for entry in entries)))
+    return Outlook(most_of(at_hand, nodes_of_file(file)))
+
+
+def made_by(tree: Mapping[str, Any], head: Mapping[str, Any]) -> bool:
+    """Whether a node of `ray.nodes()` is the head of the very cluster that a file describes: a machine that was one
+    once may have the file still."""
+    label = (head.get("Labels") or {}).get(GROUP)
+    return HEAD in head["Resources"] and label is not None and label == tree.get("head_node_type")

@@ -1,0 +1,172 @@
+"""`cluster/local.yaml` on a laptop, a head and two workers: what a user does, and what happens to machines meanwhile.
+
+Takes: `Hosts`. Gives: `OwnMachines`, a scene after the other. Each asserts what it promises and notes how long it took.
+"""
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from ftray.results import RunFolder, TrialRecord
+from tests.study.kills import problems
+
+from .clusters import Clock, Cluster, give_project
+from .hosts import ROOT, Host, Hosts, until
+
+FILE = "cluster/local.yaml"
+OFFLINE = {"UV_OFFLINE": "1", "UV_NO_BUILD_ISOLATION": "1", "UV_LINK_MODE": "copy"}
+"""For uv: there is no network, and all packages but ftray itself have been installed before."""
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
+HOME, STORAGE = "/root", "/mnt/ftray"
+RUNS = f"{STORAGE}/runs"
+AT_ONCE = 4
+"""Trials: two workers, each with as many cores as this machine has."""
+
+
+class OwnMachines:
+    """The machines, and the cluster that their owner makes of them."""
+
+    def __init__(self, hosts: Hosts, say: Callable[[str], None]):
+        self.hosts, self.clock = hosts, Clock(say)
+        self.laptop = hosts.add("laptop", 2)
+        users, mounts = {"ubuntu": HOME}, {hosts.storage: STORAGE}
+        self.head, *self.workers = (
+            hosts.add(name, number, users, QUIET | OFFLINE, mounts, venv=f"{HOME}/ftray/.venv")
+            for name, number in (("head", 10), ("worker-1", 11), ("worker-2", 12))
+        )
+        for host in hosts.all:
+            host.boot()
+        give_project(self.laptop, hosts)
+        self.laptop.write(f"~/ftray/{FILE}", self.file())
+        self.cluster = Cluster(self.laptop, FILE, lambda: self.head)
+
+    def file(self) -> str:
+        """The cluster file with the addresses that its owner fills in, and nothing else changed."""
+        text = (ROOT / FILE).read_text()
+        for theirs, ours in (
+            ("192.168.1.10", self.head),
+            *zip(("192.168.1.11", "192.168.1.12"), self.workers, strict=True),
+        ):
+            assert theirs in text, f"{FILE} names no {theirs} to fill in"
+            text = text.replace(theirs, ours.address)
+        return text
+
+    def comes_up(self) -> None:
+        began = time.monotonic()
+        self.cluster.up()
+        self.clock.measured("ray up returns", began)
+        self._until_all_joined(began, "ray up to all nodes joined")
+        assert self.cluster.exec("hostname").splitlines()[-1].strip() == "head"
+        n_cores = sum(node.get("CPU", 0) for node in self.cluster.nodes().values())
+        assert f"/{n_cores} CPU" in self.cluster.exec("ray status")
+
+    def runs_a_study(self) -> None:
+        """Trials spread over both workers, submitted with Ray's own verbs; figures on the shared storage."""
+        self._submit("plain", trials=8, pace=0.5)
+        self.cluster.wait_for_job("plain", 300)
+        self._assert_whole("plain", 8)
+        assert {host for record in self.run("plain").trials() for host in self.hosts_of("plain", record)} == {
+            worker.name for worker in self.workers
+        }
+
+    def survives(
+        self, name: str, fault: Callable[[Host], object], mend: Callable[[Host], object], elsewhere: bool
+    ) -> None:
+        """A worker is struck in mid-study: its trials go on from their checkpoints, and it comes back.
+
+        elsewhere: whether on the other worker; what was struck may be up again before the other one has room.
+        """
+        self._submit(name, trials=6, pace=4.0)
+        until(lambda: self._n_reported(name, 2) >= AT_ONCE, 240, f"{AT_ONCE} trials of {name} are half done", every=0.5)
+        victim = self.workers[0]
+        struck = [r.id for r in self.run(name).trials() if self.hosts_of(name, r)[-1:] == [victim.name]]
+        struck = [trial for trial in struck if self.run(name).record(trial).state == "RUNNING"]
+        assert struck, f"no trial on {victim.name}"
+        fault(victim)
+        began = time.monotonic()
+        until(lambda: self._restarted(name, struck), 420, f"{struck} go on after {name}", every=0.5)
+        self.clock.measured(f"{name}: its {len(struck)} trials go on", began)
+        self.cluster.wait_for_job(name, 420)
+        self._assert_whole(name, 6)
+        for trial in struck:
+            first, *later = self.hosts_of(name, self.run(name).record(trial))
+            assert first == victim.name and (victim.name not in later or not elsewhere), [first, *later]
+        mended = time.monotonic()
+        mend(victim)
+        self._until_all_joined(mended, f"{name}: the node joins again")
+
+    def survives_its_drivers_death(self) -> None:
+        """The process that drives a study is killed on the head; the same job submitted again goes on."""
+        self._submit("driven", trials=6, pace=2.0)
+        until(lambda: self._n_reported("driven", 2) >= AT_ONCE, 240, "trials are half done", every=0.5)
+        self.head.run("pkill -9 -f 'python -m tests.cluster.played_job'")
+        killed = time.monotonic()
+        until(lambda: self.cluster.job("driven") == "FAILED", 120, "the job is known to have failed", every=0.5)
+        before = [r.id for r in self.run("driven").trials() if r.state == "RUNNING"]
+        self.cluster.submit_played(RUNS, "driven", 6, 2.0, job="driven-again")
+        until(lambda: self._restarted("driven", before), 300, "the trials go on", every=0.5)
+        self.clock.measured("its driver was killed: submitted again, its trials go on", killed)
+        self.cluster.wait_for_job("driven-again", 300)
+        self._assert_whole("driven", 6)
+
+    def goes_down(self) -> None:
+        began = time.monotonic()
+        self.cluster.down()
+        self.clock.measured("ray down returns", began)
+        until(lambda: not any(host.processes() for host in [self.head, *self.workers]), 300, "nothing runs", every=1)
+        self.clock.measured("ray down to nothing running anywhere", began)
+
+    def run(self, name: str) -> RunFolder:
+        return RunFolder.open(self.hosts.storage / "runs" / name)
+
+    def hosts_of(self, name: str, record: TrialRecord) -> list[str]:
+        """Where a trial's process started, time after time."""
+        events = self.run(name).folder_of(record.id).events()
+        return [event["host"] for event in events if event["event"] == "started"]
+
+    def _submit(self, name: str, trials: int, pace: float) -> None:
+        began = time.monotonic()
+        self.cluster.submit_played(RUNS, name, trials, pace)
+        until(lambda: self._n_reported(name, 1) or self.cluster.job(name) == "FAILED", 240, f"{name} runs", every=0.5)
+        assert self.cluster.job(name) != "FAILED", self.cluster.job_log(name)
+        self.clock.measured(f"{name}: submitted to first report", began)
+
+    def _n_reported(self, name: str, n: int) -> int:
+        """Trials that have reported so often."""
+        if not (self.hosts.storage / "runs" / name / "study.json").exists():
+            return 0
+        run = self.run(name)
+        return sum(len(run.folder_of(record.id).reports()) >= n for record in run.trials())
+
+    def _restarted(self, name: str, trials: list[str]) -> bool:
+        """Whether these trials have started again and got further than they were."""
+        for trial in trials:
+            events = [event["event"] for event in self.run(name).folder_of(trial).events()]
+            if Counter(events)["started"] < 2 or "report" not in events[len(events) - events[::-1].index("started") :]:
+                return False
+        return True
+
+    def _assert_whole(self, name: str, n_trials: int) -> None:
+        """Each trial recorded once, equal to Optuna's, complete, and no step done twice."""
+        assert problems(self.run(name), n_trials) == []
+        assert {record.state for record in self.run(name).trials()} == {"COMPLETE"}
+
+    def _until_all_joined(self, since: float, what: str) -> None:
+        expected = sorted(worker.address for worker in self.workers)
+        until(lambda: self.cluster.workers() == expected, 300, what, every=0.5)
+        self.clock.measured(what, since)
+
+
+@contextlib.contextmanager
+def own_machines(say: Callable[[str], None] = print) -> Iterator[OwnMachines]:
+    with Hosts() as hosts:
+        yield OwnMachines(hosts, say)
+
+
+FAULTS: dict[str, tuple[Callable[[Host], object], Callable[[Host], object], bool]] = {
+    "powered off": (Host.power_off, Host.boot, True),
+    "cut off without a word": (Host.cut, Host.heal, True),
+    "its raylet killed": (lambda host: host.kill("raylet"), lambda host: None, False),
+}
+"""What happens to a worker, how it is mended, and whether its trials then go on elsewhere."""

@@ -1,0 +1,105 @@
+"""The cluster files: right as they are, and whatever can be wrong with one is told before anything is started."""
+
+import re
+
+import pytest
+import yaml
+
+from ftray.cluster import check_cluster_file
+from ftray.cluster.file import COMMANDS, read_constraints
+from ftray.cluster.installing import PARTS
+from ftray.trial.nodes import nodes_of_file
+
+from .mutants import MUTANTS
+from .shipped import NAMES, ROOT, as_shipped
+from .shipped import project as project
+
+CLOUDS = ("aws-gpu", "gcp-gpu", "azure-gpu")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_cluster_file_is_right_once_it_is_filled_in(project, name):
+    assert check_cluster_file(project / "cluster" / f"{name}.yaml") == []
+
+
+@pytest.mark.parametrize("name", (*CLOUDS, "kuberay"))
+def test_as_shipped_a_cluster_file_lacks_nothing_but_what_is_its_users(project, name):
+    told = check_cluster_file(as_shipped(project, name))
+    assert told and all(re.search(r"YOUR-[A-Z]+ must be filled in", problem) for problem in told)
+
+
+@pytest.mark.parametrize(("name", "right", "wrong", "told"), MUTANTS, ids=[f"{m[0]}: {m[3][:50]}" for m in MUTANTS])
+def test_what_is_wrong_in_a_cluster_file_is_told_by_its_key(project, name, right, wrong, told):
+    path = project / "cluster" / f"{name}.yaml"
+    assert right in path.read_text(), "the mutant changes nothing"
+    path.write_text(path.read_text().replace(right, wrong, 1))
+    problems = check_cluster_file(path)
+    assert any(re.search(told, problem) for problem in problems), problems
+
+
+def test_there_are_mutants_of_every_file():
+    assert len(MUTANTS) >= 30 and {mutant[0] for mutant in MUTANTS} == set(NAMES)
+
+
+def test_a_token_that_is_missing_is_told_with_the_command_that_makes_it(project, tmp_path):
+    (tmp_path / "home" / ".ray" / "auth_token").unlink()
+    (told,) = check_cluster_file(project / "cluster" / "local.yaml")
+    assert told.startswith("file_mounts.~/.ray/auth_token: must be there") and "ray get-auth-token --generate" in told
+
+
+@pytest.mark.parametrize("text", ["", "- a list", "a: [", "just words"])
+def test_what_is_no_cluster_file_is_told_and_no_traceback(project, text):
+    path = project / "cluster" / "other.yaml"
+    path.write_text(text)
+    (told,) = check_cluster_file(path)
+    assert str(path) in told and "must" in told
+    (told,) = check_cluster_file(path.with_name("nowhere.yaml"))
+    assert "must be a YAML file that can be read" in told
+
+
+def test_every_file_installs_the_same_in_the_same_way():
+    trees = [yaml.safe_load((ROOT / "cluster" / f"{name}.yaml").read_text()) for name in ("local", *CLOUDS)]
+    setups = [
+        [re.sub(r'"?(?:~|\$HOME)/ftray(\[\w+\])?"?$', "ftray", line) for line in tree["setup_commands"]]
+        for tree in trees
+    ]
+    assert all(setup == setups[0] for setup in setups)
+    assert all(tree["file_mounts"] == trees[0]["file_mounts"] for tree in trees)
+    assert all(set(COMMANDS) <= set(tree) for tree in trees)
+
+
+def test_nodes_are_planned_for_as_ray_will_see_them(project):
+    for name in NAMES:
+        head, worker = nodes_of_file(project / "cluster" / f"{name}.yaml")
+        assert (head.n, head.cpus, head.n_gpus) == (1, 0.0, 0), "the head runs no trial"
+        assert worker.n_gpus == 1 and worker.gpu is not None and worker.cpus >= 14
+        assert worker.n == (2 if name == "local" else 4)
+
+
+def test_kuberay_brings_the_same_cluster_for_a_study_as_for_a_user(project):
+    cluster, job = yaml.safe_load_all((project / "cluster" / "kuberay.yaml").read_text())
+    assert job["spec"]["rayClusterSpec"] == cluster["spec"]
+    assert {cluster["metadata"]["labels"]["ftray"], job["metadata"]["labels"]["ftray"]} == {"cluster", "study"}
+
+
+def test_rays_autoscaler_reads_from_kuberay_what_is_meant(project):
+    from ftray.trial.nodes import derive_from_manifest
+
+    path = project / "cluster" / "kuberay.yaml"
+    for manifest in yaml.safe_load_all(path.read_text()):
+        derived = derive_from_manifest(manifest, path)
+        assert derived["idle_timeout_minutes"] == 5.0
+        worker = derived["available_node_types"]["gpu-spot"]
+        assert (worker["min_workers"], worker["max_workers"]) == (0, 4)
+        assert {**worker["resources"], "memory": 48} == {"CPU": 14, "GPU": 1, "accelerator_type:L4": 1, "memory": 48}
+        assert worker["labels"]["ftray/price-per-hour"] == "1.32"
+        assert derived["available_node_types"][derived["head_node_type"]]["resources"]["CPU"] == 0
+
+
+def test_the_image_holds_what_an_installation_needs_at_the_versions_that_were_tested():
+    lines = (ROOT / "cluster" / "Dockerfile").read_text().splitlines()
+    ray = read_constraints(ROOT)["ray"]
+    assert f"FROM rayproject/ray:{ray}-py311" in lines
+    copied = {word for line in lines if line.startswith("COPY") for word in line.split()[2:-1]}
+    assert copied == {*PARTS, "cluster/kuberay.yaml"}
+    assert any("pip install" in line and "-c constraints.txt" in line for line in lines)

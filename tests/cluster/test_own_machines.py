@@ -1,0 +1,37 @@
+"""A cluster of one's own machines, from `ray up` to `ray down`, and what becomes of a study when machines fail.
+
+The tests are scenes of one life of one cluster, in this order.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+
+from .hosts import missing
+from .own_machines import FAULTS, OwnMachines, own_machines
+
+pytestmark = [pytest.mark.hosts, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[OwnMachines]:
+    with own_machines() as machines:
+        machines.comes_up()
+        yield machines
+
+
+def test_a_study_runs_on_both_workers_and_its_results_lie_on_shared_storage(own):
+    own.runs_a_study()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_study_survives_that_a_worker_is(own, fault):
+    own.survives(fault.replace(" ", "-"), *FAULTS[fault])
+
+
+def test_a_study_survives_that_its_driver_is_killed(own):
+    own.survives_its_drivers_death()
+
+
+def test_ray_down_leaves_no_process_on_any_machine(own):
+    own.goes_down()

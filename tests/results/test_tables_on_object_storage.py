@@ -1,0 +1,54 @@
+"""Tables on object storage: written by the driver, read by a machine that has seen nothing yet."""
+
+import pytest
+
+from ftray.errors import RunFolderError
+from ftray.results import RunFolder, tables
+from ftray.results.query import Studies, open_study
+
+from ..object_storage import s3_server
+from .test_tables import outcome, play, report
+from .test_tables import write_outcome as write
+
+
+@pytest.fixture(scope="module")
+def bucket():
+    with s3_server() as url:
+        yield url
+
+
+@pytest.fixture
+def machine(monkeypatch, tmp_path):
+    """Makes this a machine that has seen nothing yet, of that name."""
+
+    def named(name: str) -> None:
+        monkeypatch.setenv("FTRAY_CACHE", str(tmp_path / name))
+
+    return named
+
+
+def test_a_study_is_read_where_it_lies_while_it_runs_and_when_it_is_done(bucket, machine, monkeypatch):
+    monkeypatch.setattr(tables, "LOOK_EVERY", 0.0)
+    machine("driver")
+    run = RunFolder.create(f"{bucket}/runs/far", {"name": "far"})
+    name = play(run, 0)
+    write(run.trial(name).folder, 0, 0, outcome())
+    report(run, name, 4, fold=0, seed=0, run_done=True, runs=[{"fold": 0, "seed": 0, "validation/sharpe": 1.0}])
+    run.sync(f"trials/{name}", "events.jsonl")
+    for number in range(1, 4):
+        play(run, number)
+        run.compact()
+
+    machine("laptop")
+    study = open_study(f"{bucket}/runs/far")
+    assert len(study.trials) == 4 and len(study.read("metrics")) == 4 * 3 + 1
+    assert study.folds(name)["validation/sharpe"].tolist() == [1.0] and len(study.returns(name)) == 4
+    machine("driver")
+    run.mark_done()
+
+    machine("laptop")
+    assert len(study.sql("select * from metrics")) == 13  # the files it knew are merged and gone
+    together = open_study(f"{bucket}/runs")
+    assert isinstance(together, Studies) and list(together) == ["far"] and len(together.trials) == 4
+    with pytest.raises(RunFolderError, match=r"has a study\.json"):
+        open_study(f"{bucket}/nowhere")
