@@ -12,7 +12,6 @@ from ftray.boards.standing import Standing
 from ftray.errors import RunFolderError
 from ftray.results.failures import failures_data, first_line
 from ftray.results.leaderboard import BENCHMARK, PRETRAINING, leaderboard_rows
-from ftray.results.luck import luck_data
 from ftray.results.printed import duration
 from ftray.results.query import Study
 from ftray.results.reads import reads_told
@@ -96,8 +95,11 @@ def state_told(standing: Standing) -> tuple[str, str]:
 
 
 def luck_told(study: Study) -> list[str]:
-    """What belongs under a leaderboard: what luck explains, and each look at the test window."""
-    luck = luck_data(study.run)
+    """What belongs under a leaderboard: what luck explains of its best trial, and each look at the test window."""
+    try:
+        luck = study.best().luck
+    except RunFolderError:  # nothing has finished yet
+        luck = None
     return [*([] if luck is None else [str(luck)]), *reads_told(study.run)]
 
 
