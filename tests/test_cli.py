@@ -31,7 +31,8 @@ def imported_by(code: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "verb", [[], ["check"], ["vram"], ["pretrain"], ["train"], ["tune"], ["results"], ["backtest"]]
+    "verb",
+    [[], ["check"], ["vram"], ["pretrain"], ["train"], ["tune"], ["results"], ["dashboard"], ["report"], ["backtest"]],
 )
 def test_help_imports_nothing_heavy(verb):
     code = f"from ftray.cli import main\ntry:\n    main({[*verb, '--help']!r})\nexcept SystemExit:\n    pass"

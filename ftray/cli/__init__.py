@@ -19,6 +19,7 @@ EXAMPLES = """examples:
   ftray check tune_configs/demo.yaml
   ftray tune tune_configs/crypto_1h.yaml --set trial.market.path=candles/binance_1h
   ftray results runs/crypto_1h
+  ftray dashboard runs/crypto_1h
 """
 
 
