@@ -60,5 +60,9 @@ class NeverPlacedError(FtrayError):
     """A request for resources that the cluster had no room for, however long it waited."""
 
 
+class ClusterError(FtrayError):
+    """A cluster that cannot be reached, or that refuses what it is asked for."""
+
+
 class MissingDependencyError(FtrayError, ImportError):
     """An optional dependency that is not installed; the message holds the install line."""

@@ -32,7 +32,21 @@ def imported_by(code: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "verb",
-    [[], ["check"], ["vram"], ["pretrain"], ["train"], ["tune"], ["results"], ["dashboard"], ["report"], ["backtest"]],
+    [
+        [],
+        ["check"],
+        ["vram"],
+        ["pretrain"],
+        ["train"],
+        ["tune"],
+        ["results"],
+        ["dashboard"],
+        ["report"],
+        ["backtest"],
+        ["submit"],
+        ["status"],
+        ["fetch"],
+    ],
 )
 def test_help_imports_nothing_heavy(verb):
     code = f"from ftray.cli import main\ntry:\n    main({[*verb, '--help']!r})\nexcept SystemExit:\n    pass"

@@ -2,6 +2,7 @@
 
 studies   what starts work: check, vram, pretrain, train, tune
 judging   what a trained policy is worth: backtest, promote
+clusters  a cluster: submit, status, fetch
 looking   what is there: results
 boards    what is there, as pages: dashboard, report
 """
@@ -10,7 +11,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from ftray.cli import boards, judging, looking, studies
+from ftray.cli import boards, clusters, judging, looking, studies
 from ftray.errors import FtrayError, StudyInterruptedError
 
 VERSION = "0.1.0"
@@ -52,6 +53,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (studies, looking, boards, judging):
+    for group in (studies, clusters, looking, boards, judging):
         group.add_verbs(verbs.add_parser)
     return parser

@@ -30,8 +30,8 @@ def add_verbs(add: Add) -> None:
             line = "let failed trials, which stay failed otherwise, go on from their checkpoints"
             verb.add_argument("--retry-failed", action="store_true", help=line)
         if command in (check, vram):
-            _add_gpu(verb, with_clusters=command is vram)
-        else:
+            _add_gpu(verb, measures=command is vram)
+        if command is not vram:
             add_runs(verb)
 
 
@@ -57,10 +57,23 @@ def check(given: argparse.Namespace) -> int:
     from ftray.nets.gpus import local_gpu, parse_gpu
     from ftray.study.check import describe_study
 
-    gpu = parse_gpu(given.gpu) if given.gpu else local_gpu()
+    gpu = parse_gpu(given.gpu) if given.gpu else None if given.cluster else local_gpu()
     for line in describe_study(study_of(given), gpu):
         print(line)
-    return 0
+    return _check_cluster(given) if given.cluster else 0
+
+
+def _check_cluster(given: argparse.Namespace) -> int:
+    """What a study asks of a cluster, and what is wrong with its file: then the status is 1."""
+    from ftray.cluster import check_cluster_file
+    from ftray.study.forecast import describe_on_cluster
+
+    for line in describe_on_cluster(study_of(given), given.cluster, given.runs, str(given.file)):
+        print(line)
+    problems = check_cluster_file(given.cluster)
+    for problem in problems:
+        print(f"  problem       {problem}")
+    return int(bool(problems))
 
 
 def vram(given: argparse.Namespace) -> int:
@@ -152,11 +165,12 @@ def _run_folder(given: argparse.Namespace, study: "StudySpec") -> "RunFolder":
     return open_run(study, given.runs)
 
 
-def _add_gpu(verb: argparse.ArgumentParser, with_clusters: bool) -> None:
+def _add_gpu(verb: argparse.ArgumentParser, measures: bool) -> None:
     where = verb.add_mutually_exclusive_group()
     line = "plan for this GPU: a model, like T4 or RTX-3060, or the GiB that it reports (default: the one at hand)"
     where.add_argument("--gpu", metavar="NAME|GIB", help=line)
-    if with_clusters:
-        where.add_argument("--cluster", type=Path, metavar="CLUSTER.yaml", help="plan for a cluster file of `ray up`")
+    line = "plan for a cluster file of `ray up`, or a KubeRay manifest"
+    where.add_argument("--cluster", type=Path, metavar="CLUSTER.yaml", help=line)
+    if measures:
         line = "measure the rows of the VRAM table, and FILE's trials, on the GPU at hand, for this and later plans"
         where.add_argument("--measure", action="store_true", help=line)

@@ -7,6 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from ftray.errors import SpecError
+
 COMMANDS = (
     "initialization_commands",
     "setup_commands",
@@ -60,6 +64,25 @@ class ClusterFile:
         for name in names or COMMANDS:
             for number, line in enumerate(self.tree.get(name) or ()):
                 yield f"{name}[{number}]", str(line)
+
+
+def read_cluster_file(path: Path) -> ClusterFile:
+    """A cluster file of `ray up`, for whoever speaks to the cluster that it describes.
+
+    Raises: SpecError for a file that cannot be read, or a KubeRay manifest: no `ray` command reaches its head by it.
+    """
+    try:
+        tree = next(yaml.safe_load_all(Path(path).read_text()), None)
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path} must be a cluster file of `ray up`, but cannot be read: {error}") from None
+    if not isinstance(tree, Mapping):
+        raise SpecError(f"{path} must be a cluster file of `ray up`, got {type(tree).__name__}")
+    if "apiVersion" in tree:
+        raise SpecError(
+            f"{path} is for Kubernetes, whose own tunnel leads to the head: `kubectl port-forward "
+            "service/NAME-head-svc 8265`, then --address http://127.0.0.1:8265 in place of --cluster"
+        )
+    return ClusterFile(Path(path), tree)
 
 
 def read_constraints(root: Path) -> dict[str, str]:

@@ -9,17 +9,13 @@ installed; and, for what is left, what `ray up` itself does first.
 """
 
 import contextlib
-import functools
 import io
 import json
 import logging
-import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import jsonschema
-import ray
 import yaml
 
 from ftray.cluster.file import ClusterFile
@@ -27,7 +23,7 @@ from ftray.cluster.installing import INSTALLING
 from ftray.cluster.kuberay import check_manifests
 from ftray.cluster.providers import PROVIDERS
 from ftray.cluster.settings import SETTINGS
-from ftray.spec import nearest
+from ftray.cluster.shapes import OURS, misshapen, of_ray
 
 
 def check_cluster_file(path: Path) -> list[str]:
@@ -42,7 +38,10 @@ def check_cluster_file(path: Path) -> list[str]:
     if any("apiVersion" in tree for tree in trees):
         return list(check_manifests(trees, path))
     file = ClusterFile(path, trees[0])
-    wrong = list(_by_schema(file))
+    tree = dict(file.tree)
+    if file.provider == "local":  # the one provider that knows this key; the schema does not
+        tree.pop("min_workers", None)
+    wrong = [problem for schema in (of_ray(), OURS) for problem in misshapen(tree, schema)]
     if wrong:  # the rules below trust the types of what they read
         return wrong
     rules: tuple[Callable[[ClusterFile], Iterator[str]], ...] = (*SETTINGS, *INSTALLING, *PROVIDERS)
@@ -60,28 +59,6 @@ class _OnceOnly(yaml.SafeLoader):
                 raise yaml.YAMLError(f"{name.value} is given twice, the second time in line {name.start_mark.line + 1}")
             seen.add(name.value)
         return super().construct_mapping(node, deep)
-
-
-@functools.cache
-def _schema() -> dict[str, Any]:
-    return json.loads((Path(ray.__file__).parent / "autoscaler" / "ray-schema.json").read_text())
-
-
-def _by_schema(file: ClusterFile) -> Iterator[str]:
-    """What Ray's schema says, with the nearest right name for a wrong one."""
-    tree = dict(file.tree)
-    if file.provider == "local":  # the one provider that knows this key; the schema does not
-        tree.pop("min_workers", None)
-    for error in jsonschema.Draft7Validator(_schema()).iter_errors(tree):
-        key = ".".join(str(part) for part in error.absolute_path)
-        if error.validator == "additionalProperties" and isinstance(error.instance, Mapping):
-            known = error.schema.get("properties", {})
-            for name in sorted(set(map(str, error.instance)) - set(known)):
-                yield f"{key}{'.' * bool(key)}{name}: no such key; {nearest(name, known)}"
-        elif missing := re.match(r"'(\w+)' is a required property", error.message):
-            yield f"{key}{'.' * bool(key)}{missing[1]}: is required and missing"
-        else:
-            yield f"{key or file.path.name}: {error.message}"
 
 
 def _by_ray(file: ClusterFile) -> Iterator[str]:

@@ -26,7 +26,10 @@ def mounts(file: ClusterFile) -> Iterator[str]:
         elif not here.exists():
             make = "; make it once with: ray get-auth-token --generate" if source == TOKEN else ""
             yield f"file_mounts.{target}: must be there on this machine, but {here} is not{make}"
-    for key, line in file.lines("setup_commands", "head_setup_commands", "worker_setup_commands"):
+    lines = list(file.lines("setup_commands", "head_setup_commands", "worker_setup_commands"))
+    if not file.tree.get("docker") and not any(re.search(r"pip install\b.*ftray", line) for _, line in lines):
+        yield "setup_commands: must install ftray: no line does, and there is no image that might hold it"
+    for key, line in lines:
         for folder in re.findall(r"pip install\b.* -e [\"']?((?:~|\$HOME)/[\w./-]+)", line):
             folder = folder.replace("$HOME", "~")
             for part in PARTS:

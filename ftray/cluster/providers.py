@@ -4,6 +4,7 @@ Each provider's own description is used where its library is installed (`pip ins
 lies in Ray. Nobody is asked: an instance type or an image that does not exist is told by the provider alone.
 """
 
+import difflib
 import functools
 import json
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,8 @@ def aws(file: ClusterFile) -> Iterator[str]:
         for needed in ("InstanceType", "ImageId"):
             if needed not in config:
                 yield f"{key}.{needed}: is missing, and Ray fills in its own, of years ago; give it"
+        if not str(config.get("ImageId", "ami-")).startswith(("ami-", "resolve:ssm:/")):
+            yield f"{key}.ImageId: must be ami-…, or resolve:ssm:/…, got {config['ImageId']}"
     try:
         from botocore.validate import ParamValidator
     except ImportError:
@@ -35,9 +38,7 @@ def aws(file: ClusterFile) -> Iterator[str]:
         report = ParamValidator().validate({"MinCount": 1, "MaxCount": 1, **config}, _run_instances())
         for line in report.generate_report().splitlines():
             yield f"{key}: {line}"
-        market = (config.get("InstanceMarketOptions") or {}).get("MarketType", "spot")
-        if market not in ("spot", "capacity-block"):
-            yield f"{key}.InstanceMarketOptions.MarketType: must be spot, or leave the options out, got {market!r}"
+        yield from _by_enums(key, config, _run_instances())
 
 
 @functools.cache
@@ -46,6 +47,21 @@ def _run_instances() -> Any:
     from botocore.session import get_session
 
     return get_session().get_service_model("ec2").operation_model("RunInstances").input_shape
+
+
+def _by_enums(key: str, value: Any, shape: Any) -> Iterator[str]:
+    """Words that EC2 does not know, which botocore's own validation lets pass: above all, types of machines."""
+    if isinstance(value, Mapping):
+        for name, below in value.items():
+            if name in getattr(shape, "members", {}):
+                yield from _by_enums(f"{key}.{name}", below, shape.members[name])
+    elif isinstance(value, list) and hasattr(shape, "member"):
+        for number, below in enumerate(value):
+            yield from _by_enums(f"{key}[{number}]", below, shape.member)
+    elif isinstance(value, str) and (known := getattr(shape, "enum", ())) and value not in known:
+        close = difflib.get_close_matches(value, known, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        yield f"{key}: EC2 knows no {value!r}; {hint}What is newer than your botocore comes with: pip install -U boto3"
 
 
 def gcp(file: ClusterFile) -> Iterator[str]:
@@ -80,7 +96,9 @@ def _by_discovery(key: str, value: Any, schema: Mapping[str, Any], schemas: Mapp
     schema = schemas[schema["$ref"]] if "$ref" in schema else schema
     kinds = {"object": Mapping, "array": list, "string": (str, int), "boolean": bool, "integer": int}
     kind = kinds.get(schema.get("type", ""), object)
-    if not isinstance(value, kind):
+    if schema.get("format") in ("int64", "uint64") and not str(value).isdigit():
+        yield f"{key}: must be a whole number, got {value!r}"
+    elif not isinstance(value, kind):
         yield f"{key}: must be of type {schema['type']}, got {value!r}"
     elif isinstance(value, Mapping):
         known, others = schema.get("properties", {}), schema.get("additionalProperties")

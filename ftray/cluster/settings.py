@@ -8,10 +8,8 @@ from ftray.cluster.file import COMMANDS, ClusterFile
 from ftray.errors import SpecError, StorageError
 from ftray.spec import nearest
 from ftray.storage import is_url
-from ftray.trial.nodes import node_of_type
+from ftray.trial.nodes import PRICE, node_of_type
 
-PRICE = "ftray/price-per-hour"
-"""The label of a node type that says what an hour of it costs, in the currency of your choice."""
 KEYS = {
     "aws": "region availability_zone cache_stopped_nodes security_group use_internal_ips key_pair cloudwatch",
     "gcp": "region availability_zone project_id cache_stopped_nodes use_internal_ips",
@@ -71,6 +69,10 @@ def provider(file: ClusterFile) -> Iterator[str]:
             "provider.cache_stopped_nodes: must be false: a worker that is not needed would be stopped, and its disk "
             "billed on, instead of terminated"
         )
+    region = given.get("region", "")
+    for zone in str(given.get("availability_zone", region)).split(","):
+        if file.provider in ("aws", "gcp") and not zone.strip().startswith(region):
+            yield f"provider.availability_zone: must lie in provider.region, {region}, got {zone.strip()}"
     for number, rule in enumerate((given.get("security_group") or {}).get("IpPermissions") or ()):
         if (rule.get("FromPort"), rule.get("ToPort")) != (22, 22):
             yield (
@@ -148,9 +150,6 @@ def _is_price(price: Any) -> bool:
 
 def results(file: ClusterFile) -> Iterator[str]:
     """Where results lie: a place that every machine reaches, and may write to."""
-    for key in file.metadata:
-        if key not in ("runs", "worker"):
-            yield f"metadata.{key}: no such key; {nearest(str(key), ('runs', 'worker'))}"
     runs = file.metadata.get("runs")
     try:
         if not isinstance(runs, str) or not (is_url(runs) or runs.startswith("/")):

@@ -36,24 +36,24 @@ def describe_study(study: StudySpec, gpu: Gpu | None = None) -> Iterator[str]:
         yield f"  hole          {name}: {', '.join(map(str, hole.ends()))}"
     for kind in sorted({trial.encoder.kind for trial in trials}):
         counts = [actor_critic_parameters(t.encoder, layout_of(t)) for t in trials if t.encoder.kind == kind]
-        yield f"  parameters    {kind}: {_span(counts)} (actor-critic, heads included)"
+        yield f"  parameters    {kind}: {span(counts)} (actor-critic, heads included)"
     if max(trial.n_runs for trial in trials) > 1:
         folds, seeds, runs = ([getattr(t, name) for t in trials] for name in ("n_folds", "seeds", "n_runs"))
         yield (
-            f"  validation    {_span(folds)} folds × {_span(seeds)} seeds = {_span(runs)} runs per trial, "
-            f"{_span([trial.ppo.env_steps for trial in trials])} env steps each"
+            f"  validation    {span(folds)} folds × {span(seeds)} seeds = {span(runs)} runs per trial, "
+            f"{span([trial.ppo.env_steps for trial in trials])} env steps each"
         )
     steps = [trial.env_steps for trial in trials]
     cores = [cpus(place_trial(trial, ()).bundles) for trial in trials]
-    yield f"  training      {_span(steps)} env steps per trial, {_span(cores)} CPUs"
+    yield f"  training      {span(steps)} env steps per trial, {span(cores)} CPUs"
     pretrained = [trial for trial in trials if trial.encoder_to_pretrain]
     if pretrained:
         encoders = [trial.encoder_to_pretrain for trial in pretrained]
         shapes = {(e.d_token, e.n_blocks, e.n_heads, e.patch_length) for e in encoders if e is not None}
         yield (
             f"  pre-training  once per shape and data ({len(shapes)} shapes at the ranges' ends), "
-            f"{_span([t.pretraining.epochs for t in pretrained])} epochs, "
-            f"{_span([cpus(place_pretraining(t, ()).bundles) for t in pretrained])} CPUs"
+            f"{span([t.pretraining.epochs for t in pretrained])} epochs, "
+            f"{span([cpus(place_pretraining(t, ()).bundles) for t in pretrained])} CPUs"
         )
 
     if gpu is not None and search.job == "trial":
@@ -71,10 +71,11 @@ def _shares(gpu: Gpu, trials: Sequence[TrialSpec]) -> Iterator[str]:
     share = f"1/{max(ks)}" if min(ks) == max(ks) else f"1/{max(ks)} to 1/{min(ks)}"
     yield (
         f"  GPU           {share} of a {gpu.name} ({gpu.gib:.2f} GiB) per learner, "
-        f"{_span([plan.trials_per_gpu for plan in plans])} trials per GPU; more: ftray vram"
+        f"{span([plan.trials_per_gpu for plan in plans])} trials per GPU; more: ftray vram"
     )
 
 
-def _span(values: Sequence[float]) -> str:
+def span(values: Sequence[float]) -> str:
+    """The least and the largest of some figures, or the one that all are."""
     low, high = (int(end) if float(end).is_integer() else end for end in (min(values), max(values)))
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"

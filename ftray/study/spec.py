@@ -15,7 +15,7 @@ from ftray.study.budget import BudgetSpec, check_patience
 from ftray.study.optuna_storage import check_storage
 from ftray.study.samplers import Sampler, TpeSpec, check_sampler
 from ftray.study.stopping import NoSchedulerSpec, Scheduler, check_scheduler
-from ftray.study.tree import lay_over, unabridged, with_absolute_paths
+from ftray.study.tree import lay_over, relative_paths, unabridged, with_absolute_paths
 from ftray.trial.metrics import metric_names
 from ftray.trial.spec import TrialSpec
 
@@ -156,6 +156,11 @@ def load_study(path: Path, overrides: Iterable[str] = ()) -> StudySpec:
 
     Raises: SpecError with the full path of the key that is unknown or wrong.
     """
+    return parse_study(load_tree(path, overrides), default_name=Path(path).stem)
+
+
+def load_tree(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """What a study's file says, with overrides laid over it, not parsed yet."""
     path = Path(path)
     try:
         tree = yaml.safe_load(path.read_text())
@@ -167,7 +172,20 @@ def load_study(path: Path, overrides: Iterable[str] = ()) -> StudySpec:
         raise SpecError(f"{path} must hold a mapping with: {', '.join(SECTIONS)}")
     for override in overrides:
         lay_over(tree, override)
-    return parse_study(tree, default_name=path.stem)
+    return tree
+
+
+def check_portable(path: Path, overrides: Iterable[str] = ()) -> None:
+    """Refuses a study file whose paths mean something on this machine alone.
+
+    Raises: SpecError naming the first one.
+    """
+    for key, value in relative_paths(load_tree(path, overrides)).items():
+        raise SpecError(
+            f"on a cluster it must be s3://…, gs://…, abfs://… or an absolute path that all machines see, got {value}: "
+            f"--set {key}=…",
+            tuple(key.split(".")),
+        )
 
 
 def parse_study(tree: Mapping[str, Any], default_name: str = "study") -> StudySpec:

@@ -3,7 +3,7 @@
 Takes: plain mappings. Gives: plain mappings.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,30 @@ def with_absolute_paths(node: Any) -> Any:
             options = value.get("choice") if isinstance(value, Mapping) else None
             made[field] = {"choice": [_absolute(option) for option in options]} if options else _absolute(value)
     return made
+
+
+def relative_paths(tree: Mapping[str, Any]) -> dict[str, str]:
+    """The paths of a study file's tree that only this place understands, by the path of their key.
+
+    >>> relative_paths({"trial": {"market": {"kind": "files", "path": "data/binance_1h"}}})
+    {'trial.market.path': 'data/binance_1h'}
+    """
+    trial, search = tree.get("trial") or {}, tree.get("search") or {}
+    found = dict(_differing("trial", trial, with_absolute_paths(trial)))
+    warm = search.get("warm_start") if isinstance(search, Mapping) else None
+    return found | dict(_differing("search.warm_start", warm, _absolute(warm)))
+
+
+def _differing(key: str, before: Any, after: Any) -> Iterator[tuple[str, str]]:
+    """The leaves of a tree that are others in an equal one, with their keys."""
+    if isinstance(before, Mapping):
+        for name, value in before.items():
+            yield from _differing(f"{key}.{name}", value, after[name])
+    elif isinstance(before, list):
+        for number, value in enumerate(before):
+            yield from _differing(f"{key}.{number}", value, after[number])
+    elif before != after:
+        yield key, str(before)
 
 
 def _absolute(value: Any) -> Any:

@@ -57,7 +57,8 @@ def describe_node(node: Node) -> str:
     return f"{node.name}: {gpu}{cores}{many}"
 
 
-def _place(name: str, spec: TrialSpec, nodes: Sequence[Node]) -> Placement:
+def place(name: str, spec: TrialSpec, nodes: Sequence[Node]) -> Placement:
+    """One of the distinct jobs among nodes. Raises: SpecError if it fits on none."""
     return place_pretraining(spec, nodes) if name.startswith(PRETRAINING) else place_trial(spec, nodes)
 
 
@@ -67,7 +68,7 @@ def _node_table(jobs: Mapping[str, TrialSpec], node: Node) -> Iterator[str]:
     refused: list[SpecError] = []
     for name, spec in jobs.items():
         try:
-            rows.append(_row(name, _place(name, spec, [node]), node))
+            rows.append(_row(name, place(name, spec, [node]), node))
         except SpecError as error:
             refused.append(error)
     if rows:
@@ -104,7 +105,7 @@ def _share(plan: VramPlan) -> str:
 
 def _booking(name: str, spec: TrialSpec, nodes: Sequence[Node]) -> tuple[str, ...]:
     try:
-        placement = _place(name, spec, nodes)
+        placement = place(name, spec, nodes)
     except SpecError:
         return ("-", "fits on none of them", name)
     if placement.plan is None:

@@ -16,6 +16,8 @@ from ftray.nets.gpus import Gpu, known_gpu, model
 
 ACCELERATOR, GIB = "ray.io/accelerator-type", "ftray/gpu-gib"
 """Labels of a node: its GPU's model, set by Ray itself; its GPU's GiB, set by hand where the model is not known."""
+PRICE = "ftray/price-per-hour"
+"""The label of a node type in a cluster file that says what an hour of it costs, in the currency of your choice."""
 RESOURCE = "accelerator_type:"
 """Ray's automatic resource of a node whose GPU it knows, followed by the model."""
 
@@ -105,8 +107,9 @@ def derive_from_manifest(manifest: Mapping[str, Any], path: Path) -> Mapping[str
     try:
         spec = manifest["spec"].get("rayClusterSpec", manifest["spec"])
         return derive({"metadata": {"name": "", "namespace": "", **manifest["metadata"]}, "spec": spec})
-    except (LookupError, TypeError, ValueError, AssertionError, AttributeError) as error:
-        raise SpecError(f"{path}: Ray's autoscaler cannot read this manifest: {error!r}") from None
+    except Exception as error:  # whatever it stumbles over
+        words = str(error).splitlines()[0] if str(error) else repr(error)
+        raise SpecError(f"{path}: Ray's autoscaler cannot read this manifest: {words}") from None
 
 
 def node_of_type(name: str, n: int, kind: Mapping[str, Any]) -> Node:

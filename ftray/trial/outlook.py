@@ -50,12 +50,17 @@ def look_ahead() -> Outlook:
     named = os.environ.get(FTRAY_CLUSTER)
     file, entries, at_hand = Path(named or CLUSTER_FILE).expanduser(), ray.nodes(), nodes_at_hand()
     here = next(entry for entry in entries if entry["NodeID"] == ray.get_runtime_context().get_node_id())
-    if not named and not (file.exists() and made_by(yaml.safe_load(file.read_text()), here)):
+    tree = _first_tree(file) if named or file.exists() else {}
+    if not named and not made_by(tree, here):
         return Outlook(at_hand)
-    tree = yaml.safe_load(file.read_text())
     if own := tree.get("provider", {}).get("worker_ips"):
         return Outlook(at_hand, max(0, len(own) + 1 - sum(entry["Alive"] for entry in entries)))
     return Outlook(most_of(at_hand, nodes_of_file(file)))
+
+
+def _first_tree(file: Path) -> Mapping[str, Any]:
+    """What a cluster file says; of KubeRay's manifests, which may be several, the first one."""
+    return next(iter(yaml.safe_load_all(file.read_text())), None) or {}
 
 
 def made_by(tree: Mapping[str, Any], head: Mapping[str, Any]) -> bool:

@@ -22,6 +22,12 @@ import sys
 import moto.ec2.models.instance_types as types
 # All instance types there are take moto 5 s to tell, every time that Ray asks.
 types.INSTANCE_TYPES = {name: types.INSTANCE_TYPES[name] for name in sys.argv[3].split(",")}
+from moto.ec2.responses.instances import InstanceResponse
+# moto starts as many instances as are the least that one is content with; EC2 as many as it can.
+ask = InstanceResponse._get_param
+InstanceResponse._get_param = lambda self, name, *more, **how: ask(
+    self, "MaxCount" if name == "MinCount" else name, *more, **how
+)
 from moto.server import main
 main(["-H", sys.argv[1], "-p", sys.argv[2]])
 """
@@ -76,7 +82,9 @@ class Cloud:
         self._thread.shutdown()
 
     def ask(self, service: str, what: str, **how: Any) -> Any:
-        """What boto3's client of a service answers."""
+        """What boto3's client of a service answers. Raises: also what kept the machines from being looked after."""
+        if self.problem is not None:
+            raise self.problem
         return self._thread.submit(self._ask, service, what, how).result()
 
     def instances(self, *states: str) -> list[dict[str, Any]]:
@@ -96,9 +104,8 @@ class Cloud:
 
     def read(self, key: str) -> bytes:
         """An object's content."""
-        return self._thread.submit(
-            lambda: self._ask("s3", "get_object", {"Bucket": BUCKET, "Key": key})["Body"].read()
-        ).result()
+        how = {"Bucket": BUCKET, "Key": key}
+        return self._thread.submit(lambda: self._ask("s3", "get_object", how)["Body"].read()).result()
 
     def reclaim(self, instance: dict[str, Any]) -> None:
         """Takes an instance back, as a spot market does."""

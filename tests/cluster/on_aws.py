@@ -106,7 +106,8 @@ class OnAws:
     def fetched(self, name: str) -> RunFolder:
         """A run folder as it lies in the bucket."""
         folder = Path(tempfile.mkdtemp(dir=self.hosts.folder)) / name
-        for key in self.cloud.objects(f"runs/{name}/"):
+        keys = self.cloud.objects(f"runs/{name}/")
+        for key in (key for key in keys if not key.endswith("/")):  # that a folder is there is an object, too
             target = folder / key.removeprefix(f"runs/{name}/")
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(self.cloud.read(key))

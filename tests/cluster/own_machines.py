@@ -4,12 +4,16 @@ Takes: `Hosts`. Gives: `OwnMachines`, a scene after the other. Each asserts what
 """
 
 import contextlib
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 
+import yaml
+
 from ftray.results import RunFolder, TrialRecord
 from tests.study.kills import problems
+from tests.study.tiny import TINY
 
 from .clusters import Clock, Cluster, give_project
 from .hosts import ROOT, Host, Hosts, until
@@ -50,7 +54,9 @@ class OwnMachines:
         ):
             assert theirs in text, f"{FILE} names no {theirs} to fill in"
             text = text.replace(theirs, ours.address)
-        return text
+        gpu = "resources: {CPU: 16, GPU: 1}\n    labels: {ray.io/accelerator-type: RTX-3090} "
+        assert gpu in text, f"{FILE} does not say what a worker has"
+        return text.replace(gpu, f"resources: {{CPU: {os.cpu_count()}}} ")
 
     def comes_up(self) -> None:
         began = time.monotonic()
@@ -69,6 +75,23 @@ class OwnMachines:
         assert {host for record in self.run("plain").trials() for host in self.hosts_of("plain", record)} == {
             worker.name for worker in self.workers
         }
+
+    def submits_with_ftray(self) -> None:
+        """`ftray submit`, `status` and `fetch`, with trials that really train and an encoder that is pre-trained."""
+        trial = TINY["trial"] | {"ppo": TINY["trial"]["ppo"] | {"learning_rate": 1e-3}}
+        points = [TINY["search"]["points"][i] for i in (0, 2)]
+        study = {"name": "trained", "trial": trial, "search": {"n_trials": len(points), "points": points}}
+        self.laptop.write("~/ftray/trained.yaml", yaml.safe_dump(study))
+        began = time.monotonic()
+        said = self.cluster.type(f"ftray submit trained.yaml --cluster {FILE}", 600)
+        self.clock.measured("ftray submit to the end of a study that trains", began)
+        assert "COMPLETE" in said and "$ ray" in said, said
+        assert "trained" in self.cluster.type(f"ftray status --cluster {FILE}", 180)
+        self.cluster.type(f"ftray fetch trained --cluster {FILE}", 180)
+        told = self.cluster.type("ftray results runs/trained", 120)
+        assert "trial-0000" in told and "trial-0001" in told, told
+        kinds = [(record.kind, record.state) for record in self.run("trained").trials()]
+        assert sorted(kinds) == [("pretraining", "COMPLETE"), ("trial", "COMPLETE"), ("trial", "COMPLETE")], kinds
 
     def survives(
         self, name: str, fault: Callable[[Host], object], mend: Callable[[Host], object], elsewhere: bool

@@ -1,5 +1,6 @@
 """The cluster files: right as they are, and whatever can be wrong with one is told before anything is started."""
 
+import copy
 import re
 
 import pytest
@@ -55,6 +56,32 @@ def test_what_is_no_cluster_file_is_told_and_no_traceback(project, text):
     assert str(path) in told and "must" in told
     (told,) = check_cluster_file(path.with_name("nowhere.yaml"))
     assert "must be a YAML file that can be read" in told
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("value", [3, "x"])
+def test_no_value_of_another_type_makes_the_checks_stumble(project, name, value):
+    path = project / "cluster" / f"{name}.yaml"
+    trees = list(yaml.safe_load_all(path.read_text()))
+    told = 0
+    for place in places(trees[-1]):
+        path.write_text(yaml.safe_dump_all([*trees[:-1], replaced(trees[-1], place, value)]))
+        told += bool(check_cluster_file(path))
+    assert told >= 20, "most of these are wrong, and told"
+
+
+def places(tree, above=()):
+    """The paths of all that a tree holds."""
+    for name, below in tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ():
+        yield (*above, name)
+        yield from places(below, (*above, name))
+
+
+def replaced(tree, place, value):
+    first, *rest = place
+    new = copy.copy(tree)
+    new[first] = replaced(tree[first], rest, value) if rest else value
+    return new
 
 
 def test_every_file_installs_the_same_in_the_same_way():

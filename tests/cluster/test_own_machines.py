@@ -24,6 +24,10 @@ def test_a_study_runs_on_both_workers_and_its_results_lie_on_shared_storage(own)
     own.runs_a_study()
 
 
+def test_a_study_that_trains_is_submitted_looked_at_and_fetched_by_ftray(own):
+    own.submits_with_ftray()
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_study_survives_that_a_worker_is(own, fault):
     own.survives(fault.replace(" ", "-"), *FAULTS[fault])

@@ -15,10 +15,11 @@ Say = Callable[[str], None]
 
 
 def walk_own_machines(say: Say) -> dict[str, float]:
-    """`cluster/local.yaml`: up, a study, three faults of a machine, a driver's death, down."""
+    """`cluster/local.yaml`: up, studies, three faults of a machine, a driver's death, down."""
     with own_machines(say) as own:
         own.comes_up()
         own.runs_a_study()
+        own.submits_with_ftray()
         for name, fault in FAULTS.items():
             own.survives(name.replace(" ", "-"), *fault)
         own.survives_its_drivers_death()

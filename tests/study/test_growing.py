@@ -1,5 +1,7 @@
 """A cluster whose nodes come while a study runs: how many jobs are handed out, and what is waited for."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -8,7 +10,7 @@ from ftray.nets.gpus import parse_gpu
 from ftray.study import parse_study
 from ftray.study.room import Rooms
 from ftray.trial.nodes import Node
-from ftray.trial.outlook import Outlook, made_by, most_of
+from ftray.trial.outlook import FTRAY_CLUSTER, Outlook, look_ahead, made_by, most_of
 
 from .by_hand import Hand
 from .tiny import TINY
@@ -128,3 +130,12 @@ def test_only_the_head_of_the_files_own_cluster_believes_the_file():
     assert not made_by(tree, head | {"Labels": {}})  # a Ray that was started by hand where a head once was
     assert not made_by(tree, head | {"Labels": {"ray.io/node-group": "local.cluster.node"}})
     assert not made_by(tree, head | {"Resources": {"CPU": 2.0}})
+
+
+@pytest.mark.ray
+def test_a_manifest_of_kuberay_tells_which_workers_may_come(cluster, monkeypatch):
+    manifest = Path(__file__).parents[2] / "cluster" / "kuberay.yaml"
+    monkeypatch.setenv(FTRAY_CLUSTER, str(manifest))
+    nodes = look_ahead().nodes
+    assert [(node.n, node.cpus, node.n_gpus, node.accelerator) for node in nodes if node.n_gpus] == [(4, 14.0, 1, "L4")]
+    assert any(node.cpus == 2 for node in nodes), "and what is there counts too"

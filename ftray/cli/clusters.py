@@ -1,0 +1,122 @@
+"""Verbs for a cluster: a study is submitted to it, looked at, brought back. Each shows the `ray` commands it runs."""
+
+import argparse
+import functools
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ftray.cli.studies import add_study, study_of
+from ftray.cli.terminal import Add, add_verb, location
+from ftray.errors import DataError, SpecError
+
+if TYPE_CHECKING:
+    from ftray.study import StudySpec
+
+say = functools.partial(print, flush=True)
+
+
+def add_verbs(add: Add) -> None:
+    verb = add_verb(add, submit, "run a study on a cluster: it goes on there, whatever becomes of this terminal")
+    add_study(verb)
+    _add_cluster(verb, required=True)
+    line = "where run folders lie, for all machines (default: metadata.runs of the cluster file)"
+    verb.add_argument("--runs", type=location, metavar="URL|DIR", help=line)
+    line = "let failed trials, which stay failed otherwise, go on from their checkpoints"
+    verb.add_argument("--retry-failed", action="store_true", help=line)
+    verb = add_verb(add, status, "tell what goes on in a cluster: nodes, what waits for room, jobs and their studies")
+    _add_cluster(verb, required=True)
+    verb = add_verb(add, fetch, "bring a study's results here")
+    line = "a run folder's URL; with --cluster also its name, or its path on the head"
+    verb.add_argument("run", metavar="RUN", help=line)
+    verb.add_argument("--cluster", type=Path, metavar="CLUSTER.yaml", help="the cluster file of `ray up`")
+    verb.add_argument("--to", type=Path, default=Path("runs"), metavar="DIR", help="where to (default: runs)")
+
+
+def submit(given: argparse.Namespace) -> int:
+    from ftray.cluster.dashboard import dashboard
+    from ftray.cluster.ray_cli import RayCli
+    from ftray.cluster.submitting import follow, job_name, place_of_runs
+    from ftray.cluster.submitting import submit as submit_study
+    from ftray.study.spec import check_portable
+
+    study = study_of(given)
+    check_portable(given.file, given.set)
+    runs = place_of_runs(given.runs, _runs_of(given.cluster))
+    if given.cluster:
+        _check_cluster(given.cluster)
+        _check_room(study, given.cluster)
+    ray: RayCli = RayCli(say)
+    options = [*_overrides(given), *["--retry-failed"] * given.retry_failed]
+    with dashboard(ray, given.cluster, given.address) as board:
+        say(f"the dashboard is at {board.address}, as long as this runs")
+        name = job_name(study.name, study.identity, runs)
+        job = submit_study(ray, board, name, given.file, study.name, runs, options)
+        return follow(ray, board, job, again=_again(given))
+
+
+def status(given: argparse.Namespace) -> int:
+    from ftray.cluster.dashboard import dashboard
+    from ftray.cluster.looking import describe_cluster
+    from ftray.cluster.ray_cli import RayCli
+
+    ray = RayCli(say)
+    with dashboard(ray, given.cluster, given.address) as board:
+        if given.cluster:
+            say(f"$ ray exec {shlex.quote(str(given.cluster))} 'ray status'    # the same, in Ray's words")
+        ray.show("job", "list", "--address", board.address)
+        for line in describe_cluster(board):
+            say(line)
+    return 0
+
+
+def fetch(given: argparse.Namespace) -> int:
+    from ftray.cluster.fetching import fetch, place_of
+    from ftray.cluster.ray_cli import RayCli
+
+    place = place_of(given.run, _runs_of(given.cluster))
+    folder = fetch(place, given.to, given.cluster, lambda: RayCli(say), say)
+    say(f"{place} is here: {folder}")
+    say(f"Next: ftray results {folder}")
+    return 0
+
+
+def _add_cluster(verb: argparse.ArgumentParser, required: bool) -> None:
+    which = verb.add_mutually_exclusive_group(required=required)
+    which.add_argument("--cluster", type=Path, metavar="CLUSTER.yaml", help="the cluster file of `ray up`")
+    line = "a dashboard that is within reach already, like http://127.0.0.1:8265 (KubeRay, Slurm)"
+    which.add_argument("--address", metavar="URL", help=line)
+
+
+def _runs_of(cluster: Path | None) -> str | None:
+    from ftray.cluster.file import read_cluster_file
+
+    return read_cluster_file(cluster).metadata.get("runs") if cluster else None
+
+
+def _check_cluster(cluster: Path) -> None:
+    from ftray.cluster import check_cluster_file
+
+    if problems := check_cluster_file(cluster):
+        raise SpecError(f"{cluster} cannot be used as it is:\n  " + "\n  ".join(problems))
+
+
+def _check_room(study: "StudySpec", cluster: Path) -> None:
+    from ftray.study.room import Room
+    from ftray.trial.nodes import nodes_of_file
+
+    try:
+        Room.of(study, nodes_of_file(cluster))
+    except DataError as error:
+        say(f"whether the trials fit is told there, as this machine does not reach the candles: {error}")
+
+
+def _again(given: argparse.Namespace) -> str:
+    """The very command, to be typed again."""
+    where = ["--cluster", str(given.cluster)] if given.cluster else ["--address", given.address]
+    runs = ["--runs", str(given.runs)] if given.runs else []
+    return shlex.join(["ftray", "submit", str(given.file), *where, *runs, *_overrides(given)])
+
+
+def _overrides(given: argparse.Namespace) -> list[str]:
+    return [word for override in given.set for word in ("--set", override)]

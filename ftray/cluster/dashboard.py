@@ -1,0 +1,173 @@
+"""A cluster's dashboard, through a tunnel: where jobs are submitted and asked about.
+
+Takes: a cluster file, whose head is tunnelled to, or the address of a tunnel that is open already. Gives: `Dashboard`.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import logging
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftray.cluster.ray_cli import RayCli, last_line
+from ftray.errors import ClusterError
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from ray.job_submission import JobSubmissionClient
+
+PORT = 8265
+PATIENCE = 180.0
+"""Seconds that a tunnel may take."""
+ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
+"""What a job can end as; before, it is PENDING or RUNNING."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A submitted job, as its cluster knows it. metadata: what `ftray submit` noted: its study, and its run folder."""
+
+    id: str
+    state: str
+    entrypoint: str = ""
+    metadata: dict[str, str] = dataclasses.field(default_factory=dict)
+    started_at: float | None = None
+    message: str = ""
+
+    @property
+    def has_ended(self) -> bool:
+        return self.state in ENDED
+
+
+@dataclasses.dataclass(frozen=True)
+class Dashboard:
+    """address: where it listens on this machine."""
+
+    address: str
+    client: "JobSubmissionClient"
+
+    def jobs(self) -> list[Job]:
+        """The submitted jobs, oldest first."""
+        with _told(self.address):
+            found = [job for job in self.client.list_jobs() if job.submission_id]
+        found.sort(key=lambda job: job.start_time or 0)
+        return [
+            Job(
+                job.submission_id or "",
+                str(job.status.value),
+                job.entrypoint,
+                dict(job.metadata or {}),
+                job.start_time / 1000 if job.start_time else None,
+                job.message or "",
+            )
+            for job in found
+        ]
+
+    def job(self, name: str) -> Job | None:
+        return next((job for job in self.jobs() if job.id == name), None)
+
+    def log(self, name: str) -> str:
+        with _told(self.address):
+            return self.client.get_job_logs(name)
+
+    def follow(self, name: str) -> None:
+        """Prints a job's log as it is written, until the job ends.
+
+        Raises: ClusterError if the connection is lost before.
+        """
+
+        async def tail() -> None:
+            async for lines in self.client.tail_job_logs(name):
+                print(lines, end="", flush=True)
+
+        logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)
+        with _told(self.address):
+            asyncio.run(tail())
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """The nodes that are alive: `node_ip`, `resources_total`, `labels` and what else Ray tells."""
+        answer = self._ask("/api/v0/nodes?detail=1&limit=10000")
+        return [row for row in answer["data"]["result"]["result"] if row["state"] == "ALIVE"]
+
+    def autoscaler(self) -> str:
+        """What `ray status` says; empty where no autoscaler looks after the cluster."""
+        told = self._ask("/api/cluster_status?format=1")["data"].get("clusterStatus") or ""
+        return told if "Node status" in told else ""
+
+    def _ask(self, path: str) -> dict[str, Any]:
+        with _told(self.address):
+            answer = self.client._do_request("GET", path)
+            answer.raise_for_status()
+            return json.loads(answer.text)
+
+
+@contextlib.contextmanager
+def dashboard(ray: RayCli, cluster: Path | None, address: str | None) -> Iterator[Dashboard]:
+    """The dashboard at an address, or of the head of a cluster file for as long as the block lasts.
+
+    Raises: ClusterError where nobody answers.
+    """
+    if address is not None:
+        yield _connected(ray, address)
+        return
+    assert cluster is not None
+    port = _free_port()
+    with ray.running("dashboard", str(cluster), "--port", str(port)) as tunnel:
+        yield _through(ray, tunnel, f"http://127.0.0.1:{port}", cluster)
+
+
+def _through(ray: RayCli, tunnel: "subprocess.Popen[str]", address: str, cluster: Path) -> Dashboard:
+    """The dashboard behind a tunnel that is being made."""
+    end = time.monotonic() + PATIENCE
+    while tunnel.poll() is None and time.monotonic() < end:
+        if _listens(address):
+            return _connected(ray, address)
+        time.sleep(0.25)
+    why = "no answer" if tunnel.poll() is None else f"the tunnel ended with: {last_line(tunnel.communicate()[0])}"
+    raise ClusterError(
+        f"the head of {cluster} must be up and its dashboard within reach, but: {why}. Start it with `ray up {cluster}`"
+    )
+
+
+def _connected(ray: RayCli, address: str) -> Dashboard:
+    from ray.job_submission import JobSubmissionClient
+
+    with _told(address):
+        return Dashboard(address, JobSubmissionClient(address, headers=ray.headers))
+
+
+def _listens(address: str) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), 1):
+        return True
+    return False
+
+
+def _free_port() -> int:
+    """8265, where people look for it, or any other that is free."""
+    for port in (PORT, 0):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as ssh does: the last tunnel just ended
+            probe.bind(("127.0.0.1", port))
+            return probe.getsockname()[1]
+    raise ClusterError("a port must be free on this machine for the tunnel, but none is")
+
+
+@contextlib.contextmanager
+def _told(address: str) -> Iterator[None]:
+    """Turns whatever Ray's client raises into words."""
+    from ray.exceptions import RayError
+
+    try:
+        yield
+    except (RayError, RuntimeError, OSError, ValueError, LookupError, ImportError) as error:
+        why = str(error).strip().rstrip(".").splitlines() or [type(error).__name__]
+        raise ClusterError(
+            f"a Ray dashboard must answer at {address}, but: {why[0]}. Is the cluster up, its tunnel open, and the "
+            "token the one that it was started with?"
+        ) from None

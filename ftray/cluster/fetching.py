@@ -1,0 +1,50 @@
+"""Results on their way to the laptop: from object storage, or from the disks of a cluster.
+
+Takes: a run folder's name or place, a cluster's file. Gives: the folder here, as `ftray results` and notebooks open it.
+"""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from ftray.cluster.ray_cli import RayCli, Say
+from ftray.errors import RunFolderError, SpecError
+from ftray.results import RunFolder
+from ftray.storage import beside, is_url
+
+
+def place_of(run: str, runs: str | None) -> str:
+    """Where a run folder lies. runs: where the cluster's file says that such lie, for one that is named alone.
+
+    >>> place_of("crypto_1h", "s3://bucket/runs"), place_of("/mnt/runs/crypto_1h", None)
+    ('s3://bucket/runs/crypto_1h', '/mnt/runs/crypto_1h')
+
+    Raises: SpecError for a name alone, where no file says more.
+    """
+    if is_url(run) or run.startswith("/"):
+        return run.rstrip("/")
+    if not runs:
+        raise SpecError(f"{run} must be s3://…, gs://…, abfs://… or, with --cluster FILE, a name or a path on its head")
+    return str(beside(runs, run)).rstrip("/")
+
+
+def fetch(place: str, to: Path, cluster: Path | None, ray: Callable[[], RayCli], say: Say) -> Path:
+    """Brings a run folder to `to/NAME`; the folder. Repeated, it brings what is new.
+
+    From object storage come all things that people ask for; checkpoints stay there.
+
+    Raises: RunFolderError if there is none; SpecError for a head's disk without a cluster file; ClusterError.
+    """
+    target = to / place.rpartition("/")[2]
+    if is_url(place):
+        run = RunFolder.open(place)
+        run.fetch()
+        shutil.copytree(run.path, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
+        return target
+    if cluster is None:
+        raise SpecError(f"{place} lies on a cluster's disks: say whose, with --cluster FILE")
+    target.mkdir(parents=True, exist_ok=True)
+    ray().run("rsync-down", str(cluster), f"{place}/", f"{target}/")
+    if not (target / "study.json").is_file():
+        raise RunFolderError(f"{place} on the head of {cluster} must be a run folder, but has no study.json")
+    return target

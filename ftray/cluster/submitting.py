@@ -1,0 +1,109 @@
+"""A study as a job on a cluster: packed, submitted once, followed.
+
+Takes: a study's file, where its run folder lies, a dashboard. Gives: a job whose entrypoint is `ftray tune`.
+
+A job has a name that its study and its run folder decide, and a number from the second one on: Ray takes no name twice.
+Whoever submits a study that runs already follows it; where its driver died, the next job continues it from its run
+folder, as the same command does everywhere.
+
+The package itself travels with the study file, as it is on this machine: a job runs the code that was checked here.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from ftray.cluster.dashboard import Dashboard, Job
+from ftray.cluster.ray_cli import RayCli
+from ftray.errors import ClusterError, SpecError
+from ftray.spec import fingerprint
+from ftray.storage import CACHE, Location, beside, is_url
+
+
+def place_of_runs(runs: Location | None, by_file: str | None) -> str:
+    """Where run folders lie for a whole cluster: what is given, else what its file says.
+
+    Raises: SpecError for a place that only one machine knows, or none at all.
+    """
+    place = str(runs or by_file or "")
+    if not place:
+        raise SpecError("say where the run folder shall lie, on storage that the cluster reaches: --runs s3://…")
+    if not is_url(place) and not place.startswith("/"):
+        raise SpecError(f"--runs must be s3://…, gs://…, abfs://… or an absolute path on the cluster, got {place}")
+    return place.rstrip("/")
+
+
+def job_name(study: str, identity: object, runs: str) -> str:
+    """The name of a study's job; the same study in the same place has the same name.
+
+    >>> job_name("my study", {"trial": {}}, "s3://bucket/runs")
+    'my-study-8129c549'
+    """
+    return f"{re.sub(r'[^A-Za-z0-9_-]+', '-', study)}-{fingerprint(identity, runs)[:8]}"
+
+
+def jobs_of(name: str, jobs: Sequence[Job]) -> list[Job]:
+    """The jobs that ran a study so far, oldest first."""
+    return [job for job in jobs if re.fullmatch(rf"{re.escape(name)}(-\d+)?", job.id)]
+
+
+def pack(name: str, file: Path) -> Path:
+    """The folder that travels: the study's file and this very package. It stays, so that a command that names it can be
+    typed again."""
+    folder = Path(os.environ.get(CACHE) or Path.home() / ".cache" / "ftray") / "jobs" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    source = Path(__file__).parents[1]
+    shutil.copytree(source, folder / "ftray", ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    shutil.copyfile(file, folder / file.name)
+    return folder
+
+
+def submit(
+    ray: RayCli, board: Dashboard, name: str, file: Path, study: str, runs: str, options: Sequence[str] = ()
+) -> str:
+    """Submits a study unless it runs already; the id of the job that runs it.
+
+    options: further words for `ftray tune`.
+
+    Raises: ClusterError if the cluster refuses the job.
+    """
+    before = jobs_of(name, board.jobs())
+    if running := next((job for job in before if not job.has_ended), None):
+        ray.say(f"{study} is {running.state} already as {running.id}: it is followed, not submitted again")
+        return running.id
+    if before:
+        ray.say(f"{study} was submitted before: {before[-1].id} is {before[-1].state}; this job continues it")
+    job, folder = f"{name}-{len(before) + 1}" if before else name, pack(name, file)
+    words = ["python", "-m", "ftray", "tune", file.name, "--runs", runs, *options]
+    noted = json.dumps({"study": study, "run": str(beside(runs, study))})
+    where = ["--address", board.address, "--submission-id", job, "--working-dir", str(folder)]
+    try:
+        ray.run("job", "submit", *where, "--metadata-json", noted, "--no-wait", "--", *words)
+    except ClusterError:
+        if not board.job(job):  # else somebody submitted it in this very moment
+            raise
+    return job
+
+
+def follow(ray: RayCli, board: Dashboard, job: str, again: str) -> int:
+    """Shows a job's log until it ends; the exit status: 0 if it succeeded, 1 if not, 130 after Ctrl-C.
+
+    Whatever ends the following, a job on a cluster goes on. again: the command that follows it again.
+    """
+    goes_on = f"{job} goes on in the cluster; follow it again with: {again}"
+    try:
+        ray.show("job", "logs", "--address", board.address, "--follow", job)
+        board.follow(job)
+        ended = board.job(job)
+    except KeyboardInterrupt:
+        ray.say(f"\n{goes_on}\nstop it, while there is a tunnel, with: ray job stop --address {board.address} {job}")
+        return 130
+    except ClusterError as error:
+        raise ClusterError(f"{error} {goes_on}") from None
+    if ended is None or not ended.has_ended:
+        raise ClusterError(f"the connection was lost. {goes_on}")
+    ray.say(f"{job}: {ended.state}")
+    return 0 if ended.state == "SUCCEEDED" else 1

@@ -1,0 +1,145 @@
+"""What a study asks of a cluster that does not run yet: nodes, jobs at once, hours, money.
+
+Takes: a study, a cluster file, run folders of earlier trials. Gives: lines. Starts nothing and asks nobody.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ftray.errors import SpecError
+from ftray.storage import Location
+from ftray.study.check import span
+from ftray.study.pace import Pace, Paces
+from ftray.study.room import Room
+from ftray.study.spec import StudySpec
+from ftray.study.vram import PRETRAINING, describe_node, distinct_jobs, place
+from ftray.trial import TrialSpec
+from ftray.trial.nodes import PRICE, Node, node_types_of_file, nodes_of_file
+from ftray.trial.resources import Placement
+
+
+@dataclasses.dataclass(frozen=True)
+class Forecast:
+    """One job of a study, were all trials like it. needed: how many nodes of each type its trials fill.
+
+    pace: None where nothing was measured.
+    """
+
+    name: str
+    spec: TrialSpec
+    placement: Placement
+    at_once: int
+    needed: Mapping[str, int]
+    pace: Pace | None
+
+    def hours(self, n_trials: int) -> float:
+        assert self.pace is not None
+        rounds = math.ceil(n_trials / max(1, min(self.at_once, n_trials)))
+        return rounds * self.pace.seconds * self.spec.env_steps / 3600
+
+
+def describe_on_cluster(study: StudySpec, file: Path, runs: Location, study_file: str) -> Iterator[str]:
+    """What runs where and how many at once, the nodes that this needs, what it takes and costs, what never fits.
+
+    runs: where trials that were measured lie.
+    """
+    nodes, prices = nodes_of_file(file), prices_of_file(file)
+    yield f"cluster {file}"
+    for node in nodes:
+        price = f"; {prices[node.name]:g} an hour" if node.name in prices else ""
+        yield f"  {describe_node(node)}{price}"
+    forecasts, paces = [], Paces(runs)
+    for name, spec in distinct_jobs(study).items():
+        try:
+            forecasts.append(_forecast(study, name, spec, place(name, spec, nodes), nodes, paces))
+        except SpecError as error:
+            yield f"  never fits    {name}: {error}"
+    try:
+        Room.of(study, nodes)
+    except SpecError as error:
+        yield f"  never fits    {error}"
+        return
+    trials = [forecast for forecast in forecasts if not forecast.name.startswith(PRETRAINING)]
+    if trials:
+        yield from _placed(study, trials, nodes)
+        yield from _reckoned(study, trials, nodes, prices, runs, study_file)
+
+
+def prices_of_file(file: Path) -> dict[str, float]:
+    """What an hour of each node type costs, where the file says so."""
+    _, types = node_types_of_file(file)
+    labels = {name: (kind.get("labels") or {}).get(PRICE) for name, kind in types.items()}
+    try:
+        return {name: float(price) for name, price in labels.items() if price is not None}
+    except ValueError:
+        raise SpecError(f"{file}: the label {PRICE} must be a number in quotes, got {labels}") from None
+
+
+def _forecast(
+    study: StudySpec, name: str, spec: TrialSpec, placement: Placement, nodes: Sequence[Node], paces: Paces
+) -> Forecast:
+    most = Room(tuple(nodes), ((name, placement),)).at_once
+    at_once = min(most, study.search.max_concurrent or most)
+    left, needed = min(at_once, study.search.n_trials), dict[str, int]()
+    for node in nodes:
+        per_node = placement.at_once(node)
+        n = min(node.n, math.ceil(left / per_node)) if per_node and left > 0 else 0
+        needed |= {node.name: n} if n else {}
+        left -= n * per_node
+    return Forecast(name, spec, placement, at_once, needed, paces.of(spec, placement.plan is not None))
+
+
+def _placed(study: StudySpec, trials: Sequence[Forecast], nodes: Sequence[Node]) -> Iterator[str]:
+    """How trials lie on nodes, from the largest to the smallest of them."""
+    plans = [forecast.placement.plan for forecast in trials if forecast.placement.plan]
+    if plans:
+        yield f"  trials        {span([plan.trials_per_gpu for plan in plans])} per GPU; more: ftray vram"
+    per_node = [forecast.placement.at_once(node) for forecast in trials for node in nodes]
+    yield f"  per node      {span([n for n in per_node if n] or [0])}, cores counted"
+    yield f"  at once       {span([forecast.at_once for forecast in trials])}, of {study.search.n_trials} in all"
+    yield f"  nodes         {span([sum(forecast.needed.values()) for forecast in trials])}, beside the head"
+
+
+def _reckoned(
+    study: StudySpec,
+    trials: Sequence[Forecast],
+    nodes: Sequence[Node],
+    prices: Mapping[str, float],
+    runs: Location,
+    study_file: str,
+) -> Iterator[str]:
+    """Hours and cost, between all trials being like the cheapest of the ranges' ends and all like the dearest."""
+    n_trials = study.search.n_trials
+    unknown = [forecast.name for forecast in trials if forecast.pace is None]
+    if unknown:
+        yield f"  hours, cost   unknown: no trial of this shape has ended in {runs} on such hardware yet: {unknown[0]}"
+        yield f"                measure it, there: ftray tune {study_file} --runs {runs} --set search.n_trials=3"
+        return
+    hours = [forecast.hours(n_trials) for forecast in trials]
+    n_measured = sum(forecast.pace.n for forecast in trials if forecast.pace)
+    early = "" if study.search.scheduler.kind == "none" else "; less where the scheduler stops trials"
+    yield f"  hours         about {_figures(hours)}, by {n_measured} trials measured before{early}"
+    if any(spec.encoder_to_pretrain for spec in (forecast.spec for forecast in trials)):
+        yield "                and pre-training before its trials, once per shape"
+    costs = [_cost(forecast, nodes, prices, spent) for forecast, spent in zip(trials, hours, strict=True)]
+    if any(cost is None for cost in costs):
+        yield f"  cost          unknown: a node type has no label {PRICE}"
+    else:
+        yield f"  cost          about {_figures([cost for cost in costs if cost is not None])}, the head included"
+
+
+def _cost(forecast: Forecast, nodes: Sequence[Node], prices: Mapping[str, float], hours: float) -> float | None:
+    """Of the nodes that are needed, and of those that no trial runs on: they are there all the time."""
+    there = {node.name: 1 for node in nodes if not forecast.placement.at_once(node) and node.gpu is None}
+    counted: dict[str, Any] = {**there, **forecast.needed}
+    if not all(name in prices for name in counted):
+        return None
+    return hours * sum(n * prices[name] for name, n in counted.items())
+
+
+def _figures(values: Sequence[float]) -> str:
+    low, high = (f"{end:.2g}" if end < 10 else f"{end:.0f}" for end in (min(values), max(values)))
+    return low if low == high else f"{low} to {high}"

@@ -1,0 +1,123 @@
+"""A head of one's own for a test: what `ray start --head` makes, with a token, a home and ports that nobody else has.
+
+Takes: an empty folder. Gives: `Head`; it ends with the block, and by its own process numbers alone.
+"""
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from ftray.cluster.dashboard import Dashboard, dashboard
+from ftray.cluster.ray_cli import RayCli
+
+from .hosts import until
+
+
+class Head:
+    """home: the user's, with Ray's token. address: of its dashboard."""
+
+    def __init__(self, home: Path, address: str, token: str):
+        self.home, self.address, self.token = home, address, token
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "FTRAY_"))},
+            "HOME": str(home),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
+
+    def ftray(self, *words: object, seconds: float = 300, **environment: str) -> "subprocess.CompletedProcess[str]":
+        """What `ftray` says and does, typed at home."""
+        with self.typing(*words, **environment) as process:
+            said, wrong = process.communicate(timeout=seconds)
+        return subprocess.CompletedProcess(process.args, process.returncode, said, wrong)
+
+    def typing(self, *words: object, **environment: str) -> "subprocess.Popen[str]":
+        """A command that runs."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "ftray", *map(str, words)],
+            cwd=self.home,
+            env=self.environment | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+@contextlib.contextmanager
+def a_head(folder: Path) -> Iterator[Head]:
+    token, ports = secrets.token_hex(32), _free_ports(5)
+    place = folder / ".ray" / "auth_token"
+    place.parent.mkdir()
+    place.write_text(token)
+    place.chmod(0o600)
+    head = Head(folder, f"http://127.0.0.1:{ports[1]}", token)
+    temp = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # the path of a socket must be short
+    names = ("port", "dashboard-port", "dashboard-agent-listen-port", "ray-client-server-port", "metrics-export-port")
+    words = [f"--{name}={port}" for name, port in zip(names, ports, strict=True)]
+    words += ["--dashboard-host=127.0.0.1", "--num-cpus=2", "--num-gpus=0", "--object-store-memory=200000000"]
+    words += ["--min-worker-port=0", "--max-worker-port=0", f"--temp-dir={temp}", "--block"]
+    with (folder / "head.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", *words],
+            env=head.environment | {"RAY_AUTH_MODE": "token"},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        until(lambda: _answers(head, process, folder / "head.log"), 180, "the head answers", every=1)
+        yield head
+    finally:
+        _end(process)
+        shutil.rmtree(temp, ignore_errors=True)
+
+
+def _answers(head: Head, process: "subprocess.Popen[bytes]", log: Path) -> bool:
+    assert process.poll() is None, log.read_text()[-2000:]
+    return head.ftray("status", "--address", head.address).returncode == 0
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Ends a head and all that it started, which shares its session."""
+    process.send_signal(signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(30)
+    for number in _in_session(process.pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(number, signal.SIGKILL)
+    process.wait(30)
+    until(lambda: not _in_session(process.pid), 30, "all that the head started ends")
+
+
+def _in_session(session: int) -> list[int]:
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(entry.read_text().rpartition(")")[2].split()[3]) == session:
+                found.append(int(entry.parent.name))
+    return found
+
+
+def _free_ports(n: int) -> list[int]:
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(n)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+@contextlib.contextmanager
+def board_of(head: Head, monkeypatch) -> Iterator[Dashboard]:  # type: ignore[no-untyped-def]
+    """The head's dashboard, for a test that asks what no command tells."""
+    monkeypatch.setenv("RAY_AUTH_TOKEN", head.token)
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    with dashboard(RayCli(lambda line: None), None, head.address) as board:
+        yield board
