@@ -14,7 +14,7 @@ Everything is read as it stands at that moment. The columns are documented in `f
 
 import difflib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,7 +24,7 @@ from ftray.results.failures import failures_data
 from ftray.results.objectives import Objective, constraints_of, front, objectives_of
 from ftray.results.outcomes import SPLIT
 from ftray.results.records import TrialRecord
-from ftray.results.schema import SCHEMA, concat
+from ftray.results.schema import SCHEMA
 from ftray.results.store import RunFolder
 from ftray.results.tables import Tables
 from ftray.storage import Location, Mirror, beside, is_url
@@ -32,6 +32,8 @@ from ftray.storage import Location, Mirror, beside, is_url
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+
+    from ftray.results.studies import Studies
 
 COSTS = ("cost/cpu_seconds", "cost/gpu_seconds", "wall_seconds")
 
@@ -55,6 +57,8 @@ def open_study(location: Location) -> "Study | Studies":
             f"{location} must be a run folder, or hold some: neither it nor a folder in it has a study.json; "
             "check the path"
         )
+    from ftray.results.studies import Studies  # made of studies, as this is made of them
+
     return Studies({name: Study(RunFolder.open(beside(location, name))) for name in sorted(names)})
 
 
@@ -193,7 +197,7 @@ class Study(Queries):
         self._known(trial)
         found = self.frame("metrics", ["env_steps", "epoch", "fold", "seed", metric], trial=trial)
         if metric not in found:
-            raise RunFolderError(f"{trial} reports no {metric!r}; {_nearest(metric, self.metrics)}")
+            raise RunFolderError(f"{trial} reports no {metric!r}; {nearest_of(metric, self.metrics)}")
         steps = "epoch" if bool(found["env_steps"].isna().to_numpy().all()) else "env_steps"
         rows = found.filter([steps, "fold", "seed", metric]).dropna(subset=[metric])
         return rows.sort_values(steps, ignore_index=True)
@@ -308,110 +312,8 @@ class Study(Queries):
         found = self.read("trials", ["state"], trial=trial)
         if not len(found):
             names = self.read("trials", ["trial"])["trial"].to_pylist()
-            raise RunFolderError(f"{self.run.path} has no trial {trial!r}; {_nearest(trial, names)}")
+            raise RunFolderError(f"{self.run.path} has no trial {trial!r}; {nearest_of(trial, names)}")
         return found["state"][0].as_py()
-
-
-class Studies(Queries, Mapping[str, Study]):
-    """Several studies: a mapping from name to `Study`, and their tables together, with a column `study` first.
-
-    What belongs to one trial is asked with its study in front: `studies.curve("crypto_1h/trial-0007", ...)`.
-    """
-
-    def __init__(self, studies: Mapping[str, Study]):
-        self._studies = dict(studies)
-
-    def __getitem__(self, name: str) -> Study:
-        if name not in self._studies:
-            raise KeyError(f"no study {name!r}; {_nearest(name, self._studies)}")
-        return self._studies[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._studies)
-
-    def __len__(self) -> int:
-        return len(self._studies)
-
-    def __repr__(self) -> str:
-        return "\n".join(map(repr, self._studies.values()))
-
-    def read(self, table: str, columns: Sequence[str] | None = None, **equal: Any) -> "pa.Table":
-        import pyarrow as pa
-
-        made = []
-        for name, study in self._studies.items():
-            found = study.read(table, columns, **equal)
-            made.append(found.add_column(0, "study", pa.array([name] * len(found), pa.string())))
-        return concat(made)
-
-    def sources(self) -> dict[str, Tables]:
-        return {name: study.sources()[""] for name, study in self._studies.items()}
-
-    def best(self, metric: str | None = None, scope: Scope = "last", **how: Any) -> dict[str, Best]:
-        """The best of each study that has one: figures of different studies are of different bars."""
-        made = {}
-        for name, study in self._studies.items():
-            try:
-                made[name] = study.best(metric, scope, **how)
-            except RunFolderError:
-                continue
-        return made
-
-    def curve(self, trial: str, metric: str) -> "pd.DataFrame":
-        """See `Study.curve`."""
-        study, own = self._of(trial)
-        return study.curve(own, metric)
-
-    def folds(self, trial: str) -> "pd.DataFrame":
-        """See `Study.folds`."""
-        study, own = self._of(trial)
-        return study.folds(own)
-
-    def returns(self, trial: str, split: str = SPLIT) -> "pd.DataFrame":
-        """See `Study.returns`."""
-        study, own = self._of(trial)
-        return study.returns(own, split)
-
-    def fills(self, trial: str) -> "pd.DataFrame":
-        """See `Study.fills`."""
-        study, own = self._of(trial)
-        return study.fills(own)
-
-    def policy_path(self, trial: str) -> Path:
-        """See `Study.policy_path`."""
-        study, own = self._of(trial)
-        return study.policy_path(own)
-
-    def lineage(self, trial: str) -> dict[str, Any]:
-        """See `Study.lineage`."""
-        study, own = self._of(trial)
-        return study.lineage(own)
-
-    def pareto(self) -> "pd.DataFrame":
-        """The front of each study, one below the other."""
-        import pandas as pd
-
-        fronts = {name: study.pareto() for name, study in self._studies.items()}
-        return pd.concat(fronts, names=["study"]).reset_index(level="study").reset_index(drop=True)
-
-    def importance(self) -> "pd.DataFrame":
-        """`Study.importance` of each study that can tell, a column each."""
-        import pandas as pd
-
-        made = {}
-        for name, study in self._studies.items():
-            try:
-                made[name] = study.importance()
-            except RunFolderError:
-                continue
-        return pd.DataFrame(made)
-
-    def _of(self, trial: str) -> tuple[Study, str]:
-        study, slash, own = trial.partition("/")
-        if not slash or study not in self._studies:
-            example = next(iter(self._studies))
-            raise RunFolderError(f"of several studies a trial is named with its own, like {example}/{own or trial}")
-        return self._studies[study], own
 
 
 def records_of(rows: "pd.DataFrame") -> list[TrialRecord]:
@@ -434,7 +336,8 @@ def _is_missing(value: Any) -> bool:
     return pd.api.types.is_scalar(value) and bool(pd.isna(value))
 
 
-def _nearest(name: str, known: Any) -> str:
+def nearest_of(name: str, known: Any) -> str:
+    """A clause that names the nearest known name, or some of them."""
     names = list(known)
     close = difflib.get_close_matches(name, names, n=1)
     return (

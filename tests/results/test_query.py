@@ -11,8 +11,9 @@ import pytest
 
 from ftray.errors import MissingDependencyError, RunFolderError
 from ftray.results import RunFolder
-from ftray.results.query import Studies, Study, open_study
+from ftray.results.query import Study, open_study
 from ftray.results.schema import SCHEMA
+from ftray.results.studies import Studies
 
 OLD = Path(__file__).parent / "format_1"
 """A study of 2 folds × 2 seeds, left by a version that wrote no tables: two FT trials, one MLP, one that failed."""

@@ -4,7 +4,8 @@ import pytest
 
 from ftray.errors import RunFolderError
 from ftray.results import RunFolder, tables
-from ftray.results.query import Studies, open_study
+from ftray.results.query import open_study
+from ftray.results.studies import Studies
 
 from ..object_storage import s3_server
 from .test_tables import outcome, play, report
