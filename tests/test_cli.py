@@ -40,6 +40,8 @@ def imported_by(code: str) -> set[str]:
         ["train"],
         ["tune"],
         ["results"],
+        ["dashboard"],
+        ["report"],
         ["backtest"],
         ["submit"],
         ["status"],

@@ -4,13 +4,14 @@ studies   what starts work: check, vram, pretrain, train, tune
 judging   what a trained policy is worth: backtest, promote
 clusters  a cluster: submit, status, fetch
 looking   what is there: results
+boards    what is there, as pages: dashboard, report
 """
 
 import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from ftray.cli import clusters, judging, looking, studies
+from ftray.cli import boards, clusters, judging, looking, studies
 from ftray.errors import FtrayError, StudyInterruptedError
 
 VERSION = "0.1.0"
@@ -19,6 +20,7 @@ EXAMPLES = """examples:
   ftray check tune_configs/demo.yaml
   ftray tune tune_configs/crypto_1h.yaml --set trial.market.path=candles/binance_1h
   ftray results runs/crypto_1h
+  ftray dashboard runs/crypto_1h
 """
 
 
@@ -51,6 +53,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (studies, clusters, looking, judging):
+    for group in (studies, clusters, looking, boards, judging):
         group.add_verbs(verbs.add_parser)
     return parser

@@ -49,6 +49,7 @@ def finish(run: "RunFolder") -> None:
     print(f"\nEverything is in {run.where}: a folder per trial, the tables, the encoders, and the policies.")
     print(f"Next: ftray backtest {run.where}    the best trial beside the benchmarks, with a plot")
     print(f"      ftray results {run.where}     this table again")
+    print(f"      ftray dashboard {run.where}   a page of it in a browser; ftray report writes one to keep")
     print(f"      ftray promote {run.where}     the best trial on fresh seeds, and the one look at the test window")
 
 

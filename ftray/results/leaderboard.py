@@ -103,7 +103,7 @@ def print_leaderboard(run: RunFolder, *, top: int | None = None, console: "Conso
         return
     if any(row["state"] != BENCHMARK for row in rows):
         goal = objectives_of(run)[0]
-        print_table(f"{run.name}, on the validation window", _shown(goal, rows), rows, console)
+        print_table(f"{run.name}, on the validation window", shown_columns(goal, rows), rows, console)
         console.print(f"\n{states_told(run)}", highlight=False, markup=False, soft_wrap=True)
     for line in failures_told(run.trials()):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -210,7 +210,7 @@ SHOWN: Shown = {
 """What is printed: column → (title, how a value is shown)."""
 
 
-def _shown(goal: Objective, rows: Sequence[Mapping[str, Any]]) -> Shown:
+def shown_columns(goal: Objective, rows: Sequence[Mapping[str, Any]]) -> Shown:
     """The columns that say something here: a Sharpe ratio once, GPU time where there was a GPU."""
     left_out = {"objective"} if goal.metric == SHARPE else {"error", "deflated_sharpe"}
     left_out |= {name for name in ("cpu_seconds", "gpu_seconds") if not any(row[name] for row in rows)}

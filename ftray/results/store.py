@@ -9,7 +9,7 @@ Takes: a study as a plain mapping, and what happens to its trials. Gives: `RunFo
     promoted/             written by `ftray promote`: trials of fresh seeds, none of them the study's
     tables/               all of this as tables, for queries; derived from the events by `compact`; see `schema`
     benchmarks/           returns per bar of what every trial is compared with; see `outcomes`
-    optuna.journal, tune/ derived; may be deleted
+    optuna.journal, tensorboard/, tune/   derived; may be deleted
     DONE                  the study is finished: nothing is pending or running
 
 The events are the truth and everything else about trials is derived from them.

@@ -26,6 +26,12 @@ def violations(metrics: Mapping[str, Any], constraints: Sequence[Constraint]) ->
     return {name: value for name, value in told.items() if is_number(value)}
 
 
+def attributes(record: TrialRecord) -> dict[str, Any]:
+    """What optuna-dashboard shows of a trial beside its values: its id, and the figures it ended with."""
+    figures = {name: value for name, value in record.metrics.items() if is_number(value)}
+    return {"trial": record.id, **figures}
+
+
 def curve(run: RunFolder, trial_id: str, metric: str, resource: str) -> dict[int, float]:
     """What a trial reported on its way, by step; a trial that went on from its checkpoint repeats a few."""
     values: dict[int, float] = {}
@@ -59,6 +65,7 @@ def frozen(
         params=dict(record.values),
         distributions={name: space.holes[name].distribution for name in record.values},
         intermediate_values=steps,
+        user_attrs=attributes(record),
         system_attrs=dict(notes or {}),
         constraints=violations(record.metrics, constraints) if judged else {},
     )

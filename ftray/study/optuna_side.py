@@ -9,7 +9,7 @@ import optuna
 
 from ftray.results import RunFolder, TrialRecord
 from ftray.results.objectives import is_number
-from ftray.study.history import OPTUNA_STATES, curve, frozen, violations
+from ftray.study.history import OPTUNA_STATES, attributes, curve, frozen, violations
 from ftray.study.samplers import BY_GENERATION
 from ftray.study.spec import StudySpec
 
@@ -48,10 +48,12 @@ class OptunaSide:
     def ended(self, record: TrialRecord) -> None:
         """Tells how a trial ended."""
         assert record.number is not None
-        search = self.study.search
+        search, stored = self.study.search, self._stored(record.number)
         self._tell_steps(record.number, self._curve(record.id))  # Tune keeps back the result a scheduler stopped it at
+        trial = optuna.Trial(self.optuna, stored._trial_id)
+        for name, value in attributes(record).items():
+            trial.set_user_attr(name, value)
         if record.state != "FAILED":
-            trial = optuna.Trial(self.optuna, self._stored(record.number)._trial_id)
             for name, violation in violations(record.metrics, search.bounds).items():
                 trial.set_constraint(name, violation)
         values = [record.metrics[goal.metric] for goal in search.goals] if record.state == "COMPLETE" else None

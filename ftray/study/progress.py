@@ -5,6 +5,7 @@ from typing import Any
 
 from ray.tune.progress_reporter import TrialProgressCallback
 
+from ftray.boards.tensorboard import TensorBoard
 from ftray.results import RunFolder
 from ftray.results.provenance import git_commit
 from ftray.spec import parse
@@ -22,6 +23,8 @@ class Progress(TrialProgressCallback):
         self.run, self.searcher, self.say, self.show = run, searcher, say, show
         self.started, self.ended_before = time.monotonic(), searcher.n_ended
         self.commit, self._compact_at = git_commit(), 0.0
+        self.tensorboard = TensorBoard(run)
+        self.tensorboard.catch_up()
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles callbacks into a snapshot that is never restored, and a terminal cannot be pickled."""
@@ -39,6 +42,7 @@ class Progress(TrialProgressCallback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         job = self.searcher.job(trial.trial_id)
+        self.tensorboard.follow(job.id)
         if job.kind == TRIAL and "env_steps" in result:
             value = result.get(self.searcher.study.search.metric, float("nan"))
             self._line(
@@ -68,6 +72,7 @@ class Progress(TrialProgressCallback):
         if record.state == "INTERRUPTED" and not why:  # it goes on as soon as there is room
             why = f": out of memory, next {shape_of(self.run.trial(job_id)).describe(parse(TrialSpec, record.spec))}"
         self._line(job_id, f"{record.state}{why}")
+        self.tensorboard.ended(job_id)
         self._compact()
 
     def _compact(self) -> None:

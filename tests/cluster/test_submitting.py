@@ -197,5 +197,5 @@ def test_results_on_object_storage_are_fetched_whole_and_again(tmp_path, capsys,
             run.trial_ended("trial-0000", "COMPLETE", {"validation/sharpe": 1.0})
             run.mark_done()
         assert main(["fetch", f"{bucket}/runs/far", "--to", str(tmp_path)]) == 0
-    assert RunFolder.open(tmp_path / "far").is_done and (tmp_path / "far" / "trials.parquet").is_file()
+    assert RunFolder.open(tmp_path / "far").is_done and (tmp_path / "far" / "tables" / "manifest.json").is_file()
     assert f"ftray results {tmp_path / 'far'}" in capsys.readouterr().out

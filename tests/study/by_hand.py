@@ -11,6 +11,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from ftray.results import RunFolder
 from ftray.study import StudySpec, parse_study
+from ftray.study.history import attributes
 from ftray.study.searcher import OPTUNA_STATES, StudySearcher, drawn_trials
 
 from .tiny import TINY
@@ -115,6 +116,8 @@ def assert_stores_agree(study: StudySpec, run: RunFolder) -> None:
     for trial, record in zip(stored, records, strict=True):
         assert trial.state == OPTUNA_STATES.get(record.state, optuna.trial.TrialState.RUNNING)
         assert trial.params == record.values
+        if record.state in OPTUNA_STATES:  # what optuna-dashboard shows; Optuna lets nobody change it later
+            assert trial.user_attrs == attributes(record) and trial.user_attrs["trial"] == record.id
         curve = {
             row["env_steps"]: row[search.metric]
             for row in reversed(run.trial(record.id).reports())

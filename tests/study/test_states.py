@@ -22,6 +22,7 @@ from pathlib import Path
 
 import pytest
 import ray
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import ftray.study.run
 from ftray.results import RunFolder
@@ -97,6 +98,18 @@ def assert_ended_once(run: RunFolder) -> None:
     assert starts == ends and sorted(final) == sorted(record.id for record in run.trials())
 
 
+def assert_tensorboard_agrees(run: RunFolder) -> None:
+    """TensorBoard's files hold what each trial reported, once."""
+    for record in run.trials():
+        shown = EventAccumulator(str(run.path / "tensorboard" / record.id)).Reload()
+        tag, told = "validation/sharpe", {}
+        for row in run.trial(record.id).reports():
+            if row.get(tag) is not None:
+                told.setdefault(row["env_steps"], row[tag])
+        points = shown.Scalars(tag) if tag in shown.Tags()["scalars"] else []
+        assert [(point.step, point.value) for point in points] == list(told.items()), record.id
+
+
 def test_what_happens_to_a_trial_is_told_alike_by_all_three_stores(live, tmp_path):
     study = study_of("table", list(TABLE), max_failures=1, scheduler={"kind": "asha", "grace": 64, "reduction": 2})
     run = run_study(study, tmp_path, say=lambda line: None, work=play)
@@ -110,6 +123,7 @@ def test_what_happens_to_a_trial_is_told_alike_by_all_three_stores(live, tmp_pat
     assert told == TABLE
     assert_stores_agree(study, run)  # values, curves and parameters too
     assert_ended_once(run)
+    assert_tensorboard_agrees(run)
     for part, record in zip(TABLE, run.trials(), strict=True):
         assert (record.error or "").startswith(ERRORS.get(part, "")) and bool(record.error) == (part in ERRORS), part
         assert record.metrics["cost/cpu_seconds"] > 0, part

@@ -1,0 +1,160 @@
+"""What the live page links to: optuna-dashboard and TensorBoard, started on request, and Ray's own dashboard.
+
+Takes: a run folder. Gives: child processes that listen on loopback and end with whoever started them, and links.
+"""
+
+import contextlib
+import importlib.util
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ftray.errors import FtrayError, MissingDependencyError, RunFolderError
+from ftray.results import RunFolder
+
+LOOPBACK = "127.0.0.1"
+RAY_PORT = 8265
+JOURNAL = "optuna.journal"
+INSTALL = "pip install -e '.[dashboard]'"
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program to start. module: what it needs. code: what Python runs; it takes `arguments`."""
+
+    name: str
+    module: str
+    code: str
+
+
+OPTUNA = Program("optuna-dashboard", "optuna_dashboard", "from optuna_dashboard._cli import main; main()")
+TENSORBOARD = Program("TensorBoard", "tensorboard", "from tensorboard.main import run_main; run_main()")
+
+
+@dataclass(frozen=True)
+class Link:
+    """Another page about the same study. problem: why there is none behind it; empty where there is."""
+
+    name: str
+    url: str
+    problem: str = ""
+
+
+class Child:
+    """A running program; its words go to a file."""
+
+    def __init__(self, program: Program, arguments: Sequence[str], words: Path):
+        """Raises: MissingDependencyError where it is not installed."""
+        if importlib.util.find_spec(program.module) is None:
+            raise MissingDependencyError(f"{program.name} is not installed: {INSTALL}")
+        self.name, self.words, self.port = program.name, words, free_port()
+        command = [sys.executable, "-c", program.code, *arguments, "--host", LOOPBACK, "--port", str(self.port)]
+        with words.open("wb") as file:
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+
+    @property
+    def link(self) -> Link:
+        url = f"http://{LOOPBACK}:{self.port}/"
+        status = self.process.poll()
+        return Link(self.name, url, "" if status is None else f"ended with status {status}: {self._last_words()}")
+
+    def stop(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def _last_words(self) -> str:
+        lines = self.words.read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it said nothing"
+
+
+@contextlib.contextmanager
+def started(run: RunFolder, *, optuna: bool, tensorboard: bool, storage: str | None = None) -> Iterator[list[Child]]:
+    """The programs that were asked for; they end with this block.
+
+    storage: the URL of a team's database where Optuna keeps the study; else its journal is in the run folder.
+
+    Raises: MissingDependencyError; RunFolderError where a study keeps nothing that they could show.
+    """
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ftray-dashboard-")))
+        wanted = [(OPTUNA, _optuna_arguments(run, storage))] if optuna else []
+        wanted += [(TENSORBOARD, _tensorboard_arguments(run, folder))] if tensorboard else []
+        children = []
+        for program, arguments in wanted:
+            child = Child(program, arguments, folder / f"{program.module}.log")
+            stack.callback(child.stop)
+            children.append(child)
+        yield children
+
+
+def links(children: Sequence[Child]) -> list[Link]:
+    """All pages that answer or were asked for; Ray's dashboard where one listens on its usual port."""
+    found = [child.link for child in children]
+    if listens(RAY_PORT):
+        found.append(Link("Ray's dashboard", f"http://{LOOPBACK}:{RAY_PORT}/"))
+    return found
+
+
+def listens(port: int) -> bool:
+    """Whether anything answers at a port of this machine."""
+    with socket.socket() as probe:
+        probe.settimeout(0.2)
+        return probe.connect_ex((LOOPBACK, port)) == 0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return probe.getsockname()[1]
+
+
+def listener(host: str, port: int | None, usual: int) -> socket.socket:
+    """A socket to serve from. port: None for the usual one, or any other that is free.
+
+    Raises: FtrayError for an address that is taken, or is not this machine's.
+    """
+    why: object = None
+    for wanted in [port] if port is not None else [usual, 0]:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        made = socket.socket(family)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            made.bind((host, wanted))
+            return made
+        except OSError as error:
+            made.close()
+            why = error.strerror or error
+    raise FtrayError(f"--host and --port must name a free address of this machine, but {host}:{port or usual}: {why}")
+
+
+def _optuna_arguments(run: RunFolder, storage: str | None) -> list[str]:
+    if storage:
+        return [storage.replace("postgresql://", "postgresql+psycopg://", 1)]
+    run.fetch(JOURNAL)
+    if not (run.path / JOURNAL).exists():
+        raise RunFolderError(
+            f"{run.where} has no {JOURNAL}: only studies that `ftray tune` ran have one; "
+            "a team's database is named with --storage"
+        )
+    return [str(run.path / JOURNAL)]
+
+
+def _tensorboard_arguments(run: RunFolder, folder: Path) -> list[str]:
+    """The event files in the run folder; where it has none, some that are made for as long as this lasts."""
+    from ftray.boards.tensorboard import FOLDER, TensorBoard
+
+    if run.mirror:
+        run.fetch(*run.mirror.names(FOLDER))
+    if (run.path / FOLDER).is_dir():
+        return ["--logdir", str(run.path / FOLDER)]
+    run.fetch()
+    TensorBoard(run, folder / FOLDER).catch_up()
+    return ["--logdir", str(folder / FOLDER)]

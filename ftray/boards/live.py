@@ -1,0 +1,171 @@
+"""What the live page shows, as plain values: cheap enough to be asked every other second, of 1,000 trials too.
+
+Takes: a study. Gives: rows, frames, texts. `app` draws them.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple
+
+from ftray.boards.standing import Standing
+from ftray.errors import RunFolderError
+from ftray.results.failures import failures_data, first_line
+from ftray.results.leaderboard import BENCHMARK, PRETRAINING, leaderboard_rows
+from ftray.results.printed import duration
+from ftray.results.query import Study
+from ftray.results.reads import reads_told
+from ftray.results.schema import Frame
+from ftray.results.style import figure, series
+
+MOST_POINTS = 200
+"""Points per curve that a screen can show."""
+
+MOST_CURVES = 6
+
+
+class Looking:
+    """A study that several threads of a server ask: one at a time, and what does not change is asked once.
+
+    What took long is not asked again before ten times as long has passed: of a study of thousands of trials, in which
+    one ends every second, a page takes a tenth of a core.
+    """
+
+    def __init__(self, study: Study, clock: Callable[[], float] = time.monotonic):
+        self.study, self._clock = study, clock
+        self._lock = threading.Lock()
+        self._known: dict[str, _Answer] = {}
+        self._turn, self._is_late = 0, False
+
+    def stamp(self) -> str:
+        """A text that changes whenever anything that the page shows does, or an answer that was put off is due."""
+        with self._lock:
+            trials = self.study.run.trials()
+            steps = [(t.state, t.metrics.get("env_steps") or t.metrics.get("epoch")) for t in trials]
+            self._turn, self._is_late = self._turn + self._is_late, False
+            return f"{self.study.is_done}-{len(steps)}-{hash(tuple(steps))}-{self._turn}"
+
+    def ask(self, name: str, of: Hashable, answer: Callable[[Study], Any]) -> Any:
+        """The answer to a question, made once for each value of what it depends on."""
+        with self._lock:
+            known, now = self._known.get(name), self._clock()
+            if known is not None and known.of == of:
+                return known.value
+            if known is not None and now < known.not_before:
+                self._is_late = True
+                return known.value
+            value = answer(self.study)
+            ended = self._clock()
+            self._known[name] = _Answer(of, value, ended + 10 * (ended - now))
+            return value
+
+
+class _Answer(NamedTuple):
+    of: Hashable
+    value: Any
+    not_before: float
+
+
+def standing_told(standing: Standing) -> list[tuple[str, str]]:
+    """Titles and values of the line on top: states, time, time to go, cost."""
+    total = "" if standing.n_trials is None else f" of {standing.n_trials:,}"
+    told = [("trials ended", f"{standing.n_ended:,}{total}")]
+    told += [(state.lower(), f"{n:,}") for state, n in standing.states.items()]
+    told.append(("time", duration(standing.seconds)))
+    if not standing.is_done:
+        told.append(("to go, about", duration(standing.left)))
+    told.append(("CPU core hours", f"{standing.cpu_seconds / 3600:,.2f}"))
+    if standing.gpu_seconds:
+        told.append(("GPU hours", f"{standing.gpu_seconds / 3600:,.2f}"))
+    return told
+
+
+def state_told(standing: Standing) -> tuple[str, str]:
+    """How a study is, and a word more where it needs one."""
+    heard = "" if standing.heard_at is None else f"last heard of at {standing.heard_at:%Y-%m-%d %H:%M:%S} UTC"
+    if standing.is_done:
+        return "done", heard
+    if standing.silent:
+        return "silent", f"{heard}; its driver may be gone: repeat its command to go on"
+    if standing.states.get("RUNNING"):
+        return "running", heard
+    if standing.stopped:
+        return "stopped", standing.stopped
+    return "not running", heard
+
+
+def luck_told(study: Study) -> list[str]:
+    """What belongs under a leaderboard: what luck explains of its best trial, and each look at the test window."""
+    try:
+        luck = study.best().luck
+    except RunFolderError:  # nothing has finished yet
+        luck = None
+    return [*([] if luck is None else [str(luck)]), *reads_told(study.run)]
+
+
+def leaderboard_page(study: Study) -> list[dict[str, Any]]:
+    """Rows of the leaderboard, benchmarks among them, each with an `id` of its own."""
+    rows = leaderboard_rows(study.run)
+    return [row | {"id": row["trial"], "is_benchmark": row["state"] == BENCHMARK} for row in rows]
+
+
+def jobs_page(study: Study) -> list[dict[str, Any]]:
+    """Pre-training jobs, best first."""
+    from ftray.results.leaderboard import encoder_rows
+
+    return encoder_rows(study.run)
+
+
+def failures_page(study: Study) -> list[dict[str, Any]]:
+    """Failures by kind, the most frequent first: n, trials, the first one's own words."""
+    groups = failures_data(study.run.trials()).values()
+    return [
+        {"n": len(group), "trials": [one.id for one in group], "error": first_line(group[0].error)} for group in groups
+    ]
+
+
+def shown_trials(study: Study) -> list[str]:
+    """The trials whose curves say most: those that run, then the best."""
+    trials: Frame = study.frame("trials", ["trial", "kind", "state"])
+    running = trials[(trials["state"] == "RUNNING") & (trials["kind"] != PRETRAINING)]["trial"].tolist()
+    best = [row["trial"] for row in leaderboard_rows(study.run) if row["rank"]]
+    return list(dict.fromkeys([*running[: MOST_CURVES // 2], *best]))[:MOST_CURVES]
+
+
+def trial_curves_data(study: Study, metric: str, trials: Sequence[str]) -> dict[str, Frame]:
+    """What each trial reported of a metric over its steps, thinned to what a screen can show; those that did."""
+    curves = {}
+    for trial in trials:
+        try:
+            rows = study.curve(trial, metric)
+        except RunFolderError:  # it has reported no such figure yet
+            continue
+        every = max(1, -(-len(rows) // MOST_POINTS))
+        thinned = rows.iloc[::every]
+        if len(rows):
+            curves[trial] = thinned if thinned.index[-1] == rows.index[-1] else _with_last(thinned, rows)
+    return curves
+
+
+def plot_trial_curves(curves: dict[str, Frame], metric: str) -> Any:
+    """A line per trial; data: of `trial_curves_data`."""
+    made = figure(f"Trials on their way: {metric}", "mean over a trial's finished runs and the one at hand")
+    for name, look in series(curves).items():
+        rows = curves[name]
+        steps = rows.columns[0]
+        made.add_scatter(
+            x=rows[steps].tolist(),
+            y=rows[metric].tolist(),
+            name=name,
+            mode="lines+markers" if len(rows) < 30 else "lines",
+            line={"color": look.color, "dash": look.dash, "width": 2},
+            marker={"symbol": look.symbol, "size": 7},
+        )
+        made.update_xaxes(title=str(steps).replace("_", " "))
+    return made.update_yaxes(title=metric)
+
+
+def _with_last(thinned: Frame, rows: Frame) -> Frame:
+    import pandas as pd
+
+    return pd.concat([thinned, rows.iloc[[-1]]])

@@ -1,0 +1,103 @@
+"""`ftray dashboard`: serves the live page of a study until Ctrl-C.
+
+Takes: a run folder's location, an address. Gives: a page; it writes nothing to the run folder.
+"""
+
+import ipaddress
+import signal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ftray.boards.beside import INSTALL, LOOPBACK, links, listener, started
+from ftray.errors import MissingDependencyError, RunFolderError
+from ftray.results.query import Study, open_study
+from ftray.storage import Location
+
+if TYPE_CHECKING:
+    from werkzeug.serving import BaseWSGIServer
+
+PORT = 8050
+LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
+
+Say = Callable[[str], None]
+
+
+def serve(
+    location: Location,
+    *,
+    host: str = LOOPBACK,
+    port: int | None = None,
+    optuna: bool = False,
+    tensorboard: bool = False,
+    storage: str | None = None,
+    say: Say = print,
+) -> None:
+    """Serves the page of a run folder until the process is told to end.
+
+    port: the usual one if it is free, or any other, unless told. optuna, tensorboard: to be started beside it. storage:
+    see `beside.started`.
+
+    Raises: MissingDependencyError; RunFolderError for what is no run folder; FtrayError for a taken address.
+    """
+    study = open_study(location)
+    if not isinstance(study, Study):
+        raise RunFolderError(f"{location} holds {len(study)} studies; name one of them: {', '.join(study)}")
+    signal.signal(signal.SIGTERM, _end)
+    with started(study.run, optuna=optuna, tensorboard=tensorboard, storage=storage) as children:
+        server = build_server(study, host, port, children)
+        say(f"{study.name}: http://{_in_url(host)}:{server.port}/    Ctrl-C ends it")
+        if not is_loopback(host):
+            say("anyone who reaches this machine can read this page: there is no password")
+        for link in links(children):
+            say(f"{link.name}: {link.url}")
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            say("")
+        finally:
+            server.server_close()
+
+
+def build_server(study: Study, host: str = LOOPBACK, port: int | None = None, children: Any = ()) -> "BaseWSGIServer":
+    """The page behind an address. Raises: MissingDependencyError; FtrayError for an address that is taken."""
+    try:
+        from ftray.boards.app import build_app
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"the dashboard needs Dash, and {error.name} is not installed: {INSTALL}"
+        ) from None
+    import logging
+
+    from werkzeug.serving import make_server
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # not a line for every request
+    app = build_app(study, children).server
+    if is_loopback(host):
+        app.before_request(_refuse_other_names)
+    with listener(host, port, PORT) as bound:
+        bound.listen()
+        return make_server(host, bound.getsockname()[1], app, threaded=True, fd=bound.detach())
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _refuse_other_names() -> Any:
+    """Somebody else's page could let its own name point here and read all; browsers then send that name."""
+    from flask import abort, request
+
+    name = request.host.rpartition(":")[0] if request.host.rpartition(":")[2].isdigit() else request.host
+    if name not in LOCAL_NAMES:
+        abort(403, f"this page is for this machine alone, under the names {', '.join(LOCAL_NAMES)}")
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _end(signum: int, frame: Any) -> None:
+    raise KeyboardInterrupt

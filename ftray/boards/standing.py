@@ -1,0 +1,144 @@
+"""How far a study is, what it has cost, and on which machines: plain values for any board.
+
+Takes: a study. Gives: a `Standing`, rows of machines.
+"""
+
+import dataclasses
+import datetime
+from collections import Counter
+from typing import Any
+
+from ftray.results.costs import CPU_SECONDS, GPU_SECONDS, driven_seconds
+from ftray.results.query import Study
+from ftray.results.records import ENDED, STATES
+from ftray.results.schema import Frame
+
+QUIET = datetime.timedelta(minutes=10)
+"""So long after its last word a study that says it runs is said to be silent: its driver may be gone."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Standing:
+    """A study at a glance.
+
+    states: trials by state, pre-training jobs left out. n_ended: of n_trials. seconds: wall time while it was driven.
+    left: seconds to go at the pace since the command was last started; None where nothing runs, or nothing has ended.
+    heard_at: when anything was last noted, UTC. silent: it says that it runs, but has noted nothing for `QUIET`.
+    """
+
+    name: str
+    is_done: bool
+    states: dict[str, int]
+    n_trials: int | None
+    n_ended: int
+    seconds: float
+    left: float | None
+    cpu_seconds: float
+    gpu_seconds: float
+    heard_at: datetime.datetime | None
+    silent: bool
+    stopped: str | None
+
+
+def standing_data(study: Study, now: datetime.datetime | None = None) -> Standing:
+    """How far a study is; now: UTC, for the pace and for what counts as silent."""
+    now = now or datetime.datetime.now(datetime.UTC)
+    run = study.run
+    events = run.events()
+    trials: Frame = study.frame("trials", ["number", "state", CPU_SECONDS, GPU_SECONDS])
+    drawn = trials.dropna(subset=["number"])
+    counted = Counter(drawn["state"])
+    ended = [event for event in events if event["event"] == "trial_ended"]
+    n_ended = sum(counted[state] for state in ENDED if state != "INTERRUPTED")
+    n_trials = _asked(events)
+    heard = _heard(study, events)
+    runs = counted["RUNNING"] > 0 and not run.is_done
+    silent = runs and heard is not None and now - heard > QUIET
+    started = next((event["at"] for event in reversed(events) if event["event"] == "study_started"), None)
+    left = None
+    if runs and not silent and n_trials and started:
+        mine = _drawn_ids(study)
+        lately = {e["id"] for e in ended if e["at"] > started and e["id"] in mine and e["state"] != "INTERRUPTED"}
+        pace = (now - _time(started)).total_seconds() / len(lately) if lately else None
+        left = None if pace is None else max(0.0, pace * (n_trials - n_ended))
+    last = events[-1] if events else {}
+    return Standing(
+        name=study.name,
+        is_done=run.is_done,
+        states={state: counted[state] for state in STATES if counted[state]},
+        n_trials=n_trials,
+        n_ended=n_ended,
+        seconds=driven_seconds(events),
+        left=left,
+        cpu_seconds=_total(trials, CPU_SECONDS),
+        gpu_seconds=_total(trials, GPU_SECONDS),
+        heard_at=heard,
+        silent=silent,
+        stopped=last.get("why") if last.get("event") == "study_stopped" else None,
+    )
+
+
+def machines_data(study: Study) -> list[dict[str, Any]]:
+    """A row per machine that trials ran on: what it is, what it did, and GPU memory used at most, in GiB.
+
+    running: trials there now. cpu_hours, gpu_hours: booked shares times the time they were booked.
+    """
+    trials: Frame = study.frame("trials", ["trial", "state", "host", "cpu", "gpu", CPU_SECONDS, GPU_SECONDS])
+    known = trials.dropna(subset=["host"])
+    memory = vram_by_trial(study)
+    rows = []
+    for host, own in known.groupby("host"):
+        used = [memory[trial] for trial in own["trial"] if trial in memory]
+        rows.append(
+            {
+                "host": str(host),
+                "cpu": _first(own["cpu"]),
+                "gpu": _first(own["gpu"]),
+                "running": int((own["state"] == "RUNNING").sum()),
+                "ended": int(own["state"].isin(ENDED).sum()),
+                "cpu_hours": _total(own, CPU_SECONDS) / 3600,
+                "gpu_hours": _total(own, GPU_SECONDS) / 3600,
+                "vram_planned_gib": max((planned for planned, _ in used), default=None),
+                "vram_used_gib": max((taken for _, taken in used), default=None),
+            }
+        )
+    return sorted(rows, key=lambda row: (-row["running"], -row["ended"], row["host"]))
+
+
+def vram_by_trial(study: Study) -> dict[str, tuple[float, float]]:
+    """Planned and most used GPU memory of each trial that ran on a GPU, in GiB."""
+    from ftray.results.trial_plots import vram_data
+
+    found = vram_data(study)
+    return {row["trial"]: (row["planned"], row["used"]) for row in found.to_dict("records")}
+
+
+def _asked(events: list[dict[str, Any]]) -> int | None:
+    """How many trials a study was last started for: that number is no part of what makes it this study."""
+    return next((event.get("n_trials") for event in reversed(events) if event["event"] == "study_started"), None)
+
+
+def _heard(study: Study, events: list[dict[str, Any]]) -> datetime.datetime | None:
+    times = [_time(event["at"]) for event in events[-1:]]
+    at: Frame = study.frame("metrics", ["at"])["at"]
+    if len(at):
+        times.append(at.max().to_pydatetime().replace(tzinfo=datetime.UTC))
+    return max(times, default=None)
+
+
+def _drawn_ids(study: Study) -> set[str]:
+    found: Frame = study.frame("trials", ["trial", "number"])
+    return set(found.dropna(subset=["number"])["trial"])
+
+
+def _first(values: Frame) -> str | None:
+    known = values.dropna()
+    return str(known.iloc[0]) if len(known) else None
+
+
+def _total(rows: Frame, column: str) -> float:
+    return float(rows[column].fillna(0.0).sum()) if column in rows else 0.0
+
+
+def _time(text: str) -> datetime.datetime:
+    return datetime.datetime.fromisoformat(text)

@@ -1,0 +1,71 @@
+"""The programs beside the page: real ones, on the same study, on loopback, gone when the page goes."""
+
+import json
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+
+from ftray.boards import beside
+from ftray.boards.beside import Child, Program, links, started
+from ftray.errors import MissingDependencyError, RunFolderError
+
+from .made import made_study
+
+
+def answer(url: str) -> str:
+    """What a program answers, once it is up."""
+    deadline = time.monotonic() + 240
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=60) as page:
+                return page.read().decode()
+        except OSError:
+            assert time.monotonic() < deadline, url
+            time.sleep(0.3)
+
+
+def test_tensorboard_shows_the_trials_of_a_study_that_has_no_files_for_it_and_leaves_none(tmp_path):
+    run = made_study(tmp_path / "study", 3, 2)
+    with started(run, optuna=False, tensorboard=True) as (child,):
+        assert not (run.path / "tensorboard").exists()
+        assert answer(f"{child.link.url}data/environment")
+        while (runs := json.loads(answer(f"{child.link.url}data/runs"))) != ["trial-0000", "trial-0001", "trial-0002"]:
+            assert runs == [] or set(runs) < {"trial-0000", "trial-0001", "trial-0002"}
+            time.sleep(0.3)
+        assert [link.name for link in links([child]) if link.problem] == []
+    assert child.process.returncode is not None
+
+
+def test_a_program_that_ends_says_why_in_its_link(tmp_path):
+    child = Child(Program("odd", "sys", "import sys; sys.exit('no such study')"), [], tmp_path / "odd.log")
+    child.process.wait()
+    assert child.link.problem == "ended with status 1: no such study"
+
+
+def test_what_is_missing_is_named_with_the_line_that_installs_it(tmp_path, monkeypatch):
+    run = made_study(tmp_path / "study", 2, 1)
+    with pytest.raises(RunFolderError, match=r"has no optuna\.journal"), started(run, optuna=True, tensorboard=False):
+        pass
+    (run.path / "optuna.journal").touch()
+    monkeypatch.setattr(beside.importlib.util, "find_spec", lambda name: None)
+    with (
+        pytest.raises(
+            MissingDependencyError, match=r"optuna-dashboard is not installed: pip install -e '.\[dashboard\]'"
+        ),
+        started(run, optuna=True, tensorboard=False),
+    ):
+        pass
+
+
+def test_without_dash_the_error_names_the_line_that_installs_it(tmp_path):
+    run = made_study(tmp_path / "study", 2, 1)
+    code = (
+        "import sys\nsys.modules['dash'] = None\nfrom ftray.cli import main\n"
+        f"sys.exit(main(['dashboard', {str(run.path)!r}]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "dash is not installed: pip install -e '.[dashboard]'" in done.stderr
+    assert "Traceback" not in done.stderr

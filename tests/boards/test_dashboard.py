@@ -1,0 +1,156 @@
+"""The live page, in a real browser: it opens, shows the trials, draws, follows a running study, and shows errors."""
+
+import contextlib
+import threading
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.error import HTTPError
+
+import pytest
+
+import ftray
+from ftray.boards.serving import build_server, is_loopback, serve
+from ftray.errors import FtrayError, RunFolderError
+from ftray.results import RunFolder
+
+from .browser import needs_chromium, opened
+from .made import end, made_study, report
+
+ROWS = "document.querySelectorAll('#leaderboard .ag-center-cols-container .ag-row')"
+DRAWN = "document.querySelectorAll('#search .scatterlayer .point').length"
+
+
+@contextlib.contextmanager
+def served(path: Path) -> Iterator[str]:
+    """The page of a run folder, behind a URL."""
+    server = build_server(ftray.open_study(path), port=0)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.port}/"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def asked(url: str, host: str) -> int:
+    """The status of a page that is asked for under another name."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers={"Host": host})) as answer:
+            return answer.status
+    except HTTPError as error:
+        return error.code
+
+
+@needs_chromium
+def test_a_running_study_is_shown_and_followed(tmp_path):
+    run = made_study(tmp_path / "live", 4)
+    with served(run.path) as url, opened(url) as page:
+        page.wait_for(f"{ROWS}.length == 5 && {DRAWN} >= 4")
+        text = page.text("main")
+        assert "3 of 4\ntrials ended" in text and "1\nrunning" in text and "luck line" in text
+        best = ftray.open_study(run.path).best()
+        first = page.page.locator("#leaderboard .ag-row[row-index='0']").inner_text().split("\n")
+        assert first[:3] == ["1", best.trial, "COMPLETE"] and f"{best.value:.2f}" in first
+        assert page.page.locator("#curves .scatterlayer .trace").count() == 4
+
+        report(run, "trial-0003", 11, 9.0)
+        end(run, "trial-0003", "COMPLETE")
+        page.wait_for(
+            "document.querySelector('#leaderboard .ag-row[row-index=\"0\"]').innerText.includes('trial-0003')"
+        )
+        page.wait_for("document.querySelector('#tiles').innerText.includes('4 of 4')")
+        run.mark_done()
+        page.wait_for("document.querySelector('#state').innerText == 'done'")
+        assert page.problems == []
+        assert {url.split("/")[2] for url in page.requests if url.startswith("http")} == {url.split("/")[2]}
+
+
+@needs_chromium
+def test_an_error_of_a_trial_is_shown_as_text_whatever_it_says(tmp_path):
+    run = made_study(tmp_path / "failing", 21)
+    with served(run.path) as url, opened(url) as page:
+        page.wait_for("document.querySelector('#failures').innerText.includes('trial-0019')")
+        assert "ValueError: <script>document.title = 'taken'</script>" in page.text("#failures")
+        page.page.locator("#leaderboard .ag-row", has_text="FAILED").first.click()
+        page.wait_for("document.querySelector('#trial-card') != null")
+        card = page.text("#trial-card")
+        assert "and more of it" in card and "ppo/learning_rate" in card
+        assert page.page.title() == "failing · ftray"
+
+
+@needs_chromium
+def test_an_event_file_that_is_damaged_is_said_on_the_page(tmp_path):
+    run = made_study(tmp_path / "damaged", 3)
+    with served(run.path) as url, opened(url) as page:
+        page.wait_for(f"{ROWS}.length == 4")
+        with (run.path / "events.jsonl").open("a") as file:
+            file.write("{no event\n")
+        page.wait_for("document.querySelector('#problem').innerText.includes('is damaged')")
+
+
+@needs_chromium
+def test_curves_are_grouped_by_what_a_reader_chooses(tmp_path):
+    run = made_study(tmp_path / "grouped", 8, 4)
+    with served(run.path) as url, opened(url) as page:
+        page.wait_for("document.querySelectorAll('#curves .legendtext').length > 2")
+        page.page.locator("#by").click()
+        page.page.get_by_role("option", name="encoder", exact=True).click()
+        page.wait_for("document.querySelector('#curves-title').innerText.includes('by encoder')")
+        page.wait_for(
+            "[...document.querySelectorAll('#curves .legendtext')].map(e => e.textContent[0]).join() == 'f,m'"
+        )
+
+
+@needs_chromium
+def test_a_thousand_trials_are_in_the_grid_and_only_those_in_sight_on_the_page(tmp_path):
+    run = made_study(tmp_path / "thousand", 1_000, 2)
+    run.compact()
+    with served(run.path) as url, opened(url, width=480) as page:
+        page.wait_for(f"{ROWS}.length > 5 && {DRAWN} >= 900")
+        assert page.page.evaluate(f"{ROWS}.length") < 60
+        page.page.evaluate("document.querySelector('#leaderboard .ag-body-viewport').scrollTop = 1e6")
+        page.wait_for("document.querySelector('#leaderboard .ag-row[row-index=\"1000\"]') != null")
+        assert page.page.evaluate("document.documentElement.scrollWidth") <= 480
+        assert page.problems == []
+
+
+@needs_chromium
+def test_a_study_that_has_just_begun_has_a_page(tmp_path):
+    run = RunFolder.create(tmp_path / "new", {"name": "new"})
+    with served(run.path) as url, opened(url) as page:
+        page.wait_for("document.querySelector('#importance-title').innerText.includes('not yet')")
+        assert "needs at least 2 finished trials" in page.text("#importance-title")
+        assert page.problems == [] and page.text("#problem") == "" == page.text("#failure")
+
+
+@needs_chromium
+def test_several_objectives_have_their_front(tmp_path):
+    goals = [{"metric": "validation/sharpe", "direction": "maximize"}]
+    goals.append({"metric": "validation/max_drawdown", "direction": "minimize"})
+    run = made_study(tmp_path / "front", 5, 2, objectives=goals)
+    with served(run.path) as url, opened(url) as page:
+        page.wait_for("document.querySelectorAll('#front .scatterlayer .point').length == 4")
+        assert "The trials that no other beats" in page.text("#front-title")
+
+
+def test_the_page_is_for_this_machine_alone(tmp_path):
+    run = made_study(tmp_path / "alone", 2, 1)
+    with served(run.path) as url:
+        port = url.split(":")[2].strip("/")
+        assert [asked(url, name) for name in (f"127.0.0.1:{port}", f"localhost:{port}", "localhost")] == [200] * 3
+        assert [asked(url, name) for name in (f"evil.example:{port}", "127.0.0.1.evil.example")] == [403] * 2
+    assert is_loopback("::1") and is_loopback("localhost") and not is_loopback("0.0.0.0")
+
+
+def test_what_cannot_be_served_is_said_in_words(tmp_path):
+    run = made_study(tmp_path / "runs" / "one", 2, 1)
+    made_study(tmp_path / "runs" / "two", 2, 1)
+    with served(run.path) as url, pytest.raises(FtrayError, match=r"must name a free address .* in use"):
+        build_server(ftray.open_study(run.path), port=int(url.split(":")[2].strip("/")))
+    with pytest.raises(RunFolderError, match="name one of them: one, two"):
+        serve(tmp_path / "runs")
+    with pytest.raises(RunFolderError, match=r"has a study\.json"):
+        serve(tmp_path / "nowhere")

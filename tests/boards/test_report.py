@@ -1,0 +1,110 @@
+"""The report: one file that opens offline, says what `open_study` says, and runs no code that it did not bring."""
+
+import subprocess
+import sys
+from html import escape
+
+import pytest
+import yaml
+
+import ftray
+from ftray.boards.report import PARTS, report_page, write_report
+from ftray.boards.report_origins import command, study_file
+from ftray.errors import RunFolderError
+from ftray.results import RunFolder, plots
+from ftray.results.reads import record_read
+from ftray.study import parse_study
+
+from ..study.tiny import TINY
+from .browser import needs_chromium, opened
+from .made import UNTRUSTED, made_study, validated
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """21 trials, one of them FAILED with an error that is a script, with bars and a look at the test window."""
+    run = made_study(tmp_path_factory.mktemp("runs") / "made", 21, 3, n_bars=1_800)
+    measures = {name.removeprefix("validation/"): value for name, value in validated(0.7, 0.1).items()}
+    record_read(run, "trial-0003", [11, 12], [measures] * 2, forced=["luck explains it"])
+    return ftray.open_study(run.path)
+
+
+@pytest.fixture(scope="module")
+def page(study) -> str:
+    return report_page(study)
+
+
+@needs_chromium
+def test_it_opens_offline_and_draws_what_the_study_says(study, tmp_path):
+    path = write_report(study.run.path, tmp_path / "deep" / "report.html")
+    best = study.best()
+    with opened(path.as_uri(), offline=True) as page:
+        page.wait_for("document.querySelectorAll('.js-plotly-plot .main-svg').length > 8")
+        text = page.text("body")
+        assert all(title in text for title in PARTS)
+        assert f"{best.trial} has the best validation/sharpe of {best.chosen_from} finished trials" in text
+        assert {request for request in page.requests if not request.startswith("data:")} == {path.as_uri()}
+        assert page.page.title() == "made" and page.problems == []
+
+        drawn = page.page.evaluate(
+            "Object.fromEntries([...document.querySelectorAll('.js-plotly-plot')]"
+            ".map(e => [e.id, e._fullData.map(t => ({name: t.name, y: Array.from(t.y || [])}))]))"
+        )
+        own = next(trace for trace in drawn["equity"] if trace["name"] == best.trial)
+        equity = next(
+            one for one in plots.plot_equity(plots.equity_data(study, best.trial)).data if one.name == own["name"]
+        )
+        assert own["y"] == pytest.approx(list(equity.y))
+        line = next(trace for trace in drawn["search"] if trace["name"] == "luck line")
+        assert line["y"] == pytest.approx(plots.search_data(study)["luck_line"].tolist())
+
+
+def test_its_figures_are_those_of_the_notebook(study, page):
+    best, compared = study.best(), study.compare("encoder")
+    assert f"{best.value:.4g}" in page and f"{best.luck_line:.2f} (best of" in page.replace("   ", " ")
+    assert f"deflated Sharpe ratio is {best.deflated_sharpe:.0%}" in page
+    for name, row in compared.iterrows():
+        assert f'<td>{name}</td><td class="number">{row["n_trials"]:.0f}</td>' in page
+        assert f'<td class="number">{row["mean"]:.3f}</td><td class="number">{row["low"]:.3f}</td>' in page
+    chance = study.overfitting()
+    assert chance is not None and f"overfitting: {chance:.0%}" in page
+
+
+def test_what_comes_from_files_is_text(page):
+    assert UNTRUSTED not in page and escape(UNTRUSTED) in page
+    assert "document.title = 'taken'</script>" not in page
+
+
+def test_every_look_at_the_test_window_stands_there(page):
+    assert "test window read once:" in page and "mean Sharpe 0.70" in page and "luck explains it" in page
+
+
+def test_plotly_is_in_it_once(page):
+    assert page.count("plotly.js v") == 1 and "cdn.plot.ly" not in page.partition("</head>")[2]
+
+
+def test_a_study_that_has_just_begun_has_a_report_that_says_what_is_missing(tmp_path):
+    run = RunFolder.create(tmp_path / "new", {"name": "new"})
+    page = write_report(run.path).read_text()
+    assert (run.path / "report.html").exists() and "No trial failed." in page
+    assert page.count("Nothing to show: ") >= 5 and "no trial has been drawn yet" in page
+
+
+def test_the_command_that_repeats_a_study_holds_all_of_it(tmp_path):
+    parsed = parse_study({"name": "tiny study", **TINY})
+    run = RunFolder.create(tmp_path / "tiny study", {**parsed.identity, "candles": "0123"})
+    run.append_event("study_started", n_trials=7)
+    study = ftray.open_study(run.path)
+    assert parse_study(yaml.safe_load(study_file(study))).identity == parsed.identity
+    shell = command(study).replace("ftray tune", "echo ftray tune")
+    done = subprocess.run(["bash", "-c", shell], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "ftray tune tiny study.yaml --set search.n_trials=7\n"
+    assert (tmp_path / "tiny study.yaml").read_text() == study_file(study)
+
+
+def test_the_verb_says_where_the_file_lies(study, tmp_path):
+    words = [sys.executable, "-m", "ftray", "report", str(study.run.path), "--out", str(tmp_path / "r.html")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'r.html'}\n"), done.stderr
+    with pytest.raises(RunFolderError, match="name one of them: made"):
+        write_report(study.run.path.parent)
