@@ -42,7 +42,7 @@ TABLE = {
     "needs a smaller shape": ("COMPLETE", "COMPLETE", ["TERMINATED", "TERMINATED"]),
     "fits in no shape": ("FAILED", "FAIL", ["TERMINATED", "TERMINATED"]),
     "dies once": ("COMPLETE", "COMPLETE", ["ERROR", "TERMINATED"]),
-    "dies always": ("FAILED", "FAIL", ["ERROR"] * 4),  # once more than it has steps to get further by
+    "dies always": ("FAILED", "FAIL", ["ERROR"] * (STEPS + 1)),  # once more than it has steps to get further by
     "is bad": ("PRUNED", "PRUNED", ["TERMINATED"]),
 }
 ERRORS = {
