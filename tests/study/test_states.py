@@ -113,6 +113,7 @@ def assert_tensorboard_agrees(run: RunFolder) -> None:
 def test_what_happens_to_a_trial_is_told_alike_by_all_three_stores(live, tmp_path):
     study = study_of("table", list(TABLE), max_failures=1, scheduler={"kind": "asha", "grace": 64, "reduction": 2})
     run = run_study(study, tmp_path, say=lambda line: None, work=play)
+    assert_tensorboard_agrees(run)
     stored, live = stored_trials(run), Live.statuses()
     told = {
         part: (record.state, stored[record.number].state.name, live[record.id])
@@ -123,7 +124,6 @@ def test_what_happens_to_a_trial_is_told_alike_by_all_three_stores(live, tmp_pat
     assert told == TABLE
     assert_stores_agree(study, run)  # values, curves and parameters too
     assert_ended_once(run)
-    assert_tensorboard_agrees(run)
     for part, record in zip(TABLE, run.trials(), strict=True):
         assert (record.error or "").startswith(ERRORS.get(part, "")) and bool(record.error) == (part in ERRORS), part
         assert record.metrics["cost/cpu_seconds"] > 0, part
