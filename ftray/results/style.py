@@ -96,7 +96,8 @@ def faint(color: str, opacity: float = 0.18) -> str:
 def plotly() -> tuple[Any, Any]:
     """plotly's graph objects and subplots. Raises: MissingDependencyError."""
     try:
-        from plotly import graph_objects, subplots
+        import plotly.graph_objects as graph_objects
+        import plotly.subplots as subplots
     except ImportError:
         raise MissingDependencyError(
             "plots need the package plotly, which is not installed: pip install -e '.[plots]'"
