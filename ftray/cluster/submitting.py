@@ -40,7 +40,7 @@ def job_name(study: str, identity: object, runs: str) -> str:
     """The name of a study's job; the same study in the same place has the same name.
 
     >>> job_name("my study", {"trial": {}}, "s3://bucket/runs")
-    'my-study-8129c549'
+    'my-study-d932d691'
     """
     return f"{re.sub(r'[^A-Za-z0-9_-]+', '-', study)}-{fingerprint(identity, runs)[:8]}"
 
