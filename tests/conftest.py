@@ -17,10 +17,12 @@ CANDLES = Path(__file__).parents[2] / "shared" / "data"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever needs Ray runs in one worker, so that one cluster serves it all; so do hosts, one lab at a time."""
+    """Whatever shares a Ray runs in one worker, so that one cluster serves it all, and what starts its own Ray in
+    another; hosts in a third, one lab at a time."""
     for item in items:
         if item.get_closest_marker("ray"):
-            item.add_marker(pytest.mark.xdist_group("ray"))
+            shared = "cluster" in getattr(item, "fixturenames", ())
+            item.add_marker(pytest.mark.xdist_group("the shared Ray" if shared else "a Ray of one's own"))
         if item.get_closest_marker("hosts"):
             item.add_marker(pytest.mark.xdist_group("hosts"))
         if item.get_closest_marker("real_data") and not CANDLES.is_dir():
