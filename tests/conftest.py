@@ -1,7 +1,7 @@
 """One Ray cluster per test session, and the real candles where they lie beside the project."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -40,3 +40,23 @@ def cluster() -> Iterator[None]:
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    """The URL of an empty bucket on a real S3 server."""
+    from .object_storage import s3_server
+
+    with s3_server() as url:
+        yield url
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], Path]:
+    """Makes this a machine that has seen nothing yet, of that name; where its copies of object storage lie."""
+
+    def named(name: str) -> Path:
+        monkeypatch.setenv("FTRAY_CACHE", str(tmp_path / name))
+        return tmp_path / name
+
+    return named

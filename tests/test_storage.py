@@ -7,14 +7,6 @@ import pytest
 from ftray.errors import StorageError
 from ftray.storage import Mirror, beside, is_url, local
 
-from .object_storage import s3_server
-
-
-@pytest.fixture(scope="module")
-def bucket():
-    with s3_server() as url:
-        yield url
-
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):

@@ -7,25 +7,8 @@ from ftray.results import RunFolder, tables
 from ftray.results.query import open_study
 from ftray.results.studies import Studies
 
-from ..object_storage import s3_server
 from .test_tables import outcome, play, report
 from .test_tables import write_outcome as write
-
-
-@pytest.fixture(scope="module")
-def bucket():
-    with s3_server() as url:
-        yield url
-
-
-@pytest.fixture
-def machine(monkeypatch, tmp_path):
-    """Makes this a machine that has seen nothing yet, of that name."""
-
-    def named(name: str) -> None:
-        monkeypatch.setenv("FTRAY_CACHE", str(tmp_path / name))
-
-    return named
 
 
 def test_a_study_is_read_where_it_lies_while_it_runs_and_when_it_is_done(bucket, machine, monkeypatch):

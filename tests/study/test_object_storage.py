@@ -20,7 +20,6 @@ from ftray.results import RunFolder
 from ftray.results.driving import leased
 from ftray.storage import Mirror
 
-from ..object_storage import s3_server
 from .kills import problems
 from .tiny import tiny_file
 
@@ -32,23 +31,6 @@ from ftray.study.run import run_study
 from tests.study.played import play, study_of
 run_study(study_of("played", ["ends well"] * 4 + ["dies once", "raises"]), sys.argv[1], work=play)
 """
-
-
-@pytest.fixture(scope="module")
-def bucket():
-    with s3_server() as url:
-        yield url
-
-
-@pytest.fixture
-def machine(monkeypatch, tmp_path):
-    """Makes this a machine that has seen nothing yet, of that name."""
-
-    def named(name: str) -> Path:
-        monkeypatch.setenv("FTRAY_CACHE", str(tmp_path / name))
-        return tmp_path / name
-
-    return named
 
 
 def command(*words: str, **how) -> subprocess.Popen[str]:
