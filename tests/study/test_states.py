@@ -172,8 +172,9 @@ def _waits_alone(path: Path, driver: subprocess.Popen[str]) -> RunFolder:
         assert driver.poll() is None, driver.communicate()
         if (path / "study.json").exists():
             run = RunFolder.open(path)
-            waits = [record.state for record in run.trials()] == ["COMPLETE", "RUNNING"]
-            if waits and len(stored_trials(run)[1].intermediate_values) == 2:  # and the driver has heard of it
-                return run
+            if [record.state for record in run.trials()] == ["COMPLETE", "RUNNING"]:
+                ended, waits = stored_trials(run)  # the driver hears of both a moment later, in either order
+                if ended.state.name == "COMPLETE" and len(waits.intermediate_values) == 2:
+                    return run
         time.sleep(0.2)
     raise AssertionError(f"the second trial never waited: {driver.communicate()}")
