@@ -88,28 +88,6 @@ class EventReader:
             yield event
 
 
-def last_event(path: Path, event: str) -> Event | None:
-    """The last complete event of that name, looked for from the file's end; None if there is none."""
-    start_of_line = f'{{"event": "{event}",'.encode()
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            length = 1 << 14
-            while True:
-                length = min(length, size)
-                file.seek(size - length)
-                lines = file.read(length).split(b"\n")
-                # The last piece is empty or torn; the first one is a whole line only where the file begins.
-                for line in reversed(lines[0 if length == size else 1 : -1]):
-                    if line.startswith(start_of_line):
-                        return json.loads(line)
-                if length == size:
-                    return None
-                length *= 4
-    except FileNotFoundError:
-        return None
-
-
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace a file so that a reader sees the old content or the new, whatever crashes."""
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)

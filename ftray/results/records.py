@@ -26,7 +26,7 @@ class TrialRecord:
 
     number: among the study's trials; None for a job without one. kind: what was run, such as `trial` or `pretraining`.
     values: the searched values, flat: {"trial/encoder/d_token": 32}. spec: the resolved spec as a mapping.
-    metrics: the last reported ones; a number that was not finite is None.
+    metrics: each as it was reported last; a number that was not finite is None.
     started_at, ended_at: of the latest run, UTC. wall_seconds: spent running, summed over all ended runs.
     """
 

@@ -22,7 +22,7 @@ from typing import IO, Any
 
 from ftray.errors import RunFolderError
 from ftray.results.costs import SPENT, cost_of
-from ftray.results.events import Event, EventReader, EventWriter, last_event, sync_folder, write_atomically
+from ftray.results.events import Event, EventReader, EventWriter, sync_folder, write_atomically
 
 PATIENCE = 600.0
 """Seconds. A process on a node that lost the cluster was seen to live for 3 minutes; who gives up before it ends has
@@ -139,9 +139,11 @@ class TrialFolder:
         return [event["metrics"] for event in self.events() if event["event"] == "report"]
 
     def last_metrics(self) -> dict[str, Any]:
-        """The metrics of the last report; empty before the first."""
-        event = last_event(self.folder / "events.jsonl", "report")
-        return {} if event is None else event["metrics"]
+        """Every figure as it was reported last: not every report has them all. Empty before the first."""
+        metrics: dict[str, Any] = {}
+        for report in self.reports():
+            metrics |= report
+        return metrics
 
 
 def _locked(file: IO[str]) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+import ftray
 from ftray import stats
 from ftray.results import RunFolder
 from ftray.results.luck import folds_apart, luck_data, luck_of, print_luck
@@ -70,6 +71,16 @@ def test_every_trial_that_showed_a_ratio_counts_however_it_ended(tmp_path):
     luck = luck_data(run)
     assert (luck.n_trials, luck.sharpe) == (4, 2.0)
     assert f"luck line {luck.luck_line:.2f}" in printed(print_luck, run)
+
+
+def test_a_running_trial_counts_from_its_first_ratio_on_and_the_notebook_agrees(tmp_path):
+    run = run_of(tmp_path / "study", {"COMPLETE": 1.0})
+    trial = run.add_trial("trial-0001", 1, "trial", {}, {"windows": SINGLE})
+    run.trial_started("trial-0001")
+    trial.report({"env_steps": 1_000} | figures(2.0))
+    trial.report({"env_steps": 2_000, "loss": 0.5})  # not every report comes with a validation
+    luck = luck_data(run)
+    assert luck.n_trials == 2 and luck == ftray.open_study(run.path).best().luck
 
 
 def test_a_board_of_anything_else_has_no_such_line(tmp_path):
