@@ -35,7 +35,7 @@ from ftray.results.events import Event, EventReader, EventWriter, to_json, write
 from ftray.results.located import DRIVER, JOB, Located
 from ftray.results.records import ENDED, FINAL, State, TrialRecord, apply
 from ftray.results.study_file import differences, read_study, write_study
-from ftray.results.trial_folder import TrialFolder
+from ftray.results.trial_folder import Reported, TrialFolder
 from ftray.spec import fingerprint, to_mapping
 from ftray.storage import Location
 
@@ -53,6 +53,7 @@ class RunFolder(Located):
         self._reader = EventReader(self.path / "events.jsonl")
         self._trials: dict[str, TrialRecord] = {}
         self._folders: dict[str, TrialFolder] = {}
+        self._running: dict[str, Reported] = {}
         self._benchmarks: dict[str, dict[str, float]] = {}
 
     @classmethod
@@ -298,6 +299,8 @@ class RunFolder(Located):
                 ) from None
             if event["event"] == "benchmarks":
                 self._benchmarks = event["benchmarks"]
+            elif event["event"] == "trial_ended":
+                self._running.pop(event["id"], None)
         return self._trials
 
     def _known(self, trial_id: str) -> TrialRecord:
@@ -313,7 +316,8 @@ class RunFolder(Located):
     def _with_reports(self, trial: TrialRecord) -> TrialRecord:
         """A running trial's metrics are in its own folder; of an ended one the study's events have them."""
         self.refresh(trial.id)
-        return dataclasses.replace(trial, metrics={**trial.metrics, **self.folder_of(trial.id).last_metrics()})
+        reported = self._running.setdefault(trial.id, Reported(self.folder_of(trial.id).folder))
+        return dataclasses.replace(trial, metrics={**trial.metrics, **reported.metrics()})
 
     def folder_of(self, trial_id: str) -> TrialFolder:
         """Where a trial lies, known or not: `trial` without a look at the events of all others."""

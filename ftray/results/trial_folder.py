@@ -140,10 +140,21 @@ class TrialFolder:
 
     def last_metrics(self) -> dict[str, Any]:
         """Every figure as it was reported last: not every report has them all. Empty before the first."""
-        metrics: dict[str, Any] = {}
-        for report in self.reports():
-            metrics |= report
-        return metrics
+        return Reported(self.folder).metrics()
+
+
+class Reported:
+    """What a trial has reported: every figure as it was told last. Asked again, it reads what is new alone."""
+
+    def __init__(self, folder: Path):
+        self._reader = EventReader(folder / "events.jsonl")
+        self._metrics: dict[str, Any] = {}
+
+    def metrics(self) -> dict[str, Any]:
+        for event in self._reader.new():
+            if event["event"] == "report":
+                self._metrics |= event["metrics"]
+        return self._metrics
 
 
 def _locked(file: IO[str]) -> bool:
