@@ -16,7 +16,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ftray.errors import RunFolderError
 from ftray.results import records
 from ftray.results.events import Event, EventReader
 from ftray.results.labels import encoder_label, pretrained_label
@@ -136,13 +135,7 @@ class Intake:
     def _apply(self, trial_id: str, event: Event) -> None:
         trial = self.state.trials.setdefault(trial_id, Trial())
         known = {} if trial.record is None else {trial_id: trial.record}
-        try:
-            records.apply(known, event)
-        except (LookupError, ValueError) as error:
-            raise RunFolderError(
-                f"{self.path / 'events.jsonl'} must tell of trials it has added, with all their facts, but has "
-                f"{event['event']} of {trial_id} ({error!r}); restore the file"
-            ) from None
+        records.apply(known, event, self.path / "events.jsonl")
         trial.record = known.get(trial_id)
         if event["event"] == "trial_started":
             trial.facts["commit"] = event.get("commit")

@@ -6,9 +6,11 @@ Takes: the study's events in order. Gives: one `TrialRecord` per trial, in exact
 import dataclasses
 import datetime
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, get_args
 
-from ftray.results.events import Event
+from ftray.errors import RunFolderError
+from ftray.results.events import Event, to_json
 
 State = Literal["PENDING", "RUNNING", "COMPLETE", "PRUNED", "FAILED", "INTERRUPTED"]
 STATES: tuple[State, ...] = get_args(State)
@@ -47,11 +49,21 @@ class TrialRecord:
         return self.state in FINAL
 
 
-def apply(trials: dict[str, TrialRecord], event: Event) -> None:
+def apply(trials: dict[str, TrialRecord], event: Event, source: Path) -> None:
     """Bring `trials` (by id, in the order they were added) up to date with one more of the study's events.
 
-    Events of other names say nothing about trials.
+    Events of other names say nothing about trials. Raises: RunFolderError, naming `source`, for one that cannot be.
     """
+    try:
+        _apply(trials, event)
+    except (LookupError, ValueError) as error:
+        raise RunFolderError(
+            f"{source} must tell of trials it has added, with all their facts, but has {to_json(event)} ({error!r}); "
+            "restore the file"
+        ) from None
+
+
+def _apply(trials: dict[str, TrialRecord], event: Event) -> None:
     name, at = event["event"], datetime.datetime.fromisoformat(event["at"])
     if name == "trial_added":
         fields = {key: event[key] for key in ("id", "number", "kind", "values", "spec")}

@@ -290,13 +290,7 @@ class RunFolder(Located):
         if self.mirror and self.mirror.role == "read":
             self.mirror.pull("events.jsonl", "DONE")
         for event in self._reader.new():
-            try:
-                apply(self._trials, event)
-            except (LookupError, ValueError) as error:
-                raise RunFolderError(
-                    f"{self.path / 'events.jsonl'} must tell of trials it has added, with all their facts, but has "
-                    f"{to_json(event)} ({error!r}); restore the file"
-                ) from None
+            apply(self._trials, event, self._reader.path)
             if event["event"] == "benchmarks":
                 self._benchmarks = event["benchmarks"]
             elif event["event"] == "trial_ended":
