@@ -32,6 +32,8 @@ AT_ONCE = 50_000
 """Reports that are handed out together."""
 
 STEPS = ("env_steps", "epoch")
+CARD = ("encoder_card.json", "config.json", "training_history.json", "DONE")
+"""The files of an encoder that its row is read from, and the one that says they are complete."""
 NOT_METRICS = ("runs", "fold", "seed")
 
 

@@ -312,7 +312,7 @@ class Study(Queries):
         found = self.read("trials", ["state"], trial=trial)
         if not len(found):
             names = self.read("trials", ["trial"])["trial"].to_pylist()
-            raise RunFolderError(f"{self.run.path} has no trial {trial!r}; {nearest_of(trial, names)}")
+            raise RunFolderError(f"{self.run.where} has no trial {trial!r}; {nearest_of(trial, names)}")
         return found["state"][0].as_py()
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftray.results.events import write_atomically
-from ftray.results.intake import Intake, New, State, from_plain, to_plain
+from ftray.results.intake import CARD, Intake, New, State, from_plain, to_plain
 from ftray.results.outcomes import parquet
 from ftray.results.schema import FORMAT, SCHEMA, arrow_table, concat
 from ftray.results.store import RunFolder
@@ -121,7 +121,9 @@ class Tables:
 
     def _bring(self) -> None:
         if self.run.mirror and time.monotonic() >= self._next_look:
-            self.run.mirror.pull("study.json", "events.jsonl", f"{FOLDER}/{MANIFEST}", "DONE")
+            finished = (name for name in self.run.mirror.names("encoders") if "/." not in name)
+            cards = (n for n in finished if Path(n).name in CARD and not (self.run.path / n).exists())
+            self.run.mirror.pull("study.json", "events.jsonl", f"{FOLDER}/{MANIFEST}", "benchmarks", *cards, "DONE")
             self._next_look = time.monotonic() + LOOK_EVERY
 
     def read(self, name: str, columns: Sequence[str] | None = None, **equal: Any) -> "pa.Table":

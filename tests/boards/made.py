@@ -26,13 +26,13 @@ TRIAL = {
 UNTRUSTED = "ValueError: <script>document.title = 'taken'</script><img src=x onerror=\"document.title='taken'\">"
 
 
-def made_study(folder: Path, n_trials: int, n_reports: int = 10, n_bars: int = 0, **search: Any) -> RunFolder:
+def made_study(location: Path | str, n_trials: int, n_reports: int = 10, n_bars: int = 0, **search: Any) -> RunFolder:
     """A study that runs: its trials have ended, every 20th FAILED, but for the last one, which runs.
 
     n_bars: of returns that each ended trial, and equal-weight, leaves. Figures are drawn at random with a seed: the
     same call makes the same study.
     """
-    run = RunFolder.create(folder, {"name": folder.name, "trial": TRIAL, "search": search})
+    run = RunFolder.create(location, {"name": Path(location).name, "trial": TRIAL, "search": search})
     chance = random.Random(1)
     run.append_event("study_started", n_trials=n_trials)
     measures = {name.removeprefix("validation/"): value for name, value in validated(0.3, 0.4).items()}

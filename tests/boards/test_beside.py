@@ -12,6 +12,7 @@ from ftray.boards import beside
 from ftray.boards.beside import Child, Program, links, started
 from ftray.errors import MissingDependencyError, RunFolderError
 
+from ..study.by_hand import Hand, tiny_study
 from .made import made_study
 
 
@@ -37,6 +38,18 @@ def test_tensorboard_shows_the_trials_of_a_study_that_has_no_files_for_it_and_le
             time.sleep(0.3)
         assert [link.name for link in links([child]) if link.problem] == []
     assert child.process.returncode is not None
+
+
+def test_optuna_dashboard_shows_the_study_in_the_journal(tmp_path):
+    hand = Hand(tiny_study(), tmp_path / "tiny")
+    hand.start()
+    with started(hand.run, optuna=True, tensorboard=False) as (child,):
+        assert optuna_studies(child) == ["tiny"]
+
+
+def optuna_studies(child: Child) -> list[str]:
+    """The names of what optuna-dashboard shows."""
+    return [study["study_name"] for study in json.loads(answer(f"{child.link.url}api/studies"))["study_summaries"]]
 
 
 def test_a_program_that_ends_says_why_in_its_link(tmp_path):

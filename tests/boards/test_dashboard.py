@@ -22,7 +22,7 @@ DRAWN = "document.querySelectorAll('#search .scatterlayer .point').length"
 
 
 @contextlib.contextmanager
-def served(path: Path) -> Iterator[str]:
+def served(path: Path | str) -> Iterator[str]:
     """The page of a run folder, behind a URL."""
     server = build_server(ftray.open_study(path), port=0)
     thread = threading.Thread(target=server.serve_forever)
@@ -66,6 +66,34 @@ def test_a_running_study_is_shown_and_followed(tmp_path):
         page.wait_for("document.querySelector('#state').innerText == 'done'")
         assert page.problems == []
         assert {url.split("/")[2] for url in page.requests if url.startswith("http")} == {url.split("/")[2]}
+
+
+@needs_chromium
+def test_a_study_on_object_storage_is_followed_from_a_machine_that_has_nothing_of_it(bucket, machine):
+    machine("cluster")
+    run = made_study(f"{bucket}/far", 4, n_bars=50)
+    share(run)
+    machine("laptop")
+    with served(f"{bucket}/far") as url, opened(url) as page:
+        page.wait_for(f"{ROWS}.length == 5 && {DRAWN} >= 4")
+        assert "3 of 4\ntrials ended" in page.text("main")
+        page.page.locator("#leaderboard .ag-row", has_text="trial-0001").first.click()
+        page.wait_for("document.querySelectorAll('#trial-card .scatterlayer .trace').length > 0")  # its equity
+
+        report(run, "trial-0003", 11, 9.0)
+        end(run, "trial-0003", "COMPLETE")
+        share(run)
+        page.wait_for(
+            "document.querySelector('#leaderboard .ag-row[row-index=\"0\"]').innerText.includes('trial-0003')"
+        )
+        run.mark_done()
+        page.wait_for("document.querySelector('#state').innerText == 'done'")
+        assert page.problems == []
+
+
+def share(run: RunFolder) -> None:
+    """What the trials' processes and the driver do on object storage: their files go there."""
+    run.sync("events.jsonl", "benchmarks", *(str(file.relative_to(run.path)) for file in run.path.glob("trials/*/*")))
 
 
 @needs_chromium

@@ -1,14 +1,35 @@
 """Tables on object storage: written by the driver, read by a machine that has seen nothing yet."""
 
+import json
+
 import pytest
 
 from ftray.errors import RunFolderError
 from ftray.results import RunFolder, tables
+from ftray.results.outcomes import write_benchmarks
 from ftray.results.query import open_study
 from ftray.results.studies import Studies
 
 from .test_tables import outcome, play, report
 from .test_tables import write_outcome as write
+
+
+def test_encoder_cards_and_benchmarks_are_there_before_the_driver_compacts(bucket, machine):
+    machine("driver")
+    run = RunFolder.create(f"{bucket}/others/early", {"name": "early"})
+    write_benchmarks(run.path, 0, {"equal_weight": outcome()})
+    for name in ("0123", ".4567.making"):
+        (run.path / "encoders" / name).mkdir()
+        (run.path / "encoders" / name / "encoder_card.json").write_text(json.dumps({"validation_loss": 0.25}))
+        (run.path / "encoders" / name / "weights.pt").write_bytes(b"many")
+    (run.path / "encoders" / "0123" / "DONE").touch()
+    run.sync("benchmarks", "encoders/0123", "encoders/.4567.making/encoder_card.json")
+
+    machine("laptop")
+    study = open_study(f"{bucket}/others/early")
+    assert study.encoders[["encoder", "validation_loss"]].to_numpy().tolist() == [["0123", 0.25]]
+    assert len(study.returns("equal_weight")) == 4
+    assert not list(study.run.path.rglob("weights.pt")), "nobody asked for them"
 
 
 def test_a_study_is_read_where_it_lies_while_it_runs_and_when_it_is_done(bucket, machine, monkeypatch):

@@ -7,12 +7,14 @@ import optuna
 import pytest
 from optuna.storages import RDBStorage
 
+from ftray.boards.beside import started
 from ftray.errors import SpecError, StorageError
 from ftray.results import RunFolder
 from ftray.study.history import OPTUNA_STATES, drawn_trials
 from ftray.study.optuna_storage import check_storage, name_in, open_storage
 from ftray.study.run import run_study
 
+from ..boards.test_beside import optuna_studies
 from .by_hand import Hand, tiny_study
 from .played import play, study_of
 from .postgres import PASSWORD, postgres
@@ -121,6 +123,13 @@ def test_equal_names_in_one_database_are_different_studies(server, tmp_path):
             mine = hand.run
     assert len(study_names(server)) == len(before) + 2
     assert len(in_database(server, mine)) == 1
+
+
+def test_optuna_dashboard_shows_the_study_in_the_database(server, tmp_path):
+    hand = Hand(tiny_study(storage=server.url), tmp_path / "shown" / "tiny")
+    hand.start()
+    with started(hand.run, optuna=True, tensorboard=False, storage=server.url) as (child,):
+        assert name_in(server.url, hand.run.name, hand.run) in optuna_studies(child)
 
 
 def test_a_study_that_starts_again_stands_there_once(server, tmp_path):
