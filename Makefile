@@ -2,13 +2,16 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3,$(shell comma
 VENV   ?= .venv
 RUN    := $(VENV)/bin
 
-.PHONY: demo test test-cluster lint clean
+.PHONY: demo test test-long test-cluster lint clean
 
 demo: $(VENV)/installed
 	$(RUN)/ftray tune tune_configs/demo.yaml
 
 test: $(VENV)/installed-test
-	$(RUN)/pytest -n 2 --dist loadgroup -m "not hosts"
+	$(RUN)/pytest -n 2 --dist loadgroup -m "not hosts and not long"
+
+test-long: $(VENV)/installed-test
+	$(RUN)/pytest -n 2 --dist loadgroup -m long --durations=0
 
 test-cluster: $(VENV)/installed-test
 	$(RUN)/pytest -n 0 -m hosts --durations=0 tests/cluster

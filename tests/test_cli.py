@@ -137,7 +137,10 @@ def test_check_tells_the_sizes_of_the_real_study():
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
+@pytest.mark.parametrize(
+    "sent",
+    [pytest.param(signal.SIGINT, id="Ctrl-C"), pytest.param(signal.SIGKILL, id="kill -9", marks=pytest.mark.long)],
+)
 def test_a_stopped_study_goes_on_where_it_was(tmp_path, sent):
     command = [sys.executable, "-m", "ftray", "tune", str(tiny_file(tmp_path)), "--runs", str(tmp_path / "runs")]
     first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)

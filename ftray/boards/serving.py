@@ -42,7 +42,8 @@ def serve(
     study = open_study(location)
     if not isinstance(study, Study):
         raise RunFolderError(f"{location} holds {len(study)} studies; name one of them: {', '.join(study)}")
-    signal.signal(signal.SIGTERM, _end)
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # the latter where the terminal or the tunnel goes away
+        signal.signal(ending, _end)
     with started(study.run, optuna=optuna, tensorboard=tensorboard, storage=storage) as children:
         server = build_server(study, host, port, children)
         say(f"{study.name}: http://{_in_url(host)}:{server.port}/    Ctrl-C ends it")

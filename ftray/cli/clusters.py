@@ -1,19 +1,16 @@
 """Verbs for a cluster: a study is submitted to it, looked at, brought back. Each shows the `ray` commands it runs."""
 
 import argparse
-import functools
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftray.cli.studies import add_study, study_of
-from ftray.cli.terminal import Add, add_verb, location
+from ftray.cli.terminal import Add, add_verb, location, runs_of, say
 from ftray.errors import DataError, SpecError
 
 if TYPE_CHECKING:
     from ftray.study import StudySpec
-
-say = functools.partial(print, flush=True)
 
 
 def add_verbs(add: Add) -> None:
@@ -42,7 +39,7 @@ def submit(given: argparse.Namespace) -> int:
 
     study = study_of(given)
     check_portable(given.file, given.set)
-    runs = place_of_runs(given.runs, _runs_of(given.cluster))
+    runs = place_of_runs(given.runs, runs_of(given.cluster))
     if given.cluster:
         _check_cluster(given.cluster)
         _check_room(study, given.cluster)
@@ -74,7 +71,7 @@ def fetch(given: argparse.Namespace) -> int:
     from ftray.cluster.fetching import fetch, place_of
     from ftray.cluster.ray_cli import RayCli
 
-    place = place_of(given.run, _runs_of(given.cluster))
+    place = place_of(given.run, runs_of(given.cluster))
     folder = fetch(place, given.to, given.cluster, lambda: RayCli(say), say)
     say(f"{place} is here: {folder}")
     say(f"Next: ftray results {folder}")
@@ -86,12 +83,6 @@ def _add_cluster(verb: argparse.ArgumentParser, required: bool) -> None:
     which.add_argument("--cluster", type=Path, metavar="CLUSTER.yaml", help="the cluster file of `ray up`")
     line = "a dashboard that is within reach already, like http://127.0.0.1:8265 (KubeRay, Slurm)"
     which.add_argument("--address", metavar="URL", help=line)
-
-
-def _runs_of(cluster: Path | None) -> str | None:
-    from ftray.cluster.file import read_cluster_file
-
-    return read_cluster_file(cluster).metadata.get("runs") if cluster else None
 
 
 def _check_cluster(cluster: Path) -> None:

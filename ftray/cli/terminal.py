@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,16 @@ def add_verb(add: Add, command: Command, line: str) -> argparse.ArgumentParser:
     verb = add(command.__name__, help=line, description=line[0].upper() + line[1:] + ".")
     verb.set_defaults(command=command)
     return verb
+
+
+say = functools.partial(print, flush=True)
+
+
+def runs_of(cluster: Path | None) -> str | None:
+    """Where a cluster's file says that run folders lie."""
+    from ftray.cluster.file import read_cluster_file
+
+    return read_cluster_file(cluster).metadata.get("runs") if cluster else None
 
 
 def location(text: str) -> "Location":

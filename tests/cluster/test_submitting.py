@@ -70,6 +70,7 @@ def test_a_study_runs_as_a_job_and_every_command_is_shown_and_can_be_typed(head,
     assert RunFolder.open(runs / "one").is_done
 
 
+@pytest.mark.long
 @needs_ray
 def test_ctrl_c_leaves_a_job_running_the_next_submission_follows_it_and_one_after_its_death_goes_on(head, board):
     runs = head.home / "runs"

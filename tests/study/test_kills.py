@@ -6,7 +6,7 @@ from ftray.results import RunFolder
 
 from .kills import Killer, problems, table
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.long]
 
 
 def test_a_study_killed_ten_times_records_every_trial_once(tmp_path):

@@ -68,6 +68,7 @@ def test_a_study_on_object_storage_is_all_there_for_whoever_opens_it(bucket, mac
     assert "is finished: nothing to run" in again
 
 
+@pytest.mark.long
 @pytest.mark.ray
 def test_a_study_killed_on_one_machine_goes_on_from_its_checkpoints_on_another(bucket, machine):
     cache, runs = machine("first"), f"{bucket}/killed"

@@ -196,6 +196,7 @@ def test_of_several_folds_the_policy_of_the_last_one_reads_the_test_window(clust
     assert found.luck.years == pytest.approx(2 * found.validation[0]["years"])
 
 
+@pytest.mark.long
 @pytest.mark.ray
 def test_a_promotion_that_is_killed_goes_on_from_its_checkpoint(cluster, tmp_path):
     file = tiny_file(tmp_path, points=[], n_trials=1)

@@ -1,0 +1,36 @@
+"""A study's live page, served on the head of a cluster and seen here through a tunnel.
+
+Takes: a run folder's place as the head sees it, a cluster's file. Gives: the page on a port of this machine.
+"""
+
+import shlex
+from pathlib import Path
+
+from ftray.boards.beside import LOOPBACK, listener
+from ftray.boards.serving import PORT
+from ftray.cluster.ray_cli import RayCli
+from ftray.errors import ClusterError
+
+
+def serve_there(ray: RayCli, cluster: Path, place: str, port: int | None = None) -> None:
+    """Shows the page of a run folder until Ctrl-C, which ends it there as well.
+
+    port: of both machines; the usual one if it is free here, or any other, unless told.
+
+    Raises: ClusterError with what the head said last; FtrayError for a taken port.
+    """
+    with listener(LOOPBACK, port, PORT) as free:
+        port = free.getsockname()[1]
+    words = shlex.join(["ftray", "dashboard", place, "--port", str(port)])
+    last = "nothing"
+    with ray.running("exec", "--port-forward", str(port), str(cluster), words) as process:
+        assert process.stdout is not None
+        try:
+            for line in filter(None, map(str.strip, process.stdout)):
+                ray.say(line)
+                last = line
+            process.wait()
+        except KeyboardInterrupt:
+            ray.say("")
+            return
+    raise ClusterError(f"the page of {place} must be served by the head of {cluster}, but that ended with: {last}")
