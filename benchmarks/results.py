@@ -28,8 +28,9 @@ from measuring import machine, table
 from ftray.results import RunFolder, TrialFolder
 
 N_FIGURES = 40
-BATCH = 100
-"""Trials that end between two compactions; a driver compacts ever more rarely, so that it takes 2 % of its time."""
+COMPACTIONS = 100
+"""So often the tables are brought up to date while a study grows; a driver does so ever more rarely, the longer it
+takes, so that it takes 2 % of its time."""
 
 SIZES = {"10,000 × 100": (10_000, 100), "100,000 × 10": (100_000, 10)}
 QUICK_SIZES = {"400 × 100": (400, 100), "2,000 × 10": (2_000, 10)}
@@ -97,7 +98,7 @@ def report_seconds(folder: Path, n_reports: int) -> float:
 
 
 def write_study(path: Path, n_trials: int, n_reports: int) -> dict[str, Any]:
-    """Writes a study as it grows and compacts it every so many trials; what the compacting took."""
+    """Writes a study and compacts it as it grows; what the compacting took."""
     run, draw = RunFolder.create(path, {"name": path.name, "trial": {}}), random.Random(0)
     at = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
     took: list[float] = []
@@ -111,7 +112,7 @@ def write_study(path: Path, n_trials: int, n_reports: int) -> dict[str, Any]:
             ended = {"id": name, "state": "COMPLETE", "metrics": last, "error": None}
             for event, facts in (("trial_added", added), ("trial_started", {"id": name}), ("trial_ended", ended)):
                 events.write(_line(event, at, facts))
-            if (number + 1) % BATCH == 0:
+            if (number + 1) % (n_trials // COMPACTIONS or 1) == 0:
                 events.flush()
                 began = time.process_time()
                 run.compact()

@@ -27,8 +27,10 @@ def mounts(file: ClusterFile) -> Iterator[str]:
             make = "; make it once with: ray get-auth-token --generate" if source == TOKEN else ""
             yield f"file_mounts.{target}: must be there on this machine, but {here} is not{make}"
     lines = list(file.lines("setup_commands", "head_setup_commands", "worker_setup_commands"))
-    if not file.tree.get("docker") and not any(re.search(r"pip install\b.*ftray", line) for _, line in lines):
-        yield "setup_commands: must install ftray: no line does, and there is no image that might hold it"
+    installing = {key.partition("[")[0] for key, line in lines if re.search(r"pip install\b.*ftray", line)}
+    everywhere = "setup_commands" in installing or {"head_setup_commands", "worker_setup_commands"} <= installing
+    if not file.tree.get("docker") and not everywhere:
+        yield "setup_commands: must install ftray on all machines: no line does, and no image might hold it"
     for key, line in lines:
         for folder in re.findall(r"pip install\b.* -e [\"']?((?:~|\$HOME)/[\w./-]+)", line):
             folder = folder.replace("$HOME", "~")

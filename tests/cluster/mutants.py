@@ -5,6 +5,9 @@ The words are a regular expression; each names the key that is wrong.
 """
 
 IMAGE = "rayproject/ray:2.60.0-py311"
+HEAD_SETUP = """head_setup_commands:                                      # for `ftray dashboard --cluster`
+  - uv pip install --quiet --python ~/ftray/.venv/bin/python -c ~/ftray/constraints.txt -e "$HOME/ftray[dashboard]"
+"""
 
 MUTANTS = [
     # Names, which Ray's schema knows
@@ -34,7 +37,7 @@ MUTANTS = [
     ("aws-gpu", "head_node_type: head\n", "", r"head_node_type: is missing"),
     ("aws-gpu", "max_workers: 4\nups", "ups", r"max_workers: is missing, and Ray fills in"),
     ("aws-gpu", "initialization_commands: []\n", "", r"initialization_commands: is missing, and Ray fills in"),
-    ("aws-gpu", "head_setup_commands: []\n", "", r"head_setup_commands: is missing, and Ray fills in"),
+    ("aws-gpu", HEAD_SETUP, "", r"head_setup_commands: is missing, and Ray fills in"),
     ("gcp-gpu", "worker_setup_commands: []\n", "", r"worker_setup_commands: is missing, and Ray fills in"),
     ("gcp-gpu", "worker_start_ray_commands:", "metadata2:", r"metadata2: no such key"),
     ("aws-gpu", "upscaling_speed: 4.0", "min_workers: 2", r"min_workers: no such key; did you mean 'max_workers'"),
@@ -87,7 +90,7 @@ MUTANTS = [
     ("aws-gpu", "~/ftray/ftray: ftray", "~/ftray/ftray: .", r"file_mounts\.~/ftray/ftray: mount the project's parts"),
     ("aws-gpu", " -e \"$HOME/ftray[aws]\"", " ray==2.59.0 -e \"$HOME/ftray[aws]\"",
      r"setup_commands\[5\]|setup_commands\[4\]: must install ray 2\.60\.0, .* got 2\.59\.0"),
-    ("gcp-gpu", "  - uv pip install", "  - true; echo", r"setup_commands: must install ftray"),
+    ("gcp-gpu", "  - uv pip install", "  - true; echo", r"setup_commands: must install ftray on all machines"),
     ("local", "192.168.1.12]", "12]", r"provider\.worker_ips\[1\]: 12 is not of type 'string'"),
     ("aws-gpu", "-c ~/ftray/constraints.txt ", "", r"setup_commands\[4\]: must install with -c"),
     ("aws-gpu", "astral.sh/uv/0.13.9/", "astral.sh/uv/0.1.0/", r"setup_commands\[1\]: must install uv 0\.13\.9, .* got 0\.1\.0"),

@@ -5,6 +5,8 @@ Takes: `Hosts`. Gives: `OwnMachines`, a scene after the other. Each asserts what
 
 import contextlib
 import os
+import shlex
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,7 +17,7 @@ from ftray.results import RunFolder, TrialRecord
 from tests.study.kills import problems
 from tests.study.tiny import TINY
 
-from .clusters import Clock, Cluster, give_project
+from .clusters import PROJECT, Clock, Cluster, give_project
 from .hosts import ROOT, Host, Hosts, until
 
 FILE = "cluster/local.yaml"
@@ -92,6 +94,32 @@ class OwnMachines:
         assert "trial-0000" in told and "trial-0001" in told, told
         kinds = [(record.kind, record.state) for record in self.run("trained").trials()]
         assert sorted(kinds) == [("pretraining", "COMPLETE"), ("trial", "COMPLETE"), ("trial", "COMPLETE")], kinds
+
+    def shows_the_page(self) -> None:
+        """`ftray dashboard --cluster`: the head serves the page, the laptop sees it, and Ctrl-C ends it on both."""
+        words = f"ftray dashboard trained --cluster {FILE} --port 8051"
+        began = time.monotonic()
+        ask = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8051/', timeout=30).read().decode())"
+        line = f"cd {PROJECT} && exec {words}"
+        command = self.laptop.command(line, **self.cluster.environment)
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+            try:
+                until(lambda: "trained · ftray" in self._asked(ask), 180, "the laptop sees the page", every=1)
+                self.clock.measured("ftray dashboard to its page on the laptop", began)
+                assert self._serving()
+                self.laptop.run(f"pkill -INT -f '{words[:-1]}[1]'")
+                said, _ = process.communicate(timeout=60)
+            finally:
+                process.kill()
+        assert process.returncode == 0, said
+        assert f"$ ray exec --port-forward 8051 {FILE} 'ftray dashboard {RUNS}/trained --port 8051'" in said, said
+        until(lambda: not self._serving(), 60, "the page is served no longer", every=1)
+
+    def _asked(self, script: str) -> str:
+        return self.laptop.run(f"python3 -c {shlex.quote(script)}", 60, check=False)
+
+    def _serving(self) -> list[str]:
+        return [words for words in self.head.processes() if "ftray dashboard" in words]
 
     def survives(
         self, name: str, fault: Callable[[Host], object], mend: Callable[[Host], object], elsewhere: bool

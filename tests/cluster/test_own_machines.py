@@ -28,6 +28,10 @@ def test_a_study_that_trains_is_submitted_looked_at_and_fetched_by_ftray(own):
     own.submits_with_ftray()
 
 
+def test_the_page_of_a_study_comes_through_the_tunnel(own):
+    own.shows_the_page()
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_study_survives_that_a_worker_is(own, fault):
     own.survives(fault.replace(" ", "-"), *FAULTS[fault])

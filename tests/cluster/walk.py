@@ -20,6 +20,7 @@ def walk_own_machines(say: Say) -> dict[str, float]:
         own.comes_up()
         own.runs_a_study()
         own.submits_with_ftray()
+        own.shows_the_page()
         for name, fault in FAULTS.items():
             own.survives(name.replace(" ", "-"), *fault)
         own.survives_its_drivers_death()

@@ -12,7 +12,7 @@ import results as benchmark
 
 
 def test_a_study_is_written_as_it_grows_and_asked_by_a_fresh_process(tmp_path, monkeypatch):
-    monkeypatch.setattr(benchmark, "BATCH", 8)
+    monkeypatch.setattr(benchmark, "COMPACTIONS", 3)
     (row,) = benchmark.measured(tmp_path, {"20 × 5": (20, 5)})
     assert row["n_trials"] == 20 and row["n_curve"] == 5 and row["n_filter"] <= 20 and row["n_rows"] <= 100
     assert row["compact_seconds_per_trial"] > 0 and row["tables_mib"] > 0 and row["open"] > 0
