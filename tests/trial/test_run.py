@@ -4,6 +4,8 @@ import dataclasses
 import json
 import shutil
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -14,6 +16,7 @@ from ftray.features import FeatureSpec
 from ftray.market import SimulatorSpec, WindowsSpec
 from ftray.nets import FTSpec, MLPSpec, read_checkpoint, weights_fingerprint
 from ftray.pretraining import PretrainingSpec
+from ftray.results.outcomes import outcome_file
 from ftray.trading import TradingSpec
 from ftray.trial import TrialSpec, prepare_dataset, pretrain_encoder
 from ftray.trial.run import run_trial
@@ -67,6 +70,10 @@ def test_a_trial_reports_every_iteration_and_ends_with_validation_figures_and_a_
         assert isinstance(reports[-1][f"validation/{name}"], float)
     assert reports[-1]["checkpoint"].is_dir()
     assert json.dumps({k: v for k, v in reports[-1].items() if k != "checkpoint"})
+    bars, fills = (pd.read_parquet(outcome_file(tmp_path, table, 0, TRIAL.seed)) for table in ("returns", "fills"))
+    assert len(bars) == reports[-1]["validation/n_bars"] and bars["time"].is_monotonic_increasing
+    assert np.prod(1 + bars["return"]) - 1 == pytest.approx(reports[-1]["validation/total_return"])
+    assert set(fills["time"]) == set(bars["time"][bars["turnover"] > 0]) and (fills["notional"] != 0).all()
 
 
 def test_the_same_seed_gives_the_same_curve_and_another_seed_another(tmp_path, shared):
