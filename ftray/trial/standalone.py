@@ -1,11 +1,12 @@
 """One trial, or its pre-training alone, without a study around it: what `ftray train` and `ftray pretrain` run."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ftray.errors import FtrayError, OutOfMemoryError
+from ftray.boards.tensorboard import TensorBoard
+from ftray.errors import FtrayError, MissingDependencyError, OutOfMemoryError
 from ftray.pretraining import EncoderCard
 from ftray.results import RunFolder, TrialFolder
 from ftray.results.provenance import git_commit
@@ -30,8 +31,8 @@ def train(spec: TrialSpec, run: RunFolder) -> None:
         if spec.encoder_to_pretrain:
             _pretrain(spec, run, similar=True)
         if _wanted(run, TRIAL_ID, 0, "trial", spec):
-            with local_ray(), _recorded(run, TRIAL_ID):
-                train_trial(spec, run.trial(TRIAL_ID), run.path)
+            with local_ray(), _recorded(run, TRIAL_ID) as reported:
+                train_trial(spec, run.trial(TRIAL_ID), run.path, reported)
         run.mark_done()
 
 
@@ -43,16 +44,18 @@ def pretrain_alone(spec: TrialSpec, run: RunFolder) -> list[EncoderCard]:
     return cards
 
 
-def train_trial(spec: TrialSpec, folder: TrialFolder, shared: Path) -> None:
+def train_trial(
+    spec: TrialSpec, folder: TrialFolder, shared: Path, reported: Callable[[], object] = lambda: None
+) -> None:
     """Trains a trial in its folder, from its last checkpoint on, in ever smaller shapes as long as memory runs out.
 
-    Raises: FtrayError for what the user can mend.
+    reported: called after each report. Raises: FtrayError for what the user can mend.
     """
-    while not _trained(spec, folder, shared):
+    while not _trained(spec, folder, shared, reported):
         pass
 
 
-def _trained(spec: TrialSpec, folder: TrialFolder, shared: Path) -> bool:
+def _trained(spec: TrialSpec, folder: TrialFolder, shared: Path, reported: Callable[[], object]) -> bool:
     """Whether the trial came to its end in the shape that it has come down to; if not, it goes on in the next one.
 
     Raises: OutOfMemoryError with all that was tried, where there is no smaller shape.
@@ -63,6 +66,7 @@ def _trained(spec: TrialSpec, folder: TrialFolder, shared: Path) -> bool:
 
     def report(metrics: dict[str, Any], checkpoint: Path | None = None) -> None:
         folder.report(metrics | planned)
+        reported()
         shown = f", validation Sharpe {metrics['validation/sharpe']:.2f}" if "validation/sharpe" in metrics else ""
         print(f"{metrics['env_steps']:,}/{spec.env_steps:,} steps{shown}", flush=True)
 
@@ -94,8 +98,13 @@ def _pretrain(spec: TrialSpec, run: RunFolder, *, similar: bool) -> list[Encoder
             continue
         job_id = f"encoder-{choice.encoder[:12]}"
         if _wanted(run, job_id, None, "pretraining", spec):
-            with _recorded(run, job_id):
-                pretrain_encoder(spec, dataset, run.path, run.trial(job_id).report, progress=True)
+            with _recorded(run, job_id) as reported:
+
+                def report(metrics: Mapping[str, Any], job_id: str = job_id, reported: Any = reported) -> None:
+                    run.trial(job_id).report(metrics)
+                    reported()
+
+                pretrain_encoder(spec, dataset, run.path, report, progress=True)
         cards.append(pretrain_encoder(spec, dataset, run.path))
     return cards
 
@@ -108,12 +117,18 @@ def _wanted(run: RunFolder, job_id: str, number: int | None, kind: str, spec: Tr
 
 
 @contextlib.contextmanager
-def _recorded(run: RunFolder, job_id: str) -> Iterator[None]:
-    """Notes that a job runs, and how it ended."""
+def _recorded(run: RunFolder, job_id: str) -> Iterator[Callable[[], None]]:
+    """Notes that a job runs, and how it ended; gives what is to be called after each report, for TensorBoard's sake."""
+    board = TensorBoard(run)
+
+    def show(write: Callable[[str], None]) -> None:
+        with contextlib.suppress(MissingDependencyError):  # pre-training runs without Ray, which brings its format
+            write(job_id)
+
     run.trial_started(job_id, commit=git_commit())
     run.trial(job_id).started(**whereabouts())
     try:
-        yield
+        yield lambda: show(board.follow)
     except KeyboardInterrupt:
         run.trial_ended(job_id, "INTERRUPTED")
         raise
@@ -121,4 +136,7 @@ def _recorded(run: RunFolder, job_id: str) -> Iterator[None]:
         known = isinstance(error, FtrayError)
         run.trial_ended(job_id, "FAILED", error=str(error) if known else f"{type(error).__name__}: {error}")
         raise
-    run.trial_ended(job_id, "COMPLETE")
+    else:
+        run.trial_ended(job_id, "COMPLETE")
+    finally:
+        show(board.ended)

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ftray.results import RunFolder
 from ftray.study import StudySpec, parse_study
@@ -133,3 +135,16 @@ def assert_stores_agree(study: StudySpec, run: RunFolder) -> None:
             assert trial.values == ([curve[max(curve)]] if len(search.goals) == 1 else None)
         if record.state == "FAILED":
             assert trial.values is None
+
+
+def assert_tensorboard_agrees(run: RunFolder) -> None:
+    """TensorBoard's files hold what each trial reported, once."""
+    for record in run.trials():
+        shown = EventAccumulator(str(run.path / "tensorboard" / record.id)).Reload()
+        tag, told = "validation/sharpe", {}
+        for row in run.trial(record.id).reports():
+            if row.get(tag) is not None:
+                told.setdefault(row["env_steps"], row[tag])
+        points = shown.Scalars(tag) if tag in shown.Tags()["scalars"] else []
+        assert [point.step for point in points] == list(told), record.id
+        assert [point.value for point in points] == pytest.approx(list(told.values())), record.id

@@ -27,6 +27,7 @@ from ftray.trial.run import run_trial
 from ftray.trial.shape import WHOLE, Shape
 from ftray.trial.standalone import TRIAL_ID, train
 
+from .by_hand import assert_tensorboard_agrees
 from .tiny import TINY
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
@@ -162,6 +163,7 @@ def test_a_trial_alone_goes_down_step_by_step_by_itself(tmp_path, capsys):
     assert run.record(TRIAL_ID).state == "COMPLETE" and run.is_done
     assert shape_of(folder) == Shape(4)
     assert_went_on(folder)
+    assert_tensorboard_agrees(run)
     assert "out of memory with 64 samples at once; goes on with 32 samples at once" in capsys.readouterr().out
 
 

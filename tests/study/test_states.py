@@ -22,14 +22,13 @@ from pathlib import Path
 
 import pytest
 import ray
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import ftray.study.run
 from ftray.results import RunFolder
 from ftray.study.progress import Progress
 from ftray.study.run import run_study
 
-from .by_hand import assert_stores_agree, stored_trials
+from .by_hand import assert_stores_agree, assert_tensorboard_agrees, stored_trials
 from .played import PER_REPORT, STEPS, play, study_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
@@ -96,18 +95,6 @@ def assert_ended_once(run: RunFolder) -> None:
     ends = Counter(event["id"] for event in events if event["event"] == "trial_ended")
     final = [event["id"] for event in events if event.get("state", "INTERRUPTED") != "INTERRUPTED"]
     assert starts == ends and sorted(final) == sorted(record.id for record in run.trials())
-
-
-def assert_tensorboard_agrees(run: RunFolder) -> None:
-    """TensorBoard's files hold what each trial reported, once."""
-    for record in run.trials():
-        shown = EventAccumulator(str(run.path / "tensorboard" / record.id)).Reload()
-        tag, told = "validation/sharpe", {}
-        for row in run.trial(record.id).reports():
-            if row.get(tag) is not None:
-                told.setdefault(row["env_steps"], row[tag])
-        points = shown.Scalars(tag) if tag in shown.Tags()["scalars"] else []
-        assert [(point.step, point.value) for point in points] == list(told.items()), record.id
 
 
 def test_what_happens_to_a_trial_is_told_alike_by_all_three_stores(live, tmp_path):
