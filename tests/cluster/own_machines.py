@@ -67,7 +67,8 @@ class OwnMachines:
         self._until_all_joined(began, "ray up to all nodes joined")
         assert self.cluster.exec("hostname").splitlines()[-1].strip() == "head"
         n_cores = sum(node.get("CPU", 0) for node in self.cluster.nodes().values())
-        assert f"/{n_cores} CPU" in self.cluster.exec("ray status")
+        told = f"/{n_cores} CPU"  # the autoscaler tells what it saw some seconds ago
+        until(lambda: told in self.cluster.exec("ray status"), 60, f"`ray status` tells {told}", every=2)
 
     def runs_a_study(self) -> None:
         """Trials spread over both workers, submitted with Ray's own verbs; figures on the shared storage."""
