@@ -17,7 +17,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +78,11 @@ class Mirror:
         self._pushed: dict[str, tuple[int, int]] = {}
         self._connected: Any = None
         self._left_at, self._took = 0.0, 0.0
+        self.guard: Callable[[], None] | None = None
+        """Called before anything is pushed or deleted; it raises where that is no longer this process's part."""
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_connected": None}
+        return self.__dict__ | {"_connected": None, "guard": None}
 
     def beside(self) -> "Mirror":
         """The folder that this one lies in, in the same role."""
@@ -115,6 +117,14 @@ class Mirror:
             for path in self._files(name):
                 self._send(path.relative_to(self.local).as_posix(), path)
 
+    def follow(self, name: str) -> None:
+        """Brings a file here, or deletes its copy if there is none any more."""
+        found = list(self._listed(name))
+        for there, info in found:
+            self._bring(there, info)
+        if not found:
+            (self.local / name).unlink(missing_ok=True)
+
     def push_at_leisure(self, name: str) -> None:
         """Pushes a file that grows, unless that would take more than a twentieth of the time."""
         if time.monotonic() - self._left_at >= 20 * self._took:
@@ -142,6 +152,8 @@ class Mirror:
 
     def delete(self, name: str) -> None:
         """Deletes a file or a folder there; one that is not there is no error."""
+        if self.guard:
+            self.guard()
         with _told(self.url):
             system, root = self._system
             for found, _ in list(self._listed(name)):
@@ -211,6 +223,8 @@ class Mirror:
         here = path.stat()
         if self._pushed.get(name) == (here.st_size, here.st_mtime_ns):
             return
+        if self.guard:
+            self.guard()
         with _told(self.url), path.open("rb") as file:
             system, root = self._system
             with system.open_output_stream(f"{root}/{name}") as stream:

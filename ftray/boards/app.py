@@ -100,6 +100,7 @@ def _clock(app: dash.Dash, looking: Looking, children: Sequence[Child]) -> None:
         Output("tiles", "children"),
         Output("links", "children"),
         Output("problem", "children"),
+        Output("failure", "children"),
         Output("clock", "disabled"),
         Input("clock", "n_intervals"),
         State("stamp", "data"),
@@ -110,10 +111,12 @@ def _clock(app: dash.Dash, looking: Looking, children: Sequence[Child]) -> None:
             stamp = looking.stamp()
             standing = looking.ask("standing", (stamp, (n_intervals or 0) // 5), standing_data)
         except FtrayError as error:
-            return (*(no_update for _ in range(6)), page.problem(str(error)), False)
+            return (*(no_update for _ in range(6)), page.problem(str(error)), no_update, False)
         state, more = live.state_told(standing)
         told = page.tiles(live.standing_told(standing)), page.links(links(children))
-        return (stamp if stamp != before else no_update, state, f"state {state}", more, *told, None, False)
+        anew = stamp != before  # what failed is tried again
+        failure = None if anew else no_update
+        return (stamp if anew else no_update, state, f"state {state}", more, *told, None, failure, False)
 
 
 def _tables(app: dash.Dash, looking: Looking) -> None:
@@ -156,7 +159,7 @@ def _curves(app: dash.Dash, looking: Looking) -> None:
             made = looking.ask(f"curves {metric} {chosen}", stamp, lambda study: _trial_curves(study, metric, chosen))
         else:
             made = looking.ask(
-                f"groups {by} {metric}", _n_ended(looking), lambda study: _group_curves(study, by, metric)
+                f"groups {by} {metric}", looking.n_ended(), lambda study: _group_curves(study, by, metric)
             )
         return *made, sorted({*names, metric})
 
@@ -172,7 +175,7 @@ def _figures(app: dash.Dash, looking: Looking, drawn: Mapping[str, Draw]) -> Non
         prevent_initial_call=True,
     )
     def figures(stamp: str) -> list[Any]:
-        n = _n_ended(looking)
+        n = looking.n_ended()
         made = [looking.ask(name, n, lambda study, name=name: _drawn(study, drawn[name], name)) for name in drawn]
         on_gpu = looking.ask("on a GPU", n, lambda study: len(plots.vram_data(study)) > 0)
         return [*(figure for figure, _ in made), *(title for _, title in made), not on_gpu]
@@ -223,11 +226,6 @@ def _drawn(study: Study, draw: Draw, name: str) -> tuple[Any, Any]:
         return page.parts(draw(study), name)
     except FtrayError as error:
         return page.nothing(), page.title(f"{name[0].upper()}{name[1:]}: not yet", str(error))
-
-
-def _n_ended(looking: Looking) -> Any:
-    states = [record.state for record in looking.study.run.trials()]
-    return len(states), len([state for state in states if state not in ("PENDING", "RUNNING")])
 
 
 def _groups(study: Study) -> list[str]:

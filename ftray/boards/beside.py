@@ -129,9 +129,9 @@ def listener(host: str, port: int | None, usual: int) -> socket.socket:
         try:
             made.bind((host, wanted))
             return made
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             made.close()
-            why = error.strerror or error
+            why = getattr(error, "strerror", None) or error
     raise FtrayError(f"--host and --port must name a free address of this machine, but {host}:{port or usual}: {why}")
 
 

@@ -7,6 +7,7 @@ Takes: plain texts, rows, plotly figures. Gives: HTML.
 """
 
 import html
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -71,7 +72,9 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[Cell]], numbers: Iterab
 
 
 def plot(made: Any, name: str) -> str:
-    """A plotly figure by itself; the page that it stands on must have plotly's script. name: its element's id."""
+    """A plotly figure by itself; the page that it stands on must have plotly's script. name: its element's id, which
+    plotly does not escape."""
+    name = re.sub(r"[^\w-]", "-", name)
     inside = made.to_html(full_html=False, include_plotlyjs=False, div_id=name, config={"displaylogo": False})
     return f'<div class="plot">{inside}</div>'
 

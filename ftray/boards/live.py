@@ -45,6 +45,12 @@ class Looking:
             self._turn, self._is_late = self._turn + self._is_late, False
             return f"{self.study.is_done}-{len(steps)}-{hash(tuple(steps))}-{self._turn}"
 
+    def n_ended(self) -> tuple[int, int]:
+        """How many trials there are, and how many of them have ended."""
+        with self._lock:
+            states = [trial.state for trial in self.study.run.trials()]
+            return len(states), sum(state not in ("PENDING", "RUNNING") for state in states)
+
     def ask(self, name: str, of: Hashable, answer: Callable[[Study], Any]) -> Any:
         """The answer to a question, made once for each value of what it depends on."""
         with self._lock:
@@ -87,7 +93,7 @@ def state_told(standing: Standing) -> tuple[str, str]:
         return "done", heard
     if standing.silent:
         return "silent", f"{heard}; its driver may be gone: repeat its command to go on"
-    if standing.states.get("RUNNING"):
+    if standing.runs:
         return "running", heard
     if standing.stopped:
         return "stopped", standing.stopped

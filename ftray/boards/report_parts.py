@@ -33,8 +33,8 @@ MEASURES = (
     "n_trades",
 )
 FRACTIONS = ("annual_return", "volatility", "max_drawdown", "exposure", "fees")
-BESIDE = ("equal_weight", "buy_and_hold")
-"""Benchmarks drawn beside the winner, where a study has them."""
+BESIDE = "equal_weight"
+"""The benchmark that is drawn beside the winner; what each asset alone did stands in its table."""
 
 
 def question(study: Study) -> str:
@@ -240,7 +240,7 @@ def encoder(study: Study) -> str:
 
 def _beside(study: Study) -> list[str]:
     known = set(study.read("returns", ["portfolio"], trial=None)["portfolio"].to_pylist())
-    return [name for name in BESIDE if name in known]
+    return [BESIDE] if BESIDE in known else []
 
 
 def _any_spec(study: Study) -> dict[str, Any]:

@@ -3,9 +3,10 @@
 Takes: a run folder's location, an address. Gives: a page; it writes nothing to the run folder.
 """
 
+import functools
 import ipaddress
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ftray.boards.beside import INSTALL, LOOPBACK, links, listener, started
@@ -74,7 +75,7 @@ def build_server(study: Study, host: str = LOOPBACK, port: int | None = None, ch
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # not a line for every request
     app = build_app(study, children).server
     if is_loopback(host):
-        app.before_request(_refuse_other_names)
+        app.before_request(functools.partial(_refuse_other_names, (*LOCAL_NAMES, _in_url(host))))
     with listener(host, port, PORT) as bound:
         bound.listen()
         return make_server(host, bound.getsockname()[1], app, threaded=True, fd=bound.detach())
@@ -87,13 +88,13 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _refuse_other_names() -> Any:
+def _refuse_other_names(names: Sequence[str]) -> Any:
     """Somebody else's page could let its own name point here and read all; browsers then send that name."""
     from flask import abort, request
 
     name = request.host.rpartition(":")[0] if request.host.rpartition(":")[2].isdigit() else request.host
-    if name not in LOCAL_NAMES:
-        abort(403, f"this page is for this machine alone, under the names {', '.join(LOCAL_NAMES)}")
+    if name not in names:
+        abort(403, f"this page is for this machine alone, under the names {', '.join(names)}")
 
 
 def _in_url(host: str) -> str:

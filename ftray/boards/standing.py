@@ -21,7 +21,8 @@ QUIET = datetime.timedelta(minutes=10)
 class Standing:
     """A study at a glance.
 
-    states: trials by state, pre-training jobs left out. n_ended: of n_trials. seconds: wall time while it was driven.
+    states: trials by state, pre-training jobs left out. n_ended: of n_trials. runs: whether anything does,
+        pre-training too. seconds: wall time while it was driven.
     left: seconds to go at the pace since the command was last started; None where nothing runs, or nothing has ended.
     heard_at: when anything was last noted, UTC. silent: it says that it runs, but has noted nothing for `QUIET`.
     """
@@ -31,6 +32,7 @@ class Standing:
     states: dict[str, int]
     n_trials: int | None
     n_ended: int
+    runs: bool
     seconds: float
     left: float | None
     cpu_seconds: float
@@ -52,7 +54,7 @@ def standing_data(study: Study, now: datetime.datetime | None = None) -> Standin
     n_ended = sum(counted[state] for state in ENDED if state != "INTERRUPTED")
     n_trials = _asked(events)
     heard = _heard(study, events)
-    runs = counted["RUNNING"] > 0 and not run.is_done
+    runs = bool((trials["state"] == "RUNNING").any()) and not run.is_done
     silent = runs and heard is not None and now - heard > QUIET
     started = next((event["at"] for event in reversed(events) if event["event"] == "study_started"), None)
     left = None
@@ -68,6 +70,7 @@ def standing_data(study: Study, now: datetime.datetime | None = None) -> Standin
         states={state: counted[state] for state in STATES if counted[state]},
         n_trials=n_trials,
         n_ended=n_ended,
+        runs=runs,
         seconds=driven_seconds(events),
         left=left,
         cpu_seconds=_total(trials, CPU_SECONDS),

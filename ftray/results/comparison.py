@@ -14,9 +14,10 @@ from ftray.errors import RunFolderError
 if TYPE_CHECKING:
     import pandas as pd
 
+GROUP = "group"
 MOST_BLOCKS = 16
 MOST_COMPARED = 500
-"""Trials that the probability of overfitting is computed over: it compares all pairs."""
+"""Trials that the probability of overfitting is computed over, at most: it takes all their bars at once."""
 
 
 def compare_data(
@@ -50,9 +51,11 @@ def compare_data(
     if metric not in folds:
         raise RunFolderError(f"no run has a figure {metric!r}; a run has {', '.join(folds.columns)}")
     keys = [key for key in ("study", "trial") if key in folds]
-    groups_of = finished.filter(list(dict.fromkeys([*keys, column])))
-    runs = folds.merge(groups_of, on=keys).dropna(subset=[metric, column])
-    groups = {str(name): _scores(group, metric, keys) for name, group in runs.groupby(column)}
+    groups_of = pd.DataFrame(
+        {**{key: finished[key] for key in keys}, GROUP: finished[column]}
+    )  # `folds` may have its name
+    runs = folds.merge(groups_of, on=keys).dropna(subset=[metric, GROUP])
+    groups = {str(name): _scores(group, metric, keys) for name, group in runs.groupby(GROUP)}
     if not groups:
         raise RunFolderError(f"there is no finished run to compare by {column}; {len(finished)} trials were looked at")
     common = sorted(set.intersection(*(set(scores.columns) for scores in groups.values())))
@@ -66,7 +69,7 @@ def compare_data(
     rows = []
     for name, found in scores.items():
         low, high = stats.interquartile_mean_interval(found, confidence=confidence)
-        row = {column: name, "n_trials": runs.loc[runs[column].astype(str) == name, keys].drop_duplicates().shape[0]}
+        row = {column: name, "n_trials": runs.loc[runs[GROUP].astype(str) == name, keys].drop_duplicates().shape[0]}
         row |= {"n_runs": found.size, "mean": means[name], "low": low, "high": high}
         if name != beaten:
             other = scores[beaten]
@@ -96,16 +99,20 @@ def column_of(trials: "pd.DataFrame", name: str) -> str:
     return str(found[0])
 
 
+def compared(trials: list[str]) -> list[str]:
+    """The trials that the probability of overfitting is computed over: an even choice stands for very many."""
+    if len(trials) <= MOST_COMPARED:
+        return trials
+    return [trials[i] for i in np.linspace(0, len(trials) - 1, MOST_COMPARED).round().astype(int)]
+
+
 def overfitting_data(returns: "pd.DataFrame") -> float | None:
     """The probability of backtest overfitting over all trials whose bars are known; None with fewer than two.
 
-    returns: columns trial, time, return; a trial's returns at the same bar, of several seeds or paths, are averaged. Of
-    more than `MOST_COMPARED` trials an even choice stands for all.
+    returns: columns trial, time, return; a trial's returns at the same bar, of several seeds or paths, are averaged.
     """
     trials = returns[returns["trial"].notna()]
     by_bar = trials.pivot_table(index="trial", columns="time", values="return", aggfunc="mean").dropna(axis="columns")
-    if len(by_bar) > MOST_COMPARED:
-        by_bar = by_bar.iloc[np.linspace(0, len(by_bar) - 1, MOST_COMPARED).round().astype(int)]
     n_blocks = min(MOST_BLOCKS, by_bar.shape[1] // 2 // 2 * 2)
     if len(by_bar) < 2 or n_blocks < 2:
         return None

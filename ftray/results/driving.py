@@ -7,11 +7,13 @@ import contextlib
 import fcntl
 import json
 import os
+import secrets
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from ftray.errors import RunFolderError, StorageError
 from ftray.storage import Mirror
@@ -43,59 +45,107 @@ def leased(mirror: Mirror | None, say: Callable[[str], None] = print, stale: flo
     """Holds the lease of a run folder on object storage, renewed six times as often as it goes stale.
 
     What a driver that died left behind is waited for: nobody can tell it from one that is alive. Two drivers that start
-    within the same moment both see none; each writes, waits and looks whose lease stands.
+    within the same moment both see none; each writes, waits and looks whose lease stands. A driver that slept, as a
+    laptop does, looks whose lease stands before it writes anything: what the next one has written since is the truth.
 
     Raises: RunFolderError if another driver gives signs of life.
     """
     if mirror is None:
         yield
         return
-    me = f"{socket.gethostname()}:{os.getpid()}"
-    _wait_for(mirror, me, say, stale)
+    lease = _Lease(mirror, stale)
+    lease.take(say)
     ended = threading.Event()
-    renewer = threading.Thread(target=_renew, args=(mirror, me, stale / 6, ended), daemon=True)
+    renewer = threading.Thread(target=lease.keep, args=(ended,), daemon=True)
     renewer.start()
+    mirror.guard = lease.check
     try:
         yield
     finally:
         ended.set()
         renewer.join()
-        mirror.delete(LEASE)
+        mirror.guard = None
+        lease.give_back()
 
 
-def _wait_for(mirror: Mirror, me: str, say: Callable[[str], None], stale: float) -> None:
-    """Watches an existing lease for as long as a living driver would need to renew it."""
-    seen, until = mirror.read(LEASE), time.monotonic() + stale
-    if seen is not None and not _of_a_dead_process_here(seen):
-        say(f"{json.loads(seen)['driver']} drove {mirror.url} last: waiting {stale:.0f} s for a sign of life")
-    while seen is not None and not _of_a_dead_process_here(seen) and time.monotonic() < until:
-        time.sleep(stale / 20)
-        if (now := mirror.read(LEASE)) != seen and now is not None:
-            holder = json.loads(now)["driver"]
+class _Lease:
+    """A driver's lease. Times are those of the wall clock: the other one stands still while a machine sleeps."""
+
+    def __init__(self, mirror: Mirror, stale: float):
+        self.mirror, self.stale = mirror, stale
+        self.driver, self.id = f"{socket.gethostname()}:{os.getpid()}", secrets.token_hex(8)
+        self._renewed, self._lost, self._lock = 0.0, "", threading.Lock()
+
+    def take(self, say: Callable[[str], None]) -> None:
+        """Watches an existing lease for as long as a living driver would need to renew it, and takes its place."""
+        seen, until = self.mirror.read(LEASE), time.monotonic() + self.stale
+        if seen is not None and not _of_a_dead_process_here(seen):
+            driver = json.loads(seen)["driver"]
+            say(f"{driver} drove {self.mirror.url} last: waiting {self.stale:.0f} s for a sign of life")
+        while seen is not None and not _of_a_dead_process_here(seen) and time.monotonic() < until:
+            time.sleep(self.stale / 20)
+            if (now := self.mirror.read(LEASE)) != seen and now is not None:
+                raise RunFolderError(
+                    f"{self.mirror.url} is being run by another process ({json.loads(now)['driver']}); wait for it, or "
+                    f"look with: ftray results {self.mirror.url}"
+                )
+            seen = seen if now is not None else None
+        self._write()
+        time.sleep(min(1.0, self.stale / 20))
+        if (stands := self._stands()) and stands["id"] != self.id:
             raise RunFolderError(
-                f"{mirror.url} is being run by another process ({holder}); wait for it, or look with: "
-                f"ftray results {mirror.url}"
+                f"{self.mirror.url} is being run by another process ({stands['driver']}), which began at the same "
+                "moment"
             )
-        seen = seen if now is not None else None
-    mirror.write(LEASE, _lease(me))
-    time.sleep(min(1.0, stale / 20))
-    if (stands := json.loads(mirror.read(LEASE) or b"{}").get("driver")) != me:
-        raise RunFolderError(f"{mirror.url} is being run by another process ({stands}), which began at the same moment")
+
+    def keep(self, ended: threading.Event) -> None:
+        """Renews it until then."""
+        while not ended.wait(self.stale / 6):
+            with contextlib.suppress(StorageError):  # the next one may come through; the study itself would say
+                self._renew()
+
+    def check(self) -> None:
+        """Raises: StorageError where another driver holds it by now."""
+        if self._lost or time.time() - self._renewed > self.stale / 2:
+            self._renew()
+
+    def give_back(self) -> None:
+        if not self._lost:
+            self.mirror.delete(LEASE)
+
+    def _renew(self) -> None:
+        with self._lock:
+            stands = None if self._lost else self._stands()
+            if stands is not None and stands["id"] != self.id:
+                self._lost = str(stands["driver"])
+            if self._lost:
+                raise StorageError(
+                    f"{self.mirror.url} was taken over by another process ({self._lost}) while this one gave no sign "
+                    "of life: nothing that this one did since is written there, and its trials go on in the other"
+                )
+            self._write()
+
+    def _write(self) -> None:
+        lease = {"driver": self.driver, "id": self.id, "boot": _boot(), "at": time.time()}
+        self.mirror.write(LEASE, json.dumps(lease).encode())
+        self._renewed = time.time()
+
+    def _stands(self) -> dict[str, Any] | None:
+        found = self.mirror.read(LEASE)
+        return None if found is None else {"id": "", **json.loads(found)}
 
 
-def _renew(mirror: Mirror, me: str, every: float, ended: threading.Event) -> None:
-    while not ended.wait(every):
-        with contextlib.suppress(StorageError):  # the next one may come through; the study itself would say
-            mirror.write(LEASE, _lease(me))
-
-
-def _lease(me: str) -> bytes:
-    return json.dumps({"driver": me, "at": time.time()}).encode()
+def _boot() -> str:
+    """What tells this machine, since it was started, from others that may have its name; empty where it is unknown."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return ""
 
 
 def _of_a_dead_process_here(lease: bytes) -> bool:
-    host, _, pid = json.loads(lease)["driver"].rpartition(":")
-    if host != socket.gethostname():
+    told = json.loads(lease)
+    host, _, pid = told["driver"].rpartition(":")
+    if host != socket.gethostname() or told.get("boot") != _boot():
         return False
     try:
         os.kill(int(pid), 0)

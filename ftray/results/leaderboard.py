@@ -88,7 +88,7 @@ def leaderboard_data(run: RunFolder) -> "pd.DataFrame":
 
 
 def print_leaderboard(run: RunFolder, *, top: int | None = None, console: "Console | None" = None) -> None:
-    """Print all benchmarks and the trials, or the best `top` of them; without a terminal in plain lines.
+    """Print all benchmarks and the trials, or the first `top` of them; without a terminal in plain lines.
 
     Below stand how many trials are in which state, and the failed ones by what went wrong.
     """
@@ -97,8 +97,8 @@ def print_leaderboard(run: RunFolder, *, top: int | None = None, console: "Conso
     console = console or Console()
     rows = leaderboard_rows(run)
     if top is not None:
-        rows = [row for row in rows if row["state"] == BENCHMARK or (row["rank"] or top + 1) <= top]
-    if not any(row["state"] != BENCHMARK for row in rows) and not run.trials():
+        rows = _first(rows, top)
+    if not run.trials():
         console.print(f"{run.name}: no trials yet", highlight=False)
         return
     if any(row["state"] != BENCHMARK for row in rows):
@@ -107,6 +107,14 @@ def print_leaderboard(run: RunFolder, *, top: int | None = None, console: "Conso
         console.print(f"\n{states_told(run)}", highlight=False, markup=False, soft_wrap=True)
     for line in failures_told(run.trials()):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _first(rows: Sequence[dict[str, Any]], top: int) -> list[dict[str, Any]]:
+    """Benchmarks, and the first trials: by rank, then those that run, then the rest."""
+    trials = [row for row in rows if row["state"] != BENCHMARK]
+    order = sorted(trials, key=lambda row: (row["rank"] is None, row["rank"] or 0, row["state"] != "RUNNING"))
+    chosen = {row["trial"] for row in order[:top]}
+    return [row for row in rows if row["state"] == BENCHMARK or row["trial"] in chosen]
 
 
 def states_told(run: RunFolder) -> str:

@@ -196,8 +196,10 @@ class Study(Queries):
         """
         self._known(trial)
         found = self.frame("metrics", ["env_steps", "epoch", "fold", "seed", metric], trial=trial)
-        if metric not in found:
-            raise RunFolderError(f"{trial} reports no {metric!r}; {nearest_of(metric, self.metrics)}")
+        if metric not in found or found.empty:
+            known = self.metrics
+            why = "others do, it has not by now" if metric in known else nearest_of(metric, known)
+            raise RunFolderError(f"{trial} reports no {metric!r}; {why}")
         steps = "epoch" if bool(found["env_steps"].isna().to_numpy().all()) else "env_steps"
         rows = found.filter([steps, "fold", "seed", metric]).dropna(subset=[metric])
         return rows.sort_values(steps, ignore_index=True)
@@ -205,13 +207,7 @@ class Study(Queries):
     @property
     def metrics(self) -> list[str]:
         """The names of all figures that trials report."""
-        own = [name for name in self.read("metrics", trial="").column_names if name not in SCHEMA["metrics"]]
-        files = self._tables.files("metrics")
-        import pyarrow.parquet as pq
-
-        for file in files:
-            own += pq.read_schema(file).names
-        return sorted(set(own) - set(SCHEMA["metrics"]))
+        return sorted(self._tables.columns("metrics") - set(SCHEMA["metrics"]))
 
     def folds(self, trial: str) -> "pd.DataFrame":
         """A trial's own validation figures by fold and seed."""
@@ -301,11 +297,13 @@ class Study(Queries):
     def overfitting(self) -> float | None:
         """Probability that the trial which is best on one half of the validation bars is below the median on the other.
 
-        See `stats.overfitting_probability`; None with fewer than two trials whose bars are known.
+        See `stats.overfitting_probability`; None with fewer than two trials whose bars are known. An even choice stands
+        for very many trials.
         """
-        from ftray.results.comparison import overfitting_data
+        from ftray.results.comparison import compared, overfitting_data
 
-        return overfitting_data(self.frame("returns", ["trial", "time", "return"]))
+        ran = [row["trial"] for row in self.read("trials", ["trial", "n_runs"]).to_pylist() if row["n_runs"]]
+        return overfitting_data(self.frame("returns", ["trial", "time", "return"], trial=compared(ran)))
 
     def _known(self, trial: str) -> str:
         """The state of a trial. Raises: RunFolderError with the nearest name."""

@@ -39,7 +39,7 @@ from ftray.results.trial_folder import Reported, TrialFolder
 from ftray.spec import fingerprint, to_mapping
 from ftray.storage import Location
 
-FACTS = ("study.json", "events.jsonl", "encoders.json", "DONE")
+FACTS = ("study.json", "events.jsonl", "encoders.json")
 """The files that say what a study is and how far it is."""
 
 
@@ -90,6 +90,8 @@ class RunFolder(Located):
         run = cls(location, role)
         if run.mirror:
             run.mirror.pull(*(FACTS if role != JOB else FACTS[:1]))
+        if run.mirror and role != JOB:
+            run.mirror.follow("DONE")
         if run.mirror and role == DRIVER:
             run.mirror.pull(*(name for name in run.mirror.names("trials") if name.endswith("/events.jsonl")))
         _ = run._content
@@ -288,7 +290,8 @@ class RunFolder(Located):
 
     def _current(self) -> dict[str, TrialRecord]:
         if self.mirror and self.mirror.role == "read":
-            self.mirror.pull("events.jsonl", "DONE")
+            self.mirror.pull("events.jsonl")
+            self.mirror.follow("DONE")
         for event in self._reader.new():
             apply(self._trials, event, self._reader.path)
             if event["event"] == "benchmarks":

@@ -3,7 +3,7 @@
 Takes: a run folder. Gives: `compact`, for whoever runs the study, and `Tables`, for whoever looks.
 
     tables/manifest.json      which files the tables consist of, and how far the events were read for them
-    tables/metrics/000017.parquet   a batch of trials; never changed, merged with others now and then
+    tables/metrics/000017-3fa9c1.parquet   a batch of trials; never changed, merged with others now and then
     tables/trials/...         the same; rows of trials that may still change lie in `open-*.parquet`
 
 The events and what trials wrote beside them are the truth, the tables are derived: without them, or where they have
@@ -12,10 +12,11 @@ another format's number, everything is derived anew in memory, and reading takes
 
 import json
 import math
+import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ftray.results.events import write_atomically
 from ftray.results.intake import CARD, Intake, New, State, from_plain, to_plain
@@ -40,6 +41,8 @@ BATCH = 200_000
 LOOK_EVERY = 5.0
 """Seconds between two looks at object storage."""
 
+Answer = TypeVar("Answer")
+
 Part = tuple[str, int]
 """A file, relative to `tables/`, and its rows."""
 
@@ -51,7 +54,8 @@ def compact(run: RunFolder, *, whole: bool = False) -> Path:
     are waited for no longer, and all small files are merged.
     """
     folder = run.path / FOLDER
-    found = _read_manifest(folder) or _start()
+    before = _read_manifest(folder)
+    found = before or _start()
     state = from_plain(found["state"])
     parts: dict[str, list[Part]] = {name: [tuple(part) for part in found["parts"].get(name, [])] for name in SCHEMA}
     writer = _Writer(folder, found["next"])
@@ -70,7 +74,7 @@ def compact(run: RunFolder, *, whole: bool = False) -> Path:
     folder.mkdir(exist_ok=True)
     write_atomically(folder / MANIFEST, json.dumps(manifest, default=str).encode())  # default: times
     run.sync(FOLDER)
-    _sweep(run, {file for some in (*parts.values(), opened) for file, _ in some})
+    _sweep(run, {file for some in (*parts.values(), opened) for file, _ in some}, everywhere=before is None)
     return folder
 
 
@@ -96,10 +100,14 @@ class Tables:
             self._parts = {name: [tuple(part) for part in found["parts"].get(name, [])] for name in SCHEMA}
             self._tails, self._closed = {name: [] for name in SCHEMA}, []
             self._intake = Intake(self.run, from_plain(found["state"]))
-        for new in self._intake.take(running=True):
-            for name, table in _tables_of(new):
-                self._tails[name].append(table)
-        self._closed += self._intake.close()
+        try:
+            for new in self._intake.take(running=True):
+                for name, table in _tables_of(new):
+                    self._tails[name].append(table)
+            self._closed += self._intake.close()
+        except BaseException:  # what it has read by then is nowhere: the next time begins anew
+            self._intake = None
+            raise
 
     def files(self, name: str) -> list[Path]:
         """The files that a table consists of; what is not in them yet is in `tail`."""
@@ -123,33 +131,58 @@ class Tables:
         if self.run.mirror and time.monotonic() >= self._next_look:
             finished = (name for name in self.run.mirror.names("encoders") if "/." not in name)
             cards = (n for n in finished if Path(n).name in CARD and not (self.run.path / n).exists())
-            self.run.mirror.pull("study.json", "events.jsonl", f"{FOLDER}/{MANIFEST}", "benchmarks", *cards, "DONE")
+            self.run.mirror.pull("study.json", "events.jsonl", f"{FOLDER}/{MANIFEST}", "benchmarks", *cards)
+            self.run.mirror.follow("DONE")
             self._next_look = time.monotonic() + LOOK_EVERY
 
     def read(self, name: str, columns: Sequence[str] | None = None, **equal: Any) -> "pa.Table":
-        """A table, or some of its columns, of the rows that have these values; columns that it lacks are left out."""
+        """A table, or some of its columns, of the rows that have these values, a list any of them; columns that it
+        lacks are left out."""
         columns = None if columns is None else list(dict.fromkeys(columns))
+
+        def parts() -> list[Any]:
+            found = [_read_part(file, columns, equal) for file in self.files(name)]
+            return [*(part for part in found if len(part)), _only(self.tail(name), columns, equal)]
+
+        return concat(self._retried(parts)).combine_chunks()
+
+    def columns(self, name: str) -> set[str]:
+        """The columns that a table has by now."""
+        import pyarrow.parquet as pq
+
+        def names() -> set[str]:
+            return {column for file in self.files(name) for column in pq.read_schema(file).names}
+
+        return self._retried(names) | set(self.tail(name).column_names)
+
+    def moved(self) -> bool:
+        """Whether the tables consist of other files than a moment ago: small ones were merged."""
+        self._next_look = 0.0
+        self._bring()
+        return _stamp(self.folder / MANIFEST) != self._stamp
+
+    def _retried(self, look: Callable[[], Answer]) -> Answer:
+        """What a look at the files says, after as many as it takes."""
         while True:
             self.refresh()
             try:
-                found = [_read_part(file, columns, equal) for file in self.files(name)]
+                return look()
             except FileNotFoundError:  # merged with others just now: the manifest knows where to
-                if _stamp(self.folder / MANIFEST) == self._stamp:
+                if not self.moved():
                     raise
-                continue
-            tail = _only(self.tail(name), columns, equal)
-            return concat([*(part for part in found if len(part)), tail]).combine_chunks()
 
 
 class _Writer:
+    """Writes files whose names never come again: a driver on another machine begins to count anew."""
+
     def __init__(self, folder: Path, next_number: int):
-        self.folder, self.next = folder, next_number
+        self.folder, self.next, self._token = folder, next_number, secrets.token_hex(3)
 
     def write(self, name: str, table: "pa.Table", prefix: str = "") -> list[Part]:
         if not len(table):
             return []
         (self.folder / name).mkdir(parents=True, exist_ok=True)
-        file = f"{name}/{prefix}{self.next:06}.parquet"
+        file = f"{name}/{prefix}{self.next:06}-{self._token}.parquet"
         self.next += 1
         write_atomically(self.folder / file, parquet(table))
         return [(file, len(table))]
@@ -195,9 +228,17 @@ def _merged(folder: Path, name: str, parts: list[Part], writer: _Writer, at_once
         parts = [part for part in parts if part not in taken] + writer.write(name, table)
 
 
-def _sweep(run: RunFolder, kept: set[str]) -> None:
-    """Deletes files that the manifest no longer names; who is just reading one finds out, and reads anew."""
+def _sweep(run: RunFolder, kept: set[str], everywhere: bool) -> None:
+    """Deletes files that the manifest no longer names; who is just reading one finds out, and reads anew.
+
+    everywhere: also those on object storage that are not here: another driver's.
+    """
     folder = run.path / FOLDER
+    if run.mirror and everywhere:
+        there = [name for name in run.mirror.names(FOLDER) if name.endswith(".parquet")]
+        for name in there:
+            if name.removeprefix(f"{FOLDER}/") not in kept:
+                run.mirror.delete(name)
     for file in folder.glob("*/*.parquet"):
         if str(file.relative_to(folder)) not in kept:
             file.unlink(missing_ok=True)
@@ -245,14 +286,22 @@ def _may_hold(group: Any, names: Sequence[str], equal: Mapping[str, Any]) -> boo
             continue
         if value is None and statistics.has_null_count and statistics.null_count == 0:
             return False
-        if value is not None and statistics.has_min_max and not statistics.min <= value <= statistics.max:
-            return False
+        if value is not None and statistics.has_min_max:
+            some = value if isinstance(value, list) else [value]
+            if not any(statistics.min <= one <= statistics.max for one in some):
+                return False
     return True
 
 
 def _only(table: "pa.Table", columns: Sequence[str] | None, equal: Mapping[str, Any]) -> "pa.Table":
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     for column, value in equal.items():
-        table = table.filter(pc.field(column).is_null() if value is None else pc.field(column) == value)
+        own = pc.field(column)
+        if isinstance(value, list):
+            wanted = own.isin(pa.array(value, table.schema.field(column).type))
+        else:
+            wanted = own.is_null() if value is None else own == value
+        table = table.filter(wanted)
     return table if columns is None else table.select([column for column in columns if column in table.column_names])

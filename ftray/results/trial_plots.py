@@ -76,11 +76,11 @@ def runs_data(study: "Study", metric: str) -> Frame:
         order = list(dict.fromkeys(zip(own["fold"], own["seed"], strict=True)))
         for place, (fold, seed) in enumerate(order):
             before = [ended.get((trial, *one), (0, np.nan)) for one in order[:place]]
-            steps, total = sum(one[0] for one in before), sum(one[1] for one in before)
+            steps = sum(one[0] for one in before)
             run = own[(own["fold"] == fold) & (own["seed"] == seed)]
-            values = (
-                run[metric].to_numpy(float) * (place + 1) - total if metric.startswith("validation/") else run[metric]
-            )
+            values = run[metric].to_numpy(float)
+            if metric in folds:  # a mean over runs
+                values = values * (place + 1) - sum(one[1] for one in before)
             facts = {"trial": trial, "fold": fold, "seed": seed, "evaluation": np.arange(1, len(run) + 1)}
             rows.append(pd.DataFrame({**facts, "run_steps": run["env_steps"].to_numpy(int) - steps, metric: values}))
     columns = ["trial", "fold", "seed", "evaluation", "run_steps", metric]

@@ -41,8 +41,9 @@ class Opened:
         page.on("console", lambda said: self.problems.append(said.text) if said.type == "error" else None)
 
     def wait_for(self, condition: str) -> None:
-        """condition: JavaScript that is true once the page is so far."""
-        self.page.wait_for_function(condition, timeout=PATIENCE)
+        """condition: JavaScript that is true once the page is so far; before, it may look for what is not there yet."""
+        tried = f"() => {{ try {{ return {condition} }} catch (error) {{ return false }} }}"
+        self.page.wait_for_function(tried, timeout=PATIENCE)
 
     def text(self, selector: str) -> str:
         return self.page.inner_text(selector)

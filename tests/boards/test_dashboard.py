@@ -178,6 +178,8 @@ def test_what_cannot_be_served_is_said_in_words(tmp_path):
     made_study(tmp_path / "runs" / "two", 2, 1)
     with served(run.path) as url, pytest.raises(FtrayError, match=r"must name a free address .* in use"):
         build_server(ftray.open_study(run.path), port=int(url.split(":")[2].strip("/")))
+    with pytest.raises(FtrayError, match="must name a free address"):
+        build_server(ftray.open_study(run.path), port=80_500)
     with pytest.raises(RunFolderError, match="name one of them: one, two"):
         serve(tmp_path / "runs")
     with pytest.raises(RunFolderError, match=r"has a study\.json"):

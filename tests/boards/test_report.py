@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 import ftray
+from ftray.boards.html import plot
 from ftray.boards.report import PARTS, report_page, write_report
 from ftray.boards.report_origins import command, study_file
 from ftray.errors import RunFolderError
@@ -73,6 +74,11 @@ def test_its_figures_are_those_of_the_notebook(study, page):
 def test_what_comes_from_files_is_text(page):
     assert UNTRUSTED not in page and escape(UNTRUSTED) in page
     assert "document.title = 'taken'</script>" not in page
+
+
+def test_a_plots_name_cannot_be_markup():
+    go = pytest.importorskip("plotly.graph_objects")
+    assert "<script>alert" not in plot(go.Figure(), 'cells-"><script>alert(1)</script>')
 
 
 def test_every_look_at_the_test_window_stands_there(page):

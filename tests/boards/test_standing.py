@@ -5,7 +5,15 @@ import datetime
 import pytest
 
 import ftray
-from ftray.boards.live import MOST_POINTS, Looking, shown_trials, standing_told, state_told, trial_curves_data
+from ftray.boards.live import (
+    MOST_POINTS,
+    Looking,
+    leaderboard_page,
+    shown_trials,
+    standing_told,
+    state_told,
+    trial_curves_data,
+)
 from ftray.boards.standing import QUIET, machines_data, standing_data
 from ftray.results import RunFolder
 
@@ -41,6 +49,23 @@ def test_a_study_whose_driver_is_gone_is_called_silent(tmp_path):
     assert state_told(standing_data(study)) == ("stopped", "it has spent 3 GPU hours")
     run.mark_done()
     assert state_told(standing_data(study))[0] == "done"
+
+
+def test_a_study_that_only_pretrains_so_far_runs(tmp_path):
+    run = RunFolder.create(tmp_path / "study", {"name": "study"})
+    run.add_trial("encoder-1", None, "pretraining", {}, {})
+    run.trial_started("encoder-1")
+    run.trial("encoder-1").report({"epoch": 1, "validation_loss": 0.5})
+    assert state_told(standing_data(ftray.open_study(run.path)))[0] == "running"
+
+
+def test_no_two_threads_read_the_events_at_once(tmp_path, monkeypatch):
+    looking = Looking(ftray.open_study(made_study(tmp_path / "study", 3, 1).path))
+    trials, alone = looking.study.run.trials, []
+    monkeypatch.setattr(looking.study.run, "trials", lambda: alone.append(looking._lock.locked()) or trials())
+    assert looking.n_ended() == (3, 2) and looking.stamp()
+    looking.ask("rows", 1, leaderboard_page)
+    assert len(alone) >= 3 and all(alone)
 
 
 def test_machines_with_what_they_did_and_their_gpus_memory(tmp_path):

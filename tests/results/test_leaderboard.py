@@ -95,6 +95,17 @@ def test_the_best_few_are_shown_beside_all_benchmarks(run: RunFolder):
     assert names == ["trial-0002", "equal_weight", "buy_and_hold/BTC"]
 
 
+def test_before_any_trial_has_ended_the_first_few_are_those_that_run(tmp_path):
+    run = RunFolder.create(tmp_path / "study", {"name": "study"})
+    for number in range(3):
+        run.add_trial(f"trial-{number}", number, "trial", {}, {"encoder": {"kind": "mlp"}})
+    run.trial_started("trial-2")
+    out = io.StringIO()
+    print_leaderboard(run, top=1, console=Console(file=out))
+    text = out.getvalue()
+    assert "trial-2" in text and "trial-0" not in text and "3 trials: 2 PENDING, 1 RUNNING" in text
+
+
 def test_a_terminal_gets_a_table(run: RunFolder):
     out = io.StringIO()
     print_leaderboard(run, console=Console(file=out, force_terminal=True, width=150))

@@ -127,6 +127,18 @@ def test_groups_are_compared_over_the_folds_and_seeds_of_all_their_trials(study)
         study.compare("encodr")
 
 
+def test_groups_may_be_by_a_column_that_runs_have_too_and_none_is_told_to_be_there_that_is_not(study, tmp_path):
+    assert study.compare("seed").index.name == "seed"
+    run = RunFolder.create(tmp_path / "new", {"name": "new"})
+    for number in range(2):
+        run.add_trial(f"trial-{number}", number, "trial", {}, {})
+        run.trial_started(f"trial-{number}")
+    run.trial("trial-0").report({"env_steps": 1, SHARPE: 0.5})
+    run.compact()
+    with pytest.raises(RunFolderError, match=r"trial-1 reports no 'validation/sharpe'; others do, it has not by now"):
+        open_study(run.path).curve("trial-1", SHARPE)
+
+
 def test_a_lineage_names_the_encoder_of_each_fold_and_the_bars_it_was_trained_on(study):
     told = study.lineage("trial-0000")
     assert [one["fold"] for one in told["encoders"]] == [0, 1]

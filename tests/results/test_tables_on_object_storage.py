@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ftray.errors import RunFolderError
+from ftray.errors import RunFolderError, StorageError
 from ftray.results import RunFolder, tables
 from ftray.results.outcomes import write_benchmarks
 from ftray.results.query import open_study
@@ -12,6 +12,87 @@ from ftray.results.studies import Studies
 
 from .test_tables import outcome, play, report
 from .test_tables import write_outcome as write
+
+
+def drive(run: RunFolder, *numbers: int) -> None:
+    for number in numbers:
+        name = play(run, number)
+        run.sync(f"trials/{name}", "events.jsonl")
+
+
+def test_a_reader_sees_what_a_driver_on_another_machine_adds_and_nothing_of_the_first_ones_files_is_left(
+    bucket, machine, monkeypatch
+):
+    monkeypatch.setattr(tables, "LOOK_EVERY", 0.0)
+    machine("first")
+    run = RunFolder.create(f"{bucket}/moved/study", {"name": "study"})
+    drive(run, 0, 1)
+    run.compact()
+    machine("laptop")
+    study = open_study(f"{bucket}/moved/study")
+    assert len(study.read("metrics")) == 6
+    machine("second")
+    run = RunFolder.open(f"{bucket}/moved/study", "driver")
+    drive(run, 2)
+    run.compact()
+    assert sorted(set(study.read("metrics")["trial"].to_pylist())) == ["trial-0000", "trial-0001", "trial-0002"]
+    manifest = json.loads((run.path / "tables" / "manifest.json").read_text())
+    named = {part[0] for parts in (*manifest["parts"].values(), manifest["open"]) for part in parts}
+    there = {name.removeprefix("tables/") for name in run.mirror.names("tables")}
+    assert there == named | {"manifest.json"}
+
+
+def test_a_finished_study_that_goes_on_is_not_done_for_who_looks(bucket, machine, monkeypatch):
+    monkeypatch.setattr(tables, "LOOK_EVERY", 0.0)
+    machine("driver")
+    run = RunFolder.create(f"{bucket}/again/study", {"name": "study"})
+    drive(run, 0)
+    run.mark_done()
+    machine("laptop")
+    study = open_study(f"{bucket}/again/study")
+    assert study.is_done
+    drive(run, 1)
+    assert len(study.run.trials()) == 2 and not study.is_done
+    assert not open_study(f"{bucket}/again/study").is_done
+
+
+def test_files_that_were_merged_since_the_last_look_are_looked_for_anew(bucket, machine):
+    machine("driver")
+    run = RunFolder.create(f"{bucket}/merged/study", {"name": "study"})
+    drive(run, 0)
+    run.compact()
+    machine("laptop")
+    readers = [open_study(f"{bucket}/merged/study") for _ in range(3)]
+    for reader in readers:
+        reader.run.trials()
+        assert len(reader.read("trials")) == 1  # and so soon after no one looks at object storage again
+    for number in range(1, 3 * tables.AT_ONCE):
+        drive(run, number)
+        run.compact()
+    n = 3 * 3 * tables.AT_ONCE
+    assert len(readers[0].read("metrics")) == n
+    assert "validation/sharpe" in readers[1].metrics
+    assert readers[2].sql("select count(*) as n from metrics")["n"][0] == n
+
+
+def test_storage_that_fails_in_the_middle_of_a_look_loses_nothing(bucket, machine, monkeypatch):
+    machine("driver")
+    run = RunFolder.create(f"{bucket}/failing/study", {"name": "study"})
+    drive(run, 0, 1, 2)
+    machine("laptop")
+    study = open_study(f"{bucket}/failing/study")
+    refresh, failing = study.run.refresh, ["trial-0002"]
+
+    def fail_once(trial: str) -> None:
+        if trial in failing:
+            failing.remove(trial)
+            raise StorageError("no answer")
+        refresh(trial)
+
+    monkeypatch.setattr(study.run, "refresh", fail_once)
+    with pytest.raises(StorageError):
+        study.read("metrics")
+    assert len(study.read("metrics")) == 9 and len(study.read("events")) >= 9
 
 
 def test_encoder_cards_and_benchmarks_are_there_before_the_driver_compacts(bucket, machine):

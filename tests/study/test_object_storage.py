@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ftray.errors import RunFolderError
+from ftray.errors import RunFolderError, StorageError
 from ftray.nets import Policy
 from ftray.pretraining import read_card
 from ftray.results import RunFolder
@@ -116,6 +117,33 @@ def test_a_second_driver_is_refused_while_the_first_gives_signs_of_life(bucket, 
     finally:
         ended.set()
         thread.join()
+
+
+def test_a_driver_that_slept_while_another_took_over_writes_nothing_more(bucket, machine):
+    machine("here")
+    run = RunFolder.create(f"{bucket}/slept", {"name": "slept"})
+    mirror, awake = run.mirror, Mirror(run.mirror.url, "awake")
+    with pytest.raises(StorageError, match=r"taken over by another process \(elsewhere:1\)"), run.driven():
+        run.append_event("mine")
+        run.sync("events.jsonl")
+        before = awake.read("events.jsonl")
+        awake.write(".driver.json", lease(1))
+        mirror.guard.__self__._renewed -= 3600.0  # an hour with the lid closed
+        run.append_event("mine, too late")
+        run.sync("events.jsonl")
+    assert awake.read("events.jsonl") == before
+    assert awake.read(".driver.json") == lease(1), "the lease is the other one's"
+
+
+def test_a_process_that_is_gone_is_waited_for_where_it_may_have_run_on_a_machine_of_the_same_name(bucket, machine):
+    machine("here")
+    mirror = Mirror(f"{bucket}/namesake", "driver")
+    gone = {"driver": f"{socket.gethostname()}:{2**22 + 1}", "boot": "another one's", "at": 0}
+    mirror.write(".driver.json", json.dumps(gone).encode())
+    said: list[str] = []
+    with leased(mirror, said.append, stale=0.5):
+        pass
+    assert len(said) == 1
 
 
 def lease(at: int) -> bytes:
