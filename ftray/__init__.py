@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ftray.agent.module import FTPolicy
     from ftray.errors import FtrayError
     from ftray.features import Dataset, FeatureSpec, build_dataset
-    from ftray.market import SimulatorSpec, WindowsSpec, load_market
+    from ftray.market import FilesSpec, SimulatorSpec, WindowsSpec, load_market
     from ftray.nets import FTSpec, MLPSpec, load_policy
     from ftray.pretraining import pretrain
     from ftray.results import RunFolder
@@ -27,6 +27,7 @@ __all__ = [
     "FTPolicy",
     "FTSpec",
     "FeatureSpec",
+    "FilesSpec",
     "FtrayError",
     "MLPSpec",
     "PPOSpec",
@@ -53,6 +54,7 @@ _HOMES = {
     "FTPolicy": "ftray.agent.module",
     "FTSpec": "ftray.nets",
     "FeatureSpec": "ftray.features",
+    "FilesSpec": "ftray.market",
     "FtrayError": "ftray.errors",
     "MLPSpec": "ftray.nets",
     "PPOSpec": "ftray.agent",

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,7 +69,8 @@ def _check_cluster(given: argparse.Namespace) -> int:
     from ftray.cluster import check_cluster_file
     from ftray.study.forecast import describe_on_cluster
 
-    for line in describe_on_cluster(study_of(given), given.cluster, given.runs, str(given.file)):
+    words = shlex.join([str(given.file), *(word for override in given.set for word in ("--set", override))])
+    for line in describe_on_cluster(study_of(given), given.cluster, given.runs, words):
         print(line)
     problems = check_cluster_file(given.cluster)
     for problem in problems:

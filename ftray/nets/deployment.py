@@ -20,10 +20,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from ftray.errors import DataError, SpecError, WeightsError
 from ftray.features.layout import ObservationLayout
-from ftray.features.table import Scaler
+from ftray.features.table import FeatureSpec, Scaler, raw_features
+from ftray.market import Candles
 from ftray.nets.export import export_onnx
 from ftray.nets.heads import policy_head
 from ftray.nets.policy import PolicyNetwork
@@ -64,6 +66,34 @@ class Policy:
         with torch.inference_mode():
             batch = torch.from_numpy(np.atleast_2d(observation))
             return self.network(batch).numpy().reshape(*observation.shape[:-1], -1)
+
+    def observe(self, candles: Candles, account: ArrayLike | None = None) -> np.ndarray:
+        """What it observes after the last of some candles, as in training. Shape: account (1 + A,) → (size,) float32.
+
+        account: cash and each holding as fractions of equity; all in cash unless told.
+
+        Raises: WeightsError for other assets; DataError where the last bars are fewer than the lookback and what
+        indicators need before it, or a gap lies among them.
+        """
+        layout = self.layout
+        if candles.symbols != layout.symbols:
+            raise WeightsError(
+                f"this policy trades {', '.join(layout.symbols)}, in this order; the candles are of "
+                f"{', '.join(candles.symbols)}"
+            )
+        raw = raw_features(candles, FeatureSpec(lookback=layout.lookback, indicators=layout.indicators))
+        rows, unbroken = self.scaler(raw)[-layout.lookback :], len(candles.segments[-1])
+        if unbroken < layout.lookback or not np.isfinite(rows).all():
+            raise DataError(
+                f"the last {layout.lookback} bars and some before them must be there without a gap, for indicators "
+                f"to be known; the candles end with {unbroken} such bars"
+            )
+        held = np.zeros(layout.n_account) if account is None else np.asarray(account, float)
+        if held.shape != (layout.n_account,):
+            raise DataError(f"an account is cash and {layout.n_assets} holdings, got the shape {held.shape}")
+        if account is None:
+            held[layout.cash] = 1.0
+        return np.concatenate([held, rows.T.ravel()]).astype(np.float32)
 
     def save(self, folder: Path | str, *, onnx: bool = False) -> Path:
         """Writes the folder, whole or not at all, in place of an older one.

@@ -41,10 +41,10 @@ class Forecast:
         return rounds * self.pace.seconds * self.spec.env_steps / 3600
 
 
-def describe_on_cluster(study: StudySpec, file: Path, runs: Location, study_file: str) -> Iterator[str]:
+def describe_on_cluster(study: StudySpec, file: Path, runs: Location, study_words: str) -> Iterator[str]:
     """What runs where and how many at once, the nodes that this needs, what it takes and costs, what never fits.
 
-    runs: where trials that were measured lie.
+    runs: where trials that were measured lie. study_words: how the study is named on a command line.
     """
     nodes, prices = nodes_of_file(file), prices_of_file(file)
     yield f"cluster {file}"
@@ -65,7 +65,7 @@ def describe_on_cluster(study: StudySpec, file: Path, runs: Location, study_file
     trials = [forecast for forecast in forecasts if not forecast.name.startswith(PRETRAINING)]
     if trials:
         yield from _placed(study, trials, nodes)
-        yield from _reckoned(study, trials, nodes, prices, runs, study_file)
+        yield from _reckoned(study, trials, nodes, prices, runs, study_words)
 
 
 def prices_of_file(file: Path) -> dict[str, float]:
@@ -109,19 +109,23 @@ def _reckoned(
     nodes: Sequence[Node],
     prices: Mapping[str, float],
     runs: Location,
-    study_file: str,
+    study_words: str,
 ) -> Iterator[str]:
-    """Hours and cost, between all trials being like the cheapest of the ranges' ends and all like the dearest."""
-    n_trials = study.search.n_trials
+    """Hours and cost, between all trials being like the cheapest of the ranges' ends and all like the dearest, as far
+    as such were measured."""
+    n_trials, shapes = study.search.n_trials, len(trials)
     unknown = [forecast.name for forecast in trials if forecast.pace is None]
-    if unknown:
+    if len(unknown) == shapes:
         yield f"  hours, cost   unknown: no trial of this shape has ended in {runs} on such hardware yet: {unknown[0]}"
-        yield f"                measure it, there: ftray tune {study_file} --runs {runs} --set search.n_trials=3"
+        yield f"                measure some, there: ftray tune {study_words} --runs {runs} --set search.n_trials=3"
         return
+    trials = [forecast for forecast in trials if forecast.pace is not None]
     hours = [forecast.hours(n_trials) for forecast in trials]
     n_measured = sum(forecast.pace.n for forecast in trials if forecast.pace)
     early = "" if study.search.scheduler.kind == "none" else "; less where the scheduler stops trials"
     yield f"  hours         about {_figures(hours)}, by {n_measured} trials measured before{early}"
+    if unknown:
+        yield f"                of {len(trials)} of {shapes} shapes; the others are unknown, like {unknown[0]}"
     if any(spec.encoder_to_pretrain for spec in (forecast.spec for forecast in trials)):
         yield "                and pre-training before its trials, once per shape"
     costs = [_cost(forecast, nodes, prices, spent) for forecast, spent in zip(trials, hours, strict=True)]

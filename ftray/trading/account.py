@@ -1,4 +1,4 @@
-"""Accounts and the one step they take: every trade of ftray, in training, backtest or paper trading, is made here.
+"""Accounts and the one step they take: every trade of ftray, in training and backtests, is made here.
 
 Takes: accounts, target weights, prices. Gives: the accounts after trading, and what trading cost. Money is float64.
 

@@ -1,4 +1,4 @@
-"""`TradingSpec`: the rules of trading, for training, backtests and paper trading alike."""
+"""`TradingSpec`: the rules of trading, for training and backtests alike."""
 
 from typing import Annotated, Literal
 

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from ftray.errors import DataError, WeightsError
-from ftray.features import ObservationLayout, Scaler
+from ftray.features import FeatureSpec, ObservationLayout, Scaler, build_dataset
+from ftray.market import SimulatorSpec, WindowsSpec, load_market
 from ftray.nets import FTSpec, MLPSpec, Policy, PolicyNetwork, build_encoder, load_policy, policy_head
 from ftray.spec import fingerprint
 
@@ -97,6 +98,24 @@ def test_one_observation_gives_one_action_and_a_batch_a_batch(policy):
     assert policy(batch).shape == (3, 2) and policy(batch[0]).shape == (2,)
     np.testing.assert_allclose(policy(batch[0]), policy(batch)[0], atol=1e-6)
     assert np.abs(policy(100 * batch)).max() <= 1.0
+
+
+def test_it_observes_candles_as_it_did_in_training():
+    market = SimulatorSpec(n_assets=2, n_bars=600)
+    dataset = build_dataset(market, WindowsSpec(holding=6), FeatureSpec(lookback=8, indicators=("close", "rsi")))
+    encoder = build_encoder(SPECS["mlp"], dataset.layout)
+    policy = Policy(PolicyNetwork(encoder, policy_head(64, 2)), dataset.table.scaler, {})
+    candles, account = load_market(market), np.array([0.5, 0.25, 0.25])
+    last = np.array([len(candles) - 1])
+    assert np.array_equal(policy.observe(candles, account), dataset.table.observation(last, account[None])[0])
+    assert policy.observe(candles)[:3].tolist() == [1.0, 0.0, 0.0]
+    few = dataclasses.replace(candles, times=candles.times[:9], values=candles.values[:9], regimes=None)
+    with pytest.raises(DataError, match="end with 9 such bars"):
+        policy.observe(few)
+    with pytest.raises(WeightsError, match="this policy trades"):
+        policy.observe(dataclasses.replace(candles, symbols=("X", "Y")))
+    with pytest.raises(DataError, match="cash and 2 holdings"):
+        policy.observe(candles, [1.0, 0.0])
 
 
 def test_saving_again_replaces_the_folder_whole(policy, tmp_path):

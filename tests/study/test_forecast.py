@@ -83,6 +83,19 @@ def test_hours_and_cost_scale_with_the_env_steps_of_measured_trials(tmp_path):
     assert "scheduler" in told(tmp_path, study_of(48, scheduler="asha"))["hours"]
 
 
+def test_what_was_measured_of_some_shapes_is_told_as_that(tmp_path):
+    measured(tmp_path / "runs", 36.0, 500, on_gpu=True)
+    trial = TINY["trial"] | {"ppo": TINY["trial"]["ppo"] | {"env_steps": 1000}}
+    mlp = TINY["trial"]["encoder"]["choice"][0]
+    trial |= {"encoder": {"choice": [mlp, mlp | {"hidden": 2048}]}}
+    study = parse_study({"name": "planned", "trial": trial, "search": {"n_trials": 10}})
+    file = tmp_path / "cluster.yaml"
+    file.write_text(yaml.safe_dump(CLUSTER))
+    lines = list(describe_on_cluster(study, file, tmp_path / "runs", "planned.yaml"))
+    assert any("by 1 trials measured before" in line for line in lines)
+    assert any("of 1 of 2 shapes; the others are unknown, like mlp 2048" in line for line in lines), lines
+
+
 def test_a_cost_without_prices_is_unknown_and_a_price_must_be_a_number(tmp_path):
     measured(tmp_path / "runs", 36.0, 500, on_gpu=True)
     tree = yaml.safe_load(yaml.safe_dump(CLUSTER))
