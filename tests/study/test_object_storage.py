@@ -45,6 +45,7 @@ def done(process: subprocess.Popen[str]) -> str:
     return output
 
 
+@pytest.mark.long
 @pytest.mark.ray
 def test_a_study_on_object_storage_is_all_there_for_whoever_opens_it(bucket, machine, tmp_path):
     machine("driver")

@@ -117,6 +117,7 @@ def test_what_happens_to_a_trial_is_told_alike_by_all_three_stores(live, tmp_pat
     assert run.is_done
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("event", ["Ctrl-C", "kill -9 of the driver", "kill -9 of everything"])
 def test_what_happens_to_a_driver_is_told_alike_and_the_same_command_goes_on(live, tmp_path, event):
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
