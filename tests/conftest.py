@@ -18,13 +18,14 @@ CANDLES = Path(__file__).parents[2] / "shared" / "data"
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whatever shares a Ray runs in one worker, so that one cluster serves it all, and what starts its own Ray in
-    another; hosts in a third, one lab at a time."""
+    another; hosts in a third, one lab at a time; any other file in one, so that what it makes is made once."""
     for item in items:
+        group = str(item.path)
         if item.get_closest_marker("ray"):
-            shared = "cluster" in getattr(item, "fixturenames", ())
-            item.add_marker(pytest.mark.xdist_group("the shared Ray" if shared else "a Ray of one's own"))
+            group = "the shared Ray" if "cluster" in getattr(item, "fixturenames", ()) else "a Ray of one's own"
         if item.get_closest_marker("hosts"):
-            item.add_marker(pytest.mark.xdist_group("hosts"))
+            group = "hosts"
+        item.add_marker(pytest.mark.xdist_group(group))
         if item.get_closest_marker("real_data") and not CANDLES.is_dir():
             item.add_marker(pytest.mark.skip(reason=f"no candles at {CANDLES}"))
 
