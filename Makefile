@@ -8,7 +8,7 @@ demo: $(VENV)/installed
 	$(RUN)/ftray tune tune_configs/demo.yaml
 
 test: $(VENV)/installed-test
-	$(RUN)/pytest -n 2 --dist loadgroup -m "not hosts and not long"
+	$(RUN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not hosts and not long"
 
 test-long: $(VENV)/installed-test
 	$(RUN)/pytest -n 2 --dist loadgroup -m long --durations=0

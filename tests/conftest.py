@@ -28,6 +28,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group(group))
         if item.get_closest_marker("real_data") and not CANDLES.is_dir():
             item.add_marker(pytest.mark.skip(reason=f"no candles at {CANDLES}"))
+    items.sort(key=lambda item: item.get_closest_marker("ray") is None)  # the longest groups first; else order is kept
 
 
 @pytest.fixture(scope="session")
