@@ -51,10 +51,8 @@ def compare_data(
     if metric not in folds:
         raise RunFolderError(f"no run has a figure {metric!r}; a run has {', '.join(folds.columns)}")
     keys = [key for key in ("study", "trial") if key in folds]
-    groups_of = pd.DataFrame(
-        {**{key: finished[key] for key in keys}, GROUP: finished[column]}
-    )  # `folds` may have its name
-    runs = folds.merge(groups_of, on=keys).dropna(subset=[metric, GROUP])
+    of_group = {**{key: finished[key] for key in keys}, GROUP: finished[column]}  # `folds` may have its name, too
+    runs = folds.merge(pd.DataFrame(of_group), on=keys).dropna(subset=[metric, GROUP])
     groups = {str(name): _scores(group, metric, keys) for name, group in runs.groupby(GROUP)}
     if not groups:
         raise RunFolderError(f"there is no finished run to compare by {column}; {len(finished)} trials were looked at")
