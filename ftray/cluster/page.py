@@ -22,15 +22,19 @@ def serve_there(ray: RayCli, cluster: Path, place: str, port: int | None = None)
     with listener(LOOPBACK, port, PORT) as free:
         port = free.getsockname()[1]
     words = shlex.join(["ftray", "dashboard", place, "--port", str(port)])
-    last = "nothing"
+    last, serves = "nothing", False
     with ray.running("exec", "--port-forward", str(port), str(cluster), words) as process:
         assert process.stdout is not None
         try:
             for line in filter(None, map(str.strip, process.stdout)):
-                ray.say(line)
-                last = line
+                last, serves = line, serves or f":{port}/" in line
+                if serves:  # before, Ray tells what it looks at, and where it stumbles a traceback
+                    ray.say(line)
             process.wait()
         except KeyboardInterrupt:
             ray.say("")
             return
-    raise ClusterError(f"the page of {place} must be served by the head of {cluster}, but that ended with: {last}")
+    raise ClusterError(
+        f"the page of {place} must be served by the head of {cluster}, but that ended with: {last} (is the cluster up, "
+        f"`ray up {cluster}`, and the study in that place?)"
+    )

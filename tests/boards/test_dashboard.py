@@ -22,13 +22,13 @@ DRAWN = "document.querySelectorAll('#search .scatterlayer .point').length"
 
 
 @contextlib.contextmanager
-def served(path: Path | str) -> Iterator[str]:
+def served(path: Path | str, host: str = "127.0.0.1") -> Iterator[str]:
     """The page of a run folder, behind a URL."""
-    server = build_server(ftray.open_study(path), port=0)
+    server = build_server(ftray.open_study(path), host, port=0)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.port}/"
+        yield f"http://{host}:{server.port}/"
     finally:
         server.shutdown()
         thread.join()
@@ -170,6 +170,8 @@ def test_the_page_is_for_this_machine_alone(tmp_path):
         port = url.split(":")[2].strip("/")
         assert [asked(url, name) for name in (f"127.0.0.1:{port}", f"localhost:{port}", "localhost")] == [200] * 3
         assert [asked(url, name) for name in (f"evil.example:{port}", "127.0.0.1.evil.example")] == [403] * 2
+    with served(run.path, "127.0.0.2") as url:
+        assert asked(url, url.split("/")[2]) == 200 and asked(url, "evil.example") == 403
     assert is_loopback("::1") and is_loopback("localhost") and not is_loopback("0.0.0.0")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from ftray import stats
 from ftray.errors import MissingDependencyError, RunFolderError
-from ftray.results import RunFolder, plots
+from ftray.results import RunFolder, comparison, plots
 from ftray.results.outcomes import Outcome, write_benchmarks, write_outcome
 from ftray.results.query import Study, open_study
 from ftray.results.style import SERIES, series
@@ -54,6 +54,20 @@ def outcome(seed: int) -> Outcome:
     returns = np.random.default_rng(seed).normal(0.0001, 0.01, N)
     flat, labels = np.full(N, 0.5), np.where(np.arange(N) < 2 * N // 3, 0, 2)
     return Outcome(TIMES, returns, np.cumprod(1 + returns), flat, flat / 10, np.zeros((N, 1)), ("BTC",), labels)
+
+
+def test_a_figure_that_runs_do_not_end_with_is_shown_as_it_was_reported(study):
+    cost = plots.curves_data(study, "encoder", "cost/cpu_seconds")
+    assert set(cost["mean"]) == {3600.0}
+
+
+def test_of_very_many_trials_an_even_choice_stands_for_all(study, monkeypatch):
+    monkeypatch.setattr(comparison, "MOST_COMPARED", 3)
+    assert comparison.compared([f"{i}" for i in range(9)]) == ["0", "4", "8"]
+    asked, frame = [], study.frame
+    monkeypatch.setattr(study, "frame", lambda *what, **equal: asked.append(equal["trial"]) or frame(*what, **equal))
+    chance = study.overfitting()
+    assert asked == [["trial-0000", "trial-0002", "trial-0005"]] and chance is not None and 0 <= chance <= 1
 
 
 def test_a_runs_own_figures_are_those_that_it_ended_with(old):

@@ -1,0 +1,36 @@
+"""`ftray dashboard --cluster` where it cannot be: told in words, and not in Ray's."""
+
+import json
+
+import pytest
+
+from ftray.cli import main
+from ftray.cluster.page import serve_there
+from ftray.cluster.ray_cli import RayCli
+from ftray.errors import ClusterError
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    """A cluster whose head was never started."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
+    local = {"type": "local", "head_ip": "127.0.0.9", "worker_ips": []}
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        json.dumps({"cluster_name": f"x{tmp_path.name}", "provider": local, "auth": {"ssh_user": "nobody"}})
+    )
+    return path
+
+
+def test_a_head_that_is_not_there_is_told_with_the_command_that_starts_it(file):
+    said: list[str] = []
+    with pytest.raises(ClusterError, match=rf"not found! \(is the cluster up, `ray up {file}`, and"):
+        serve_there(RayCli(said.append), file, "/mnt/runs/demo", 0)
+    assert len(said) == 2 and said[1].startswith("$ ray exec --port-forward ") and "Traceback" not in "".join(said)
+
+
+@pytest.mark.parametrize("option", [["--optuna"], ["--tensorboard"], ["--host", "0.0.0.0"]])
+def test_what_would_not_come_through_the_tunnel_is_refused(file, option, capsys):
+    assert main(["dashboard", "demo", "--cluster", str(file), *option]) == 1
+    assert "--cluster shows the page alone" in capsys.readouterr().err
