@@ -76,13 +76,55 @@ def _resident(field: str) -> int:
     return 1024 * int(fields[field].split()[0])
 
 
+class Child:
+    """A process that works on request: one result of `work` after the other, None at its end.
+
+    environment: what its environment has besides this process's own.
+    """
+
+    def __init__(self, work: Callable[..., Iterator[Any]], *arguments: Any, environment: dict[str, str] | None = None):
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=serve, args=(theirs, work, *arguments), daemon=True)
+        before = {name: os.environ.get(name) for name in environment or {}}
+        os.environ.update(environment or {})
+        try:
+            self._process.start()
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name) if value is None else os.environ.update({name: value})
+        theirs.close()
+
+    def ask(self) -> None:
+        """Asks for the next result, without waiting for it."""
+        self._pipe.send(True)
+
+    def answer(self) -> Any:
+        """Waits for the result that was asked for. Raises: EOFError if the process died."""
+        return self._pipe.recv()
+
+    def result(self) -> Any:
+        """The next result."""
+        self.ask()
+        return self.answer()
+
+    def end(self) -> int:
+        """Ends the process, at once if it is at work; its exit code."""
+        self._process.terminate()
+        self._process.join()
+        return self._process.exitcode or 0
+
+    def join(self) -> None:
+        self._process.join()
+
+
 def serve(pipe: Any, work: Callable[..., Iterator[Any]], *arguments: Any) -> None:
-    """A process's whole life: one result per request, None at the end."""
-    for result in work(*arguments):
+    """A process's whole life: one result per request, None at the end; between two requests it is idle."""
+    results, result = work(*arguments), ...
+    while result is not None:
         pipe.recv()
+        result = next(results, None)
         pipe.send(result)
-    pipe.recv()
-    pipe.send(None)
 
 
 def in_processes(
@@ -95,26 +137,21 @@ def in_processes(
     if not by_turns:
         return [in_processes(work, [item], *arguments)[0] for item in items]
     os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
-    context, pipes, processes, results = multiprocessing.get_context("spawn"), {}, [], [[] for _ in items]
+    results: list[list[Any]] = [[] for _ in items]
+    children: dict[int, Child] = {}
     for i, item in enumerate(items):
-        pipes[i], theirs = context.Pipe()
-        processes.append(context.Process(target=serve, args=(theirs, work, item, *arguments), daemon=True))
-        processes[i].start()
-        theirs.close()
-        _turn(pipes, results, i)
-    while pipes:
-        for i in list(pipes):
-            _turn(pipes, results, i)
-    for process in processes:
-        process.join()
+        children[i] = Child(work, item, *arguments)
+        _turn(children, results, i)
+    while children:
+        for i in list(children):
+            _turn(children, results, i)
     return results
 
 
-def _turn(pipes: dict[int, Any], results: list[list[Any]], i: int) -> None:
-    pipes[i].send(True)
-    result = pipes[i].recv()
+def _turn(children: dict[int, Child], results: list[list[Any]], i: int) -> None:
+    result = children[i].result()
     if result is None:
-        del pipes[i]
+        children.pop(i).join()
     else:
         results[i].append(result)
 
