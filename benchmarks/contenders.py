@@ -13,6 +13,7 @@ from typing import Any
 from trainings import Stopwatch
 
 from ftray.agent import PPOSpec
+from ftray.agent.devices import NO_GPU, GpuShares
 from ftray.nets import PRESETS, EncoderSpec, MLPSpec
 from ftray.trading import TradingSpec
 
@@ -39,13 +40,17 @@ class Contender:
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What is the same for all. towers: by preset, a checkpoint and a frozen tower's market vectors."""
+    """What is the same for all. towers: by preset, a checkpoint and a frozen tower's market vectors.
+
+    gpus: what ftray's learner books.
+    """
 
     dataset: Path
     towers: dict[str, tuple[Path, Path | None]]
     ppo: PPOSpec
     threads: int
     quick: bool
+    gpus: GpuShares = NO_GPU
 
 
 def ftray_iteration(contender: Contender, setting: Setting) -> Iteration:
@@ -80,7 +85,15 @@ def algorithm_of(contender: Contender, setting: Setting) -> Any:
         frozen = contender.tower == "frozen"
         encoder = dataclasses.replace(encoder, pretrained=str(weights), frozen=frozen)
         vectors = vectors if frozen else None
-    config = ppo_config(setting.ppo, encoder, trading, dataset=setting.dataset, weights=weights, market_vectors=vectors)
+    config = ppo_config(
+        setting.ppo,
+        encoder,
+        trading,
+        dataset=setting.dataset,
+        weights=weights,
+        market_vectors=vectors,
+        gpus=setting.gpus,
+    )
     return config.build_algo()
 
 

@@ -1,6 +1,6 @@
 """Quality and speed of pre-training on real candles, beside the baselines that a sceptic would name.
 
-    python benchmarks/pretraining.py --json FILE [--quick] [--candles FOLDER] [--folder FOLDER]
+    python benchmarks/pretraining.py --json FILE [--quick] [--device cuda] [--candles FOLDER] [--folder FOLDER]
 
 The first 80 % of the bars train the balanced encoder (the last tenth of them chooses its best epoch), a purge of
 lookback + horizon follows, and all figures are measured on the rest, which nothing was fitted to. How many samples are
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import machine
+from measuring import Meter, machine
 from torch.utils.flop_counter import FlopCounterMode
 
 from ftray.features import Dataset, FeatureSpec, build_table
@@ -50,11 +50,12 @@ def main() -> None:
     given = _arguments()
     started = time.perf_counter()
     dataset = real_candles(given.candles)
-    speed = measured_speed(dataset)
+    speed = measured_speed(dataset, given.device)
     print(
         f"{speed['samples_per_second']:.0f} samples/s, {speed['share_of_matrix_rate']:.0%} of the matrix-product rate"
     )
-    spec = fitted_to_clock(dataset, speed["samples_per_second"], QUICK_SECONDS if given.quick else SECONDS)
+    seconds = QUICK_SECONDS if given.quick else SECONDS
+    spec = fitted_to_clock(dataset, given.device, speed["samples_per_second"], seconds)
     with tempfile.TemporaryDirectory() as temporary:
         model, history = trained(spec, dataset, given.folder or Path(temporary))
     training_seconds = time.perf_counter() - started
@@ -62,7 +63,7 @@ def main() -> None:
     n_trained = len(history) * (spec.windows_per_epoch or 0)
     result = {
         "quick": given.quick,
-        "machine": machine("cpu", ("torch", "numpy")) | {"threads": torch.get_num_threads()},
+        "machine": machine(given.device, ("torch", "numpy")) | {"threads": torch.get_num_threads()},
         "encoder": dataclasses.asdict(ENCODER),
         "pretraining": dataclasses.asdict(spec),
         "windows": {name: list(map(dataset.times, getattr(dataset.windows, name))) for name in ("train", "validation")},
@@ -87,12 +88,12 @@ def real_candles(folder: Path) -> Dataset:
     return Dataset(candles, table, Windows((train,), (validation,), Window(n, n)), candles.fingerprint)
 
 
-def measured_speed(dataset: Dataset, n_batches: int = 12) -> dict[str, float]:
+def measured_speed(dataset: Dataset, device: str = "cpu", n_batches: int = 12) -> dict[str, float]:
     """Training speed, and its arithmetic as a share of what plain matrix products reach here (best of several).
 
     torch's counter does not know the CPU's attention kernel, so the share is of layers alone and a little too low.
     """
-    spec = dataclasses.replace(SPEC, windows_per_epoch=n_batches * SPEC.batch_size)
+    spec = dataclasses.replace(SPEC, device=device, windows_per_epoch=n_batches * SPEC.batch_size)
     trainer = Trainer(spec, dataset, draw_samples(dataset, spec), new_model(ENCODER, spec, dataset.layout))
     with FlopCounterMode(display=False) as counter:
         trainer.train_epoch(1, lambda: None)
@@ -100,13 +101,9 @@ def measured_speed(dataset: Dataset, n_batches: int = 12) -> dict[str, float]:
     trainer.train_epoch(1, lambda: None)
     per_second = n_batches * SPEC.batch_size / (time.perf_counter() - start)
     flops = counter.get_total_flops() / (n_batches * SPEC.batch_size)
-    a, b = torch.randn(2, 1024, 1024)
-    seconds = []
-    for _ in range(20):
-        start = time.perf_counter()
-        a @ b
-        seconds.append(time.perf_counter() - start)
-    rate = 2 * 1024**3 / min(seconds)
+    n, meter = (8_192 if device == "cuda" else 1_024), Meter(device)
+    a, b = torch.randn(2, n, n, device=device)
+    rate = 2 * n**3 / min(meter.seconds(lambda: a @ b) for _ in range(20))
     return {
         "samples_per_second": per_second,
         "flops_per_sample": flops,
@@ -137,11 +134,11 @@ def examined(model: MaskedModel, spec: PretrainingSpec, dataset: Dataset, n_wind
     )
 
 
-def fitted_to_clock(dataset: Dataset, samples_per_second: float, seconds: float) -> PretrainingSpec:
+def fitted_to_clock(dataset: Dataset, device: str, samples_per_second: float, seconds: float) -> PretrainingSpec:
     """The spec with as many windows as the clock allows, in epochs over all windows or over a tenth of the total."""
     n_windows, total = len(draw_samples(dataset, SPEC)[0]), int(samples_per_second * seconds)
     epochs = max(10, round(total / n_windows))
-    return dataclasses.replace(SPEC, epochs=epochs, windows_per_epoch=min(n_windows, total // epochs))
+    return dataclasses.replace(SPEC, device=device, epochs=epochs, windows_per_epoch=min(n_windows, total // epochs))
 
 
 def claims(figures: dict[str, Any]) -> list[dict[str, Any]]:
@@ -174,6 +171,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", type=Path, required=True, metavar="FILE", help="where the result goes")
     parser.add_argument("--quick", action="store_true", help="under 100 seconds: shows that it runs, proves nothing")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--candles", type=Path, default=CANDLES, metavar="FOLDER", help=f"default: {CANDLES}")
     parser.add_argument("--folder", type=Path, metavar="FOLDER", help="keep the pre-training run folder here")
     return parser.parse_args()

@@ -1,6 +1,6 @@
 """Speed of PPO with ftray's encoders, beside RLlib as it comes and Stable-Baselines3, on real hourly candles.
 
-    python benchmarks/rl.py --json FILE [--quick] [--runners N] [--threads N] [--profile] [--candles FOLDER]
+    python benchmarks/rl.py --json FILE [--quick] [--device cuda] [--runners N] [--threads N] [--profile] [--candles F]
 
 7 assets, 14 indicators, lookback 60: 5,888 floats. The same dataset, accounts, batch, minibatch, epochs and widths for
 all. Each contender is a process of its own, with as many torch threads as the others, one after the other and several
@@ -16,6 +16,7 @@ same.
 `--runners`: env runners of RLlib and ftray; 0, the default, samples in the trial's own process, as Stable-Baselines3
 does, which is left out otherwise; CPU-seconds are those of a trial's own process. `--profile` runs no race: it tells
 the largest costs of one iteration. `--quick` takes fewer bars, a smaller batch, fewer contenders and turns.
+`--device cuda` runs ftray alone, its learner on the GPU and its env runners on the CPU.
 """
 
 import dataclasses
@@ -40,6 +41,7 @@ from trainings import (
 )
 
 from ftray.agent import PPOSpec
+from ftray.agent.devices import NO_GPU, GpuShares
 from ftray.features import FeatureSpec, dataset_of
 from ftray.market import WindowsSpec
 from ftray.nets import PRESETS
@@ -70,6 +72,10 @@ SAMPLERS = (
     Contender("ftray, step by step", width=64),
 )
 PROFILED = (MLP, BALANCED, BALANCED_4, FROZEN, PLAIN, STABLE)
+SMALL, LARGE = (next(who for who in REST if who.name == f"FT {size}, fine-tuned") for size in ("small", "large"))
+ON_GPU = (MLP, SMALL, BALANCED, LARGE, FROZEN)
+SHARE = GpuShares(learner=0.1)
+"""What a learner books here, where it has the GPU to itself."""
 
 
 def prepared(folder: Path, candles_folder: Path, contenders: tuple[Contender, ...], given: Any) -> tuple[Any, ...]:
@@ -92,7 +98,8 @@ def prepared(folder: Path, candles_folder: Path, contenders: tuple[Contender, ..
         envs_per_runner=N_ACCOUNTS // max(1, given.runners),
         cpus_per_env_runner=0.1,  # the idle ones of all contenders stand beside those at work
     )
-    setting = Setting(dataset.save(folder / "dataset"), towers, ppo, given.threads, given.quick)
+    gpus = SHARE if given.device == "cuda" else NO_GPU
+    setting = Setting(dataset.save(folder / "dataset"), towers, ppo, given.threads, given.quick, gpus)
     return setting, dataset, seconds
 
 
@@ -165,7 +172,7 @@ def sampling_row(contender: Contender, results: list[dict[str, float]]) -> dict[
 
 
 def targets(rows: dict[str, dict[str, Any]], samplers: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """What was promised for two cores of a CPU, what was measured, and whether it is met; left out: who did not run."""
+    """What was promised, what was measured, and whether it is met; left out: who did not run."""
 
     def rate(a: Contender, b: Contender) -> float:
         return rows[a.name]["steps_per_second"] / rows[b.name]["steps_per_second"]
@@ -176,6 +183,12 @@ def targets(rows: dict[str, dict[str, Any]], samplers: dict[str, dict[str, Any]]
     def sampling(a: Contender, b: Contender) -> float:
         return samplers[a.name]["steps_per_processor_second"] / samplers[b.name]["steps_per_processor_second"]
 
+    if not samplers:  # on a GPU
+        promised = [
+            (f"{who.name}: wall time over MLP-512's", times, who, MLP, limit, "at most")
+            for who, limit in ((SMALL, 1.05), (BALANCED, 1.10), (LARGE, 1.20), (FROZEN, 1.0))
+        ]
+        return _verdicts(promised, rows, samplers, sampling)
     promised = [
         ("steps/s of MLP-512 over plain RLlib's", rate, MLP, PLAIN, 1.3, "at least"),
         ("steps/s of MLP-512 over Stable-Baselines3's", rate, MLP, STABLE, 2.0, "at least"),
@@ -184,6 +197,10 @@ def targets(rows: dict[str, dict[str, Any]], samplers: dict[str, dict[str, Any]]
         ("the same, both at 4 accounts per bar", times, BALANCED_4, MLP_4, 1.5, "at most"),
         ("FT balanced, frozen: wall time over MLP-512's", times, FROZEN, MLP, 0.8, "at most"),
     ]
+    return _verdicts(promised, rows, samplers, sampling)
+
+
+def _verdicts(promised: list[Any], rows: Any, samplers: Any, sampling: Any) -> list[dict[str, Any]]:
     found = []
     for what, measure, a, b, limit, sense in promised:
         known = samplers if measure is sampling else rows
@@ -245,10 +262,12 @@ def race(contenders: tuple[Contender, ...], setting: Setting) -> dict[str, Any]:
     measured = in_rounds(iterations, contenders, setting)
     rows = with_ratios([row_of(who, results) for who, results in zip(contenders, measured, strict=True)])
     print(table(COLUMNS, rows), end="\n\n")
-    alone = dataclasses.replace(setting, ppo=dataclasses.replace(setting.ppo, n_env_runners=0, envs_per_runner=32))
-    sampled = in_rounds(samplings, SAMPLERS, alone)
-    samplers = [sampling_row(who, results) for who, results in zip(SAMPLERS, sampled, strict=True)]
-    print(table(SAMPLER_COLUMNS, samplers), end="\n\n")
+    samplers: list[dict[str, Any]] = []
+    if PLAIN in contenders:  # env runners compute on the CPU, whatever the learner does
+        alone = dataclasses.replace(setting, ppo=dataclasses.replace(setting.ppo, n_env_runners=0, envs_per_runner=32))
+        sampled = in_rounds(samplings, SAMPLERS, alone)
+        samplers = [sampling_row(who, results) for who, results in zip(SAMPLERS, sampled, strict=True)]
+        print(table(SAMPLER_COLUMNS, samplers), end="\n\n")
     verdicts = targets({row["name"]: row for row in rows}, {row["name"]: row for row in samplers})
     for verdict in verdicts:
         print(f"{'met   ' if verdict['met'] else 'missed'}  {verdict['target']}, measured {verdict['measured']:.2f}")
@@ -262,17 +281,21 @@ def profile(contenders: tuple[Contender, ...], setting: Setting) -> dict[str, An
     return {"profiles": {who.name: costs for who, (costs,) in zip(contenders, measured, strict=True)}}
 
 
-def main(given: list[str] | None = None) -> None:
+def main(given: list[str] | None = None, contenders: tuple[Contender, ...] = ()) -> None:
+    """contenders: who runs, in place of those that the options name."""
     count = {"type": int, "metavar": "N"}
     options = arguments(
         __doc__,
         given,
         runners=count | {"default": 0, "help": "env runners of RLlib and ftray; default: 0, in-process"},
         threads=count | {"default": 2, "help": "torch threads of every contender's own process; default: 2"},
+        device={"choices": ["cpu", "cuda"], "default": "cpu", "help": "where learners compute; default: cpu"},
         profile={"action": "store_true", "help": "tell the largest costs of one iteration instead"},
     )
-    started, before = time.perf_counter(), surroundings()
-    contenders = PROFILED if options.profile else QUICK if options.quick else (*QUICK, *REST)
+    started, before = time.perf_counter(), surroundings(options.device)
+    if not contenders:
+        contenders = PROFILED if options.profile else QUICK if options.quick else (*QUICK, *REST)
+        contenders = ON_GPU if options.device == "cuda" else contenders
     contenders = tuple(who for who in contenders if not (options.runners and who.who == SB3))
     with tempfile.TemporaryDirectory() as folder:
         setting, dataset, caches = prepared(Path(folder), options.candles, contenders, options)

@@ -259,5 +259,5 @@ def write(path: Path | None, benchmark: str, **content: Any) -> None:
         path.write_text(json.dumps(head | content, indent=1) + "\n")
 
 
-def surroundings() -> dict[str, Any]:
-    return machine("cpu", PACKAGES)
+def surroundings(device: str = "cpu") -> dict[str, Any]:
+    return machine(device, PACKAGES)

@@ -38,5 +38,5 @@ def test_figures_are_measured_on_the_last_fifth_behind_a_purge():
     assert train.stop / len(dataset.candles) == pytest.approx(0.8, abs=1e-4)
     assert validation.start - train.stop == dataset.layout.lookback + benchmark.SPEC.horizon
     assert validation.stop == len(dataset.candles)
-    spec = benchmark.fitted_to_clock(dataset, samples_per_second=1_000.0, seconds=100.0)
+    spec = benchmark.fitted_to_clock(dataset, "cpu", samples_per_second=1_000.0, seconds=100.0)
     assert spec.epochs * spec.windows_per_epoch == pytest.approx(100_000, rel=0.01)
