@@ -1,0 +1,139 @@
+"""The steps of benchmarks/gpu.py that run whole jobs: pre-training, PPO, a study that shares the GPU.
+
+Each is a generator of rows. On a CPU they run the same jobs at small sizes.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from trainings import CANDLES, real_candles
+
+from ftray.features import Dataset, FeatureSpec, dataset_of
+from ftray.market import SimulatorSpec, WindowsSpec, load_market
+from ftray.nets import PRESETS
+from ftray.pretraining import PretrainingSpec, pretrain
+
+Row = dict[str, Any]
+N_BARS = 30_000
+EPOCHS = 30
+"""Of a whole pre-training: its default."""
+
+
+def dataset(device: str) -> Dataset:
+    """Real hourly candles where they are, else 30,000 simulated bars; a few of these on a CPU."""
+    if device == "cuda":
+        return dataset_of(real_candles(CANDLES, N_BARS), WindowsSpec(), FeatureSpec())
+    return dataset_of(load_market(SimulatorSpec(n_assets=7, n_bars=1_500)), WindowsSpec(), FeatureSpec(lookback=12))
+
+
+def pretraining(device: str, quick: bool) -> Iterator[Row]:
+    """The balanced encoder on 30,000 hourly bars: two epochs, interrupted after the first one; 30 of them reckoned."""
+    data = dataset(device)
+    small = {} if device == "cuda" else {"windows_per_epoch": 128}
+    spec = PretrainingSpec(epochs=2, device=device, **small)  # type: ignore[arg-type]
+
+    def interrupt(row: Row) -> None:
+        raise KeyboardInterrupt
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "job"
+        with contextlib.suppress(KeyboardInterrupt):
+            pretrain(PRESETS["balanced"], spec, data, folder, report=interrupt)
+        rows: list[Row] = []
+        start = time.perf_counter()
+        card = pretrain(PRESETS["balanced"], spec, data, folder, report=rows.append)
+        yield {"epochs_after_the_interruption": [row["epoch"] for row in rows], "epochs": card.epochs}
+        whole = time.perf_counter() - start
+    epoch = rows[-1]["seconds"]
+    yield {"bars": len(data.candles), "epoch_seconds": epoch, "exam_seconds": whole - epoch}
+    yield {"reckoned_seconds": EPOCHS * epoch + whole - epoch, "epochs": EPOCHS}
+    if device == "cuda":
+        with tempfile.TemporaryDirectory() as temporary:
+            start = time.perf_counter()
+            whole_spec = dataclasses.replace(spec, epochs=EPOCHS)
+            card = pretrain(PRESETS["balanced"], whole_spec, data, Path(temporary) / "job")
+            row = {"seconds": time.perf_counter() - start, "epochs": card.epochs}
+            yield row | {"validation_loss": card.validation_loss, "figures": card.figures}
+
+
+def ppo(device: str, quick: bool) -> Iterator[Row]:
+    """benchmarks/rl.py with its learner on the device, without and with env runners in processes of their own."""
+    import rl
+
+    contenders = rl.ON_GPU if device == "cuda" else (rl.MLP, rl.FROZEN)
+    for runners in (0, 2):
+        with tempfile.TemporaryDirectory() as folder:
+            found = Path(folder) / "rl.json"
+            options = ["--json", str(found), "--device", device, "--runners", str(runners), "--threads", "2"]
+            rl.main(options + ["--quick"] * (quick or device == "cpu"), contenders)
+            result = json.loads(found.read_text())
+        yield {"runners": runners, **{name: result[name] for name in ("rows", "targets", "cache_seconds", "machine")}}
+
+
+def study(device: str, quick: bool) -> Iterator[Row]:
+    """Six small trials with shares of the GPU: one is out of memory once, one is killed once and goes on."""
+    from ftray.results import RunFolder
+    from ftray.study import parse_study
+    from ftray.study.run import run_study
+
+    big = device == "cuda"
+    ft = {"kind": "ft", "d_token": 64 if big else 32, "n_blocks": 2 if big else 1, "n_heads": 2, "encoding_dim": 256}
+    trial = {
+        "market": {"kind": "simulator", "n_assets": 7 if big else 2, "n_bars": 6_000 if big else 1_200},
+        "features": {"lookback": 60 if big else 8},
+        "encoder": ft | ({} if big else {"patch_length": 8}),
+        "ppo": {"env_steps": 4_096, "train_batch_size": 1_024, "n_env_runners": 0, "evaluate_every": 1},
+        "trading": {"episode_bars": 100},
+        "onnx": False,
+        "seed": {"int": [0, 100]},
+    }
+    points = [{"trial/seed": seed} for seed in range(6)]
+    search = {"n_trials": len(points), "points": points, "retry_after": 1}
+    spec = parse_study({"name": "shared", "trial": trial, "search": search})
+    with tempfile.TemporaryDirectory() as root:
+        start = time.perf_counter()
+        run = run_study(spec, Path(root), work=unlucky)
+        yield {"seconds": time.perf_counter() - start}
+        run = RunFolder.open(run.location)
+        for record in run.trials():
+            events = run.trial(record.id).events()
+            names = [event["event"] for event in events]
+            row = {"trial": record.id, "state": record.state, "error": record.error, "events": names}
+            for name in ("vram/planned_gib", "vram/used_gib", "env_steps", "steps_per_second", "wall_seconds"):
+                row[name] = record.metrics.get(name)
+            yield row | {"out_of_memory": [event for event in events if event["event"] == "out_of_memory"]}
+
+
+def unlucky(spec: Any, report: Any, *, resume: Path | None, shape: Any, **given: Any) -> None:
+    """`run_trial`, but trial 1 takes all memory that it may once, and trial 2 is killed once after a checkpoint."""
+    import torch
+
+    from ftray.agent.devices import claim
+    from ftray.trial.out_of_memory import told_out_of_memory
+    from ftray.trial.run import run_trial
+    from ftray.trial.shape import WHOLE
+
+    def reported(metrics: Row, checkpoint: Path | None = None) -> None:
+        report(metrics, checkpoint=checkpoint)
+        if spec.seed == 2 and resume is None and checkpoint is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    if spec.seed == 1 and shape == WHOLE:
+        with told_out_of_memory(spec, shape):
+            claim(given["gpus"].learner_cap)
+            hoard: list[torch.Tensor] = []
+            while given["gpus"].learner:
+                hoard.append(torch.empty(2**26, dtype=torch.uint8, device="cuda"))
+            raise torch.OutOfMemoryError("as a GPU would say: CUDA out of memory")
+    run_trial(spec, reported, resume=resume, shape=shape, **given)
+
+
+STEPS = {"pretraining": pretraining, "ppo": ppo, "study": study}
