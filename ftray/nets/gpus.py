@@ -1,4 +1,4 @@
-"""GPUs: their models by name, the memory that each really reports, and what was measured on them.
+"""GPUs: the one at hand, those that people and Ray name, and what was measured on them.
 
 Takes: a model's name as PyTorch, Ray or a person writes it, or a number of GiB. Gives: a `Gpu`.
 """
@@ -6,7 +6,6 @@ Takes: a model's name as PyTorch, Ray or a person writes it, or a number of GiB.
 import dataclasses
 import json
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,50 +13,12 @@ from typing import Any
 import torch
 
 from ftray.errors import SpecError
+from ftray.nets.gpu_models import MODELS, canonical_name, gib_of
 from ftray.nets.memory import CONTEXT_GIB, GIB, SLACK, Worker, beyond_reference, predicted
 from ftray.spec import nearest
 
 RESERVE = 0.11
 """Of the memory that a GPU reports, left to the driver, other processes and an allocator's fragments."""
-
-MODELS = {
-    "A10": 21.9,
-    "A10G": 21.9,
-    "A100": 39.38,
-    "A100 40G": 39.38,
-    "A100 80G": 79.1,
-    "B200": 178.3,
-    "GB200": 184.0,
-    "H100": 79.1,
-    "H20": 95.0,
-    "H200": 139.7,
-    "K80": 11.17,
-    "L4": 21.9,
-    "L40S": 44.3,
-    "P4": 7.4,
-    "P100": 15.89,
-    "RTX 3060": 11.76,
-    "RTX 3070": 7.66,
-    "RTX 3080": 9.75,
-    "RTX 3090": 23.66,
-    "RTX 4060": 7.63,
-    "RTX 4070": 11.72,
-    "RTX 4080": 15.69,
-    "RTX 4090": 23.63,
-    "RTX 5090": 31.35,
-    "RTX A6000": 47.4,
-    "RTX PRO 6000": 94.9,
-    "T4": 14.56,
-    "V100": 15.77,
-    "V100 32G": 31.73,
-}
-"""GiB that `torch.cuda.get_device_properties` reports, as users' out-of-memory messages quote them.
-
-Only for plans made elsewhere: the GPU at hand is asked itself. A model that is sold with two memories stands for the
-smaller one, unless its name says how many GB.
-"""
-
-NOISE = re.compile(r"^(NVIDIA|TESLA|GEFORCE|SXM\d*|PCIE?|HBM\w*|NVL|BLACKWELL|SERVER|WORKSTATION|EDITION|GPU)$")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,29 +100,14 @@ def parse_gpu(text: str) -> Gpu:
 
 def model(name: str) -> Gpu | None:
     """The GPU of that model, if it is known."""
-    name = canonical_name(name)
-    return known_gpu(name, MODELS[name]) if name in MODELS else None
+    gib = gib_of(canonical_name(name))
+    return None if gib is None else known_gpu(name, gib)
 
 
 def known_gpu(name: str, gib: float) -> Gpu:
     """A GPU with what was measured on its model."""
     name = canonical_name(name)
     return Gpu(name, gib, read_measured(name))
-
-
-def canonical_name(name: str) -> str:
-    """One name for what PyTorch calls `NVIDIA GeForce RTX 3060` and Ray `GeForce-RTX-3060`.
-
-    >>> [canonical_name(name) for name in ("Tesla T4", "NVIDIA A100-SXM4-40GB", "A100-40G", "NVIDIA H100 80GB HBM3")]
-    ['T4', 'A100 40G', 'A100 40G', 'H100']
-    >>> canonical_name("NVIDIA GeForce RTX 4070 Ti")
-    'RTX 4070 TI'
-    """
-    words = [word for word in re.split(r"[\s_-]+", name.strip().upper()) if word and not NOISE.match(word)]
-    sizes = [word.removesuffix("B") for word in words if re.fullmatch(r"\d+GB?", word)]
-    bare = " ".join(word for word in words if not re.fullmatch(r"\d+GB?", word))
-    sized = " ".join([bare, *sizes])
-    return sized if sized in MODELS or bare not in MODELS else bare
 
 
 def measured_file(name: str) -> Path:

@@ -124,10 +124,10 @@ def _node(name: str, n: int, resources: Mapping[str, Any], labels: Mapping[str, 
     if not n_gpus:
         return Node(name or f"{cpus:g} CPUs", n, cpus)
     if labels.get(GIB):
-        gib = float(labels[GIB])
+        gib = _labelled_gib(labels[GIB], name)
         gpu = known_gpu(accelerator, gib) if accelerator else Gpu(f"GPU of {gib:g} GiB", gib)
     else:
-        gpu = local or model(accelerator)
+        gpu = local or _named(accelerator, str(labels.get(ACCELERATOR, "")))
     if gpu is None:
         raise SpecError(
             f"a node{' ' * bool(name)}{name} has {n_gpus} GPU(s) of a kind whose memory is not known "
@@ -138,4 +138,23 @@ def _node(name: str, n: int, resources: Mapping[str, Any], labels: Mapping[str, 
 
 
 def _accelerator(resources: Mapping[str, Any]) -> str:
-    return next((key.removeprefix(RESOURCE) for key in resources if key.startswith(RESOURCE)), "")
+    """Ray's name for a node's GPU; the longer one, as A100-80G is set by hand beside Ray's own A100."""
+    return max((key.removeprefix(RESOURCE) for key in resources if key.startswith(RESOURCE)), key=len, default="")
+
+
+def _named(*names: str) -> Gpu | None:
+    """The GPU model behind the longest of a node's names that stands for one: A100-80G says more than A100."""
+    return next((gpu for name in sorted(names, key=len, reverse=True) if (gpu := model(name))), None)
+
+
+def _labelled_gib(label: Any, name: str) -> float:
+    try:
+        gib = float(label)
+    except ValueError:
+        gib = 0.0
+    if gib <= 0:
+        raise SpecError(
+            f"the label {GIB} of node{' ' * bool(name)}{name} must be GiB as PyTorch reports them, like 23.6, got "
+            f"{label!r}: give the right figure, or leave the label out where the model is known"
+        )
+    return gib
