@@ -15,6 +15,7 @@ import torch
 from ftray.errors import SpecError
 from ftray.nets.gpu_models import MODELS, canonical_name, gib_of
 from ftray.nets.memory import CONTEXT_GIB, GIB, SLACK, Worker, beyond_reference, predicted
+from ftray.nets.nvml import gpu_in_sight
 from ftray.spec import nearest
 
 RESERVE = 0.11
@@ -68,11 +69,15 @@ class Gpu:
 
 
 def local_gpu() -> Gpu | None:
-    """The GPU of this process, with what was measured on its model; None without one. Allocates nothing."""
-    if not torch.cuda.is_available():
+    """The GPU of this process, the first that CUDA_VISIBLE_DEVICES leaves it, with what was measured on its model.
+
+    None where there is none, or none that PyTorch can use. Never initialises CUDA: a process that booked no GPU takes
+    no memory of one by asking. NVML answers; see `ftray.nets.nvml` for where it cannot.
+    """
+    if torch.version.cuda is None:
         return None
-    found = torch.cuda.get_device_properties(0)
-    return known_gpu(found.name, found.total_memory / GIB)
+    found = gpu_in_sight()
+    return known_gpu(*found) if found else None
 
 
 def parse_gpu(text: str) -> Gpu:

@@ -10,7 +10,7 @@ from ftray.errors import SpecError, TrainingError
 from ftray.features import ObservationLayout
 from ftray.nets import FTSpec, MLPSpec, actor_critic_parameters
 from ftray.nets import measuring as measuring_room
-from ftray.nets.gpus import MODELS, Gpu, Measured, canonical_name, local_gpu, measured_file, parse_gpu, read_measured
+from ftray.nets.gpus import MODELS, Gpu, Measured, canonical_name, measured_file, parse_gpu, read_measured
 from ftray.nets.measuring import TrainingStep, describe_measured, keep, measure
 from ftray.nets.memory import (
     CONTEXT_GIB,
@@ -241,18 +241,6 @@ def test_known_models_are_found_under_every_name_and_unknown_ones_refused_with_t
         parse_gpu("RTX 306")
     with pytest.raises(SpecError, match="more than 0 GiB"):
         parse_gpu("0")
-
-
-def test_the_gpu_at_hand_is_asked_for_its_name_and_memory(monkeypatch):
-    calls = []
-
-    class Properties:
-        name, total_memory = "NVIDIA GeForce RTX 3060", int(11.7 * GIB)
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: calls.append(device) or Properties)
-    assert local_gpu() == Gpu("RTX 3060", pytest.approx(11.7))
-    assert calls == [0]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
