@@ -6,37 +6,56 @@ nothing still sees every GPU of its node.
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
 from ftray.errors import TrainingError
+from ftray.nets.memory import GIB
+
+TOLERANCE = 0.02
+"""How much smaller than planned a GPU may be: drivers differ in what they keep of the same model."""
 
 
 @dataclasses.dataclass(frozen=True)
 class GpuShares:
-    """What the processes of a trial book on a GPU, and what each may allocate; all fractions of one GPU.
+    """What the processes of a trial book on a GPU, and what each may allocate.
 
-    learner, env_runner: 1/k, or 0 for the CPU.
-    learner_cap, env_runner_cap: of the GPU's memory, for PyTorch's allocator: a share without reserve and CUDA context.
+    learner, env_runner: fractions of one GPU, 1/k, or 0 for the CPU.
+    learner_cap_gib, env_runner_cap_gib: for PyTorch's allocator: a share without reserve and CUDA context.
+    planned_gib: of the GPU that the shares were planned for.
     """
 
     learner: float = 0.0
     env_runner: float = 0.0
-    learner_cap: float = 0.0
-    env_runner_cap: float = 0.0
+    learner_cap_gib: float = 0.0
+    env_runner_cap_gib: float = 0.0
+    planned_gib: float = 0.0
 
 
 NO_GPU = GpuShares()
 
 
-def claim(cap: float) -> None:
-    """Caps what this process may allocate on its GPU, as a fraction of its memory; 0 leaves a CPU process alone.
+def claim(cap_gib: float, planned_gib: float, cuda: Any = torch.cuda) -> None:
+    """Caps what this process may allocate on the GPU that it holds; a cap of 0 leaves a CPU process alone.
 
     Beyond the cap PyTorch raises its out-of-memory error here, in the process that asked for too much, and not in a
-    neighbour's.
+    neighbour's. The cap is a fraction of the GPU at hand, whatever its name promised: Ray names a MIG slice and a vGPU
+    after the whole card.
+
+    Raises: TrainingError for a GPU smaller than planned: the shares that others booked there are too large as well.
     """
-    if cap > 0:
-        torch.cuda.set_per_process_memory_fraction(cap, 0)
+    if cap_gib <= 0:
+        return
+    gib = cuda.get_device_properties(0).total_memory / GIB
+    if gib < (1.0 - TOLERANCE) * planned_gib:
+        raise TrainingError(
+            f"a GPU must have the memory that was planned with, {planned_gib:.2f} GiB, and the one of this process has "
+            f"{gib:.2f} GiB. Ray names MIG slices, vGPUs and models that come in several sizes after the whole or the "
+            f"usual card: start that node with its own memory (ray start --labels ftray/gpu-gib={gib:.2f}, or labels: "
+            "in the cluster file)"
+        )
+    cuda.set_per_process_memory_fraction(min(1.0, cap_gib / gib), 0)
 
 
 @dataclasses.dataclass(frozen=True)

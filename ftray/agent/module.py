@@ -31,7 +31,16 @@ from ftray.spec import nearest, parse_member
 LOG_STD_RANGE = (-5.0, 1.0)
 """RLlib's Gaussian does not clamp its log standard deviation; without a clamp one bad batch ends a run."""
 
-KEYS = {"encoder", "dataset", "layout", "weights", "market_vectors", "learner_cap", "env_runner_cap"}
+KEYS = {
+    "encoder",
+    "dataset",
+    "layout",
+    "weights",
+    "market_vectors",
+    "learner_cap_gib",
+    "env_runner_cap_gib",
+    "planned_gib",
+}
 RLLIB_KEYS = {"vf_share_layers"}
 """What RLlib adds on its own."""
 
@@ -45,13 +54,14 @@ class FTPolicy(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
     dataset: folder of a `Dataset`, for compact observations. layout: mapping of an `ObservationLayout`, for full ones.
     weights: a pre-training checkpoint that the market tower starts from.
     market_vectors: an .npy of (bars, D), for a frozen encoder: the market tower's output for every bar.
-    learner_cap, env_runner_cap: see `devices.claim`.
+    learner_cap_gib, env_runner_cap_gib, planned_gib: see `devices.claim`.
     """
 
     def setup(self) -> None:
         given = self.model_config
         check_keys(given)
-        claim(given.get("env_runner_cap" if self.inference_only else "learner_cap", 0.0))
+        cap = "env_runner_cap_gib" if self.inference_only else "learner_cap_gib"
+        claim(given.get(cap, 0.0), given.get("planned_gib", 0.0))
         dataset = Dataset.load(Path(given["dataset"])) if given.get("dataset") else None
         layout = dataset.layout if dataset else ObservationLayout.from_mapping(given["layout"])
         spec = parse_member(EncoderSpec, given["encoder"])

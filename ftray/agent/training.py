@@ -49,8 +49,9 @@ def ppo_config(
         "dataset": str(Path(dataset).absolute()),
         "weights": str(Path(weights).absolute()) if weights else None,
         "market_vectors": str(Path(market_vectors).absolute()) if market_vectors else None,
-        "learner_cap": gpus.learner_cap,
-        "env_runner_cap": gpus.env_runner_cap,
+        "learner_cap_gib": gpus.learner_cap_gib,
+        "env_runner_cap_gib": gpus.env_runner_cap_gib,
+        "planned_gib": gpus.planned_gib,
     }
     env_config = {
         "dataset": model_config["dataset"],

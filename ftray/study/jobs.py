@@ -106,7 +106,7 @@ def _reporter(config: dict[str, Any], copy: JobCopy, place: Placement, cost: Cal
 
 
 def _pretrain(config: dict[str, Any], spec: TrialSpec, place: Placement, shared: Path, report: Report) -> None:
-    claim(place.shares.learner_cap)  # an RL trial's module claims for itself
+    claim(place.shares.learner_cap_gib, place.shares.planned_gib)  # an RL trial's module claims for itself
     _, dataset = prepare_dataset(spec, shared, config["fold"])
     card = pretrain_encoder(spec, dataset, shared, report)
     report({"epoch": card.epochs, "best_epoch": card.best_epoch, "validation_loss": card.validation_loss})

@@ -114,7 +114,7 @@ def blueprint(module: FTPolicy) -> RLModuleSpec:
         observation_space=module.observation_space,
         action_space=module.action_space,
         inference_only=True,
-        model_config={**module.model_config, "learner_cap": 0.0, "env_runner_cap": 0.0},
+        model_config={**module.model_config, "learner_cap_gib": 0.0, "env_runner_cap_gib": 0.0},
     )
 
 

@@ -56,14 +56,15 @@ class VramPlan:
         return GpuShares(
             learner=1 / k,
             env_runner=1 / m if m else 0.0,
-            learner_cap=self._cap(k),
-            env_runner_cap=self._cap(m) if m else 0.0,
+            learner_cap_gib=self._cap_gib(k),
+            env_runner_cap_gib=self._cap_gib(m) if m else 0.0,
+            planned_gib=self.gpu.gib,
         )
 
-    def _cap(self, k: int) -> float:
-        """What PyTorch's allocator may take of the GPU: the share without reserve, and without the CUDA context, which
-        the allocator does not count."""
-        cap = (self.gpu.usable_gib / k - self.gpu.context_gib) / self.gpu.gib
+    def _cap_gib(self, k: int) -> float:
+        """What PyTorch's allocator may take: the share without reserve, and without the CUDA context, which the
+        allocator does not count."""
+        cap = self.gpu.usable_gib / k - self.gpu.context_gib
         if cap <= 0:
             raise SpecError(
                 f"a share must hold a CUDA context, {self.gpu.context_gib:.2f} GiB, and something beside it, and 1/{k} "

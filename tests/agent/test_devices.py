@@ -1,19 +1,35 @@
 """A process uses the GPU that it booked, no other, and no more of it than its share."""
 
 import pytest
-import torch
 
 from ftray.agent.devices import Footing, check_footing, claim
 from ftray.errors import TrainingError
 
+from ..nets.stand_ins import Cuda
 
-def test_a_share_caps_what_the_process_may_allocate_and_no_share_touches_nothing(monkeypatch):
-    calls = []
-    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda *given: calls.append(given))
-    claim(0.0)
-    assert calls == []
-    claim(0.14)
-    assert calls == [(0.14, 0)]
+
+def test_a_share_caps_what_the_process_may_allocate_and_no_share_touches_nothing():
+    cuda = Cuda(10.0)
+    claim(0.0, 0.0, cuda)
+    assert cuda.caps == [] and not cuda.initialized
+    claim(1.4, 10.0, cuda)
+    assert cuda.caps == [(pytest.approx(0.14), 0)]
+
+
+def test_a_cap_is_of_the_gpu_at_hand_and_not_of_the_one_that_was_planned_for():
+    cuda = Cuda(40.0)
+    claim(1.4, 14.5, cuda)  # planned for the smallest GPU of a mixed cluster
+    assert cuda.caps == [(pytest.approx(1.4 / 40.0), 0)]
+
+
+def test_a_gpu_smaller_than_planned_is_refused_with_both_figures_and_the_label_that_mends_it():
+    slice_of_h100 = Cuda(9.75)
+    with pytest.raises(TrainingError, match=r"planned with, 79\.10 GiB, .* has 9\.75 GiB.*ftray/gpu-gib=9\.75"):
+        claim(1.3, 79.1, slice_of_h100)
+    assert slice_of_h100.caps == []
+    claim(1.3, 79.1, Cuda(77.6))  # another driver
+    with pytest.raises(TrainingError, match=r"has 77\.40 GiB"):
+        claim(1.3, 79.1, Cuda(77.4))
 
 
 def test_a_gpu_used_without_a_booking_or_booked_without_use_stops_the_trial():
@@ -25,15 +41,3 @@ def test_a_gpu_used_without_a_booking_or_booked_without_use_stops_the_trial():
         check_footing({"learner": (touched, 0.0)})
     with pytest.raises(TrainingError, match=r"learner booked 0.2 of a GPU and computes on the cpu"):
         check_footing({"learner": (cpu, 0.2)})
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_beyond_its_share_a_process_runs_out_of_memory_itself():
-    total = torch.cuda.get_device_properties(0).total_memory
-    claim(0.05)
-    try:
-        torch.empty(int(0.04 * total), dtype=torch.uint8, device="cuda")
-        with pytest.raises(torch.OutOfMemoryError):
-            torch.empty(int(0.1 * total), dtype=torch.uint8, device="cuda")
-    finally:
-        torch.cuda.set_per_process_memory_fraction(1.0, 0)

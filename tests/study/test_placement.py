@@ -72,7 +72,7 @@ def test_pretraining_books_a_share_unless_it_is_meant_for_the_cpu():
     place = place_pretraining(AUTO, [CPUS, T4])
     (bundle,) = place.bundles
     assert place.plan is not None and bundle == {"CPU": 1.0, "GPU": 1 / place.plan.workers_per_gpu}
-    assert place.shares.learner_cap > 0
+    assert place.shares.learner_cap_gib > 0
     on_cpu = TrialSpec(encoder=AUTO.encoder, pretraining=PretrainingSpec(device="cpu"))
     assert place_pretraining(on_cpu, [T4]).bundles == [{"CPU": 1.0}]
 

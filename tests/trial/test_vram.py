@@ -39,7 +39,8 @@ def test_the_promised_workers_per_gpu_for_nominal_and_for_reported_memory(gib, e
     plan = plan_trial(TrialSpec(encoder=encoder), Gpu("a GPU", gib))
     assert (plan.workers_per_gpu, plan.trials_per_gpu, plan.source) == (workers, workers, "table")
     assert plan.shares.learner == 1 / workers  # exactly: Ray packs k of those on a GPU
-    assert plan.shares.env_runner == plan.shares.env_runner_cap == 0.0
+    assert plan.shares.env_runner == plan.shares.env_runner_cap_gib == 0.0
+    assert plan.shares.planned_gib == gib
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -47,10 +48,10 @@ def test_all_workers_of_a_gpu_together_stay_within_it_with_their_contexts(name):
     gpu = parse_gpu(name)
     for row in TABLE:
         plan = plan_trial(TrialSpec(encoder=row.worker.encoder), gpu)
-        k, cap = plan.workers_per_gpu, plan.shares.learner_cap
+        k, cap_gib = plan.workers_per_gpu, plan.shares.learner_cap_gib
         assert plan.learner_gib == row.gib <= 0.89 * gpu.gib / k
-        assert k * (cap * gpu.gib + CONTEXT_GIB) == pytest.approx(0.89 * gpu.gib)
-        assert cap * gpu.gib * GIB >= formula(learner(TrialSpec(encoder=row.worker.encoder))).allocator
+        assert k * (cap_gib + CONTEXT_GIB) == pytest.approx(0.89 * gpu.gib)
+        assert cap_gib * GIB >= formula(learner(TrialSpec(encoder=row.worker.encoder))).allocator
 
 
 def test_env_runners_on_the_gpu_take_shares_of_their_own():
@@ -63,7 +64,7 @@ def test_env_runners_on_the_gpu_take_shares_of_their_own():
     assert plan.gpus_per_trial == Fraction(1, 5) + Fraction(3, m)
     assert plan.trials_per_gpu == int(1 / (1 / 5 + 3 / m)) < 5
     assert plan.shares.env_runner == 1 / m
-    assert plan.shares.env_runner_cap * 12 == pytest.approx(0.89 * 12 / m - CONTEXT_GIB)
+    assert plan.shares.env_runner_cap_gib == pytest.approx(0.89 * 12 / m - CONTEXT_GIB)
     assert env_runner(spec).no_grad == NO_GRAD_CHUNK and env_runner(spec).minibatch == 0
     many = dataclasses.replace(spec, ppo=dataclasses.replace(ppo, envs_per_runner=300))
     assert env_runner(many).no_grad == 300 and env_runner(many).n_samples >= 600
@@ -99,7 +100,7 @@ def test_a_measured_worker_beats_the_table():
     plan = plan_trial(TrialSpec(), Gpu("RTX 3060", 11.76, (row,)))
     assert plan.source == "measured" and plan.learner_gib == pytest.approx(0.25 + 1.15 * 0.5, abs=0.01)
     assert plan.workers_per_gpu == 12
-    assert plan.shares.learner_cap * 11.76 == pytest.approx(0.89 * 11.76 / 12 - 0.25)
+    assert plan.shares.learner_cap_gib == pytest.approx(0.89 * 11.76 / 12 - 0.25)
 
 
 def test_a_smaller_shape_needs_less_and_keeps_the_share_that_was_too_little():
