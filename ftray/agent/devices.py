@@ -5,8 +5,9 @@ nothing still sees every GPU of its node.
 """
 
 import dataclasses
+import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -32,6 +33,11 @@ class GpuShares:
     env_runner_cap_gib: float = 0.0
     planned_gib: float = 0.0
 
+    @property
+    def device(self) -> Literal["cpu", "cuda"]:
+        """Where a job's own process computes: where it booked."""
+        return "cuda" if self.learner else "cpu"
+
 
 NO_GPU = GpuShares()
 
@@ -56,6 +62,14 @@ def claim(cap_gib: float, planned_gib: float, cuda: Any = torch.cuda) -> None:
             "in the cluster file)"
         )
     cuda.set_per_process_memory_fraction(min(1.0, cap_gib / gib), 0)
+
+
+def hide_gpus() -> None:
+    """Leaves no GPU visible to this process, which booked none. To be called before anything asks CUDA.
+
+    Ray leaves them visible, and libraries make contexts on what they see.
+    """
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,6 +21,7 @@ from torch import Tensor
 from ftray.agent.loss import ppo_loss
 from ftray.agent.minibatches import minibatches, parts
 from ftray.errors import TrainingError
+from ftray.nets.optimisers import within_its_devices
 
 FIGURES = "figures"
 
@@ -46,10 +47,11 @@ class FTLearner(PPOTorchLearner):
         groups = {name: [p for p in trained if (id(p) in tower) == (name == "tower")] for name in rates}
         for name, parameters in groups.items():
             if parameters:
+                optimizer = torch.optim.Adam(parameters, fused=True)  # one pass over the memory instead of ten
                 self.register_optimizer(
                     module_id=module_id,
                     optimizer_name=name,
-                    optimizer=torch.optim.Adam(parameters, fused=True),  # one pass over the memory instead of ten
+                    optimizer=within_its_devices(optimizer),
                     params=parameters,
                     lr_or_lr_schedule=rates[name],
                 )

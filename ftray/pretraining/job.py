@@ -16,7 +16,7 @@ from ftray.pretraining.folder import BEST_ENCODER, FINAL_ENCODER, EncoderCard, J
 from ftray.pretraining.probes import Bars
 from ftray.pretraining.progress import Progress, epoch_line, show_progress
 from ftray.pretraining.samples import draw_samples
-from ftray.pretraining.spec import METHOD, PretrainingSpec, encoder_fingerprint, scaler_fingerprint
+from ftray.pretraining.spec import METHOD, Device, PretrainingSpec, encoder_fingerprint, scaler_fingerprint
 from ftray.pretraining.trainer import Trainer, fresh_encoder, new_model
 from ftray.spec import to_mapping
 
@@ -31,6 +31,7 @@ def pretrain(
     folder: Path,
     *,
     report: Callable[[Row], None] | None = None,
+    device: Device | None = None,
     progress: bool = False,
 ) -> EncoderCard:
     """Trains the encoder's market tower by masked feature modelling on the dataset's train windows.
@@ -39,15 +40,17 @@ def pretrain(
     a CPU, with the same weights as if nothing had happened.
 
     report: called with every epoch's row of the history. progress: show a bar on a terminal, lines elsewhere.
+    device: where the job was placed, whatever else the machine has; by default nobody placed it, and `spec.device`
+        decides.
 
-    Raises: DataError for features that are not finite; TrainingError for a train window too short or a loss that is not
-    finite; RunFolderError for a folder of another job.
+    Raises: DataError for features that are not finite; TrainingError for a train window too short, a loss that is not
+    finite or a device that is missing; RunFolderError for a folder of another job.
     """
     job = JobFolder(folder, _config(encoder, spec, dataset))
     if job.is_done:
         return read_card(folder)
     parts = draw_samples(dataset, spec)
-    trainer = Trainer(spec, dataset, parts, new_model(encoder, spec, dataset.layout))
+    trainer = Trainer(spec, dataset, parts, new_model(encoder, spec, dataset.layout), device)
     history = _resume(job, trainer)
     job.log(f"{len(history)} of {spec.epochs} epochs done; {len(parts[0])} windows to fit, {len(parts[1])} to validate")
     n = trainer.batches_per_epoch

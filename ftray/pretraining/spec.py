@@ -10,6 +10,9 @@ from ftray.features.table import Scaler
 from ftray.nets import FTSpec, MaskSpec
 from ftray.spec import Between, Count, Fraction, NonNegative, fingerprint, spec, to_mapping
 
+Device = Literal["cpu", "cuda"]
+"""Where a job was placed."""
+
 BOOKKEEPING = ("device", "cpus", "checkpoint_every")
 """Fields that say where and how the job runs, not what comes out."""
 
@@ -36,7 +39,8 @@ class PretrainingSpec:
         `horizon` bars, and every series at the window's last bar; both losses are added `pooled_weight` times. Labels
         of neighbouring bars overlap, so there are few of them to learn from: a large weight learns them by heart.
     patience: epochs without a better validation loss before an early stop; None never stops early.
-    device: `auto` takes a GPU where there is one. cpus: cores that a study books for the job.
+    device: `auto` goes where the job is placed; where nobody placed it, to a GPU if there is one.
+    cpus: cores that a study books for the job.
     """
 
     epochs: Count = 30

@@ -17,20 +17,29 @@ from torch import Tensor
 from ftray.errors import TrainingError
 from ftray.features import Dataset, ObservationLayout
 from ftray.nets import FTSpec, FTTransformer, draw_mask, gather_windows
+from ftray.nets.optimisers import within_its_devices
 from ftray.pretraining.model import Losses, MaskedModel
 from ftray.pretraining.samples import Samples
-from ftray.pretraining.spec import PretrainingSpec, tower_spec
+from ftray.pretraining.spec import Device, PretrainingSpec, tower_spec
 
 INIT, ORDER, MASKS, DROPOUT, VALIDATION, FRESH = range(6)
 """Streams of random numbers, none of which moves when another is used more or less."""
 
 
 class Trainer:
-    """Model, optimiser and the data they need, on one device."""
+    """Model, optimiser and the data they need, on one device. placed: see `pick_device`."""
 
-    def __init__(self, spec: PretrainingSpec, dataset: Dataset, parts: tuple[Samples, Samples], model: MaskedModel):
+    def __init__(
+        self,
+        spec: PretrainingSpec,
+        dataset: Dataset,
+        parts: tuple[Samples, Samples],
+        model: MaskedModel,
+        placed: Device | None = None,
+    ):
         self.spec, self.layout, self.parts = spec, dataset.layout, parts
-        self.device = pick_device(spec.device)
+        self.device = pick_device(spec.device, placed)
+        self.bfloat16 = has_bfloat16(self.device)
         self.model = model.to(self.device)
         self.table = torch.from_numpy(np.array(dataset.table.values, np.float32)).to(self.device)
         self.fit, self.validation = (
@@ -42,7 +51,8 @@ class Trainer:
         parameters = model.trained_parameters()
         decayed, free = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
         groups = [{"params": decayed}, {"params": free, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=spec.learning_rate, weight_decay=spec.weight_decay)
+        optimizer = torch.optim.AdamW(groups, lr=spec.learning_rate, weight_decay=spec.weight_decay)
+        self.optimizer = within_its_devices(optimizer)
 
     def train_epoch(self, epoch: int, on_batch: Callable[[], None]) -> dict[str, float]:
         """One epoch of optimiser steps. Raises: TrainingError at a loss or gradient that is not finite."""
@@ -98,7 +108,7 @@ class Trainer:
         windows = gather_windows(self.table, bars, self.layout.lookback)
         hidden = draw_mask(self.spec.masks, self.spec.mask_ratio, tuple(windows.shape), masks)
         shown, mask = self._resampled(windows, hidden, masks)
-        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=self.device.type == "cuda"):
+        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=self.bfloat16):
             predictions = self.model(shown, mask)
         return self.model.losses(predictions, (windows, volatility), hidden), windows, predictions[0]
 
@@ -168,18 +178,44 @@ def learning_rate(spec: PretrainingSpec, step: int, n_steps: int) -> float:
     return spec.learning_rate * 0.5 * (1.0 + math.cos(math.pi * (step - n_warm) / max(1, n_steps - n_warm)))
 
 
-def pick_device(name: str) -> torch.device:
-    """Raises: TrainingError where CUDA is asked for and missing."""
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
+def pick_device(name: str, placed: Device | None = None, cuda: Any = torch.cuda) -> torch.device:
+    """Where a job computes. name: what its spec asks for. placed: where it booked, None where nobody booked anything.
+
+    A job that was placed on CPUs leaves the GPUs of its machine to those who booked them.
+
+    Raises: TrainingError where CUDA is asked for or booked, and missing.
+    """
+    if name == "cpu" or (name == "auto" and placed == "cpu"):
+        return torch.device("cpu")
+    if placed == "cpu":
+        raise TrainingError(
+            "pretraining.device is cuda, and the job was placed on CPUs, as the cluster has no GPU or the trial booked "
+            "none: set pretraining.device to auto or cpu, or add a GPU"
+        )
+    available = cuda.is_available()
+    if not available and placed:
+        raise TrainingError(
+            "the job booked a share of a GPU, and torch sees no CUDA device here: check that node's driver and its "
+            "build of PyTorch, or set pretraining.device to cpu"
+        )
+    if not available and name == "cuda":
         raise TrainingError("pretraining.device is cuda, and torch sees no CUDA device here; set it to auto or cpu")
-    return torch.device("cuda" if name != "cpu" and available else "cpu")
+    return torch.device("cuda" if available else "cpu")
+
+
+def has_bfloat16(device: torch.device, cuda: Any = torch.cuda) -> bool:
+    """Whether the device computes in bfloat16 itself. GPUs before Ampere emulate it, slower than float32."""
+    return device.type == "cuda" and cuda.is_bf16_supported(including_emulation=False)
 
 
 @contextlib.contextmanager
 def seeded(*parts: int) -> Iterator[None]:
-    """torch's global random numbers, which initialisation and dropout draw from, set inside and put back after."""
-    with torch.random.fork_rng():
+    """torch's global random numbers, which initialisation and dropout draw from, set inside and put back after.
+
+    A GPU's too, where this process uses one. By default PyTorch would initialise CUDA on all of them to read theirs.
+    """
+    gpus = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=gpus):
         torch.manual_seed(_seed(*parts))
         yield
 

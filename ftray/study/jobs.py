@@ -11,7 +11,7 @@ from ray import tune
 from ray.exceptions import RayError
 from ray.tune import PlacementGroupFactory
 
-from ftray.agent.devices import GpuShares, claim
+from ftray.agent.devices import GpuShares, claim, hide_gpus
 from ftray.errors import FtrayError, OutOfMemoryError
 from ftray.results import RunFolder
 from ftray.results.costs import booked
@@ -62,6 +62,8 @@ def run_job(config: dict[str, Any], work: Work = run_trial) -> None:
         before, began = folder.cost(), time.monotonic()
         shape, place = Shape(**config.get("shape", {})), placed(config)
         torch.set_num_threads(place.threads)
+        if place.plan is None:
+            hide_gpus()
 
         def cost() -> dict[str, float]:
             return booked(before, cpus(place.bundles), gpus(place.bundles), time.monotonic() - began)
@@ -106,9 +108,9 @@ def _reporter(config: dict[str, Any], copy: JobCopy, place: Placement, cost: Cal
 
 
 def _pretrain(config: dict[str, Any], spec: TrialSpec, place: Placement, shared: Path, report: Report) -> None:
-    claim(place.shares.learner_cap_gib, place.shares.planned_gib)  # an RL trial's module claims for itself
+    claim(place.shares.learner_cap_gib, place.shares.planned_gib)  # as `run_trial` does
     _, dataset = prepare_dataset(spec, shared, config["fold"])
-    card = pretrain_encoder(spec, dataset, shared, report)
+    card = pretrain_encoder(spec, dataset, shared, report, device=place.shares.device)
     report({"epoch": card.epochs, "best_epoch": card.best_epoch, "validation_loss": card.validation_loss})
 
 

@@ -9,6 +9,7 @@ from ftray.features import Dataset, dataset_fingerprint, dataset_of
 from ftray.market import load_market
 from ftray.nets import FTSpec
 from ftray.pretraining import Choice, EncoderCard, EncoderStore, encoder_fingerprint, pretrain
+from ftray.pretraining.spec import Device
 from ftray.trial.spec import TrialSpec
 
 
@@ -36,6 +37,7 @@ def pretrain_encoder(
     shared: Path,
     report: Callable[[dict[str, Any]], None] | None = None,
     *,
+    device: Device | None = None,
     progress: bool = False,
 ) -> EncoderCard:
     """The pre-training job of a fold, or the one that was chosen for it, in `shared/encoders/FINGERPRINT`; its card
@@ -43,12 +45,14 @@ def pretrain_encoder(
 
     A finished job is found there and not repeated; an interrupted one continues from its last epoch; one that another
     process is at is waited for.
+
+    device: where the job was placed (`pretrain`).
     """
     encoder = _to_pretrain(spec)
     fingerprint = encoder_fingerprint(dataset.fingerprint, dataset.layout, encoder, spec.pretraining)
 
     def job(folder: Path) -> EncoderCard:
-        return pretrain(encoder, spec.pretraining, dataset, folder, report=report, progress=progress)
+        return pretrain(encoder, spec.pretraining, dataset, folder, report=report, device=device, progress=progress)
 
     return EncoderStore(shared / "encoders").make(fingerprint, job)
 

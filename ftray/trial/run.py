@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ftray.agent.devices import NO_GPU, GpuShares
+from ftray.agent.devices import NO_GPU, GpuShares, claim
 from ftray.agent.training import check_start, iterate, learner_module, ppo_config
 from ftray.agent.vectors import write_market_vectors
 from ftray.errors import WeightsError
@@ -60,12 +60,13 @@ def run_trial(
     runs, progress = runs_of(spec), Progress.read(resume, spec)
     metrics = progress.row
     check_room(place_trial(spec, (), shape).bundles)
+    claim(gpus.learner_cap_gib, gpus.planned_gib)  # before anything allocates: weights may be missing still
     if len(progress.finished) == len(runs):  # killed before its last row was heard of
         report(metrics, checkpoint=resume)
     with contextlib.closing(Evaluation(spec.trading, spec.ppo.evaluation_cpus)) as evaluation:
         for run in runs[len(progress.finished) :]:
             data, dataset = prepare_dataset(spec, shared, run.fold)
-            weights, vectors = starting_weights(spec, dataset, shared)
+            weights, vectors = starting_weights(spec, dataset, shared, gpus)
             with (
                 Rows(run, progress, report, folder, functools.partial(keep_outcome, folder, run, dataset)) as rows,
                 told_out_of_memory(spec, shape),
@@ -116,13 +117,15 @@ def training(
         algorithm.stop()
 
 
-def starting_weights(spec: TrialSpec, dataset: Dataset, shared: Path) -> tuple[Path | None, Path | None]:
+def starting_weights(
+    spec: TrialSpec, dataset: Dataset, shared: Path, gpus: GpuShares = NO_GPU
+) -> tuple[Path | None, Path | None]:
     """The checkpoint that the market tower starts from, and the vectors that replace it where it is frozen."""
     encoder = spec.encoder
     if not isinstance(encoder, FTSpec) or encoder.pretrained == "none":
         return None, None
     auto = encoder.pretrained == "auto"
-    weights = pretrain_encoder(spec, dataset, shared).path if auto else local(encoder.pretrained)
+    weights = pretrain_encoder(spec, dataset, shared, device=gpus.device).path if auto else local(encoder.pretrained)
     check_weights_are_honest(weights, dataset)
     if not encoder.frozen or encoder.fusion == "early":
         return weights, None

@@ -203,3 +203,18 @@ def test_an_env_runner_killed_in_mid_iteration_is_replaced_and_training_goes_on(
         pids = algorithm.env_runner_group.foreach_env_runner(lambda _: os.getpid(), local_env_runner=False)
         assert victim not in pids and len(pids) == 2
         assert all(one < other for one, other in itertools.pairwise(steps))
+
+
+def test_a_learner_on_the_cpu_leaves_the_gpu_of_its_machine_alone(data_folder, weights, monkeypatch):
+    """PyTorch's optimisers ask for an accelerator's stream in every step, which initialises CUDA."""
+
+    def refused(*_, **__):
+        raise AssertionError("a step on the CPU must not ask for a stream")
+
+    with training(data_folder, weights=weights) as algorithm:
+        learner = algorithm.learner_group._learner
+        assert len(learner._optimizer_parameters) == 2
+        monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: torch.device("cuda"))
+        monkeypatch.setattr(torch.accelerator, "current_stream", refused)
+        for optimizer in learner._optimizer_parameters:
+            optimizer.step()

@@ -18,7 +18,8 @@ from ftray.pretraining import PretrainingSpec, pretrain, read_card
 from ftray.pretraining.folder import JobFolder
 from ftray.pretraining.progress import show_progress
 from ftray.pretraining.samples import draw_samples
-from ftray.pretraining.trainer import Trainer, new_model, pick_device
+from ftray.pretraining.trainer import Trainer, has_bfloat16, new_model, pick_device, seeded
+from tests.nets.stand_ins import Cuda
 from tests.pretraining.conftest import ENCODER, SPEC
 
 ROOT = Path(__file__).parents[2]
@@ -114,9 +115,61 @@ def test_history_and_log_grow_epoch_by_epoch(dataset, tmp_path):
     assert seen == [(1, 1, 1), (2, 2, 2), (3, 3, 3)]
 
 
-def test_a_cpu_asked_for_is_taken_on_a_gpu_machine(monkeypatch):
+@pytest.mark.parametrize(
+    ("asked", "placed", "here", "there"),  # what the spec asks for, where the job booked, with a GPU here and without
+    [
+        ("auto", None, "cuda", "cpu"),
+        ("auto", "cpu", "cpu", "cpu"),  # the GPU of the machine is somebody else's
+        ("auto", "cuda", "cuda", "torch sees no CUDA device"),
+        ("cpu", None, "cpu", "cpu"),
+        ("cpu", "cpu", "cpu", "cpu"),
+        ("cpu", "cuda", "cpu", "cpu"),
+        ("cuda", None, "cuda", "torch sees no CUDA device"),
+        ("cuda", "cpu", "was placed on CPUs", "was placed on CPUs"),
+        ("cuda", "cuda", "cuda", "torch sees no CUDA device"),
+    ],
+)
+def test_a_job_computes_where_it_was_placed_and_elsewhere_where_its_spec_says(asked, placed, here, there):
+    for cuda, expected in ((Cuda(12.0), here), (Cuda(), there)):
+        if expected in ("cpu", "cuda"):
+            assert pick_device(asked, placed, cuda).type == expected
+        else:
+            with pytest.raises(TrainingError, match=expected):
+                pick_device(asked, placed, cuda)
+        assert not cuda.initialized
+
+
+def test_autocast_is_for_gpus_that_compute_in_bfloat16_themselves():
+    cuda, cpu = torch.device("cuda"), torch.device("cpu")
+    assert has_bfloat16(cuda, Cuda(40.0, "A100")) and not has_bfloat16(cpu, Cuda(40.0, "A100"))
+    assert not has_bfloat16(cuda, Cuda(15.0, "Tesla T4", native_bfloat16=False))  # emulates it
+
+
+def test_a_job_that_was_placed_on_cpus_leaves_the_gpu_of_its_machine_alone(finished, dataset, tmp_path, monkeypatch):
+    def refused(*_, **__):
+        raise AssertionError("a step on the CPU must not ask for a stream, which initialises CUDA")
+
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert [pick_device(name).type for name in ("cpu", "cuda", "auto")] == ["cpu", "cuda", "cuda"]
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: torch.device("cuda"))
+    monkeypatch.setattr(torch.accelerator, "current_stream", refused)  # what PyTorch's optimisers ask
+    pretrain(ENCODER, dataclasses.replace(SPEC, device="auto"), dataset, tmp_path, device="cpu")
+    assert losses(tmp_path) == losses(finished[0])
+
+
+def test_random_numbers_for_the_cpu_leave_the_gpus_alone(monkeypatch):
+    """PyTorch keeps the random numbers of every GPU by default, and initialises CUDA to read them."""
+
+    def refused(*_):
+        raise AssertionError("CUDA must not be initialised")
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", refused)
+    before = torch.get_rng_state()
+    with seeded(1, 2):
+        first = torch.rand(3)
+    with seeded(1, 2):
+        assert torch.equal(torch.rand(3), first)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 SCRIPT = textwrap.dedent("""
@@ -246,5 +299,6 @@ def test_a_job_on_a_gpu_computes_in_bfloat16_and_leaves_weights_for_any_machine(
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_require_finite", lambda self, value, where, batch, windows, out: types.add(out.dtype))
         card = pretrain(ENCODER, dataclasses.replace(SPEC, device="cuda"), dataset, tmp_path)
-    assert types == {torch.bfloat16}
+    native = torch.cuda.is_bf16_supported(including_emulation=False)
+    assert types == {torch.bfloat16 if native else torch.float32}
     load_market_weights(build_encoder(ENCODER, dataset.layout), card.path)

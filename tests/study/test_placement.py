@@ -1,19 +1,24 @@
 """Where jobs go: bundles with shares of a GPU, on the nodes that they fit on; and what the command line tells of it."""
 
 import json
+import os
 
 import pytest
+import torch
 import yaml
 
 from ftray.agent.devices import GpuShares
 from ftray.agent.spec import PPOSpec
 from ftray.cli import main
-from ftray.errors import SpecError
+from ftray.errors import SpecError, TrainingError
 from ftray.nets import FTSpec, MLPSpec
 from ftray.nets.gpus import Gpu, parse_gpu
 from ftray.pretraining import PretrainingSpec
+from ftray.spec import parse
 from ftray.study import parse_study
+from ftray.study.jobs import _pretrain
 from ftray.study.room import Room
+from ftray.study.run import run_study
 from ftray.study.vram import describe_vram, workers_of
 from ftray.trial import TrialSpec, place_pretraining, place_trial
 from ftray.trial.nodes import Node, nodes_of_file, nodes_of_ray
@@ -75,6 +80,23 @@ def test_pretraining_books_a_share_unless_it_is_meant_for_the_cpu():
     assert place.shares.learner_cap_gib > 0
     on_cpu = TrialSpec(encoder=AUTO.encoder, pretraining=PretrainingSpec(device="cpu"))
     assert place_pretraining(on_cpu, [T4]).bundles == [{"CPU": 1.0}]
+
+
+@pytest.mark.parametrize(("nodes", "why"), [([CPUS], None), ([CPUS, T4], "booked a share of a GPU"), ([], None)])
+def test_a_pretraining_job_computes_where_it_booked(nodes, why, tmp_path, monkeypatch):
+    """On a machine whose GPU another job holds, and on a node whose GPU PyTorch cannot use."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: why is None)
+    monkeypatch.setattr("ftray.study.jobs.claim", lambda cap_gib, planned_gib: None)
+    trial = TINY["trial"] | {"encoder": {**TINY["trial"]["encoder"]["choice"][1], "pretrained": "auto"}}
+    trial["pretraining"] = TINY["trial"]["pretraining"] | {"device": "auto", "epochs": 1}
+    spec, rows = parse(TrialSpec, trial | {"ppo": {}}), []
+    config = {"fold": 0}
+    if why is None:
+        _pretrain(config, spec, place_pretraining(spec, nodes), tmp_path, rows.append)
+        assert rows[-1]["best_epoch"] == 1
+    else:
+        with pytest.raises(TrainingError, match=why):
+            _pretrain(config, spec, place_pretraining(spec, nodes), tmp_path, rows.append)
 
 
 def test_a_trial_that_fits_everywhere_books_the_share_of_the_smallest_gpu_and_may_land_on_any():
@@ -270,3 +292,17 @@ def test_the_command_line_tells_plans_and_refuses_in_words(tmp_path, cluster_fil
     ):
         assert main(wrong) == 1
         assert told in capsys.readouterr().err
+
+
+def looks_for_gpus(spec, report, *, folder, **elsewhere):
+    (folder / "visible").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
+    report({"iteration": 1, "env_steps": spec.env_steps, "validation/sharpe": 1.0})
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("cluster")
+def test_a_job_that_booked_no_gpu_sees_none(tmp_path):
+    trial = {"encoder": MLP, "ppo": TINY["trial"]["ppo"] | {"learning_rate": 1e-3}}
+    study = parse_study({"name": "blind", "trial": TINY["trial"] | trial, "search": {"n_trials": 1}})
+    run = run_study(study, tmp_path, work=looks_for_gpus, say=lambda line: None)
+    assert (run.trial("trial-0000").folder / "visible").read_text() == ""

@@ -19,7 +19,7 @@ from ftray.pretraining import PretrainingSpec
 from ftray.results.outcomes import outcome_file
 from ftray.trading import TradingSpec
 from ftray.trial import TrialSpec, prepare_dataset, pretrain_encoder
-from ftray.trial.run import run_trial
+from ftray.trial.run import run_trial, starting_weights
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]  # RLlib wants a Ray even without env runners
 
@@ -99,6 +99,14 @@ def test_a_trial_goes_on_from_its_checkpoint_with_its_steps_and_its_optimiser(tm
         assert len(steps) == 1 and steps.pop() >= 1
     finally:
         algorithm.stop()
+
+
+def test_a_trial_without_a_gpu_share_leaves_the_gpu_of_its_machine_alone(tmp_path, shared, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    auto = dataclasses.replace(TRIAL.pretraining, device="auto")
+    spec = dataclasses.replace(TRIAL, encoder=FT, pretraining=auto)
+    weights, _ = starting_weights(spec, prepare_dataset(spec, shared)[1], tmp_path)
+    assert weights.exists()
 
 
 def test_a_frozen_encoder_is_bit_identical_after_training_and_a_fine_tuned_one_is_not(tmp_path, shared):
