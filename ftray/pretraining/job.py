@@ -99,7 +99,7 @@ def _epoch(job: JobFolder, trainer: Trainer, history: list[Row], shown: Progress
     spec, epoch = trainer.spec, len(history) + 1
     start = time.perf_counter()
     row: Row = {"epoch": epoch, **trainer.train_epoch(epoch, shown.on_batch), **trainer.validate(epoch)}
-    row |= {"learning_rate": trainer.optimizer.param_groups[0]["lr"], "seconds": time.perf_counter() - start}
+    row |= {"learning_rate": trainer.rate, "seconds": time.perf_counter() - start}
     if _best([*history, row]) is row:
         job.write_weights(BEST_ENCODER, trainer.model, row)
     if epoch % spec.checkpoint_every == 0:

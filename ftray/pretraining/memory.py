@@ -12,6 +12,9 @@ from ftray.pretraining.card import exam_size
 from ftray.pretraining.model import MaskedModel
 from ftray.pretraining.spec import PretrainingSpec, tower_spec
 
+CAPTURED_BYTES = 512 * 2**20
+"""Activations up to which a step becomes a CUDA graph: larger ones keep a GPU busy by themselves."""
+
 
 def pretraining_need(encoder: FTSpec, spec: PretrainingSpec, layout: ObservationLayout, n_bars: int) -> Need:
     """The bytes of a job on a GPU; in float32, of which autocast's bfloat16 halves what it can."""
@@ -19,6 +22,8 @@ def pretraining_need(encoder: FTSpec, spec: PretrainingSpec, layout: Observation
     with torch.device("meta"):
         n_weights = sum(p.numel() for p in MaskedModel(FTTransformer(tower, layout)).parameters())
     step = FLOAT * spec.batch_size * step_floats(tower, layout)
+    if is_captured(encoder, spec, layout):
+        step *= 2  # the graph keeps its activations; an epoch's last, smaller batch has its own beside them
     n_windows = exam_size(spec.epochs * min(spec.windows_per_epoch or n_bars, n_bars))
     return Need(
         weights=2 * FLOAT * n_weights,  # the fresh encoder that the card compares with, or autocast's copies
@@ -27,6 +32,11 @@ def pretraining_need(encoder: FTSpec, spec: PretrainingSpec, layout: Observation
         activations=max(step, exam_bytes(n_windows, layout)),
         data=FLOAT * n_bars * (layout.n_series + 2 * (2 + layout.n_assets)),
     )
+
+
+def is_captured(encoder: FTSpec, spec: PretrainingSpec, layout: ObservationLayout) -> bool:
+    """Whether a job's steps become a CUDA graph, where it runs on a GPU."""
+    return FLOAT * spec.batch_size * step_floats(tower_spec(encoder), layout) <= CAPTURED_BYTES
 
 
 def exam_bytes(n_windows: int, layout: ObservationLayout) -> int:

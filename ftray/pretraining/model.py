@@ -119,7 +119,7 @@ class MaskedModel(nn.Module):
         for predicted, target in ((volatility, targets[1]), (present, targets[0][..., -1])):
             sums += [
                 F.huber_loss(predicted, target, reduction="sum", delta=HUBER),
-                torch.tensor(float(target.numel())).to(predicted),
+                predicted.new_full((), target.numel()),  # made on the device: nothing is copied to it
             ]
         return Losses(*sums)
 

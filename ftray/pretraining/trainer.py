@@ -17,7 +17,9 @@ from torch import Tensor
 from ftray.errors import TrainingError
 from ftray.features import Dataset, ObservationLayout
 from ftray.nets import FTSpec, FTTransformer, draw_mask, gather_windows
+from ftray.nets.graphs import WARM_UP, CapturedStep, side_stream
 from ftray.nets.optimisers import within_its_devices
+from ftray.pretraining.memory import is_captured
 from ftray.pretraining.model import Losses, MaskedModel
 from ftray.pretraining.samples import Samples
 from ftray.pretraining.spec import Device, PretrainingSpec, tower_spec
@@ -37,7 +39,7 @@ class Trainer:
         model: MaskedModel,
         placed: Device | None = None,
     ):
-        self.spec, self.layout, self.parts = spec, dataset.layout, parts
+        self.spec, self.layout, self.parts, tower = spec, dataset.layout, parts, model.encoder.spec
         self.device = pick_device(spec.device, placed)
         self.bfloat16 = has_bfloat16(self.device)
         self.model = model.to(self.device)
@@ -53,6 +55,9 @@ class Trainer:
         groups = [{"params": decayed}, {"params": free, "weight_decay": 0.0}]
         optimizer = torch.optim.AdamW(groups, lr=spec.learning_rate, weight_decay=spec.weight_decay)
         self.optimizer = within_its_devices(optimizer)
+        self._set_options()
+        self._captured: CapturedStep | None = None
+        self._steps_to_capture = WARM_UP if self.device.type == "cuda" and is_captured(tower, spec, self.layout) else -1
 
     def train_epoch(self, epoch: int, on_batch: Callable[[], None]) -> dict[str, float]:
         """One epoch of optimiser steps. Raises: TrainingError at a loss or gradient that is not finite."""
@@ -76,10 +81,10 @@ class Trainer:
         self.model.eval()
         masks, total = self._generator(VALIDATION, 0), None
         for i, (bars, volatility) in enumerate(self._batches(self.validation)):
-            losses, windows, predicted = self._losses(bars, volatility, masks)
-            self._require_finite(
-                losses.masked + losses.pooled + losses.present, f"validation after epoch {epoch}", i, windows, predicted
-            )
+            drawn = self._drawn(bars, volatility, masks)
+            losses, predicted = self._losses(*drawn)
+            sums = losses.masked + losses.pooled + losses.present
+            self._require_finite(sums, f"validation after epoch {epoch}", i, drawn[0], predicted)
             total = losses if total is None else total + losses
         return self._means("validation", total)
 
@@ -89,28 +94,68 @@ class Trainer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self._set_options()  # those of the state are another device's, where the job was interrupted there
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the last step."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def _set_options(self) -> None:
+        """On a GPU one kernel updates all weights, and reads its learning rate there: a graph would keep a number."""
+        for group in self.optimizer.param_groups:
+            cuda = self.device.type == "cuda"
+            rate = torch.tensor(float(group["lr"]), device=self.device) if cuda else float(group["lr"])
+            group |= {"lr": rate, "fused": cuda or None, "capturable": cuda}
 
     def _step(self, epoch: int, batch: int, bars: Tensor, volatility: Tensor, masks: torch.Generator) -> Losses:
         rate = learning_rate(self.spec, (epoch - 1) * self.batches_per_epoch + batch, self._n_steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        losses, windows, predicted = self._losses(bars, volatility, masks)
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+        drawn = self._drawn(bars, volatility, masks)
+        *losses, total, predicted = self._run(*drawn)
+        self._require_finite(total, f"epoch {epoch}", batch, drawn[0], predicted)
+        return Losses(*(value.clone() for value in losses))  # a replay overwrites its outputs
+
+    def _run(self, *drawn: Tensor) -> tuple[Tensor, ...]:
+        """`_update`, as a CUDA graph once it has warmed up; a last batch that is smaller runs kernel by kernel."""
+        if self._captured is not None and self._captured.fits(*drawn):
+            return self._captured(*drawn)
+        if self._steps_to_capture < 0 or len(drawn[0]) < min(self.spec.batch_size, self.windows_per_epoch):
+            return self._update(*drawn)
+        self._steps_to_capture -= 1
+        if self._steps_to_capture >= 0:
+            with side_stream():
+                return self._update(*drawn)
+        self._captured = CapturedStep(self._update, *drawn)
+        return self._captured(*drawn)
+
+    def _update(self, windows: Tensor, volatility: Tensor, shown: Tensor, mask: Tensor, hidden: Tensor) -> Any:
+        """One step of the optimiser: the fields of `Losses`, a number that is finite if all is, and the predictions."""
+        losses, predicted = self._losses(windows, volatility, shown, mask, hidden)
         loss = losses.total(self.spec.pooled_weight)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.trained_parameters(), self.spec.grad_clip)
-        self._require_finite(loss.detach() + norm, f"epoch {epoch}", batch, windows, predicted)
         self.optimizer.step()
-        return Losses(*(value.detach() for value in vars(losses).values()))
+        return (*(value.detach() for value in vars(losses).values()), loss.detach() + norm, predicted.detach())
 
-    def _losses(self, bars: Tensor, volatility: Tensor, masks: torch.Generator) -> tuple[Losses, Tensor, Tensor]:
-        """Losses, the windows as they are, and the predicted features."""
-        windows = gather_windows(self.table, bars, self.layout.lookback)
-        hidden = draw_mask(self.spec.masks, self.spec.mask_ratio, tuple(windows.shape), masks)
-        shown, mask = self._resampled(windows, hidden, masks)
+    def _losses(
+        self, windows: Tensor, volatility: Tensor, shown: Tensor, mask: Tensor, hidden: Tensor
+    ) -> tuple[Losses, Tensor]:
+        """Losses, and the predicted features."""
         with torch.autocast("cuda", dtype=torch.bfloat16, enabled=self.bfloat16):
             predictions = self.model(shown, mask)
-        return self.model.losses(predictions, (windows, volatility), hidden), windows, predictions[0]
+        return self.model.losses(predictions, (windows, volatility), hidden), predictions[0]
+
+    def _drawn(self, bars: Tensor, volatility: Tensor, masks: torch.Generator) -> tuple[Tensor, ...]:
+        """Windows as they are, their labels, windows as they are shown, the mask, and which cells are hidden."""
+        windows = gather_windows(self.table, bars, self.layout.lookback)
+        hidden = draw_mask(self.spec.masks, self.spec.mask_ratio, tuple(windows.shape), masks)
+        return windows, volatility, *self._resampled(windows, hidden, masks), hidden
 
     def _resampled(self, windows: Tensor, hidden: Tensor, masks: torch.Generator) -> tuple[Tensor, Tensor]:
         """A few hidden cells show what another training bar has at the same feature; the mask keeps the rest."""

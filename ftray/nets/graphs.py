@@ -1,0 +1,50 @@
+"""A training step as one CUDA graph: what takes hundreds of launches, each longer than its kernel, becomes one.
+
+Takes: a step over tensors of fixed shapes, on a CUDA device. Gives: the same step, replayed.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+WARM_UP = 3
+"""Steps before a capture: libraries are loaded, gradients and the optimiser's moments are where they will stay."""
+
+
+class CapturedStep:
+    """Records what a step launches, without running it; each call runs it on other inputs of the same shapes.
+
+    The step must not wait for the device, nor copy from pageable memory; what it draws from the default generator is
+    drawn anew in each call. Activations and gradients stay allocated between calls.
+
+    Raises: RuntimeError for a step that cannot be recorded.
+    """
+
+    def __init__(self, step: Callable[..., tuple[Tensor, ...]], *inputs: Tensor):
+        self._inputs = tuple(given.clone() for given in inputs)
+        torch.cuda.empty_cache()  # the graph has a pool of its own: what the warm-up cached would lie idle
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._outputs = step(*self._inputs)
+
+    def fits(self, *inputs: Tensor) -> bool:
+        return all(own.shape == given.shape for own, given in zip(self._inputs, inputs, strict=True))
+
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """The step's outputs; the next call overwrites them."""
+        for own, given in zip(self._inputs, inputs, strict=True):
+            own.copy_(given)
+        self._graph.replay()
+        return self._outputs
+
+
+@contextlib.contextmanager
+def side_stream() -> Iterator[None]:
+    """Work before a capture runs on another stream than the default one, which no capture may touch."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        yield
+    torch.cuda.current_stream().wait_stream(stream)
