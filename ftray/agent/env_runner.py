@@ -8,6 +8,7 @@ from typing import Any
 
 from ray.rllib.algorithms.ppo import PPO
 
+from ftray.agent.names import name_process
 from ftray.agent.out_of_memory import out_of_memory_in
 from ftray.agent.sampling import ArrayEnvRunner
 from ftray.errors import OutOfMemoryError, TrainingError
@@ -24,7 +25,12 @@ class FTEnvRunner(ArrayEnvRunner):
 
     complaint: str | None = None
 
+    def __repr__(self) -> str:
+        return f"{self.config.env_config['trial']} env runner {self.worker_index}"
+
     def apply(self, func: Any, *args: Any, **given: Any) -> Any:
+        if self.worker_index:  # without remote env runners, number 0 lives in the trial's own process
+            name_process(self, repr(self))
         try:
             return func(self, *args, **given)
         except Exception as error:

@@ -35,6 +35,7 @@ def ppo_config(
     seed: int = 0,
     micro_batches: int = 1,
     gpus: GpuShares = NO_GPU,
+    trial: str = "trial",
 ) -> PPOConfig:
     """RLlib's configuration of a trial.
 
@@ -43,6 +44,7 @@ def ppo_config(
     market_vectors: .npy of the market tower's output per bar, for a frozen encoder.
     micro_batches: parts that each minibatch is worked off in, gradients accumulated: less memory, the same mathematics.
     gpus: what the processes of the trial book; nothing by default.
+    trial: the trial's id, after which its env runners are named.
     """
     model_config = {
         "encoder": to_mapping(encoder),
@@ -57,6 +59,7 @@ def ppo_config(
         "dataset": model_config["dataset"],
         "trading": to_mapping(trading),
         "reward_scale": ppo.reward_scale,
+        "trial": trial,
     }
     config = PPOConfig()
     config.environment(TrainingEnv, env_config=env_config, normalize_actions=False, clip_actions=False)

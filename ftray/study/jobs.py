@@ -10,8 +10,10 @@ import torch
 from ray import tune
 from ray.exceptions import RayError
 from ray.tune import PlacementGroupFactory
+from ray.tune.trainable import wrap_function
 
 from ftray.agent.devices import GpuShares, claim, hide_gpus
+from ftray.agent.names import name_process
 from ftray.errors import FtrayError, OutOfMemoryError
 from ftray.results import RunFolder
 from ftray.results.costs import booked
@@ -130,9 +132,23 @@ def placement(config: dict[str, Any]) -> PlacementGroupFactory:
 
 
 def trainable(work: Work = run_trial) -> Any:
-    """`run_job` with resources that depend on the job."""
+    """`run_job` with resources that depend on the job, in processes named after it: `trial-0007`, `encoder-1f6a...`."""
 
     def job(config: dict[str, Any]) -> None:
         run_job(config, work)
 
-    return tune.with_resources(job, placement)
+    class Job(wrap_function(job)):
+        __qualname__ = "Job"  # the class in Ray's dashboard
+
+        @classmethod
+        def default_resource_request(cls, config: dict[str, Any]) -> PlacementGroupFactory:
+            return placement(config)
+
+        def __repr__(self) -> str:
+            return self.config["id"]
+
+        def step(self) -> Any:
+            name_process(self, repr(self))
+            return super().step()
+
+    return Job

@@ -5,6 +5,7 @@ from typing import Any
 from ray import tune
 from ray.tune.stopper import Stopper
 
+from ftray.agent.names import has_dashboard
 from ftray.errors import StudyInterruptedError
 from ftray.results import RunFolder, State, TrialRecord
 from ftray.results.failures import failures_told
@@ -118,8 +119,9 @@ def _fit(study: StudySpec, run: RunFolder, searcher: StudySearcher, progress: Pr
             trial_dirname_creator=lambda trial: trial.config["id"],
             trial_name_creator=lambda trial: trial.config["id"],
             # On a GPU a trial starts in a process of its own: what the last one left in its memory is gone. Elsewhere
-            # there is no such thing, and a process takes 4 s to start, 7 % of a trial of a minute.
-            reuse_actors=not (searcher.rooms and searcher.rooms.now.config),
+            # there is no such thing, and a process takes 4 s to start, 7 % of a trial of a minute. In Ray's dashboard a
+            # process that is used again would keep the name of its first trial.
+            reuse_actors=not (searcher.rooms and searcher.rooms.now.config) and not has_dashboard(),
         ),
         run_config=tune.RunConfig(
             name="tune",

@@ -17,6 +17,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from torch import Tensor
 
 from ftray.agent.module import FTPolicy
+from ftray.agent.names import name_process
 from ftray.agent.vectors import acting
 from ftray.errors import NeverPlacedError
 from ftray.features import Dataset
@@ -43,10 +44,11 @@ class Evaluation:
 
     cpus: 0 judges in this process, at once. From 1 on, a process with so many cores does, one policy after another,
         each from a copy of its weights; it needs a bundle of its own, the last of the trial's.
+    trial: the trial's id, after which that process is named.
     """
 
-    def __init__(self, trading: TradingSpec, cpus: int):
-        self.trading, self.cpus = trading, cpus
+    def __init__(self, trading: TradingSpec, cpus: int, trial: str):
+        self.trading, self.cpus, self.trial = trading, cpus, trial
         self._judge: Any = None
 
     def begin(self, module: FTPolicy, dataset: Dataset, start: Weights) -> "Future[Judged]":
@@ -59,7 +61,7 @@ class Evaluation:
             here.set_result(evaluate(module, dataset, self.trading, start))
             return here
         if self._judge is None:
-            self._judge = ray.remote(Judge).options(**_room(self.cpus)).remote(self.trading, self.cpus)
+            self._judge = ray.remote(Judge).options(**_room(self.cpus)).remote(self.trading, self.cpus, self.trial)
         weights = module.get_state(inference_only=True)  # sent as they are now: the next iteration changes them
         return self._judge.judged.remote(blueprint(module), weights, start).future()
 
@@ -73,11 +75,15 @@ class Evaluation:
 class Judge:
     """The process beside a trial."""
 
-    def __init__(self, trading: TradingSpec, cpus: int):
-        self.trading = trading
+    def __init__(self, trading: TradingSpec, cpus: int, trial: str):
+        self.trading, self.trial = trading, trial
         torch.set_num_threads(cpus)
 
+    def __repr__(self) -> str:
+        return f"{self.trial} evaluation"
+
     def judged(self, blueprint: RLModuleSpec, weights: dict[str, Any], start: Weights) -> Judged:
+        name_process(self, repr(self))
         module = blueprint.build()
         assert isinstance(module, FTPolicy)
         module.set_state(weights)

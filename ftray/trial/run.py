@@ -46,7 +46,8 @@ def run_trial(
     report: called after every iteration, in order; rows with a `validation/sharpe` come every `ppo.evaluate_every`
         iterations and at each run's end, each with a checkpoint. See `Progress.add` for what a row tells of several
         runs.
-    folder: the trial's own; checkpoints are written here, and the policy of the run that ended last.
+    folder: the trial's own, which its other processes are named after; checkpoints are written here, and the policy
+        of the run that ended last.
     resume: a checkpoint to continue from, inside its run, with optimiser state and step count.
     shared: where prepared data and pre-trained encoders lie for many trials (default: `folder`).
     shape: how it is worked off; a smaller one needs less memory and computes the same.
@@ -56,21 +57,21 @@ def run_trial(
         started if none is running.
     """
     folder, shared = Path(folder), Path(shared or folder)
-    started = time.monotonic()
+    name, started = folder.absolute().name, time.monotonic()
     runs, progress = runs_of(spec), Progress.read(resume, spec)
     metrics = progress.row
     check_room(place_trial(spec, (), shape).bundles)
     claim(gpus.learner_cap_gib, gpus.planned_gib)  # before anything allocates: weights may be missing still
     if len(progress.finished) == len(runs):  # killed before its last row was heard of
         report(metrics, checkpoint=resume)
-    with contextlib.closing(Evaluation(spec.trading, spec.ppo.evaluation_cpus)) as evaluation:
+    with contextlib.closing(Evaluation(spec.trading, spec.ppo.evaluation_cpus, name)) as evaluation:
         for run in runs[len(progress.finished) :]:
             data, dataset = prepare_dataset(spec, shared, run.fold)
             weights, vectors = starting_weights(spec, dataset, shared, gpus)
             with (
                 Rows(run, progress, report, folder, functools.partial(keep_outcome, folder, run, dataset)) as rows,
                 told_out_of_memory(spec, shape),
-                training(spec, run, data, weights, vectors, shape, gpus) as algorithm,
+                training(spec, run, data, weights, vectors, shape, gpus, name) as algorithm,
             ):
                 start = market_state_dict(learner_module(algorithm).encoder)  # pre-trained, or the seed's own
                 if progress.inside_a_run:
@@ -96,7 +97,14 @@ def run_trial(
 
 @contextlib.contextmanager
 def training(
-    spec: TrialSpec, run: Run, data: Path, weights: Path | None, vectors: Path | None, shape: Shape, gpus: GpuShares
+    spec: TrialSpec,
+    run: Run,
+    data: Path,
+    weights: Path | None,
+    vectors: Path | None,
+    shape: Shape,
+    gpus: GpuShares,
+    trial: str,
 ) -> Iterator[Any]:
     """The PPO of a run at its start, stopped when the block ends."""
     torch.manual_seed(run.seed)
@@ -110,6 +118,7 @@ def training(
         seed=run.seed,
         micro_batches=shape.micro_batches,
         gpus=gpus,
+        trial=trial,
     ).build_algo()
     try:
         yield algorithm
