@@ -162,7 +162,7 @@ def fill(device: str, gib: float) -> Iterator[Row]:
     from ftray.agent.devices import claim
 
     if device == "cuda":
-        claim(gib / (torch.cuda.get_device_properties(0).total_memory / GIB))
+        claim(gib, torch.cuda.get_device_properties(0).total_memory / GIB)
     yield {"claimed_gib": gib}
     blocks: list[torch.Tensor] = []
     error = None

@@ -128,7 +128,7 @@ def unlucky(spec: Any, report: Any, *, resume: Path | None, shape: Any, **given:
 
     if spec.seed == 1 and shape == WHOLE:
         with told_out_of_memory(spec, shape):
-            claim(given["gpus"].learner_cap)
+            claim(given["gpus"].learner_cap_gib, given["gpus"].planned_gib)
             hoard: list[torch.Tensor] = []
             while given["gpus"].learner:
                 hoard.append(torch.empty(2**26, dtype=torch.uint8, device="cuda"))
