@@ -10,9 +10,7 @@ A store is a list of folders; the first is one's own, which alone is written to:
     encoders.json                     what was chosen for each job that was asked for, and why; chosen again ever after
 """
 
-import contextlib
 import dataclasses
-import fcntl
 import json
 import os
 import shutil
@@ -24,6 +22,7 @@ from typing import Any
 
 from ftray.errors import RunFolderError
 from ftray.features import Dataset
+from ftray.locking import alone
 from ftray.nets import FTSpec
 from ftray.pretraining.folder import CONFIG, RESUME, EncoderCard, is_finished, read_card
 from ftray.pretraining.spec import LOSS, METHOD, PretrainingSpec, encoder_fingerprint, scaler_fingerprint, tower_of
@@ -104,9 +103,9 @@ class EncoderStore:
         if self.has(fingerprint):
             return read_card(self.own / fingerprint)
         self.own.mkdir(parents=True, exist_ok=True)
-        with _alone(self.own / f".{fingerprint}.lock") as alone:
+        with alone(self.own / f".{fingerprint}.lock") as locked:
             if not self.has(fingerprint):
-                making = self._making(fingerprint, alone)
+                making = self._making(fingerprint, locked)
                 job(making)
                 self._publish(making, fingerprint)
         return read_card(self.own / fingerprint)
@@ -162,8 +161,8 @@ class EncoderStore:
         finally:
             shutil.rmtree(new, ignore_errors=True)
 
-    def _making(self, fingerprint: str, alone: bool) -> Path:
-        if not alone:
+    def _making(self, fingerprint: str, locked: bool) -> Path:
+        if not locked:
             return self.own / f".{fingerprint}.making-{socket.gethostname()}-{os.getpid()}"
         making, target = self.own / f".{fingerprint}.making", self.own / fingerprint
         if target.is_dir() and not making.exists():
@@ -246,29 +245,3 @@ def _other_loss(config: Mapping[str, Any], spec: PretrainingSpec, dataset: Datas
     if config.get("scaler") != scaler_fingerprint(dataset.table.scaler):
         return "trained with another loss: on features that are scaled differently, by other train windows"
     return None
-
-
-@contextlib.contextmanager
-def _alone(file: Path) -> Iterator[bool]:
-    """Held by one process at a time; falls with the process, however it ends. False where locks are unknown."""
-    while True:
-        with file.open("w") as held:
-            try:
-                fcntl.flock(held, fcntl.LOCK_EX)
-            except OSError:
-                locked = False
-            else:
-                locked = True
-                if not _is_still(file, held.fileno()):  # its last holder took it away
-                    continue
-            try:
-                yield locked
-            finally:
-                file.unlink(missing_ok=True)
-            return
-
-
-def _is_still(file: Path, descriptor: int) -> bool:
-    with contextlib.suppress(FileNotFoundError):
-        return os.path.samestat(os.fstat(descriptor), file.stat())
-    return False
