@@ -6,7 +6,9 @@ frozen encoder once for a whole trial.
 Legend: T bars of the table, D width of the market vector, B batch.
 """
 
+import dataclasses
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,49 +17,111 @@ import torch
 from torch import Tensor
 
 from ftray.agent.ahead import BARS_PER_PASS
+from ftray.agent.devices import NO_GPU, GpuShares, claim
 from ftray.agent.module import FTPolicy
-from ftray.features import Dataset
+from ftray.features import Dataset, ObservationLayout
+from ftray.locking import alone
 from ftray.nets import (
     Encoder,
     EncoderSpec,
+    FTSpec,
     build_encoder,
     gather_windows,
     load_market_weights,
     read_checkpoint,
     weights_fingerprint,
 )
+from ftray.nets.memory import SLACK, Worker, no_grad_bytes
+
+GPU_PASS_BYTES = 2**29
+"""What a pass on a GPU may hold of the share of a frozen trial, whose plan counts no activations of its tower: the
+smallest row of the VRAM table leaves 0.7 GiB beside the CUDA context."""
+MOST_BARS = 2_048
+"""Bars per pass that keep a GPU busy, whatever the encoder."""
 
 
-def market_vectors(encoder: Encoder, table: Tensor, bars: np.ndarray) -> Tensor:
-    """The tower's output at the given bars. Shape: table (T, S), bars (B,) → (T, D), NaN at every other bar."""
+def market_vectors(encoder: Encoder, table: Tensor, bars: np.ndarray, at_once: int = BARS_PER_PASS) -> Tensor:
+    """The tower's output at the given bars. Shape: table (T, S), bars (B,) → (T, D), NaN at every other bar.
+
+    at_once: bars per pass; half as many, as often as it takes, where a GPU runs out of memory.
+    """
     vectors = torch.full((len(table), encoder.d_market), torch.nan, device=table.device)
+    left = torch.from_numpy(np.asarray(bars)).to(table.device)
     was_training = encoder.training
     encoder.eval()
-    with torch.inference_mode():
-        for chunk in torch.from_numpy(np.asarray(bars)).to(table.device).split(BARS_PER_PASS):
-            vectors[chunk] = encoder.market(gather_windows(table, chunk, encoder.layout.lookback))
-    encoder.train(was_training)
+    try:
+        with torch.inference_mode():
+            while len(left):
+                try:
+                    vectors[left[:at_once]] = encoder.market(
+                        gather_windows(table, left[:at_once], encoder.layout.lookback)
+                    )
+                except torch.OutOfMemoryError:
+                    if at_once == 1:
+                        raise
+                    at_once //= 2
+                else:
+                    left = left[at_once:]
+    finally:
+        encoder.train(was_training)
     return vectors
 
 
-def write_market_vectors(spec: EncoderSpec, weights: Path, dataset: Dataset, folder: Path) -> Path:
+def write_market_vectors(
+    spec: EncoderSpec, weights: Path, dataset: Dataset, folder: Path, gpus: GpuShares = NO_GPU
+) -> Path:
     """The vectors of a frozen encoder for every decision bar of train and validation, as a file that all processes map.
 
-    Computed once per weights and dataset (the file's name holds both); never for the test window.
+    Computed once per weights and dataset (the file's name holds both); never for the test window. Of several processes
+    that need the same file one computes it and the others wait.
+
+    gpus: of the job that this process belongs to; the vectors are computed on the GPU that its learner booked.
     """
     state = read_checkpoint(weights)["encoder_state_dict"]
     path = folder / f"market_vectors-{dataset.fingerprint[:12]}-{weights_fingerprint(state)[:12]}.npy"
     if path.exists():
         return path
+    with alone(path.with_name(f".{path.stem}.lock")) as locked:
+        if not path.exists():
+            vectors = _computed(spec, weights, dataset, gpus)
+            # Under the lock the name is always the same: the next process overwrites what a killed one left.
+            maker = "" if locked else f"-{socket.gethostname()}-{os.getpid()}"
+            partial = path.with_name(f".{path.stem}{maker}.npy")
+            np.save(partial, vectors)
+            partial.replace(path)
+    return path
+
+
+def _computed(spec: EncoderSpec, weights: Path, dataset: Dataset, gpus: GpuShares) -> np.ndarray:
+    """The vectors from the device that the job holds, which has its memory back afterwards."""
+    device = _claimed(gpus)
     encoder = build_encoder(spec, dataset.layout)
     load_market_weights(encoder, weights)
     bars = dataset.table.decision_bars((*dataset.windows.train, *dataset.windows.validation))
-    table = torch.from_numpy(np.array(dataset.table.values))
-    vectors = market_vectors(encoder, table, bars)
-    temporary = path.with_name(f".{path.stem}-{os.getpid()}.npy")
-    np.save(temporary, vectors.numpy())
-    temporary.replace(path)
-    return path
+    table = torch.from_numpy(np.array(dataset.table.values)).to(device)
+    at_once = bars_at_once(spec, dataset.layout, device)
+    vectors = market_vectors(encoder.to(device), table, bars, at_once).cpu().numpy()
+    if device.type == "cuda":
+        del encoder, table
+        torch.cuda.empty_cache()
+    return vectors
+
+
+def _claimed(gpus: GpuShares) -> torch.device:
+    """The device that a job's own process holds, within its cap from now on."""
+    if not gpus.learner:
+        return torch.device("cpu")
+    claim(gpus.learner_cap_gib, gpus.planned_gib)
+    return torch.device("cuda")
+
+
+def bars_at_once(spec: EncoderSpec, layout: ObservationLayout, device: torch.device) -> int:
+    """Bars per pass: what the cache of a CPU holds, or on a GPU `GPU_PASS_BYTES`."""
+    if device.type == "cpu":
+        return BARS_PER_PASS
+    tower = dataclasses.replace(spec, frozen=False) if isinstance(spec, FTSpec) else spec
+    per_bar = SLACK * no_grad_bytes(Worker(tower, layout, no_grad=1))
+    return int(min(MOST_BARS, max(1, GPU_PASS_BYTES // per_bar)))
 
 
 def acting(module: FTPolicy, dataset: Dataset, bars: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:

@@ -67,7 +67,8 @@ def run_trial(
     with contextlib.closing(Evaluation(spec.trading, spec.ppo.evaluation_cpus, name)) as evaluation:
         for run in runs[len(progress.finished) :]:
             data, dataset = prepare_dataset(spec, shared, run.fold)
-            weights, vectors = starting_weights(spec, dataset, shared, gpus)
+            with told_out_of_memory(spec, shape):
+                weights, vectors = starting_weights(spec, dataset, shared, gpus)
             with (
                 Rows(run, progress, report, folder, functools.partial(keep_outcome, folder, run, dataset)) as rows,
                 told_out_of_memory(spec, shape),
@@ -138,7 +139,7 @@ def starting_weights(
     check_weights_are_honest(weights, dataset)
     if not encoder.frozen or encoder.fusion == "early":
         return weights, None
-    return weights, write_market_vectors(encoder, weights, dataset, shared / "data" / dataset.fingerprint)
+    return weights, write_market_vectors(encoder, weights, dataset, shared / "data" / dataset.fingerprint, gpus)
 
 
 def origin(dataset: Dataset, weights: Path | None) -> dict[str, Any]:

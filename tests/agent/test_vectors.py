@@ -1,0 +1,176 @@
+"""Vectors of a frozen encoder: one process computes them, on the device that its job holds, in passes that fit."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ftray.agent import vectors
+from ftray.agent.devices import GpuShares
+from ftray.agent.vectors import MOST_BARS, bars_at_once, market_vectors, write_market_vectors
+from ftray.features import Dataset
+from ftray.nets import FTSpec, build_encoder, market_state_dict
+from ftray.nets.memory import GIB, REFERENCE, TABLE
+
+ROOT = Path(__file__).parents[2]
+FT = FTSpec(d_token=32, n_blocks=1, n_heads=2, encoding_dim=256, patch_length=8, pretrained="auto", frozen=True)
+HALF = GpuShares(learner=0.5, learner_cap_gib=0.25, planned_gib=1.0)
+
+
+def random_weights(dataset: Dataset, path: Path) -> Path:
+    torch.manual_seed(0)
+    torch.save({"encoder_state_dict": market_state_dict(build_encoder(FT, dataset.layout))}, path)
+    return path
+
+
+@pytest.fixture
+def weights(dataset, tmp_path) -> Path:
+    return random_weights(dataset, tmp_path / "weights.pth")
+
+
+def test_the_file_holds_every_decision_bar_of_train_and_validation_and_none_of_the_test_window(
+    dataset, weights, tmp_path
+):
+    path = write_market_vectors(FT, weights, dataset, tmp_path)
+    known = np.isfinite(np.load(path)).all(axis=1)
+    windows = (*dataset.windows.train, *dataset.windows.validation)
+    np.testing.assert_array_equal(np.flatnonzero(known), dataset.table.decision_bars(windows))
+    assert not known[dataset.windows.test.start :].any()
+    assert {file.name for file in tmp_path.iterdir()} == {path.name, weights.name}
+
+
+def test_a_job_with_a_gpu_share_claims_its_cap_before_anything_lies_on_the_gpu(dataset, weights, tmp_path, monkeypatch):
+    class ClaimedError(Exception):
+        pass
+
+    def claim(*caps: float) -> None:
+        raise ClaimedError(caps)
+
+    monkeypatch.setattr(vectors, "claim", claim)
+    with pytest.raises(ClaimedError) as claimed:
+        write_market_vectors(FT, weights, dataset, tmp_path, HALF)
+    assert claimed.value.args[0][0] == HALF.learner_cap_gib
+    assert {file.name for file in tmp_path.iterdir()} == {weights.name}  # the next job is not blocked
+    write_market_vectors(FT, weights, dataset, tmp_path)  # a job on the CPU claims nothing
+
+
+class Full:
+    """A market tower on a GPU that has room for so many bars."""
+
+    d_market, layout, training = 1, REFERENCE, False
+
+    def __init__(self, room: int):
+        self.room, self.passes = room, []
+
+    def market(self, windows: torch.Tensor) -> torch.Tensor:
+        if len(windows) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        self.passes.append(len(windows))
+        return windows[:, :1, -1]
+
+    def eval(self) -> None:
+        pass
+
+    def train(self, mode: bool) -> None:
+        pass
+
+
+def test_where_a_gpu_runs_out_of_memory_passes_halve_and_every_bar_has_its_vector():
+    table = torch.arange(200.0)[:, None].expand(200, REFERENCE.n_series).contiguous()
+    bars, tower = np.arange(100, 200), Full(room=20)
+    found = market_vectors(tower, table, bars, at_once=64)  # type: ignore[arg-type]
+    torch.testing.assert_close(found[100:, 0], table[100:, 0])
+    assert found[:100].isnan().all() and tower.passes == [16] * 6 + [4]
+    with pytest.raises(torch.OutOfMemoryError):
+        market_vectors(Full(room=0), table, bars)  # type: ignore[arg-type]
+
+
+def test_passes_are_larger_on_a_gpu_where_its_memory_allows_and_smaller_where_it_does_not():
+    gpu, cpu = torch.device("cuda"), torch.device("cpu")
+    balanced = FTSpec(pretrained="auto", frozen=True)
+    per_feature = FTSpec(pretrained="auto", frozen=True, patch_length=1)
+    assert bars_at_once(balanced, REFERENCE, cpu) == bars_at_once(per_feature, REFERENCE, cpu) == 128
+    assert 1_000 < bars_at_once(balanced, REFERENCE, gpu) <= MOST_BARS
+    # A token per feature: 9 streams of 5,889 × 64 floats a bar; 128 bars would be 1.6 GiB.
+    assert 30 <= bars_at_once(per_feature, REFERENCE, gpu) <= vectors.GPU_PASS_BYTES / (9 * 5_889 * 64 * 4)
+    smallest = min(row.gib for row in TABLE if row.worker.encoder.kind == "ft")
+    assert (smallest - 0.5) * GIB > vectors.GPU_PASS_BYTES
+
+
+PROCESS = textwrap.dedent(
+    """
+    import sys, time
+    from pathlib import Path
+    from ftray.agent import vectors
+    from ftray.features import Dataset
+    from tests.agent.test_vectors import FT
+
+    folder, data, me, waits_for = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4]
+    compute = vectors.market_vectors
+
+    def counted(*given):
+        with (folder / "log").open("a") as log:
+            log.write(f"{me}\\n")
+        (folder / f"{me}-computes").touch()
+        while not (folder / waits_for).exists():
+            time.sleep(0.05)
+        time.sleep(1.0)  # the other has asked: it would have begun by now, if nothing held it
+        return compute(*given)
+
+    vectors.market_vectors = counted
+    dataset = Dataset.load(data)
+    (folder / f"{me}-asks").touch()
+    print(vectors.write_market_vectors(FT, folder / "weights.pth", dataset, folder / "shared").name)
+    """
+)
+
+
+@pytest.fixture
+def shared(tmp_path, weights) -> Path:
+    (tmp_path / "shared").mkdir()
+    return tmp_path / "shared"
+
+
+def process(folder: Path, data: Path, me: str, waits_for: str) -> subprocess.Popen[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", PROCESS, str(folder), str(data), me, waits_for]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    while not path.exists():
+        assert process.poll() is None, f"it ended before {path.name}"
+        time.sleep(0.05)
+
+
+def test_of_two_processes_that_need_the_same_vectors_one_computes_and_the_other_waits_and_finds_them(
+    tmp_path, data_folder, shared
+):
+    both = [
+        process(tmp_path, data_folder, "first", waits_for="second-asks"),
+        process(tmp_path, data_folder, "second", waits_for="first-asks"),
+    ]
+    names = [one.communicate(timeout=300)[0].strip() for one in both]
+    assert [one.returncode for one in both] == [0, 0]
+    assert (tmp_path / "log").read_text() in ("first\n", "second\n")
+    assert names[0] == names[1]
+    assert [file.name for file in shared.iterdir()] == [names[0]]
+
+
+def test_a_process_that_was_killed_while_it_computed_blocks_nobody(tmp_path, data_folder, dataset, shared):
+    first = process(tmp_path, data_folder, "first", waits_for="never")
+    wait_for(tmp_path / "first-computes", first)
+    os.kill(first.pid, signal.SIGKILL)
+    first.communicate()
+    (lock,) = shared.iterdir()
+    lock.with_suffix(".npy").write_bytes(b"half a file")  # as a process that was killed while it wrote leaves it
+    path = write_market_vectors(FT, tmp_path / "weights.pth", dataset, shared)
+    assert [file.name for file in shared.iterdir()] == [path.name]
+    assert len(np.load(path)) == len(dataset.candles)
