@@ -6,6 +6,7 @@ frozen encoder once for a whole trial.
 Legend: T bars of the table, D width of the market vector, B batch.
 """
 
+import copy
 import dataclasses
 import os
 import socket
@@ -125,8 +126,18 @@ def bars_at_once(spec: EncoderSpec, layout: ObservationLayout, device: torch.dev
 
 
 def acting(module: FTPolicy, dataset: Dataset, bars: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """`module.act` for a run over known bars: the market tower works through them in batches, ahead of the steps."""
-    if module.market_vectors is not None or not module.encoder.shares_bars:
+    """`module.act` for a run over known bars: the market tower works through them in batches, ahead of the steps.
+
+    From a GPU the vectors come to the CPU, where the steps are made: on the GPU each would be a copy, some 20 launches
+    and a wait, for a handful of accounts.
+    """
+    known = module.market_vectors
+    if not module.encoder.shares_bars:
+        return module.act
+    if module.table.device.type != "cpu":
+        vectors = market_vectors(module.encoder, module.table, bars) if known is None else known
+        return _acting_on_cpu(module, vectors.cpu())
+    if known is not None:
         return module.act
     vectors = market_vectors(module.encoder, module.table, bars)
 
@@ -136,5 +147,22 @@ def acting(module: FTPolicy, dataset: Dataset, bars: np.ndarray) -> Callable[[np
             return module.act(bars, account)
         finally:
             module.market_vectors = None
+
+    return act
+
+
+def _acting_on_cpu(module: FTPolicy, vectors: Tensor) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """`module.act` from known market vectors, by a copy of all that stands behind the market tower.
+
+    Shape: vectors (T, D).
+    """
+    without_tower = {id(module.encoder.tower): None}
+    encoder = copy.deepcopy(module.encoder, without_tower).cpu()
+    policy_head = copy.deepcopy(module.policy_head).cpu()
+
+    def act(bars: np.ndarray, account: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            fused = encoder.fuse(vectors[torch.from_numpy(bars)], torch.from_numpy(account.astype(np.float32)))
+            return policy_head(fused).chunk(2, dim=-1)[0].clamp(-1.0, 1.0).numpy()
 
     return act
