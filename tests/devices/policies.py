@@ -15,10 +15,7 @@ from torch import Tensor
 from ftray.agent.module import FTPolicy
 from ftray.agent.vectors import write_market_vectors
 from ftray.features import Dataset
-from ftray.nets import (
-    FTSpec,
-    MLPSpec,
-)
+from ftray.nets import FTSpec, MLPSpec
 from ftray.spec import to_mapping
 
 CPU = torch.device("cpu")
