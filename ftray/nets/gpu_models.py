@@ -109,6 +109,12 @@ Only for plans made elsewhere: the GPU at hand is asked itself. A model that is 
 smaller one, unless its name says how many GB.
 """
 
+LIKE_AN_H100 = ("B200", "GB200", "GH200", "H100", "H20", "H200", "H800")
+CONTEXTS: dict[str, float] = dict.fromkeys(LIKE_AN_H100, 0.83)
+"""GiB of a process's CUDA context with the kernels that a training step loads. Measured on an H100: 0.51 bare, 0.82 in
+the end (PyTorch 2.11 for CUDA 13.0, driver 580); eager module loading (CUDA_MODULE_LOADING=EAGER) takes 1.96. It grows
+with the multiprocessors: models as large or larger are taken for the same."""
+
 SLICES = {
     5: 4.75,
     6: 5.81,

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ftray.errors import SpecError
-from ftray.nets.gpu_models import MODELS, canonical_name, gib_of
+from ftray.nets.gpu_models import CONTEXTS, MODELS, canonical_name, gib_of
 from ftray.nets.memory import CONTEXT_GIB, GIB, SLACK, Worker, beyond_reference, predicted
 from ftray.nets.nvml import gpu_in_sight
 from ftray.spec import nearest
@@ -46,8 +46,9 @@ class Gpu:
 
     @property
     def context_gib(self) -> float:
-        """A process's CUDA context: the largest that was measured."""
-        return max((row.context_bytes / GIB for row in self.measured), default=CONTEXT_GIB)
+        """A process's CUDA context: the largest that was measured on this GPU, or on its model."""
+        known = CONTEXTS.get(self.name.split()[0], CONTEXT_GIB)
+        return max((row.context_bytes / GIB for row in self.measured), default=known)
 
     def needs(self, worker: Worker) -> tuple[float, str]:
         """GiB that a worker needs, CUDA context included, and where the figure is from.

@@ -149,10 +149,15 @@ def peak_bytes(worker: Worker) -> int:
     step = TrainingStep(worker, "cuda")
     for _ in range(STEPS if worker.minibatch else 0):
         step.train()
+    # Under its cap a process gives back what it has cached before it is out of memory: training's blocks and those of a
+    # pass without gradients are never all in use.
+    trained = torch.cuda.max_memory_reserved()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
     step.infer()
     vectors = step.look_ahead() if worker.minibatch else None
     torch.cuda.synchronize()
-    peak = torch.cuda.max_memory_reserved()
+    peak = max(trained, torch.cuda.max_memory_reserved())
     del vectors
     return peak
 

@@ -234,8 +234,9 @@ TABLE = (
 def predicted(worker: Worker, context_gib: float = CONTEXT_GIB) -> tuple[float, str]:
     """GiB that a worker needs, CUDA context included, and where the figure is from: `table` or `formula`.
 
-    A learner takes the smallest row that covers it in every dimension. One that no row covers takes the formula, but
-    never less than it would take at the table's edge. The table's rows are learners': env runners take the formula.
+    A learner takes the smallest row that covers it in every dimension, or the row at the table's edge; the formula,
+    where that says more: for a learner beyond the edge, and on a GPU whose context alone takes most of a row. The
+    table's rows are learners': env runners take the formula.
     """
     if not worker.minibatch:
         return formula(worker).gib(context_gib), "formula"
@@ -246,7 +247,7 @@ def predicted(worker: Worker, context_gib: float = CONTEXT_GIB) -> tuple[float, 
     from_table = min(gib for dimensions, gib in rows if all(map(operator.le, inside, dimensions)))
     from_table += beyond_reference(worker)
     from_formula = formula(worker).gib(context_gib)
-    return (from_table, "table") if inside == size or from_table >= from_formula else (from_formula, "formula")
+    return (from_table, "table") if from_table >= from_formula else (from_formula, "formula")
 
 
 def _dimensions(worker: Worker) -> tuple[int, ...]:

@@ -39,7 +39,7 @@ class Trainer:
         model: MaskedModel,
         placed: Device | None = None,
     ):
-        self.spec, self.layout, self.parts, tower = spec, dataset.layout, parts, model.encoder.spec
+        self.spec, self.layout, self.parts = spec, dataset.layout, parts
         self.device = pick_device(spec.device, placed)
         self.bfloat16 = has_bfloat16(self.device)
         self.model = model.to(self.device)
@@ -57,7 +57,10 @@ class Trainer:
         self.optimizer = within_its_devices(optimizer)
         self._set_options()
         self._captured: CapturedStep | None = None
-        self._steps_to_capture = WARM_UP if self.device.type == "cuda" and is_captured(tower, spec, self.layout) else -1
+        tower = model.encoder.spec
+        assert isinstance(tower, FTSpec)
+        captured = self.device.type == "cuda" and is_captured(tower, spec, self.layout)
+        self._steps_to_capture = WARM_UP if captured else -1
 
     def train_epoch(self, epoch: int, on_batch: Callable[[], None]) -> dict[str, float]:
         """One epoch of optimiser steps. Raises: TrainingError at a loss or gradient that is not finite."""

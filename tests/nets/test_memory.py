@@ -281,3 +281,13 @@ def test_on_a_gpu_every_row_of_the_table_is_kept():
         assert found is not None
         assert (found.reserved_bytes + found.context_bytes) / GIB < predicted(worker)[0]
         assert found.reserved_bytes < formula(worker).allocator
+
+
+def test_a_context_that_takes_most_of_a_row_makes_the_row_give_way():
+    """On an H100 a context takes 0.82 GiB: the MLP's row of 0.85 would book 82 learners, and 63 fit."""
+    h100, rtx = parse_gpu("H100"), parse_gpu("RTX 3060")
+    mlp, balanced = TABLE[0].worker, TABLE[2].worker
+    assert rtx.needs(mlp) == (0.85, "table") and rtx.needs(balanced) == (1.8, "table")
+    gib, source = h100.needs(mlp)
+    assert source == "formula" and 1.07 < gib < 1.15  # 1.074 was measured
+    assert h100.needs(balanced) == (1.8, "table")

@@ -49,8 +49,11 @@ def test_all_workers_of_a_gpu_together_stay_within_it_with_their_contexts(name):
     for row in TABLE:
         plan = plan_trial(TrialSpec(encoder=row.worker.encoder), gpu)
         k, cap_gib = plan.workers_per_gpu, plan.shares.learner_cap_gib
-        assert plan.learner_gib == row.gib <= 0.89 * gpu.gib / k
-        assert k * (cap_gib + CONTEXT_GIB) == pytest.approx(0.89 * gpu.gib)
+        # Only the MLP's row has no room for a context as large as an H100's.
+        assert plan.source == "table" or (row.gib == 0.85 and gpu.context_gib > CONTEXT_GIB)
+        assert row.gib <= plan.learner_gib <= 0.89 * gpu.gib / k
+        assert plan.source != "table" or plan.learner_gib == row.gib
+        assert k * (cap_gib + gpu.context_gib) == pytest.approx(0.89 * gpu.gib)
         assert cap_gib * GIB >= formula(learner(TrialSpec(encoder=row.worker.encoder))).allocator
 
 
@@ -90,9 +93,10 @@ def test_what_does_not_fit_is_refused_with_what_is_needed_and_what_there_is():
 
 
 def test_a_share_must_hold_more_than_a_cuda_context():
-    measured = (Measured("something", GIB, int(1.5 * GIB)),)
+    spec = TrialSpec(encoder=MLPSpec())
+    measured = (Measured(learner(spec).key, GIB // 4, GIB // 4), Measured("something", GIB, int(1.5 * GIB)))
     with pytest.raises(SpecError, match=r"must hold a CUDA context, 1\.50 GiB"):
-        _ = plan_trial(TrialSpec(encoder=MLPSpec()), Gpu("odd", 12.0, measured)).shares
+        _ = plan_trial(spec, Gpu("odd", 12.0, measured)).shares
 
 
 def test_a_measured_worker_beats_the_table():
