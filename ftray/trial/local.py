@@ -10,25 +10,34 @@ import ray
 
 from ftray.errors import NeverPlacedError
 from ftray.nets.gpus import local_gpu
+from ftray.trial.connecting import connect
 from ftray.trial.nodes import Node, nodes_of_ray
 from ftray.trial.resources import Bundles, cpus
 
 Say = Callable[[str], None]
 
-ENVIRONMENT = {
+WORKER_ENVIRONMENT = {
     # Threads that spin while they wait make two of them 5 times slower than one on a machine that does anything else.
     "OMP_WAIT_POLICY": "PASSIVE",
+}
+"""What every process of a cluster needs. A Ray that this process starts inherits it from here; any other gets it from
+the start commands in `cluster/`, which a test compares with this, and from the driver that connects."""
+ENVIRONMENT = WORKER_ENVIRONMENT | {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a pre-training job has no Sharpe, and one result without ends a run
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the run folder holds the metrics, once
 }
+"""What the driver needs. What the user has set stays."""
 
 
 @contextlib.contextmanager
 def local_ray(say: Say = print) -> Iterator[None]:
-    """The cluster that RAY_ADDRESS names, else a local one that ends with the block; a running one is used as it is."""
+    """The cluster that RAY_ADDRESS names, else a local one that ends with the block; a running one is used as it is.
+
+    Raises: ClusterError for a cluster that does not answer.
+    """
     os.environ.update({key: os.environ.get(key, value) for key, value in ENVIRONMENT.items()})
     if ray.is_initialized():
         yield
@@ -36,7 +45,7 @@ def local_ray(say: Say = print) -> Iterator[None]:
     for name in ("ray.tune", "ray.rllib"):  # errors are in the run folder, in words; not as forty stack traces
         logging.getLogger(name).setLevel(logging.CRITICAL)
     started = time.monotonic()
-    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    connect(WORKER_ENVIRONMENT, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     say(f"Ray is up after {time.monotonic() - started:.0f} s, {ray.cluster_resources().get('CPU', 0):.0f} CPUs")
     try:
         yield
@@ -52,7 +61,7 @@ def check_room(bundles: Bundles) -> None:
     Raises: NeverPlacedError with what is asked for and what there is.
     """
     if not ray.is_initialized():
-        ray.init(logging_level=logging.ERROR)  # as RLlib would
+        connect(WORKER_ENVIRONMENT, logging_level=logging.ERROR)  # as RLlib would
     there = ray.cluster_resources().get("CPU", 0.0)
     if ray.util.get_current_placement_group() is None and cpus(bundles) > there:
         raise NeverPlacedError(

@@ -12,22 +12,26 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ftray.cluster.dashboard import Dashboard, dashboard
 from ftray.cluster.ray_cli import RayCli
 
-from .hosts import until
+from .hosts import ROOT, until
 
 
 class Head:
-    """home: the user's, with Ray's token. address: of its dashboard."""
+    """home: the user's, with Ray's token. address: of its dashboard. gcs: where drivers connect, as RAY_ADDRESS has it.
 
-    def __init__(self, home: Path, address: str, token: str):
-        self.home, self.address, self.token = home, address, token
+    environment: of the user's commands and of all that the head starts, without what ftray or a user may have set.
+    """
+
+    def __init__(self, home: Path, address: str, gcs: str, token: str):
+        self.home, self.address, self.gcs, self.token = home, address, gcs, token
+        not_there = ("RAY_", "FTRAY_", "OMP_WAIT_POLICY")
         self.environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "FTRAY_"))},
+            **{name: value for name, value in os.environ.items() if not name.startswith(not_there)},
             "HOME": str(home),
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "RAY_USAGE_STATS_ENABLED": "0",
@@ -35,20 +39,38 @@ class Head:
 
     def ftray(self, *words: object, seconds: float = 300, **environment: str) -> "subprocess.CompletedProcess[str]":
         """What `ftray` says and does, typed at home."""
-        with self.typing(*words, **environment) as process:
-            said, wrong = process.communicate(timeout=seconds)
-        return subprocess.CompletedProcess(process.args, process.returncode, said, wrong)
+        return _ended(self.typing(*words, **environment), seconds)
+
+    def drives(self, script: str, said: str = "", **environment: str) -> "subprocess.CompletedProcess[str]":
+        """What a script says and does that runs as a driver on the head. said: what it reads."""
+        words = [sys.executable, "-c", script]
+        there = {"RAY_ADDRESS": self.gcs, "RAY_AUTH_MODE": "token", "PYTHONPATH": str(ROOT)}
+        return _ended(self._running(words, there | environment), 300, said)
 
     def typing(self, *words: object, **environment: str) -> "subprocess.Popen[str]":
         """A command that runs."""
+        return self._running([sys.executable, "-m", "ftray", *map(str, words)], environment)
+
+    def _running(self, words: list[str], environment: Mapping[str, str]) -> "subprocess.Popen[str]":
         return subprocess.Popen(
-            [sys.executable, "-m", "ftray", *map(str, words)],
+            words,
             cwd=self.home,
-            env=self.environment | environment,
+            stdin=subprocess.PIPE,
+            env={**self.environment, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
+
+
+def _ended(process: "subprocess.Popen[str]", seconds: float, read: str = "") -> "subprocess.CompletedProcess[str]":
+    with process:
+        try:
+            said, wrong = process.communicate(read, timeout=seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, said, wrong)
 
 
 @contextlib.contextmanager
@@ -58,7 +80,7 @@ def a_head(folder: Path) -> Iterator[Head]:
     place.parent.mkdir()
     place.write_text(token)
     place.chmod(0o600)
-    head = Head(folder, f"http://127.0.0.1:{ports[1]}", token)
+    head = Head(folder, f"http://127.0.0.1:{ports[1]}", f"127.0.0.1:{ports[0]}", token)
     temp = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # the path of a socket must be short
     names = ("port", "dashboard-port", "dashboard-agent-listen-port", "ray-client-server-port", "metrics-export-port")
     words = [f"--{name}={port}" for name, port in zip(names, ports, strict=True)]

@@ -1,0 +1,126 @@
+"""Connects this process to a Ray, after asking whether its head answers: `ray.init` waits minutes for a dead one.
+
+Takes: the environment (RAY_ADDRESS, or the Ray that `ray start` left a note of on this machine). Gives: a connected
+driver, or a ClusterError that names the address, the token and RAY_AUTH_MODE.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import grpc
+import ray
+from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
+from ray._private.gcs_utils import create_gcs_channel
+from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
+from ray._private.services import canonicalize_bootstrap_address, find_node_ids
+from ray.core.generated.gcs_service_pb2 import GetAllNodeInfoRequest  # type: ignore[attr-defined]  # made by protoc
+from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
+from ray.exceptions import RayError
+
+from ftray.errors import ClusterError
+
+PATIENCE = 10.0
+"""Seconds that a head may take to answer."""
+ADDRESS, MODE, TOKEN, TOKEN_PATH = "RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
+DEFAULT_TOKEN_PATH = "~/.ray/auth_token"
+
+
+def connect(environment: Mapping[str, str], **options: Any) -> None:
+    """`ray.init` with these options: connects to the cluster that is there, else starts a Ray on this machine.
+
+    environment: variables for the processes of the cluster, where the driver's own are not inherited. What the driver's
+    environment says goes first, and the runtime environment that a job was submitted with before that.
+
+    Raises: ClusterError within 20 seconds where the cluster does not answer or refuses the token.
+    """
+    address = _address()
+    if address is not None:
+        if "://" not in address:
+            if os.environ.get(ADDRESS, "auto") in ("", "auto"):  # as Ray does where it found the cluster itself
+                maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+            _check_answer(address)
+        options["runtime_env"] = {"env_vars": _for_processes(environment)}
+    try:
+        ray.init(**options)
+    except (OSError, RuntimeError, ValueError, RayError) as error:  # Ray's ConnectionError is an OSError
+        why = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
+        if address is None:
+            raise ClusterError(f"Ray must start on this machine, but: {why}") from error
+        raise ClusterError(_describe(address, f"connecting failed: {why}")) from error
+
+
+def _address() -> str | None:
+    """The address of the cluster that `ray.init` will connect to; None where it will start a Ray of its own."""
+    given = os.environ.get(ADDRESS, "")
+    if "://" in given:
+        return given
+    try:
+        return canonicalize_bootstrap_address(None)  # type: ignore[arg-type]  # Ray's own callers pass None
+    except (OSError, ValueError) as error:
+        raise ClusterError(f"{ADDRESS} must be HOST:PORT of a running Ray, got {given}: {error}") from None
+
+
+def _for_processes(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables without those of the job's own runtime environment: Ray refuses to be given one twice."""
+    job = json.loads(os.environ.get(RAY_JOB_CONFIG_JSON_ENV_VAR) or "{}")
+    given = (job.get("runtime_env") or {}).get("env_vars") or {}
+    return {name: os.environ.get(name, value) for name, value in environment.items() if name not in given}
+
+
+def _check_answer(address: str) -> None:
+    """Asks the head for its nodes. Raises: ClusterError if it does not answer, or has no node on this machine."""
+    token = _token()
+    if os.environ.get(MODE) == "token" and token is None:
+        raise ClusterError(_describe(address, "there is no token to send"))
+    channel = create_gcs_channel(address)
+    try:
+        answer = NodeInfoGcsServiceStub(channel).GetAllNodeInfo(GetAllNodeInfoRequest(), timeout=PATIENCE)
+    except grpc.RpcError as error:
+        raise ClusterError(_describe(address, _reason(error))) from None
+    finally:
+        channel.close()
+    here = set(find_node_ids())
+    if not any(node.node_id.hex() in here for node in answer.node_info_list):
+        raise ClusterError(
+            _describe(
+                address,
+                "none of its nodes is on this machine, as a driver needs it: run the command on the head, or send the "
+                "study there with `ftray submit`",
+            )
+        )
+
+
+def _reason(error: grpc.RpcError) -> str:
+    code, details = error.code(), str(error.details())  # type: ignore[attr-defined]  # grpc's stubs have neither
+    if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
+        return "it refuses the token" if os.environ.get(MODE) == "token" else "it asks for a token and got none"
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return f"nothing answers there: {details.rpartition(': ')[2].strip('] ')}"
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return f"nothing answered within {PATIENCE:.0f} s"
+    return f"what answers there is no head of Ray {ray.__version__}: {code.name}, {details}"
+
+
+def _describe(address: str, why: str) -> str:
+    """What must hold, what came instead, and what to look at: the address, the token's place, the mode."""
+    given = os.environ.get(ADDRESS)
+    source = f"{ADDRESS}={given}" if given else "as `ray start` noted on this machine; `ray stop` clears the note"
+    mode, token = os.environ.get(MODE), _token()
+    sent = f"{MODE}={mode}" if mode else f"{MODE} is not set, so Ray sends no token"
+    path = os.environ.get(TOKEN_PATH) or DEFAULT_TOKEN_PATH
+    place = f"in {token}" if token else f"neither in {TOKEN} nor in {path}"
+    return (
+        f"a Ray cluster must answer at {address} ({source}), but {why}. Is it up (`ray status` on its head), and was "
+        f"it started with this machine's mode and token? Here {sent}, and the token is {place}"
+    )
+
+
+def _token() -> str | None:
+    """Where Ray finds the token: a variable or a file, in Ray's own order; None where there is none."""
+    if os.environ.get(TOKEN):
+        return TOKEN
+    path = os.environ.get(TOKEN_PATH) or DEFAULT_TOKEN_PATH
+    return path if Path(path).expanduser().is_file() else None

@@ -1,0 +1,129 @@
+"""A driver on a Ray that somebody else started: its processes get the environment that they need, and a head that does
+not answer is reported in words."""
+
+import json
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from ftray.trial.local import WORKER_ENVIRONMENT
+
+from .head import Head, a_head, board_of
+from .hosts import until
+from .shipped import ROOT
+from .test_submitting import study_file
+
+pytestmark = pytest.mark.ray
+
+DRIVER = """
+import json, os, ray
+from ftray.trial.local import WORKER_ENVIRONMENT, local_ray
+
+def read(_=None):
+    return {name: os.environ.get(name) for name in WORKER_ENVIRONMENT}
+
+with local_ray(say=lambda line: None):
+    said = {"task": ray.get(ray.remote(read).remote())}
+"""
+TRAINS = """
+    from pathlib import Path
+    from ftray.agent import PPOSpec
+    from ftray.agent.training import ppo_config
+    from ftray.features import FeatureSpec, build_dataset
+    from ftray.market import SimulatorSpec, WindowsSpec
+    from ftray.nets import MLPSpec
+    from ftray.trading import TradingSpec
+
+    features = FeatureSpec(lookback=8, indicators=("close", "volume", "rsi"))
+    dataset = build_dataset(SimulatorSpec(n_assets=2, n_bars=1_200), WindowsSpec(holding=6), features)
+    ppo = PPOSpec(n_env_runners=1, train_batch_size=64, minibatch_size=64, envs_per_runner=2)
+    encoder, trading = MLPSpec(hidden=64, encoding_dim=64), TradingSpec(episode_bars=50)
+    algorithm = ppo_config(ppo, encoder, trading, dataset=dataset.save(Path("data") / "tiny")).build_algo()
+    said["env runner"] = algorithm.env_runner_group.foreach_env_runner(read, local_env_runner=False)[0]
+    algorithm.stop()
+"""
+WITH_ONE_OF_THE_USERS = """
+os.environ["OMP_WAIT_POLICY"] = "ACTIVE"
+with local_ray(say=lambda line: None):
+    said["the user's"] = ray.get(ray.remote(read).remote())
+"""
+SAYS = "print(json.dumps(said))"
+
+REFUSED = """
+import json, os, sys
+from ftray.errors import ClusterError
+from ftray.trial.local import local_ray
+
+said = []
+for environment in json.loads(sys.stdin.read()):
+    os.environ.update(environment)
+    try:
+        with local_ray(say=lambda line: None):
+            said.append("connected")
+    except ClusterError as error:
+        said.append(str(error))
+print(json.dumps(said))
+"""
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+    with a_head(tmp_path_factory.mktemp("home")) as running:
+        assert not WORKER_ENVIRONMENT.keys() & running.environment.keys(), "the head was to be started without them"
+        yield running
+
+
+def test_tasks_and_env_runners_of_a_ray_that_was_started_without_them_get_the_variables(head):
+    done = head.drives(DRIVER + TRAINS + WITH_ONE_OF_THE_USERS + SAYS)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["task"] == said["env runner"] == WORKER_ENVIRONMENT
+    assert said["the user's"] == WORKER_ENVIRONMENT | {"OMP_WAIT_POLICY": "ACTIVE"}
+
+
+def test_a_variable_of_a_jobs_own_runtime_environment_stays_and_does_not_stop_the_job(head, monkeypatch):
+    (head.home / "driver.py").write_text(DRIVER + SAYS)
+    own = {"env_vars": {"OMP_WAIT_POLICY": "ACTIVE", "PYTHONPATH": str(ROOT)}}
+    with board_of(head, monkeypatch) as board:
+        job = board.client.submit_job(entrypoint=f"python {head.home}/driver.py", runtime_env=own, submission_id="own")
+        until(lambda: (found := board.job(job)) and found.has_ended, 120, "the job ends", every=0.5)
+        ended = board.job(job)
+        assert ended and ended.state == "SUCCEEDED", board.log(job)
+        assert '"OMP_WAIT_POLICY": "ACTIVE"' in board.log(job)
+
+
+def test_a_wrong_token_ends_a_study_with_one_line_that_names_address_token_and_mode(head):
+    file, there = study_file(head.home, "wrong", 1), {"RAY_ADDRESS": head.gcs, "RAY_AUTH_MODE": "token"}
+    done = head.ftray("tune", file, "--runs", head.home / "runs", **there, RAY_AUTH_TOKEN="no such token")
+    assert done.returncode == 1, done.stdout + done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("ftray: a Ray cluster must answer at ") and "it refuses the token" in line
+    assert f"(RAY_ADDRESS={head.gcs})" in line and "RAY_AUTH_MODE=token, and the token is in RAY_AUTH_TOKEN" in line
+    assert "no such token" not in done.stdout + done.stderr
+
+
+def test_whatever_else_keeps_a_driver_from_a_cluster_is_told_in_words(head):
+    with socket.create_server(("", 0)) as silent:
+        asked = [
+            {"RAY_ADDRESS": "127.0.0.1:1"},
+            {"RAY_ADDRESS": "head.invalid:6379"},
+            {"RAY_ADDRESS": f"127.0.0.1:{silent.getsockname()[1]}"},
+            {"RAY_ADDRESS": "somewhere"},
+            {"RAY_ADDRESS": head.gcs},
+            {"RAY_ADDRESS": head.gcs, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": f"{head.home}/nowhere"},
+        ]
+        done = head.drives(REFUSED, said=json.dumps(asked), RAY_AUTH_MODE="")
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    nobody, nameless, mute, no_address, no_mode, no_token = json.loads(done.stdout)
+    assert "nothing answers there: Connection refused" in nobody
+    assert "nothing answers there: Domain name not found" in nameless
+    assert "nothing answered within 10 s" in mute
+    assert all("the token is in ~/.ray/auth_token" in told for told in (nobody, mute, no_mode))
+    assert "RAY_ADDRESS must be HOST:PORT of a running Ray, got somewhere" in no_address
+    assert (
+        "it asks for a token and got none" in no_mode and "RAY_AUTH_MODE is not set, so Ray sends no token" in no_mode
+    )
+    assert f"neither in RAY_AUTH_TOKEN nor in {head.home}/nowhere" in no_token
+    for told, place in ((nobody, asked[0]), (mute, asked[2]), (no_mode, asked[4]), (no_token, asked[5])):
+        assert f"(RAY_ADDRESS={place['RAY_ADDRESS']})" in told and "RAY_AUTH_MODE" in told
