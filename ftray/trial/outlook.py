@@ -5,7 +5,7 @@ Takes: Ray's own list of nodes, and the cluster file that `ray up` left on the h
 
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ CLUSTER_FILE, FTRAY_CLUSTER = "~/ray_bootstrap_config.yaml", "FTRAY_CLUSTER"
 """Where `ray up` leaves its file on the head; the variable that names another one, where that is not how it came up."""
 HEAD, GROUP = "node:__internal_head__", "ray.io/node-group"
 """Ray's resource of the head alone; Ray's label of a node's type in a cluster that an autoscaler looks after."""
+
+ABOUT = 0.05
+"""How much two figures for one GPU may differ: by the driver's version, and what it keeps; models differ by more."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,15 +37,38 @@ class Outlook:
 
 
 def most_of(*several: Iterable[Node]) -> tuple[Node, ...]:
-    """The nodes of several lists, each kind as often as the list has it that has most of it."""
-    found: dict[tuple[Any, ...], Node] = {}
+    """The nodes of several lists, each kind as often as the list has it that has most of it.
+
+    A node says what its GPU really has, a cluster file names the model: where they are about equal, it is one kind, and
+    the smaller figure holds.
+    """
+    found: list[Node] = []
     for nodes in several:
-        here: dict[tuple[Any, ...], Node] = {}
+        here: list[Node] = []
         for node in nodes:
-            kind = (node.cpus, node.n_gpus, node.gpu, node.accelerator)
-            here[kind] = dataclasses.replace(node, n=node.n + (here[kind].n if kind in here else 0))
-        found |= {kind: node for kind, node in here.items() if kind not in found or node.n > found[kind].n}
-    return tuple(found.values())
+            _join(here, node, sum)
+        for node in here:
+            _join(found, node, max)
+    return tuple(found)
+
+
+def _join(kinds: list[Node], node: Node, count: Callable[[tuple[int, int]], int]) -> None:
+    """Adds a node to the kinds, or counts it with the one that it is of."""
+    for place, kind in enumerate(kinds):
+        if _alike(kind, node):
+            more, gpus = max(kind, node, key=lambda one: one.n), [one.gpu for one in (kind, node) if one.gpu]
+            smaller = min(gpus, key=lambda gpu: gpu.gib, default=None)
+            kinds[place] = dataclasses.replace(more, n=count((kind.n, node.n)), gpu=smaller)
+            return
+    kinds.append(node)
+
+
+def _alike(one: Node, other: Node) -> bool:
+    if (one.cpus, one.n_gpus, one.accelerator) != (other.cpus, other.n_gpus, other.accelerator):
+        return False
+    if one.gpu is None or other.gpu is None:
+        return one.gpu is other.gpu
+    return one.gpu.name == other.gpu.name and abs(one.gpu.gib / other.gpu.gib - 1) < ABOUT
 
 
 def look_ahead() -> Outlook:

@@ -1,12 +1,13 @@
 """A cluster whose nodes come while a study runs: how many jobs are handed out, and what is waited for."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 import yaml
 
 from ftray.errors import SpecError
-from ftray.nets.gpus import parse_gpu
+from ftray.nets.gpus import known_gpu, parse_gpu
 from ftray.study import parse_study
 from ftray.study.room import Rooms
 from ftray.trial.nodes import Node
@@ -121,6 +122,16 @@ def test_kinds_of_nodes_count_once_however_they_are_called():
     on_demand = Node("on-demand", 2, 16.0, 1, parse_gpu("L4"), "L4")
     assert [node.n for node in most_of((HEAD, SPOT, on_demand), (there,))] == [1, 6]
     assert most_of((there, WORKER), may_be)[0].n == 4
+
+
+def test_a_node_that_tells_its_gpus_own_memory_is_one_of_those_that_the_file_tells_by_their_model():
+    says = Node("there", 1, 16.0, 1, known_gpu("L4", 22.04), "L4")
+    slice_of_one = Node("slice", 1, 16.0, 1, known_gpu("L4", 5.4), "L4")
+    assert most_of((HEAD, says), (HEAD, SPOT)) == (HEAD, SPOT), "planned for as the file says, which is less"
+    less = dataclasses.replace(says, gpu=known_gpu("L4", 21.6))
+    (both,) = most_of((SPOT,), (less,))
+    assert (both.n, both.gpu) == (4, less.gpu)
+    assert most_of((SPOT,), (slice_of_one,)) == (SPOT, slice_of_one)
 
 
 def test_only_the_head_of_the_files_own_cluster_believes_the_file():
