@@ -130,3 +130,14 @@ def test_the_image_holds_what_an_installation_needs_at_the_versions_that_were_te
     copied = {word for line in lines if line.startswith("COPY") for word in line.split()[2:-1]}
     assert copied == {*PARTS, "cluster/kuberay.yaml"}
     assert any("pip install" in line and "-c constraints.txt" in line for line in lines)
+
+
+def test_the_image_can_be_built_with_a_torch_for_older_drivers_and_the_floor_is_told():
+    text, page = ((ROOT / "cluster" / name).read_text() for name in ("Dockerfile", "README.md"))
+    before, _, after = text.partition("ARG TORCH_INDEX=https://pypi.org/simple\n")
+    assert re.search(r'pip install [^\n]*--extra-index-url "\$TORCH_INDEX" [^\n]*-c constraints\.txt', after)
+    index = re.search(r"--build-arg TORCH_INDEX=(\S+)", before)
+    assert index and re.fullmatch(r"https://download\.pytorch\.org/whl/cu12\d", index[1])
+    torch = read_constraints(ROOT)["torch"]
+    for told in (before, page):
+        assert index[0] in told and f"torch {torch}" in told and "driver 580" in told and "525" in told
