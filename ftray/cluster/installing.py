@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ftray.cluster.file import ClusterFile, canonical
+from ftray.trial.local import WORKER_ENVIRONMENT
 
 PARTS = ("ftray", "tune_configs", "pyproject.toml", "constraints.txt", "README.md")
 """What an installation from the working tree needs of it."""
@@ -125,4 +126,16 @@ def starting(file: ClusterFile) -> Iterator[str]:
         )
 
 
-INSTALLING = (mounts, token, versions, starting)
+def environment(file: ClusterFile) -> Iterator[str]:
+    """What all processes need in their environment: they inherit it from the shell that starts Ray."""
+    for key in ("head_start_ray_commands", "worker_start_ray_commands"):
+        text = "\n".join(line for _, line in file.lines(key))
+        for name, value in WORKER_ENVIRONMENT.items():
+            if not re.search(rf"\bexport\b[^;&|\n]*\b{name}=.*\bray start\b", text):
+                yield (
+                    f"{key}: must export {name}=${{{name}:-{value}}} before `ray start`: without it a training step "
+                    "takes up to 10 times as long where threads outnumber cores"
+                )
+
+
+INSTALLING = (mounts, token, versions, starting, environment)

@@ -107,6 +107,8 @@ MUTANTS = [
     ("aws-gpu", "--address=$RAY_HEAD_IP:6379", "--address=10.0.0.1:6379", r"worker_start_ray_commands: .*\$RAY_HEAD_IP"),
     ("gcp-gpu", "$RAY_HEAD_IP:6379", "$RAY_HEAD_IP:6380", r"worker_start_ray_commands: .* port 6379.*got 6380"),
     ("local", "export RAY_enable_autoscaler_v2=0; ", "", r"head_start_ray_commands: must export RAY_enable_autoscaler_v2=0"),
+    ("gcp-gpu", "export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}; ", "", r"head_start_ray_commands: must export OMP_WAIT_POLICY"),
+    ("local", "PASSIVE}; ray start --address", "PASSIVE}\n  - ray start --address", r"worker_start_ray_commands: must export OMP_WAIT_POLICY"),
     # A machine, in its provider's own words
     ("aws-gpu", "MarketType: spot", "MarketTyp: spot", r'gpu-spot\.node_config: Unknown parameter .*"MarketTyp"'),
     ("aws-gpu", "MarketType: spot", "MarketType: sopt", r"InstanceMarketOptions\.MarketType: EC2 knows no 'sopt'; did you mean 'spot'"),

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 import yaml
 
 from ftray.results import RunFolder, TrialRecord
+from ftray.trial.local import WORKER_ENVIRONMENT
 from tests.study.kills import problems
 from tests.study.tiny import TINY
 
@@ -66,6 +67,9 @@ class OwnMachines:
         self.clock.measured("ray up returns", began)
         self._until_all_joined(began, "ray up to all nodes joined")
         assert self.cluster.exec("hostname").splitlines()[-1].strip() == "head"
+        for host in (self.head, *self.workers):
+            inherited = host.run("tr '\\0' '\\n' < /proc/$(pgrep -o raylet)/environ").splitlines()
+            assert {f"{name}={value}" for name, value in WORKER_ENVIRONMENT.items()} <= set(inherited), host.name
         n_cores = sum(node.get("CPU", 0) for node in self.cluster.nodes().values())
         told = f"/{n_cores} CPU"  # the autoscaler tells what it saw some seconds ago
         until(lambda: told in self.cluster.exec("ray status"), 60, f"`ray status` tells {told}", every=2)
