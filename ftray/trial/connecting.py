@@ -12,6 +12,7 @@ from typing import Any
 
 import grpc
 import ray
+from ray._common.utils import get_ray_address_file
 from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 from ray._private.gcs_utils import create_gcs_channel
 from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
@@ -107,7 +108,7 @@ def _reason(error: grpc.RpcError) -> str:
 def _describe(address: str, why: str) -> str:
     """What must hold, what came instead, and what to look at: the address, the token's place, the mode."""
     given = os.environ.get(ADDRESS)
-    source = f"{ADDRESS}={given}" if given else "as `ray start` noted on this machine; `ray stop` clears the note"
+    source = f"{ADDRESS}={given}" if given else f"as `ray start` noted in {get_ray_address_file(None)}"
     mode, token = os.environ.get(MODE), _token()
     sent = f"{MODE}={mode}" if mode else f"{MODE} is not set, so Ray sends no token"
     path = os.environ.get(TOKEN_PATH) or DEFAULT_TOKEN_PATH

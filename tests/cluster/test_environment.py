@@ -110,12 +110,15 @@ def test_whatever_else_keeps_a_driver_from_a_cluster_is_told_in_words(head):
             {"RAY_ADDRESS": "head.invalid:6379"},
             {"RAY_ADDRESS": f"127.0.0.1:{silent.getsockname()[1]}"},
             {"RAY_ADDRESS": "somewhere"},
+            {"RAY_ADDRESS": "", "RAY_TMPDIR": str(head.home)},
             {"RAY_ADDRESS": head.gcs},
             {"RAY_ADDRESS": head.gcs, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": f"{head.home}/nowhere"},
         ]
+        (head.home / "ray").mkdir()
+        (head.home / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")
         done = head.drives(REFUSED, said=json.dumps(asked), RAY_AUTH_MODE="")
-    assert done.returncode == 0 and not done.stderr, done.stderr
-    nobody, nameless, mute, no_address, no_mode, no_token = json.loads(done.stdout)
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+    nobody, nameless, mute, no_address, gone, no_mode, no_token = json.loads(done.stdout)
     assert "nothing answers there: Connection refused" in nobody
     assert "nothing answers there: Domain name not found" in nameless
     assert "nothing answered within 10 s" in mute
@@ -125,5 +128,6 @@ def test_whatever_else_keeps_a_driver_from_a_cluster_is_told_in_words(head):
         "it asks for a token and got none" in no_mode and "RAY_AUTH_MODE is not set, so Ray sends no token" in no_mode
     )
     assert f"neither in RAY_AUTH_TOKEN nor in {head.home}/nowhere" in no_token
-    for told, place in ((nobody, asked[0]), (mute, asked[2]), (no_mode, asked[4]), (no_token, asked[5])):
+    assert f"(as `ray start` noted in {head.home}/ray/ray_current_cluster), but nothing answers there" in gone
+    for told, place in ((nobody, asked[0]), (mute, asked[2]), (no_mode, asked[5]), (no_token, asked[6])):
         assert f"(RAY_ADDRESS={place['RAY_ADDRESS']})" in told and "RAY_AUTH_MODE" in told
