@@ -83,6 +83,15 @@ class OwnMachines:
             worker.name for worker in self.workers
         }
 
+    def refuses_a_driver_on_the_laptop(self) -> None:
+        """RAY_ADDRESS, where `ftray submit` is what works: the head answers, and no node is there to drive from."""
+        began = time.monotonic()
+        line = f"RAY_ADDRESS={self.head.address}:6379 python -m ftray tune tune_configs/demo.yaml 2>&1 | tail -n 1"
+        said = self.cluster.type(line).strip()
+        self.clock.measured("a driver on the laptop is refused", began)
+        assert said.startswith(f"ftray: a Ray cluster must answer at {self.head.address}:6379"), said
+        assert "none of its nodes is on this machine" in said and "`ftray submit`" in said, said
+
     def submits_with_ftray(self) -> None:
         """`ftray submit`, `status` and `fetch`, with trials that really train and an encoder that is pre-trained."""
         trial = TINY["trial"] | {"ppo": TINY["trial"]["ppo"] | {"learning_rate": 1e-3}}

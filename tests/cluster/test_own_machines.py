@@ -24,6 +24,10 @@ def test_a_study_runs_on_both_workers_and_its_results_lie_on_shared_storage(own)
     own.runs_a_study()
 
 
+def test_a_driver_on_a_machine_outside_the_cluster_is_refused_in_words(own):
+    own.refuses_a_driver_on_the_laptop()
+
+
 def test_a_study_that_trains_is_submitted_looked_at_and_fetched_by_ftray(own):
     own.submits_with_ftray()
 
