@@ -15,6 +15,7 @@ from ftray.nets.export import export_onnx
 from ftray.nets.heads import actor_critic_parameters, policy_head, value_head
 from ftray.nets.masking import MaskSpec, draw_mask
 from ftray.nets.mlp import MLPEncoder
+from ftray.nets.onnx_process import exporting_onnx
 from ftray.nets.policy import PolicyNetwork
 from ftray.nets.spec import PRESETS, EncoderSpec, FTSpec, MLPSpec
 from ftray.nets.transformer import FTTransformer, patch_sums
@@ -46,6 +47,7 @@ __all__ = [
     "draw_mask",
     "encoder_metrics",
     "export_onnx",
+    "exporting_onnx",
     "gather_windows",
     "load_market_weights",
     "load_policy",

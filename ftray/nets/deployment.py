@@ -2,12 +2,11 @@
 
     policy.json    the format's number, layout, encoder, scaler, data hash, versions, where it comes from; hashes of all
     weights.npz    the network's weights
-    policy.onnx    the same network for other runtimes; where the extra `onnx` was not installed, policy.json says so
+    policy.onnx    the same network for other runtimes; where there is none, policy.json says why (`onnx_left_out`)
 
 Legend: B batch, A assets.
 """
 
-import hashlib
 import importlib.metadata
 import json
 import platform
@@ -26,14 +25,14 @@ from ftray.errors import DataError, SpecError, WeightsError
 from ftray.features.layout import ObservationLayout
 from ftray.features.table import FeatureSpec, Scaler, raw_features
 from ftray.market import Candles
-from ftray.nets.export import export_onnx
 from ftray.nets.heads import policy_head
+from ftray.nets.onnx_process import FACTS, ONNX, exporting_onnx, sha256
 from ftray.nets.policy import PolicyNetwork
 from ftray.nets.spec import EncoderSpec
 from ftray.spec import fingerprint, parse_member, to_mapping
 
 FORMAT = 2
-FACTS, WEIGHTS, ONNX = "policy.json", "weights.npz", "policy.onnx"
+WEIGHTS = "weights.npz"
 PARTS = ("layout", "encoder", "scaler")
 """Entries of policy.json that decide what the policy does; whoever edits one gets another policy."""
 
@@ -98,8 +97,8 @@ class Policy:
     def save(self, folder: Path | str, *, onnx: bool = False) -> Path:
         """Writes the folder, whole or not at all, in place of an older one.
 
-        onnx: policy.onnx beside the rest, which takes some seconds. Where it cannot be written the folder is whole
-            without it, and `onnx_left_out` in policy.json says why.
+        onnx: then adds policy.onnx, which takes some seconds (`exporting_onnx` makes it while other work is done).
+            Where it cannot be written the folder is whole without it, and `onnx_left_out` in policy.json says why.
         """
         folder = Path(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -115,29 +114,18 @@ class Policy:
                 "layout": self.layout.to_mapping(),
                 "encoder": to_mapping(self.network.encoder.spec),
                 "scaler": self.scaler.to_mapping(),
+                "onnx_left_out": "not asked for",
             }
-            left_out = self._write_onnx(new / ONNX) if onnx else "not asked for"
-            if left_out:
-                facts["onnx_left_out"] = left_out
-            files = [WEIGHTS] if left_out else [WEIGHTS, ONNX]
-            facts["sha256"] = {name: _sha256(new / name) for name in files}
-            facts["sha256"] |= {name: fingerprint(facts[name]) for name in PARTS}
+            facts["sha256"] = {WEIGHTS: sha256(new / WEIGHTS)} | {name: fingerprint(facts[name]) for name in PARTS}
             (new / FACTS).write_text(json.dumps(facts, indent=1))
             shutil.rmtree(folder, ignore_errors=True)
             new.rename(folder)
         finally:
             shutil.rmtree(new, ignore_errors=True)
+        if onnx:
+            with exporting_onnx(folder):
+                pass
         return folder
-
-    def _write_onnx(self, path: Path) -> str | None:
-        """Why the file could not be written; None if it was."""
-        try:
-            export_onnx(self.network, path)
-        except Exception as error:  # an exporter that stumbles must not cost a trial its trained policy
-            for remains in path.parent.glob(f"{path.name}*"):
-                remains.unlink()
-            return str(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
-        return None
 
     @classmethod
     def load(cls, folder: Path | str) -> "Policy":
@@ -234,7 +222,7 @@ def _check_files(folder: Path, hashes: Mapping[str, Any]) -> None:
     """All files are there, with the bytes that were written."""
     for name in (WEIGHTS, ONNX) if ONNX in hashes else (WEIGHTS,):
         try:
-            found = _sha256(folder / name)
+            found = sha256(folder / name)
         except FileNotFoundError:
             raise WeightsError(f"{folder} is not whole: {name} is missing. Copy the folder again") from None
         if found != hashes.get(name):
@@ -265,7 +253,3 @@ def _load_weights(network: PolicyNetwork, path: Path) -> None:
             f"{path} does not fit the layout and the encoder that {FACTS} describes: {'; '.join(problems)}"
         )
     network.load_state_dict(found, assign=True)
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

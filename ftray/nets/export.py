@@ -6,7 +6,7 @@ Takes: an `Encoder` or a `PolicyNetwork`. Gives: one file with the input `observ
 
 import contextlib
 import copy
-import importlib
+import importlib.util
 import json
 import logging
 import warnings
@@ -30,13 +30,7 @@ def export_onnx(network: Encoder | PolicyNetwork, path: str | Path) -> Path:
 
     Raises: MissingDependencyError where the packages of the extra `onnx` are missing.
     """
-    for package in ("onnx", "onnxscript"):
-        try:
-            importlib.import_module(package)
-        except ImportError:
-            raise MissingDependencyError(
-                f"an ONNX export needs the package {package}, which is not installed: pip install -e '.[onnx]'"
-            ) from None
+    check_packages()
     is_policy = isinstance(network, PolicyNetwork)
     copied = copy.deepcopy(network).cpu()
     module = copied if is_policy else _FullObservation(copied)  # type: ignore[arg-type]
@@ -60,6 +54,16 @@ def export_onnx(network: Encoder | PolicyNetwork, path: str | Path) -> Path:
     program.save(partial, external_data=False)
     partial.replace(path)
     return path
+
+
+def check_packages() -> None:
+    """Raises: MissingDependencyError where the packages of the extra `onnx` are missing. Imports neither, which takes
+    seconds."""
+    for package in ("onnx", "onnxscript"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingDependencyError(
+                f"an ONNX export needs the package {package}, which is not installed: pip install -e '.[onnx]'"
+            )
 
 
 @contextlib.contextmanager

@@ -1,6 +1,8 @@
 """Judging a finished policy: a backtest on one window, beside what everyone could have had there."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean
 
@@ -11,7 +13,7 @@ from ftray.agent.module import FTPolicy
 from ftray.errors import RunFolderError, SpecError, WeightsError
 from ftray.features import Dataset, build_dataset
 from ftray.market import Pieces
-from ftray.nets import Policy, PolicyNetwork
+from ftray.nets import Policy, PolicyNetwork, exporting_onnx
 from ftray.results import RunFolder, leaderboard_rows
 from ftray.spec import parse, to_mapping
 from ftray.storage import Location, is_url
@@ -25,14 +27,18 @@ OPEN_WINDOWS = ("train", "validation")
 """What anyone may judge a policy on, as often as they like."""
 
 
-def export_policy(module: FTPolicy, spec: TrialSpec, dataset: Dataset, folder: Path, run: Run) -> Path:
-    """The policy of a run as a folder to deploy (see `ftray.nets.Policy`), in place of an earlier run's.
+@contextlib.contextmanager
+def exporting_policy(module: FTPolicy, spec: TrialSpec, dataset: Dataset, folder: Path, run: Run) -> Iterator[Path]:
+    """Writes the policy of a run as a folder to deploy (see `ftray.nets.Policy`), in place of an earlier run's.
 
-    policy.onnx comes with the last run alone: it takes seconds, and the folder keeps only one.
+    policy.onnx comes with the last run alone: it takes seconds, and the folder keeps only one. Another process exports
+    it while the block runs, and the block's end waits for it.
     """
     facts = {"dataset": dataset.fingerprint, "trial": to_mapping(spec), **dataclasses.asdict(run)}
     policy = Policy(PolicyNetwork(module.encoder, module.policy_head), dataset.table.scaler, facts)
-    return policy.save(folder, onnx=spec.onnx and run == runs_of(spec)[-1])
+    policy.save(folder)
+    with exporting_onnx(folder) if spec.onnx and run == runs_of(spec)[-1] else contextlib.nullcontext():
+        yield folder
 
 
 def judge(policy: Policy, spec: TrialSpec, dataset: Dataset, window: str = "validation") -> dict[str, Backtest]:

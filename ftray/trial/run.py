@@ -19,7 +19,7 @@ from ftray.nets import FTSpec, market_state_dict, read_checkpoint
 from ftray.pretraining import touches
 from ftray.storage import local
 from ftray.trial.evaluation import Evaluation
-from ftray.trial.judge import export_policy
+from ftray.trial.judge import exporting_policy
 from ftray.trial.local import check_room
 from ftray.trial.out_of_memory import memory_in_use, told_out_of_memory
 from ftray.trial.outcome import keep_outcome
@@ -85,10 +85,10 @@ def run_trial(
                     own: dict[str, Any] = iterate(algorithm)
                     own |= {"wall_seconds": time.monotonic() - started} | memory_in_use()
                     done = own["env_steps"] >= spec.ppo.env_steps
-                    if done:
-                        export_policy(learner_module(algorithm), spec, dataset, folder / "policy", run)
                     if done or own["iteration"] % spec.ppo.evaluate_every == 0:
-                        judged = evaluation.begin(learner_module(algorithm), dataset, start)
+                        module, policy = learner_module(algorithm), folder / "policy"
+                        with exporting_policy(module, spec, dataset, policy, run) if done else contextlib.nullcontext():
+                            judged = evaluation.begin(module, dataset, start)
                         rows.add_judged(own, done, judged, algorithm.save_to_path)
                     else:
                         rows.add(own, done)

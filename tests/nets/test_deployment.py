@@ -141,18 +141,6 @@ def test_without_the_extra_nothing_but_the_onnx_file_is_lost_and_the_folder_says
     np.testing.assert_array_equal(load_policy(folder)(observations(2)), policy(observations(2)))
 
 
-def test_an_exporter_that_stumbles_costs_the_onnx_file_alone(policy, tmp_path, monkeypatch):
-    def stumble(network, path):
-        path.with_name(f"{path.name}.partial").write_text("half")
-        raise RuntimeError("no such operator")
-
-    monkeypatch.setattr("ftray.nets.deployment.export_onnx", stumble)
-    folder = policy.save(tmp_path / "policy", onnx=True)
-    assert names(folder) == {"policy.json", "weights.npz"}
-    assert facts_of(folder)["onnx_left_out"] == "RuntimeError: no such operator"
-    load_policy(folder)
-
-
 def test_a_policy_loads_and_decides_where_ray_cannot_be_imported(folder, tmp_path):
     np.save(tmp_path / "observations.npy", observations(3))
     code = (

@@ -12,7 +12,7 @@ from ftray.errors import RunFolderError, WeightsError
 from ftray.features import build_dataset
 from ftray.nets import Policy
 from ftray.results import RunFolder
-from ftray.trial.judge import export_policy, judge, performance_table
+from ftray.trial.judge import exporting_policy, judge, performance_table
 from ftray.trial.progress import runs_of
 from ftray.trial.standalone import train
 
@@ -55,10 +55,12 @@ def test_the_onnx_file_beside_the_policy_decides_the_same(run, dataset):
 def test_only_the_last_run_of_a_trial_takes_the_time_for_an_onnx_file(run, dataset, tmp_path):
     network, spec = Policy.load(run.trial("trial-0000").folder / "policy").network, dataclasses.replace(TRIAL, seeds=2)
     for number, one in enumerate(runs_of(spec)):
-        folder = export_policy(network, spec, dataset, tmp_path / "policy", one)
-        assert Policy.load(folder).facts["seed"] == one.seed
+        with exporting_policy(network, spec, dataset, tmp_path / "policy", one) as folder:
+            assert Policy.load(folder).facts["seed"] == one.seed  # there already, whatever becomes of the export
         assert (folder / "policy.onnx").exists() == (number == 1)
-    assert not (export_policy(network, test_run.TRIAL, dataset, tmp_path / "without", one) / "policy.onnx").exists()
+    with exporting_policy(network, test_run.TRIAL, dataset, tmp_path / "without", one) as folder:
+        pass
+    assert not (folder / "policy.onnx").exists()
 
 
 def test_a_run_is_judged_by_its_best_trial_and_everything_is_written(run, capsys):
