@@ -1,12 +1,18 @@
-"""Failed trials by what went wrong: forty equal errors are one line.
+"""Failed trials by what went wrong: forty equal errors are one line. And processes that died, which no trial shows.
 
-Takes: trial records. Gives: groups, and lines that tell them.
+Takes: trial records, and a study's events. Gives: groups, and lines that describe them.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from ftray.results.events import Event
 from ftray.results.records import TrialRecord
+from ftray.results.store import RunFolder
+
+PROCESS_DIED = "process_died"
+"""The event that a job's process ended without a word of its own: a crash, a kill, a lost node."""
 
 _CHANGING = re.compile(r"(trial|encoder)-[0-9a-f-]+|0x[0-9a-f]+|\d+(\.\d+)?(e[+-]?\d+)?")
 
@@ -38,3 +44,24 @@ def failures_told(trials: Iterable[TrialRecord]) -> Iterator[str]:
     for group in failures_data(trials).values():
         names = ", ".join(trial.id for trial in group[:5]) + (", ..." if len(group) > 5 else "")
         yield f"{len(group)} failed ({names}): {first_line(group[0].error)}"
+
+
+def deaths_data(events: Iterable[Event]) -> dict[str, int]:
+    """How many processes of each job died, the job with the most first."""
+    return dict(Counter(event["id"] for event in events if event["event"] == PROCESS_DIED).most_common())
+
+
+def describe_deaths(run: RunFolder) -> Iterator[str]:
+    """A line if processes of a study died: how many, of which jobs, and where to read why.
+
+    A trial that goes on after a death ends like any other: a fault that costs each trial a process would stay unseen.
+    """
+    deaths = deaths_data(run.events())
+    if deaths:
+        n, many = sum(deaths.values()), len(deaths) > 5
+        jobs = [job if times == 1 else f"{job} {times} times" for job, times in deaths.items()]
+        yield (
+            f"{n} {'process' if n == 1 else 'processes'} died ({', '.join(jobs[:5])}{', ...' if many else ''}); a job "
+            f"whose process dies goes on from its last checkpoint. What Ray knows of it: "
+            f"{run.path / 'tune' / next(iter(deaths)) / 'error.txt'}"
+        )

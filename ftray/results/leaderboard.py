@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ftray.results.costs import CPU_SECONDS, GPU_SECONDS
-from ftray.results.failures import failures_told
+from ftray.results.failures import describe_deaths, failures_told
 from ftray.results.labels import encoder_label, pretrained_label
 from ftray.results.luck import SHARPE, judged_trials, luck_of, sharpe_error
 from ftray.results.objectives import Constraint, Objective, constraints_of, is_feasible, is_number, objectives_of
@@ -90,7 +90,7 @@ def leaderboard_data(run: RunFolder) -> "pd.DataFrame":
 def print_leaderboard(run: RunFolder, *, top: int | None = None, console: "Console | None" = None) -> None:
     """Print all benchmarks and the trials, or the first `top` of them; without a terminal in plain lines.
 
-    Below stand how many trials are in which state, and the failed ones by what went wrong.
+    Below stand how many trials are in which state, the failed ones by what went wrong, and processes that died.
     """
     from rich.console import Console
 
@@ -105,7 +105,7 @@ def print_leaderboard(run: RunFolder, *, top: int | None = None, console: "Conso
         goal = objectives_of(run)[0]
         print_table(f"{run.name}, on the validation window", shown_columns(goal, rows), rows, console)
         console.print(f"\n{states_told(run)}", highlight=False, markup=False, soft_wrap=True)
-    for line in failures_told(run.trials()):
+    for line in (*failures_told(run.trials()), *describe_deaths(run)):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

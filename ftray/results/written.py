@@ -9,7 +9,7 @@ import io
 from collections import Counter
 
 from ftray.results.events import to_json
-from ftray.results.failures import failures_data, first_line
+from ftray.results.failures import deaths_data, failures_data, first_line
 from ftray.results.leaderboard import COLUMNS, leaderboard_rows
 from ftray.results.luck import luck_data
 from ftray.results.objectives import objectives_of
@@ -26,7 +26,8 @@ def leaderboard_csv(run: RunFolder) -> str:
 
 
 def leaderboard_json(run: RunFolder) -> str:
-    """What `ftray results` shows of the trials: study, done, objectives, states, leaderboard, luck, failures."""
+    """What `ftray results` shows: study, done, objectives, states, leaderboard, luck, failures, and the processes that
+    died of each job (`deaths`)."""
     luck = luck_data(run)
     told = {
         "study": run.name,
@@ -39,5 +40,6 @@ def leaderboard_json(run: RunFolder) -> str:
             {"error": first_line(group[0].error), "trials": [trial.id for trial in group]}
             for group in failures_data(run.trials()).values()
         ],
+        "deaths": deaths_data(run.events()),
     }
     return to_json(told, indent=1) + "\n"

@@ -8,7 +8,7 @@ from ray.tune.stopper import Stopper
 from ftray.agent.names import has_dashboard
 from ftray.errors import StudyInterruptedError
 from ftray.results import RunFolder, State, TrialRecord
-from ftray.results.failures import failures_told
+from ftray.results.failures import describe_deaths, failures_told
 from ftray.storage import Location
 from ftray.study.budget import Limits
 from ftray.study.jobs import Work, trainable
@@ -72,7 +72,7 @@ def run_study(
 
 def _close(study: StudySpec, run: RunFolder, limits: Limits, say: Say) -> None:
     """Says how a study ended, and marks it done if that was its end."""
-    for line in failures_told(drawn_trials(run)):
+    for line in (*failures_told(drawn_trials(run)), *describe_deaths(run)):
         say(line)
     n_ended, n_trials = len(_ended(run)), study.search.n_trials
     stopped = f"stopped with {n_ended} of {n_trials} trials ended"

@@ -20,6 +20,7 @@ from ray.tune.search.optuna import OptunaSearch
 from ftray.features import Dataset
 from ftray.pretraining import Choice, is_finished
 from ftray.results import RunFolder, State, TrialFolder
+from ftray.results.failures import PROCESS_DIED
 from ftray.results.job_copy import in_the_making
 from ftray.results.objectives import is_number
 from ftray.spec import fingerprint, to_mapping
@@ -184,6 +185,7 @@ class StudySearcher(OptunaSearch):
         Tune would start it again at once, maybe on the node that is just going down, and keeps no time between. Deaths
         count anew once a job got further: on spot nodes a long one dies any number of times, through no fault of it.
         """
+        self.run.append_event(PROCESS_DIED, id=job.id)
         search, further = self.study.search, reached.get(self.study.search.resource) or 0
         self.deaths[job.id] = 1 if further > self.furthest[job.id] else self.deaths[job.id] + 1
         self.furthest[job.id] = max(further, self.furthest[job.id])

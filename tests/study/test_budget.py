@@ -1,15 +1,18 @@
 """When a study has had enough, by hand: budgets, patience, equal failures, processes that die, what trials cost."""
 
 import datetime
+import json
 
 import pytest
 from ray.tune.search import Searcher
 
 from ftray.errors import SpecError, StudyInterruptedError
+from ftray.results import print_leaderboard
 from ftray.results.costs import CPU_SECONDS, GPU_SECONDS, SPENT, booked, cost_of, driven_seconds
-from ftray.results.failures import failures_data, failures_told
+from ftray.results.failures import describe_deaths, failures_data, failures_told
 from ftray.results.objectives import Objective
 from ftray.results.records import TrialRecord
+from ftray.results.written import leaderboard_json
 from ftray.study.budget import ALIKE, EVERY, Limits, no_improvement
 from ftray.study.run import run_study
 from ftray.study.searcher import StudySearcher
@@ -126,6 +129,25 @@ def test_a_process_that_died_lets_time_pass_before_it_goes_on_and_holds_nothing_
     assert record.state == "FAILED" and "died more than 2 times and got no further" in record.error
     assert hand.searcher.suggest("after it") == Searcher.FINISHED
     hand.assert_stores_agree()
+
+
+def test_processes_that_died_are_counted_and_printed_though_their_trial_came_to_its_end(tmp_path, monkeypatch, capsys):
+    clock = Clock()
+    monkeypatch.setattr("ftray.study.searcher.time.monotonic", clock)
+    hand = Hand(tiny_study(n_trials=2, retry_after=10), tmp_path / "run")
+    asked, _ = hand.start()
+    hand.finish(asked, sharpe(0.1))
+    assert not list(describe_deaths(hand.run)) and json.loads(leaderboard_json(hand.run))["deaths"] == {}
+    for _ in range(2):
+        asked, job = hand.start()
+        hand.searcher.on_trial_complete(asked, error=True)
+        clock.now += 100
+    asked, job = hand.start()
+    hand.finish(asked, sharpe(0.2))
+    assert hand.run.record(job).state == "COMPLETE"
+    assert json.loads(leaderboard_json(hand.run))["deaths"] == {job: 2}
+    print_leaderboard(hand.run)
+    assert f"2 processes died ({job} 2 times); a job whose process dies goes on" in capsys.readouterr().out
 
 
 def test_a_trial_that_gets_further_may_die_as_often_as_its_nodes_do(tmp_path, monkeypatch):

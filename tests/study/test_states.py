@@ -99,7 +99,8 @@ def assert_ended_once(run: RunFolder) -> None:
 
 def test_what_happens_to_a_trial_is_told_alike_by_all_three_stores(live, tmp_path):
     study = study_of("table", list(TABLE), max_failures=1, scheduler={"kind": "asha", "grace": 64, "reduction": 2})
-    run = run_study(study, tmp_path, say=lambda line: None, work=play)
+    lines: list[str] = []
+    run = run_study(study, tmp_path, say=lines.append, work=play)
     assert_tensorboard_agrees(run)
     stored, live = stored_trials(run), Live.statuses()
     told = {
@@ -109,6 +110,9 @@ def test_what_happens_to_a_trial_is_told_alike_by_all_three_stores(live, tmp_pat
     for part, states in told.items():
         print(f"{part:24}{states}")
     assert told == TABLE
+    died, once = (f"trial-{list(TABLE).index(part):04d}" for part in ("dies always", "dies once"))
+    assert f"{STEPS + 2} processes died ({died} {STEPS + 1} times, {once}); " in lines[-1]
+    assert Path(lines[-1].split()[-1]).is_file()
     assert_stores_agree(study, run)  # values, curves and parameters too
     assert_ended_once(run)
     for part, record in zip(TABLE, run.trials(), strict=True):
