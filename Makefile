@@ -2,7 +2,7 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3,$(shell comma
 VENV   ?= .venv
 RUN    := $(VENV)/bin
 
-.PHONY: demo test test-long test-cluster lint clean
+.PHONY: demo test test-long test-torch test-cluster lint clean
 
 demo: $(VENV)/installed
 	$(RUN)/ftray tune tune_configs/demo.yaml
@@ -12,6 +12,9 @@ test: $(VENV)/installed-test
 
 test-long: $(VENV)/installed-test
 	$(RUN)/pytest -n 2 --dist loadgroup -m long --durations=0
+
+test-torch: $(VENV)/installed-test
+	VENV=$(VENV) .ci/torch_range
 
 test-cluster: $(VENV)/installed-test
 	$(RUN)/pytest -n 0 -m hosts --durations=0 tests/cluster
