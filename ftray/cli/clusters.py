@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ftray.cli.studies import add_study, study_of
 from ftray.cli.terminal import Add, add_verb, location, runs_of, say
-from ftray.errors import DataError, SpecError
+from ftray.errors import DataError, SpecError, StorageError
 
 if TYPE_CHECKING:
     from ftray.study import StudySpec
@@ -42,7 +42,7 @@ def submit(given: argparse.Namespace) -> int:
     runs = place_of_runs(given.runs, runs_of(given.cluster))
     if given.cluster:
         _check_cluster(given.cluster)
-        _check_room(study, given.cluster)
+        _check_room(study, given.cluster, runs)
     ray: RayCli = RayCli(say)
     options = [*_overrides(given), *["--retry-failed"] * given.retry_failed]
     with dashboard(ray, given.cluster, given.address) as board:
@@ -92,12 +92,18 @@ def _check_cluster(cluster: Path) -> None:
         raise SpecError(f"{cluster} cannot be used as it is:\n  " + "\n  ".join(problems))
 
 
-def _check_room(study: "StudySpec", cluster: Path) -> None:
+def _check_room(study: "StudySpec", cluster: Path, runs: str) -> None:
     from ftray.study.room import Room
+    from ftray.trial.measured import MeasuredRows
     from ftray.trial.nodes import nodes_of_file
 
+    nodes = nodes_of_file(cluster)
     try:
-        Room.of(study, nodes_of_file(cluster))
+        nodes = MeasuredRows(runs).nodes(nodes)
+    except StorageError as error:
+        say(f"the trials are checked without what was measured there, as this machine does not reach it: {error}")
+    try:
+        Room.of(study, nodes)
     except DataError as error:
         say(f"whether the trials fit is told there, as this machine does not reach the candles: {error}")
 

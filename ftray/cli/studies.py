@@ -32,8 +32,7 @@ def add_verbs(add: Add) -> None:
             verb.add_argument("--retry-failed", action="store_true", help=line)
         if command in (check, vram):
             _add_gpu(verb, measures=command is vram)
-        if command is not vram:
-            add_runs(verb)
+        add_runs(verb, None if command is vram else Path("runs"))
 
 
 def add_study(verb: argparse.ArgumentParser, n: str | None = None) -> None:
@@ -43,9 +42,11 @@ def add_study(verb: argparse.ArgumentParser, n: str | None = None) -> None:
     verb.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help=line)
 
 
-def add_runs(verb: argparse.ArgumentParser) -> None:
-    line = "where run folders lie: a folder, or s3://, gs://, abfs:// (default: runs)"
-    verb.add_argument("--runs", type=location, default=Path("runs"), metavar="DIR|URL", help=line)
+def add_runs(verb: argparse.ArgumentParser, default: Path | None) -> None:
+    """default: None for a verb that can do without."""
+    told = f" (default: {default})" if default else "; for plans with what was measured there"
+    line = f"where run folders lie: a folder, or s3://, gs://, abfs://{told}"
+    verb.add_argument("--runs", type=location, default=default, metavar="DIR|URL", help=line)
 
 
 def study_of(given: argparse.Namespace) -> "StudySpec":
@@ -79,28 +80,20 @@ def _check_cluster(given: argparse.Namespace) -> int:
 
 
 def vram(given: argparse.Namespace) -> int:
+    if given.measure and given.gpu:
+        raise SpecError("--measure asks a real GPU, so leave out --gpu: it is for plans")
+    if given.address and not given.measure:
+        raise SpecError("--address is for --measure; a plan takes --cluster FILE, or the cluster of RAY_ADDRESS")
     if given.measure:
-        return _measure(given)
+        from ftray.cli.measuring import measure
+
+        return measure(given, study_of(given) if given.file else None)
     from ftray.study.vram import describe_vram
 
     if given.file is None:
         raise SpecError("`ftray vram` tells the plan of a FILE; without one it only measures: ftray vram --measure")
-    for line in describe_vram(study_of(given), _nodes(given)):
+    for line in describe_vram(study_of(given), _with_measured(_nodes(given), given)):
         print(line)
-    return 0
-
-
-def _measure(given: argparse.Namespace) -> int:
-    from ftray.nets.measuring import describe_measured, measure
-    from ftray.nets.memory import TABLE
-
-    workers = [row.worker for row in TABLE]
-    if given.file:
-        from ftray.study.vram import workers_of
-
-        workers += workers_of(study_of(given))
-    for line in describe_measured(measure(workers)):
-        print(line, flush=True)
     return 0
 
 
@@ -120,6 +113,15 @@ def _nodes(given: argparse.Namespace) -> "tuple[Node, ...]":
     if gpu is None:
         raise SpecError("no GPU is at hand to plan for: name one (--gpu NAME|GIB) or a cluster file (--cluster FILE)")
     return (Node("a GPU by itself", 1, float("inf"), 1, gpu),)
+
+
+def _with_measured(nodes: "tuple[Node, ...]", given: argparse.Namespace) -> "tuple[Node, ...]":
+    """With what was measured for the studies in --runs."""
+    if not given.runs:
+        return nodes
+    from ftray.trial.measured import MeasuredRows
+
+    return MeasuredRows(given.runs).nodes(nodes)
 
 
 def tune(given: argparse.Namespace) -> int:
@@ -174,5 +176,10 @@ def _add_gpu(verb: argparse.ArgumentParser, measures: bool) -> None:
     line = "plan for a cluster file of `ray up`, or a KubeRay manifest"
     where.add_argument("--cluster", type=Path, metavar="CLUSTER.yaml", help=line)
     if measures:
-        line = "measure the rows of the VRAM table, and FILE's trials, on the GPU at hand, for this and later plans"
-        where.add_argument("--measure", action="store_true", help=line)
+        line = "a dashboard that is within reach already, like http://127.0.0.1:8265: measure on its cluster"
+        where.add_argument("--address", metavar="URL", help=line)
+        line = (
+            "measure the rows of the VRAM table, and FILE's trials, for later plans: on the GPU at hand, or with "
+            "--cluster or --address on a GPU of each model there, for all plans of studies in --runs"
+        )
+        verb.add_argument("--measure", action="store_true", help=line)

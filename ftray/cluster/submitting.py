@@ -13,7 +13,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ftray.cluster.dashboard import Dashboard, Job
@@ -50,14 +50,15 @@ def jobs_of(name: str, jobs: Sequence[Job]) -> list[Job]:
     return [job for job in jobs if re.fullmatch(rf"{re.escape(name)}(-\d+)?", job.id)]
 
 
-def pack(name: str, file: Path) -> Path:
-    """The folder that travels: the study's file and this very package. It stays, so that a command that names it can be
-    typed again."""
+def pack(name: str, file: Path | None) -> Path:
+    """The folder that travels: the study's file, if any, and this very package. It stays, so that a command that
+    names it can be typed again."""
     folder = Path(os.environ.get(CACHE) or Path.home() / ".cache" / "ftray") / "jobs" / name
     shutil.rmtree(folder, ignore_errors=True)
     source = Path(__file__).parents[1]
     shutil.copytree(source, folder / "ftray", ignore=shutil.ignore_patterns("__pycache__", ".*"))
-    shutil.copyfile(file, folder / file.name)
+    if file is not None:
+        shutil.copyfile(file, folder / file.name)
     return folder
 
 
@@ -76,16 +77,41 @@ def submit(
         return running.id
     if before:
         ray.say(f"{study} was submitted before: {before[-1].id} is {before[-1].state}; this job continues it")
-    job, folder = f"{name}-{len(before) + 1}" if before else name, pack(name, file)
-    words = ["python", "-m", "ftray", "tune", file.name, "--runs", runs, *options]
-    noted = json.dumps({"study": study, "run": str(beside(runs, study))})
+    job = f"{name}-{len(before) + 1}" if before else name
+    words = ["tune", file.name, "--runs", runs, *options]
+    _submit(ray, board, job, pack(name, file), words, {"study": study, "run": str(beside(runs, study))})
+    return job
+
+
+def submit_measuring(
+    ray: RayCli, board: Dashboard, runs: str, file: Path | None = None, options: Sequence[str] = ()
+) -> str:
+    """Submits `ftray vram --measure` for studies in `runs`, unless it runs already; the id of the job.
+
+    Raises: ClusterError if the cluster refuses the job.
+    """
+    name = f"vram-{fingerprint(runs)[:8]}"
+    before = jobs_of(name, board.jobs())
+    if running := next((job for job in before if not job.has_ended), None):
+        ray.say(f"{running.id} measures already and is {running.state}: it is followed, not submitted again")
+        return running.id
+    job = f"{name}-{len(before) + 1}" if before else name
+    words = ["vram", *[file.name for file in [file] if file], "--measure", "--runs", runs, *options]
+    _submit(ray, board, job, pack(name, file), words, {})
+    return job
+
+
+def _submit(
+    ray: RayCli, board: Dashboard, job: str, folder: Path, words: Sequence[str], noted: Mapping[str, str]
+) -> None:
+    """Submits `ftray WORDS` as a job that works in a copy of the folder."""
     where = ["--address", board.address, "--submission-id", job, "--working-dir", str(folder)]
+    told = ["--metadata-json", json.dumps(noted)] if noted else []
     try:
-        ray.run("job", "submit", *where, "--metadata-json", noted, "--no-wait", "--", *words)
+        ray.run("job", "submit", *where, *told, "--no-wait", "--", "python", "-m", "ftray", *words)
     except ClusterError:
         if not board.job(job):  # else somebody submitted it in this very moment
             raise
-    return job
 
 
 def follow(ray: RayCli, board: Dashboard, job: str, again: str) -> int:

@@ -24,11 +24,15 @@ RESERVE = 0.11
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """What a worker of that `Worker.key` took: bytes that PyTorch reserved, and the CUDA context beside them."""
+    """What a worker of that `Worker.key` took: bytes that PyTorch reserved, and the CUDA context beside them.
+
+    at: when it was measured, ISO 8601; empty where it was not noted.
+    """
 
     key: str
     reserved_bytes: int
     context_bytes: int
+    at: str = dataclasses.field(default="", compare=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +63,11 @@ class Gpu:
             if row.key == worker.key:
                 return (SLACK * row.reserved_bytes + row.context_bytes) / GIB + beyond_reference(worker), "measured"
         return predicted(worker, self.context_gib)
+
+    def with_rows(self, rows: tuple[Measured, ...]) -> "Gpu":
+        """With rows that count before those of the same key that it has."""
+        merged = {row.key: row for row in (*self.measured, *rows)}
+        return dataclasses.replace(self, measured=tuple(merged.values()))
 
     def to_mapping(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -120,7 +129,12 @@ def measured_file(name: str) -> Path:
     """Where what was measured on a GPU model is kept."""
     cache = os.environ.get("FTRAY_CACHE")
     folder = Path(cache) if cache else Path.home() / ".cache" / "ftray"
-    return folder / "vram" / f"{canonical_name(name).replace('/', '-')}.json"
+    return folder / "vram" / measured_name(name)
+
+
+def measured_name(name: str) -> str:
+    """The name of a GPU model's file of measured rows."""
+    return f"{canonical_name(name).replace('/', '-')}.json"
 
 
 def read_measured(name: str) -> tuple[Measured, ...]:
@@ -130,8 +144,19 @@ def read_measured(name: str) -> tuple[Measured, ...]:
     """
     path = measured_file(name)
     try:
-        return tuple(Measured(**row) for row in json.loads(path.read_text())["rows"])
+        return parse_measured(path.read_text(), path)
     except FileNotFoundError:
         return ()
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise SpecError(f"{path} must hold what was measured on a GPU ({error}): delete it and measure again") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path} must be readable ({error}): delete it and measure again") from None
+
+
+def parse_measured(text: str | bytes, source: Path | str) -> tuple[Measured, ...]:
+    """The rows of a file of measured rows. Raises: SpecError, naming `source`, for anything else."""
+    try:
+        content = json.loads(text)
+        return tuple(Measured(**{"at": content.get("at", ""), **row}) for row in content["rows"])
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise SpecError(
+            f"{source} must hold what was measured on a GPU ({error}): delete it and measure again"
+        ) from None

@@ -7,10 +7,7 @@ Legend: B samples at once, T bars, S series, D width of the market vector.
 """
 
 import dataclasses
-import json
 import multiprocessing
-import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +20,7 @@ from ftray.errors import TrainingError
 from ftray.nets.encoder import gather_windows
 from ftray.nets.gpus import Gpu, Measured, local_gpu, measured_file, read_measured
 from ftray.nets.heads import policy_head, value_head
+from ftray.nets.measured import measured_json, write_whole
 from ftray.nets.memory import GIB, REFERENCE_BARS, REFERENCE_SAMPLES, Worker, predicted
 
 STEPS = 3
@@ -132,7 +130,8 @@ def _in_a_process(worker: Worker) -> Measured | None:
         raise TrainingError(f"the process that measured {worker.name} died; its error stands above") from None
     finally:
         process.join()
-    return None if peak is None else Measured(worker.key, peak, max(0, free - still_free - held))
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    return None if peak is None else Measured(worker.key, peak, max(0, free - still_free - held), at)
 
 
 def _serve(pipe: Any, worker: Worker) -> None:
@@ -165,17 +164,5 @@ def peak_bytes(worker: Worker) -> int:
 def keep(gpu: Gpu, found: Iterable[Measured]) -> Path:
     """Adds measured rows to the GPU model's file, in place of rows of the same key; written whole."""
     path = measured_file(gpu.name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rows = {row.key: row for row in (*read_measured(gpu.name), *found)}
-    content = {
-        "gpu": gpu.name,
-        "gib": gpu.gib,
-        "torch": str(torch.__version__),
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "rows": [dataclasses.asdict(row) for row in rows.values()],
-    }
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-")
-    with os.fdopen(handle, "w") as stream:
-        stream.write(json.dumps(content, indent=1) + "\n")
-    Path(temporary).replace(path)
+    write_whole(path, measured_json(gpu, (*read_measured(gpu.name), *found)))
     return path

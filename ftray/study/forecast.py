@@ -15,8 +15,9 @@ from ftray.study.check import span
 from ftray.study.pace import Pace, Paces
 from ftray.study.room import Room
 from ftray.study.spec import StudySpec
-from ftray.study.vram import PRETRAINING, describe_node, distinct_jobs, place
+from ftray.study.vram import PRETRAINING, describe_node, distinct_jobs, place, source_of
 from ftray.trial import TrialSpec
+from ftray.trial.measured import MeasuredRows
 from ftray.trial.nodes import PRICE, Node, node_types_of_file, nodes_of_file
 from ftray.trial.resources import Placement
 
@@ -44,9 +45,10 @@ class Forecast:
 def describe_on_cluster(study: StudySpec, file: Path, runs: Location, study_words: str) -> Iterator[str]:
     """What runs where and how many at once, the nodes that this needs, what it takes and costs, what never fits.
 
-    runs: where trials that were measured lie. study_words: how the study is named on a command line.
+    runs: where trials that were measured lie, and what `ftray vram --measure` found on GPUs.
+    study_words: how the study is named on a command line.
     """
-    nodes, prices = nodes_of_file(file), prices_of_file(file)
+    nodes, prices = MeasuredRows(runs).nodes(nodes_of_file(file)), prices_of_file(file)
     yield f"cluster {file}"
     for node in nodes:
         price = f"; {prices[node.name]:g} an hour" if node.name in prices else ""
@@ -94,9 +96,10 @@ def _forecast(
 
 def _placed(study: StudySpec, trials: Sequence[Forecast], nodes: Sequence[Node]) -> Iterator[str]:
     """How trials lie on nodes, from the largest to the smallest of them."""
-    plans = [forecast.placement.plan for forecast in trials if forecast.placement.plan]
+    plans = [(forecast.placement.plan, forecast.spec) for forecast in trials if forecast.placement.plan]
     if plans:
-        yield f"  trials        {span([plan.trials_per_gpu for plan in plans])} per GPU; more: ftray vram"
+        yield f"  trials        {span([plan.trials_per_gpu for plan, _ in plans])} per GPU; more: ftray vram"
+        yield f"  GiB are from  {', '.join(sorted({source_of(plan, spec) for plan, spec in plans}))}"
     per_node = [forecast.placement.at_once(node) for forecast in trials for node in nodes]
     yield f"  per node      {span([n for n in per_node if n] or [0])}, cores counted"
     yield f"  at once       {span([forecast.at_once for forecast in trials])}, of {study.search.n_trials} in all"

@@ -164,7 +164,7 @@ def _train(run: RunFolder, specs: Mapping[int, TrialSpec], folders: Mapping[int,
         for seed in left:
             say(f"seed {seed}")
             folder = TrialFolder(folders[seed])
-            train_trial(specs[seed], folder, run.path)
+            train_trial(specs[seed], folder, run)
             folder.finished()
 
 

@@ -23,6 +23,7 @@ from ftray.study.spec import StudySpec
 from ftray.study.warm_start import told
 from ftray.trial.judge import record_benchmarks
 from ftray.trial.local import Say, local_ray
+from ftray.trial.measured import MeasuredRows
 from ftray.trial.run import run_trial
 
 MANY = 100_000
@@ -63,7 +64,7 @@ def run_study(
         if limits.before_start() is None:
             record_benchmarks(study.trial(next(iter(study.space.ends()))), run)
             with local_ray(say):
-                rooms = Rooms(study)
+                rooms = Rooms(study, MeasuredRows(root).look)
                 rooms.wait(say)
                 _search(study, run, limits, rooms, say, show, work)
         _close(study, run, limits, say)

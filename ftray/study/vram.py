@@ -68,7 +68,7 @@ def _node_table(jobs: Mapping[str, TrialSpec], node: Node) -> Iterator[str]:
     refused: list[SpecError] = []
     for name, spec in jobs.items():
         try:
-            rows.append(_row(name, place(name, spec, [node]), node))
+            rows.append(_row(name, spec, place(name, spec, [node]), node))
         except SpecError as error:
             refused.append(error)
     if rows:
@@ -78,7 +78,7 @@ def _node_table(jobs: Mapping[str, TrialSpec], node: Node) -> Iterator[str]:
         yield f"  {len(refused)} of {len(jobs)} jobs do not fit; {refused[0]}"
 
 
-def _row(name: str, placement: Placement, node: Node) -> tuple[float, tuple[str, ...]]:
+def _row(name: str, spec: TrialSpec, placement: Placement, node: Node) -> tuple[float, tuple[str, ...]]:
     plan = placement.plan
     if plan is None:
         return 0.0, ("0", "-", "0", "-", "-", _per_node(placement, node), f"{name}, on the CPU")
@@ -86,8 +86,23 @@ def _row(name: str, placement: Placement, node: Node) -> tuple[float, tuple[str,
     if plan.n_env_runners:
         gib += f" + {plan.n_env_runners} × {plan.env_runner_gib:.2f}"
         workers += f" + {plan.env_runners_per_gpu}"
-    cells = (gib, plan.source, _share(plan), workers, str(plan.trials_per_gpu), _per_node(placement, node), name)
+    cells = (
+        gib,
+        source_of(plan, spec),
+        _share(plan),
+        workers,
+        str(plan.trials_per_gpu),
+        _per_node(placement, node),
+        name,
+    )
     return plan.learner_gib, cells
+
+
+def source_of(plan: VramPlan, spec: TrialSpec) -> str:
+    """Where a plan's GiB come from: `measured on H100 at 2026-11-26`, `table` or `formula`."""
+    key = learner(spec).key
+    at = next((row.at for row in plan.gpu.measured if row.key == key), "")
+    return f"measured on {plan.gpu.name} at {at[:10]}" if plan.source == "measured" and at else plan.source
 
 
 def _per_node(placement: Placement, node: Node) -> str:

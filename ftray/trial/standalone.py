@@ -32,7 +32,7 @@ def train(spec: TrialSpec, run: RunFolder) -> None:
             _pretrain(spec, run, similar=True)
         if _wanted(run, TRIAL_ID, 0, "trial", spec):
             with local_ray(), _recorded(run, TRIAL_ID) as reported:
-                train_trial(spec, run.trial(TRIAL_ID), run.path, reported)
+                train_trial(spec, run.trial(TRIAL_ID), run, reported)
         run.mark_done()
 
 
@@ -45,22 +45,23 @@ def pretrain_alone(spec: TrialSpec, run: RunFolder) -> list[EncoderCard]:
 
 
 def train_trial(
-    spec: TrialSpec, folder: TrialFolder, shared: Path, reported: Callable[[], object] = lambda: None
+    spec: TrialSpec, folder: TrialFolder, run: RunFolder, reported: Callable[[], object] = lambda: None
 ) -> None:
     """Trains a trial in its folder, from its last checkpoint on, in ever smaller shapes as long as memory runs out.
 
-    reported: called after each report. Raises: FtrayError for what the user can mend.
+    run: what it shares with others. reported: called after each report. Raises: FtrayError for what the user can mend.
     """
-    while not _trained(spec, folder, shared, reported):
+    while not _trained(spec, folder, run, reported):
         pass
 
 
-def _trained(spec: TrialSpec, folder: TrialFolder, shared: Path, reported: Callable[[], object]) -> bool:
+def _trained(spec: TrialSpec, folder: TrialFolder, run: RunFolder, reported: Callable[[], object]) -> bool:
     """Whether the trial came to its end in the shape that it has come down to; if not, it goes on in the next one.
 
     Raises: OutOfMemoryError with all that was tried, where there is no smaller shape.
     """
     from ftray.trial.local import nodes_at_hand
+    from ftray.trial.measured import MeasuredRows, runs_root
     from ftray.trial.out_of_memory import never_fitted, release_memory, shape_of, step_down
     from ftray.trial.run import run_trial
 
@@ -71,11 +72,11 @@ def _trained(spec: TrialSpec, folder: TrialFolder, shared: Path, reported: Calla
         print(f"{metrics['env_steps']:,}/{spec.env_steps:,} steps{shown}", flush=True)
 
     shape = shape_of(folder)
-    place = place_trial(spec, nodes_at_hand(), shape)
+    place = place_trial(spec, MeasuredRows(runs_root(run.location)).nodes(nodes_at_hand()), shape)
     planned = {"vram/planned_gib": place.plan.learner_gib} if place.plan else {}
     resume, gpus = folder.checkpoint, place.shares
     try:
-        run_trial(spec, report, folder=folder.folder, resume=resume, shared=shared, shape=shape, gpus=gpus)
+        run_trial(spec, report, folder=folder.folder, resume=resume, shared=run.path, shape=shape, gpus=gpus)
     except OutOfMemoryError as error:
         smaller = step_down(folder, spec, shape, error, place.plan)
         if smaller is None:

@@ -110,6 +110,19 @@ def test_ctrl_c_leaves_a_job_running_the_next_submission_follows_it_and_one_afte
 
 
 @needs_ray
+def test_measuring_runs_as_a_job_on_the_cluster_and_one_without_gpus_says_so(head, board):
+    file, runs = study_file(head.home, "planned", 1), head.home / "runs"
+    words = ("vram", file, "--measure", "--address", head.address, "--runs", runs, "--set", "search.seed=3")
+    done = head.ftray(*words)
+    (job,) = [job for job in board.jobs() if job.id.startswith("vram-")]
+    assert job.entrypoint == f"python -m ftray vram planned.yaml --measure --runs {runs} --set search.seed=3"
+    assert "measuring needs GPUs, and this cluster has none" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 1 and done.stdout.endswith(f"{job.id}: FAILED\n")
+    nowhere = head.ftray("vram", "--measure", "--address", head.address)
+    assert nowhere.returncode == 1 and "say where the run folder shall lie" in nowhere.stderr
+
+
+@needs_ray
 def test_a_wrong_token_and_a_missing_one_are_told_in_words(head, tmp_path):
     wrong = head.ftray("status", "--address", head.address, RAY_AUTH_TOKEN="no such token")
     assert wrong.returncode == 1 and "Invalid authentication token" in wrong.stderr

@@ -289,6 +289,7 @@ def test_the_command_line_tells_plans_and_refuses_in_words(tmp_path, cluster_fil
         (["vram"], "tells the plan of a FILE"),
         (["vram", file, "--gpu", "T5"], "no known GPU 'T5'; did you mean 'T4'"),
         (["vram", "--measure"], "measuring needs a CUDA device"),
+        (["vram", "--measure", "--gpu", "12"], "--measure asks a real GPU"),
     ):
         assert main(wrong) == 1
         assert told in capsys.readouterr().err

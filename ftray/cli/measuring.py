@@ -1,0 +1,76 @@
+"""`ftray vram --measure`: on the GPU at hand, on the Ray that RAY_ADDRESS names, or as a job on a cluster."""
+
+import argparse
+import os
+import shlex
+from typing import TYPE_CHECKING
+
+from ftray.cli.terminal import runs_of, say
+
+if TYPE_CHECKING:
+    from ftray.nets.memory import Worker
+    from ftray.study import StudySpec
+
+
+def measure(given: argparse.Namespace, study: "StudySpec | None") -> int:
+    """study: the one whose workers are measured as well as the rows of the VRAM table."""
+    address = os.environ.get("RAY_ADDRESS", "")
+    if address and not address.startswith("http"):  # that of a dashboard is for `ray job` alone
+        return _on_this_ray(given, study)
+    if given.cluster or given.address:
+        return _as_a_job(given, study)
+    return _here(given, study)
+
+
+def _here(given: argparse.Namespace, study: "StudySpec | None") -> int:
+    from ftray.nets.gpus import local_gpu
+    from ftray.nets.measured import keep_rows
+    from ftray.nets.measuring import describe_measured, measure
+
+    found = []
+    for line in describe_measured(found.append(row) or row for row in measure(_workers(study))):
+        say(line)
+    gpu = local_gpu()
+    if given.runs and gpu:
+        say(f"stored in {keep_rows(given.runs, gpu, [row for _, row in found if row is not None])}")
+    return 0
+
+
+def _on_this_ray(given: argparse.Namespace, study: "StudySpec | None") -> int:
+    from ftray.study.measuring import measure_on_cluster
+    from ftray.trial.local import local_ray
+    from ftray.trial.outlook import look_ahead
+
+    runs = given.runs or runs_of(given.cluster) or "runs"
+    with local_ray(say):
+        for line in measure_on_cluster(look_ahead().nodes, _workers(study), runs):
+            say(line)
+    return 0
+
+
+def _as_a_job(given: argparse.Namespace, study: "StudySpec | None") -> int:
+    from ftray.cluster.dashboard import dashboard
+    from ftray.cluster.ray_cli import RayCli
+    from ftray.cluster.submitting import follow, place_of_runs, submit_measuring
+    from ftray.study.spec import check_portable
+
+    if study:
+        check_portable(given.file, given.set)
+    runs = place_of_runs(given.runs, runs_of(given.cluster))
+    where = ["--cluster", str(given.cluster)] if given.cluster else ["--address", given.address]
+    overrides = [word for override in given.set for word in ("--set", override)]
+    words = ["ftray", "vram", *[str(given.file)] * bool(given.file), "--measure", *where, "--runs", runs, *overrides]
+    ray = RayCli(say)
+    with dashboard(ray, given.cluster, given.address) as board:
+        job = submit_measuring(ray, board, runs, given.file, overrides)
+        return follow(ray, board, job, again=shlex.join(words))
+
+
+def _workers(study: "StudySpec | None") -> "list[Worker]":
+    from ftray.nets.memory import TABLE
+
+    if study is None:
+        return [row.worker for row in TABLE]
+    from ftray.study.vram import workers_of
+
+    return [row.worker for row in TABLE] + workers_of(study)
