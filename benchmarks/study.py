@@ -34,6 +34,7 @@ import ray
 from measuring import machine, table
 
 import ftray.study.run
+from ftray.nets.probe import GpuFacts
 from ftray.results import RunFolder, leaderboard_rows
 from ftray.results.events import to_json
 from ftray.spec import to_mapping
@@ -124,6 +125,11 @@ class Memory(threading.Thread):
         }
 
 
+def no_gpu_is_needed() -> GpuFacts:
+    """The answer of a GPU that Ray was told of and nothing touches."""
+    return GpuFacts("none", device="none", gib=1000.0)
+
+
 def run_sleeping(
     n_trials: int, seconds: float, at_once: int, n_reports: int = N_REPORTS, gpu: bool = False
 ) -> dict[str, Any]:
@@ -135,7 +141,7 @@ def run_sleeping(
     began, cpu = time.perf_counter(), time.process_time()
     with tempfile.TemporaryDirectory() as root:
         work = functools.partial(simulated, seconds=seconds, n_reports=n_reports)
-        run = ftray.study.run.run_study(study, Path(root), say=lambda line: None, work=work)
+        run = ftray.study.run.run_study(study, Path(root), say=lambda line: None, work=work, probe=no_gpu_is_needed)
         wall, cpu = time.perf_counter() - began, time.process_time() - cpu
         records = run.trials()
         states = {record.state for record in records}

@@ -60,6 +60,10 @@ class NeverPlacedError(FtrayError):
     """A request for resources that the cluster had no room for, however long it waited."""
 
 
+class UnusableGpuError(FtrayError):
+    """GPUs that Ray counts and books, and that PyTorch cannot use, or that are smaller than planned."""
+
+
 class ClusterError(FtrayError):
     """A cluster that cannot be reached, or that refuses what it is asked for."""
 

@@ -1,5 +1,6 @@
 """One Ray cluster per test session, and the real candles where they lie beside the project."""
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,12 +37,18 @@ def cluster() -> Iterator[None]:
     """A local Ray with two CPUs, as on a small laptop."""
     import ray
 
+    small_ray()
+    yield
+    ray.shutdown()
+
+
+def small_ray() -> None:
+    import ray
+
     from ftray.trial.local import ENVIRONMENT
 
     os.environ.update(ENVIRONMENT)
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    ray.shutdown()
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from ftray.results.costs import booked
 from ftray.results.job_copy import JobCopy, in_the_making
 from ftray.results.located import JOB
 from ftray.spec import parse
+from ftray.study.probing import why_no_gpu
 from ftray.study.searcher import PRETRAINING
 from ftray.trial import Placement, TrialSpec, place_pretraining, place_trial, prepare_dataset, pretrain_encoder
 from ftray.trial.nodes import Node
@@ -87,7 +88,9 @@ def run_job(config: dict[str, Any], work: Work = run_trial) -> None:
         except FtrayError as error:
             folder.failed(str(error))
         except Exception as error:
-            folder.failed(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
+            why = why_no_gpu() if place.plan else None  # on a node that joined after the study began, untried
+            words = f"{why}\n" if why else ""
+            folder.failed(f"{words}{type(error).__name__}: {error}\n{traceback.format_exc()}")
         else:
             folder.finished()
         finally:

@@ -7,6 +7,7 @@ from ray.tune.stopper import Stopper
 
 from ftray.agent.names import has_dashboard
 from ftray.errors import StudyInterruptedError
+from ftray.nets.probe import look_at_gpu
 from ftray.results import RunFolder, State, TrialRecord
 from ftray.results.failures import describe_deaths, failures_told
 from ftray.storage import Location
@@ -15,6 +16,7 @@ from ftray.study.jobs import Work, trainable
 from ftray.study.opening import open_run
 from ftray.study.optuna_storage import told_if_lost
 from ftray.study.pending import PendingLimit
+from ftray.study.probing import Probe, check_gpu_nodes
 from ftray.study.progress import Progress
 from ftray.study.room import Rooms
 from ftray.study.schedulers import build_scheduler
@@ -37,6 +39,7 @@ def run_study(
     show: Say = lambda line: None,
     retry_failed: bool = False,
     work: Work = run_trial,
+    probe: Probe = look_at_gpu,
 ) -> RunFolder:
     """Runs a study to its end in `root/NAME`; a second call continues it, a finished one is only returned.
 
@@ -47,9 +50,11 @@ def run_study(
     say, show: take a line that stays, and the one that always tells the latest.
     retry_failed: failed trials, which otherwise stay failed, go on from their checkpoints.
     work: what a trial does, where only the machinery around it matters.
+    probe: what is asked of each type of GPU node before the first trial, likewise.
 
     Raises: StudyInterruptedError on Ctrl-C and where trials fail all alike, NeverPlacedError where jobs wait in vain
-        for room; either way everything up to the last checkpoints is kept.
+        for room, UnusableGpuError before any trial where torch cannot use the GPUs; in any case everything up to the
+        last checkpoints is kept.
     """
     run = open_run(study, root)
     failed = [record for record in _ended(run) if record.state == "FAILED"] if retry_failed else []
@@ -66,6 +71,7 @@ def run_study(
             with local_ray(say):
                 rooms = Rooms(study, MeasuredRows(root).look)
                 rooms.wait(say)
+                check_gpu_nodes(rooms.now, run, say, probe, pending_timeout=study.search.pending_timeout)
                 _search(study, run, limits, rooms, say, show, work)
         _close(study, run, limits, say)
     return run

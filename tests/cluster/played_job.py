@@ -10,7 +10,7 @@ from typing import Any
 from ftray.cli.terminal import location
 from ftray.study import StudySpec
 from ftray.study.run import run_study
-from tests.study.played import play, study_of
+from tests.study.played import fine, play, study_of
 from tests.study.tiny import TINY
 
 
@@ -44,7 +44,11 @@ def main() -> None:
     given = parser.parse_args()
     study = the_study(given.name, given.trials, given.share)
     run_study(
-        study, given.runs, say=lambda line: print(line, flush=True), work=functools.partial(play, pace=given.pace)
+        study,
+        given.runs,
+        say=lambda line: print(line, flush=True),
+        work=functools.partial(play, pace=given.pace),
+        probe=fine,
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ftray.errors import OutOfMemoryError
+from ftray.nets.probe import GpuFacts
 from ftray.results import TrialFolder
 from ftray.study import StudySpec, parse_study
 from ftray.trial import TrialSpec
@@ -41,6 +42,11 @@ def study_of(name: str, plays: list[str], trial: Mapping[str, Any] | None = None
     points = [{"trial/seed": len(PLAYS) * turn + PLAYS.index(play)} for turn, play in enumerate(plays)]
     search = {"n_trials": len(plays), "points": points, "max_concurrent": 2, "retry_after": 1} | search
     return parse_study({"name": name, "trial": trial, "search": search})
+
+
+def fine() -> GpuFacts:
+    """In place of a look at a GPU, where Ray is told of one that is not there."""
+    return GpuFacts("2.13.0+cu130", "13.0", "580.65.06", "a GPU that is not there", 1000.0)
 
 
 def play_of(values: Any) -> str:
