@@ -24,9 +24,10 @@ SMALLER = 0.98
 
 @dataclasses.dataclass(frozen=True)
 class GpuFacts:
-    """What a process sees of its GPU. cuda: the version that torch is built for, empty for a build without.
+    """What a process sees of its GPU.
 
-    gib: as PyTorch sees it. error: why the GPU is of no use; empty where it computed.
+    torch: its version, empty where not even that is known. cuda: the version that it is built for, empty for a build
+    without. gib: as PyTorch sees it. error: why the GPU is of no use; empty where it computed.
     """
 
     torch: str
@@ -83,6 +84,8 @@ def why_unusable(facts: GpuFacts) -> str | None:
     """Why torch cannot use a GPU that is there, in words; None where it can."""
     if facts.usable:
         return None
+    if not facts.torch:
+        return f"the task that tries it fails with: {facts.error}"
     driver = f"this node has {facts.driver}" if facts.driver else "no driver answers on this node"
     if not facts.cuda:
         return f"torch {facts.torch} is built without CUDA ({driver}): {facts.error}"

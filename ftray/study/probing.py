@@ -91,6 +91,8 @@ def check_gpu_nodes(
         say("no GPU node is there yet: the study waits for the first one, to see whether torch can use its GPU")
         tasks = {_led_to_kind(node, len(hosts) > 1, probe): node for node in hosts.values()}
         probed = list(_answers(tasks, pending_timeout, first=True))
+        if not probed:
+            say(f"no GPU node came within {pending_timeout:g} s")
     probed.sort(key=lambda one: one.node.gpu.name if one.node.gpu else "")
     for one in probed:
         say(f"GPU nodes: {one.describe()}")
@@ -98,8 +100,8 @@ def check_gpu_nodes(
     problems = [f"{one.node.gpu.name}: {one.problem}" for one in probed if one.problem and one.node.gpu]
     if problems:
         raise UnusableGpuError(
-            f"torch must be able to use the GPUs that trials are planned for, but {'; '.join(problems)}. {MENDS} No "
-            "trial was spent; the same command continues"
+            "GPUs that trials are planned for must be as large as planned, and torch must be able to use them, but "
+            f"{'; '.join(problems)}. {MENDS} No trial was spent; the same command continues"
         )
 
 
@@ -174,7 +176,7 @@ def _answer(ref: Any, node: Node) -> Probed:
         return Probed(dict(_gpu_nodes()).get(node_id, node), facts)  # a node that came tells its GiB better than a file
     except RayTaskError as error:  # raised there: torch cannot even be imported, say
         said = str(error.cause).splitlines() or [repr(error.cause)]
-        return Probed(node, GpuFacts("of that node", error=said[0]))
+        return Probed(node, GpuFacts("", error=said[0]))
     except RayError as error:
         said = str(error).strip().splitlines() or [type(error).__name__]
         return Probed(node, why=f"as its process or node went: {said[0]}")

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from ftray.nets.probe import GpuFacts, driver_version, look_at_gpu, why_smaller, why_unusable
+from ftray.agent.devices import TOLERANCE
+from ftray.nets.probe import SMALLER, GpuFacts, driver_version, look_at_gpu, why_smaller, why_unusable
 
 FINE = GpuFacts("2.13.0+cu130", "13.0", "580.65.06", "NVIDIA L4", 21.9)
 OLD = GpuFacts("2.13.0+cu130", "13.0", "535.104.05", error="torch sees no CUDA device")
@@ -18,6 +19,8 @@ def test_what_stands_in_the_way_of_a_gpu_is_told_in_words():
     assert "torch 2.13.0+cpu is built without CUDA (this node has 580.65.06)" in str(why_unusable(without))
     undriven = GpuFacts("2.13.0", "13.0", "", error="torch sees no CUDA device")
     assert "needs driver 580 or later; no driver answers on this node" in str(why_unusable(undriven))
+    broken = GpuFacts("", error="No module named 'torch'")
+    assert why_unusable(broken) == "the task that tries it fails with: No module named 'torch'"
     old_card = GpuFacts("2.13.0", "13.0", "580.65", error="CUDA error: no kernel image is available")
     assert "driver 580.65) fails with: CUDA error: no kernel image" in str(why_unusable(old_card))
 
@@ -27,6 +30,7 @@ def test_a_gpu_that_is_smaller_than_planned_is_told_with_both_numbers():
     assert why_smaller(slice_of_h100, 79.1) == "the plan assumed 79.10 GiB and NVIDIA H100 MIG 1g.10gb has 9.75"
     assert why_smaller(slice_of_h100, 9.8) is None
     assert why_smaller(OLD, 79.1) is None
+    assert pytest.approx(1.0 - TOLERANCE) == SMALLER, "a study that begins must not be refused in its trials' processes"
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,25 @@ def test_a_probe_gives_back_its_share_and_its_process_ends(gpus, run):
     assert not Path(f"/proc/{node['driver']}").exists() and ray.available_resources()["GPU"] == 4
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_job_that_fails_where_torch_sees_no_gpu_says_what_is_wrong_with_it(gpus, tmp_path):
+    """As on a node that joined after the study began."""
+    run = run_study(study_of("late", ["raises"]), tmp_path, say=lambda line: None, work=play, probe=fine)
+    (record,) = run.trials()
+    first, *rest = (record.error or "").splitlines()
+    assert first.startswith(f"torch must be able to use the GPU that this job booked, but torch {torch.__version__} is")
+    assert "ValueError: as it was told" in rest[0]
+
+
+def imports_nothing() -> GpuFacts:
+    raise ModuleNotFoundError("No module named 'torch'")
+
+
+def test_a_node_where_torch_cannot_be_imported_ends_a_study_too(gpus, run):
+    with pytest.raises(UnusableGpuError, match="H100: the task that tries it fails with: No module named 'torch'"):
+        check_gpu_nodes(room_on("H100"), run, print, imports_nothing)
+
+
 def smaller() -> GpuFacts:
     return GpuFacts("2.13.0", "13.0", "580.65", "NVIDIA H100 MIG 1g.10gb", 9.75)
 
