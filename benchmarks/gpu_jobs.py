@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from gpu_alone import said
 from trainings import CANDLES, real_candles
 
 from ftray.features import Dataset, FeatureSpec, dataset_of
@@ -110,10 +111,15 @@ def study(device: str, quick: bool) -> Iterator[Row]:
             for name in ("vram/planned_gib", "vram/used_gib", "env_steps", "steps_per_second", "wall_seconds"):
                 row[name] = record.metrics.get(name)
             yield row | {"out_of_memory": [event for event in events if event["event"] == "out_of_memory"]}
+        for seen in run.path.glob("trials/*/processes.txt"):
+            yield {"processes on the GPU": seen.read_text()}
 
 
-def unlucky(spec: Any, report: Any, *, resume: Path | None, shape: Any, **given: Any) -> None:
-    """`run_trial`, but trial 1 takes all memory that it may once, and trial 2 is killed once after a checkpoint."""
+def unlucky(spec: Any, report: Any, *, folder: Path, resume: Path | None, shape: Any, **given: Any) -> None:
+    """`run_trial`, but trial 1 takes all memory that it may once, and trial 2 is killed once after a checkpoint.
+
+    The last trial notes which processes the driver sees on the GPU, by their names.
+    """
     import torch
 
     from ftray.agent.devices import claim
@@ -125,6 +131,9 @@ def unlucky(spec: Any, report: Any, *, resume: Path | None, shape: Any, **given:
         report(metrics, checkpoint=checkpoint)
         if spec.seed == 2 and resume is None and checkpoint is not None:
             os.kill(os.getpid(), signal.SIGKILL)
+        if spec.seed == 5 and given["gpus"].learner:
+            fields = "--query-compute-apps=pid,process_name,used_memory"
+            (folder / "processes.txt").write_text(said("nvidia-smi", fields, "--format=csv,noheader"))
 
     if spec.seed == 1 and shape == WHOLE:
         with told_out_of_memory(spec, shape):
@@ -133,7 +142,7 @@ def unlucky(spec: Any, report: Any, *, resume: Path | None, shape: Any, **given:
             while given["gpus"].learner:
                 hoard.append(torch.empty(2**26, dtype=torch.uint8, device="cuda"))
             raise torch.OutOfMemoryError("as a GPU would say: CUDA out of memory")
-    run_trial(spec, reported, resume=resume, shape=shape, **given)
+    run_trial(spec, reported, folder=folder, resume=resume, shape=shape, **given)
 
 
 STEPS = {"pretraining": pretraining, "ppo": ppo, "study": study}

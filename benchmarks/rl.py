@@ -46,8 +46,9 @@ from ftray.features import FeatureSpec, dataset_of
 from ftray.market import WindowsSpec
 from ftray.nets import PRESETS
 
-ROUNDS, TURNS = {False: 3, True: 1}, 2
-"""How often each contender has its turn, by `quick`, and how many iterations it then shows."""
+ROUNDS, TURNS = {"cpu": 3, "cuda": 1}, {"cpu": 2, "cuda": 6}
+"""How often each contender has its turn (once with `--quick`), and how many iterations it then shows, by device: a GPU
+that one process has to itself has no neighbours to average out."""
 BATCH, QUICK_BATCH, QUICK_BARS, N_ACCOUNTS = 2_048, 512, 4_000, 32
 
 MLP, MLP_4 = Contender("MLP-512"), Contender("MLP-512, 4 accounts per bar", accounts_per_bar=4)
@@ -83,13 +84,13 @@ def prepared(folder: Path, candles_folder: Path, contenders: tuple[Contender, ..
     from ftray.agent.vectors import write_market_vectors
 
     candles = real_candles(candles_folder, QUICK_BARS if given.quick else None)
-    dataset = dataset_of(candles, WindowsSpec(), FeatureSpec())
+    dataset, gpus = dataset_of(candles, WindowsSpec(), FeatureSpec()), SHARE if given.device == "cuda" else NO_GPU
     towers, seconds = {}, {}
     for preset in sorted({contender.encoder for contender in contenders} - {"mlp"}):
         weights, vectors = random_tower(PRESETS[preset], dataset, folder / f"{preset}.pth"), None
         if any(contender.encoder == preset and contender.tower == "frozen" for contender in contenders):
             start = time.perf_counter()
-            vectors = write_market_vectors(PRESETS[preset], weights, dataset, folder)
+            vectors = write_market_vectors(PRESETS[preset], weights, dataset, folder, gpus)
             seconds[preset] = time.perf_counter() - start
         towers[preset] = weights, vectors
     ppo = PPOSpec(
@@ -98,7 +99,6 @@ def prepared(folder: Path, candles_folder: Path, contenders: tuple[Contender, ..
         envs_per_runner=N_ACCOUNTS // max(1, given.runners),
         cpus_per_env_runner=0.1,  # the idle ones of all contenders stand beside those at work
     )
-    gpus = SHARE if given.device == "cuda" else NO_GPU
     setting = Setting(dataset.save(folder / "dataset"), towers, ppo, given.threads, given.quick, gpus)
     return setting, dataset, seconds
 
@@ -113,7 +113,7 @@ def iterations(contender: Contender, setting: Setting) -> Iterator[dict[str, flo
         iteration = ITERATIONS[contender.who](contender, setting)
         iteration()
         yield {"start_seconds": time.perf_counter() - start}
-        for _ in range(TURNS):
+        for _ in range(TURNS[setting.gpus.device]):
             processor = time.process_time()
             yield iteration() | {"processor": time.process_time() - processor}
 
@@ -125,7 +125,7 @@ def samplings(contender: Contender, setting: Setting) -> Iterator[dict[str, floa
     torch.set_num_threads(1)
     with quiet_ray():
         runner = algorithm_of(contender, setting).env_runner
-        for turn in range(2 * TURNS + 1):
+        for turn in range(2 * TURNS["cpu"] + 1):
             start, steps = time.process_time(), 0
             while steps < 4 * BATCH:
                 steps += sum(len(episode) for episode in runner.sample(num_timesteps=BATCH))
@@ -253,7 +253,8 @@ def in_rounds(
 
     None waits while another works: memory that idles goes cold, and warming it up would be measured as its speed.
     """
-    rounds = [in_processes(work, contenders, setting, by_turns=False) for _ in range(ROUNDS[setting.quick])]
+    n = 1 if setting.quick else ROUNDS[setting.gpus.device]
+    rounds = [in_processes(work, contenders, setting, by_turns=False) for _ in range(n)]
     return [[result for one in rounds for result in one[i]] for i in range(len(contenders))]
 
 
