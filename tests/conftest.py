@@ -48,7 +48,8 @@ def small_ray() -> None:
     from ftray.trial.local import ENVIRONMENT
 
     os.environ.update(ENVIRONMENT)
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    # "local": another Ray may run on this machine, and without an address this one would join it.
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ Legend: B batch, S series, L lookback, T bars, A assets.
 
 import contextlib
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -133,7 +134,13 @@ class Trainer:
         if self._steps_to_capture >= 0:
             with side_stream():
                 return self._update(*drawn)
-        self._captured = CapturedStep(self._update, *drawn)
+        try:
+            self._captured = CapturedStep(self._update, *drawn)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:  # slower, and right all the same
+            warnings.warn(f"pre-training runs kernel by kernel: CUDA recorded no graph ({error})", stacklevel=2)
+            return self._update(*drawn)
         return self._captured(*drawn)
 
     def _update(self, windows: Tensor, volatility: Tensor, shown: Tensor, mask: Tensor, hidden: Tensor) -> Any:

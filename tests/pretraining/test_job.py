@@ -199,7 +199,7 @@ SCRIPT = textwrap.dedent("""
 
 @pytest.mark.parametrize("where", ["between epochs", "encoder_epoch_2", "resume"])
 def test_a_killed_job_ends_as_if_nothing_had_happened(finished, dataset, tmp_path, where):
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     killed = subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path), where], env=environment, cwd=ROOT)
     assert killed.returncode == -signal.SIGKILL
     assert not (tmp_path / "DONE").exists()
@@ -296,9 +296,29 @@ def test_progress_on_a_terminal_is_a_bar_that_keeps_the_lines(monkeypatch, capsy
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_job_on_a_gpu_computes_in_bfloat16_and_leaves_weights_for_any_machine(dataset, tmp_path, monkeypatch):
     types = set()
+    losses = Trainer._losses
+
+    def watched(self, *drawn):
+        layer = self.model.encoder.tower.blocks[0].attention.query
+        with layer.register_forward_hook(lambda module, given, out: types.add(out.dtype)):
+            return losses(self, *drawn)
+
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_require_finite", lambda self, value, where, batch, windows, out: types.add(out.dtype))
+        patch.setattr(Trainer, "_losses", watched)
         card = pretrain(ENCODER, dataclasses.replace(SPEC, device="cuda"), dataset, tmp_path)
     native = torch.cuda.is_bf16_supported(including_emulation=False)
     assert types == {torch.bfloat16 if native else torch.float32}
     load_market_weights(build_encoder(ENCODER, dataset.layout), card.path)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_steps_that_run_as_a_graph_train_as_others_do(dataset):
+    spec = dataclasses.replace(SPEC, device="cuda", dropout=0.0, batch_size=16, windows_per_epoch=200)
+    parts, found = draw_samples(dataset, spec), []
+    for captured in (True, False):
+        trainer = Trainer(spec, dataset, parts, new_model(ENCODER, spec, dataset.layout))
+        trainer._steps_to_capture = trainer._steps_to_capture if captured else -1
+        rows = [trainer.train_epoch(epoch, lambda: None) | trainer.validate(epoch) for epoch in (1, 2)]
+        assert (trainer._captured is not None) == captured
+        found.append([value for row in rows for value in row.values()])
+    assert found[0] == pytest.approx(found[1], rel=1e-2)

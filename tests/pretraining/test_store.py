@@ -239,7 +239,7 @@ PROCESS = textwrap.dedent(
 
 
 def process(folder: Path, me: str, waits_for: str) -> subprocess.Popen[str]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", PROCESS, str(folder), me, waits_for]
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
 

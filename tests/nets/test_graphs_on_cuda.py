@@ -1,0 +1,46 @@
+"""A step recorded as a CUDA graph. Needs a GPU."""
+
+import pytest
+import torch
+from torch import nn
+
+from ftray.nets.graphs import CapturedStep, side_stream
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+def test_a_captured_step_computes_what_the_step_does_on_each_new_input():
+    torch.manual_seed(0)
+    layer = nn.Linear(4, 4, device="cuda")
+
+    def step(x):
+        layer.weight.data.mul_(0.5)  # a weight that changes, as an optimiser changes it
+        return (layer(x),)
+
+    x = torch.randn(8, 4, device="cuda")
+    with side_stream():
+        step(x)
+    captured = CapturedStep(step, x)
+    for _ in range(3):
+        x = torch.randn(8, 4, device="cuda")
+        weight = layer.weight.detach().clone()
+        (y,) = captured(x)
+        torch.testing.assert_close(y, x @ (0.5 * weight).mT + layer.bias)
+    assert captured.fits(x) and not captured.fits(x[:3])
+
+
+def test_what_a_captured_step_draws_is_drawn_anew():
+    captured = CapturedStep(lambda x: (x + torch.rand_like(x),), torch.zeros(4, device="cuda"))
+    torch.manual_seed(1)
+    first = captured(torch.zeros(4, device="cuda"))[0].clone()
+    second = captured(torch.zeros(4, device="cuda"))[0].clone()
+    torch.manual_seed(1)
+    assert torch.equal(captured(torch.zeros(4, device="cuda"))[0], first)
+    assert not torch.equal(first, second)
+
+
+def test_a_step_that_waits_for_the_device_is_refused_and_the_device_goes_on():
+    with pytest.raises(RuntimeError):
+        CapturedStep(lambda x: (x * x.sum().item(),), torch.ones(4, device="cuda"))
+    torch.manual_seed(1)
+    assert torch.isfinite(torch.rand(4, device="cuda") @ torch.ones(4, device="cuda"))
