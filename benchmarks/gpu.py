@@ -13,7 +13,7 @@
     study        six trials with shares, one out of memory, one killed
 
 Each step is a process of its own with a time limit; what it has found by then is kept, and the next one runs whatever
-became of it. FILE is written after each step. The first six need torch alone, the others Ray. `--device cpu` runs every
+became of it. FILE is written after each step; what it holds of steps that do not run now stays. The first six need torch alone, the others Ray. `--device cpu` runs every
 step at small sizes and shows that it works, nothing else.
 """
 
@@ -55,6 +55,7 @@ class Ended:
     rows: list[dict[str, Any]]
     why: str = ""
     printed: str = ""
+    at: str = dataclasses.field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
 
 def run_step(name: str, device: str, quick: bool, limit: float) -> Ended:
@@ -131,6 +132,16 @@ def verdicts(steps: dict[str, Ended]) -> list[dict[str, Any]]:
     return found
 
 
+def earlier(path: Path | None, device: str, quick: bool) -> dict[str, Ended]:
+    """The steps that a file holds of an earlier run of the same kind."""
+    if path is None or not path.exists():
+        return {}
+    content = json.loads(path.read_text())
+    if (content["device"], content["quick"]) != (device, quick):
+        raise SystemExit(f"{path} holds a run with other options: name another file, or remove it")
+    return {name: Ended(**ended) for name, ended in content["steps"].items()}
+
+
 def save(path: Path | None, content: dict[str, Any]) -> None:
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -151,7 +162,7 @@ def main(given: list[str] | None = None) -> None:
     if options.step:
         serve(options.step, options.device, options.quick, options.rows)
         return
-    started, steps = time.perf_counter(), dict[str, Ended]()
+    steps = earlier(options.json, options.device, options.quick)
     for name in options.only:
         steps[name] = ended = run_step(name, options.device, options.quick, LIMITS[name])
         print(f"{name}: {ended.seconds:.0f} s{', ' + ended.why if ended.why else ''}", flush=True)
@@ -161,12 +172,11 @@ def main(given: list[str] | None = None) -> None:
             print(ended.printed, flush=True)
         content = {
             "benchmark": "gpu",
-            "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "device": options.device,
             "quick": options.quick,
-            "seconds": time.perf_counter() - started,
+            "seconds": sum(ended.seconds for ended in steps.values()),
             "targets": verdicts(steps) if options.device == "cuda" else [],
-            "steps": {name: dataclasses.asdict(ended) for name, ended in steps.items()},
+            "steps": {name: dataclasses.asdict(steps[name]) for name in LIMITS if name in steps},
         }
         save(options.json, content)
     for verdict in content["targets"]:

@@ -35,6 +35,16 @@ def test_a_step_that_takes_too_long_is_stopped_and_the_file_says_so(tmp_path, mo
     assert ended["why"] == "stopped after 0.1 s"
 
 
+def test_a_second_run_keeps_the_steps_that_it_does_not_repeat(tmp_path):
+    path = tmp_path / "gpu.json"
+    for step in ("facts", "caps"):
+        gpu.main(["--device", "cpu", "--quick", "--only", step, "--json", str(path)])
+    steps = json.loads(path.read_text())["steps"]
+    assert list(steps) == ["facts", "caps"] and not any(ended["why"] for ended in steps.values())
+    with pytest.raises(SystemExit, match="other options"):
+        gpu.main(["--device", "cpu", "--only", "caps", "--json", str(path)])
+
+
 def test_targets_are_judged_at_their_limits():
     def ended(**row):
         return gpu.Ended(1.0, [row])
