@@ -13,8 +13,8 @@
     study        six trials with shares, one out of memory, one killed
 
 Each step is a process of its own with a time limit; what it has found by then is kept, and the next one runs whatever
-became of it. FILE is written after each step; what it holds of steps that do not run now stays. The first six need torch alone, the others Ray. `--device cpu` runs every
-step at small sizes and shows that it works, nothing else.
+became of it. FILE is written after each step; what it holds of steps that do not run now stays. The first six need
+torch alone, the others Ray. `--device cpu` runs every step at small sizes and shows that it works, nothing else.
 """
 
 import argparse

@@ -46,7 +46,7 @@ from ftray.features import FeatureSpec, dataset_of
 from ftray.market import WindowsSpec
 from ftray.nets import PRESETS
 
-ROUNDS, TURNS = {"cpu": 3, "cuda": 1}, {"cpu": 2, "cuda": 6}
+ROUNDS, TURNS = {"cpu": 3, "cuda": 1}, {"cpu": 2, "cuda": 5}
 """How often each contender has its turn (once with `--quick`), and how many iterations it then shows, by device: a GPU
 that one process has to itself has no neighbours to average out."""
 BATCH, QUICK_BATCH, QUICK_BARS, N_ACCOUNTS = 2_048, 512, 4_000, 32

@@ -18,12 +18,15 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from torch import Tensor
 
+from ftray.agent.captured import CapturedGradients
 from ftray.agent.loss import ppo_loss
 from ftray.agent.minibatches import minibatches, parts
 from ftray.errors import TrainingError
+from ftray.nets.graphs import CAPTURED_BYTES
+from ftray.nets.memory import Worker, step_bytes
 from ftray.nets.optimisers import within_its_devices
 
-FIGURES = "figures"
+FIGURES, TOTAL = "figures", "total"
 
 
 class FTLearner(PPOTorchLearner):
@@ -37,6 +40,9 @@ class FTLearner(PPOTorchLearner):
         super().build()
         self._rng = np.random.default_rng(self.config.learner_config_dict.get("seed", 0))
         self._figures: list[dict[str, Tensor]] = []
+        self._captured: CapturedGradients | None = None
+        if self._device.type == "cuda" and self._is_small():
+            self._captured = CapturedGradients(self._at_once, [p for p in self._policy.parameters() if p.requires_grad])
 
     def configure_optimizers_for_module(self, module_id: Any, config: Any = None) -> None:
         module: Any = self._module[module_id].unwrapped()  # type: ignore[index]
@@ -71,6 +77,19 @@ class FTLearner(PPOTorchLearner):
         samples = batch[DEFAULT_MODULE_ID]
         for optimizer in self._optimizer_parameters:
             optimizer.zero_grad(set_to_none=True)
+        if self._captured is not None:
+            figures = self._captured(dict(samples))
+            total = figures.pop(TOTAL)
+            self._figures.append(figures)
+        else:
+            total = self._in_parts(samples)
+        self._clip(samples)
+        for optimizer in self._optimizer_parameters:
+            optimizer.step()
+        return {}, {DEFAULT_MODULE_ID: total}, {}
+
+    def _in_parts(self, samples: Mapping[str, Tensor]) -> Tensor:
+        """The gradients of a minibatch, and its loss."""
         n, total = len(samples[Columns.OBS]), torch.zeros((), device=self._device)
         wanted = self.config.learner_config_dict.get("micro_batches", 1)
         for part in parts(n, max(wanted, self._policy.n_passes(samples[Columns.OBS]))):
@@ -82,10 +101,20 @@ class FTLearner(PPOTorchLearner):
             loss = loss * ((part.stop - part.start) / n)  # a loss is a mean over its samples
             loss.backward()
             total += loss.detach()
-        self._clip(samples)
-        for optimizer in self._optimizer_parameters:
-            optimizer.step()
-        return {}, {DEFAULT_MODULE_ID: total}, {}
+        return total
+
+    def _is_small(self) -> bool:
+        """Whether a minibatch is too little work to keep a GPU busy, and memory was no reason to cut it."""
+        encoder, config = self._policy.encoder, self.config
+        minibatch = config.minibatch_size or config.train_batch_size_per_learner
+        needed = step_bytes(Worker(encoder.spec, encoder.layout, minibatch=minibatch))
+        return needed <= CAPTURED_BYTES and self.config.learner_config_dict.get("micro_batches", 1) == 1
+
+    def _at_once(self, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The gradients of a whole minibatch, and its figures, without a shape that depends on what it holds."""
+        with self._policy.every_sample_by_itself():
+            total = self._in_parts(samples)
+        return {TOTAL: total, **self._figures.pop()}
 
     def compute_loss_for_module(self, *, module_id: Any, config: Any, batch: Any, fwd_out: Any) -> Tensor:
         loss, figures = ppo_loss(

@@ -75,12 +75,13 @@ class FTPolicy(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
                 parameter.requires_grad_(False)
         # Never persistent: RLlib sends the state dict to every env runner in every iteration, and a persistent
         # buffer over a read-only memory map crashes them at the first sync.
-        self.register_buffer("table", _mapped(dataset.table.values) if dataset else None, persistent=False)
+        self.register_buffer("table", mapped(dataset.table.values) if dataset else None, persistent=False)
         vectors = given.get("market_vectors")
         self.register_buffer(
-            "market_vectors", _mapped(np.load(vectors, mmap_mode="r")) if vectors else None, persistent=False
+            "market_vectors", mapped(np.load(vectors, mmap_mode="r")) if vectors else None, persistent=False
         )
         self._ahead: MarketAhead | None = None
+        self._by_itself = False
         if self.inference_only:
             self.eval()
 
@@ -104,6 +105,8 @@ class FTPolicy(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
             return self.encoder.fuse(self._ahead.at(bars), account)
         if not self.encoder.shares_bars:
             return self.encoder(self.windows(bars), account)
+        if self._by_itself:
+            return self.encoder.fuse(self._market(bars), account)
         # Accounts that share a bar stand side by side, in a vector environment as in a minibatch: nothing to sort.
         unique, inverse = bars.unique_consecutive(return_inverse=True)
         return self.encoder.fuse(self._market(unique)[inverse], account)
@@ -123,6 +126,18 @@ class FTPolicy(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
             yield
         finally:
             self._ahead = None
+
+    @contextlib.contextmanager
+    def every_sample_by_itself(self) -> Iterator[None]:
+        """Within the block the market tower runs once per sample: how many different bars there are is not asked.
+
+        Asking waits for the GPU, and shapes that depend on the answer cannot be part of a CUDA graph.
+        """
+        self._by_itself = True
+        try:
+            yield
+        finally:
+            self._by_itself = False
 
     def _market(self, bars: Tensor) -> Tensor:
         return self.encoder.market(self.windows(bars))
@@ -183,7 +198,7 @@ def check_keys(model_config: Mapping[str, Any]) -> None:
         raise SpecError("FTPolicy needs `dataset` (compact observations) or `layout` (full ones) in model_config")
 
 
-def _mapped(array: np.ndarray) -> Tensor:
+def mapped(array: np.ndarray) -> Tensor:
     """A tensor over a memory-mapped array, pages shared with every other process on the node; never written to."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")

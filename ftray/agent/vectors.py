@@ -8,6 +8,7 @@ Legend: T bars of the table, D width of the market vector, B batch.
 
 import copy
 import dataclasses
+import functools
 import os
 import socket
 from collections.abc import Callable
@@ -66,6 +67,26 @@ def market_vectors(encoder: Encoder, table: Tensor, bars: np.ndarray, at_once: i
     finally:
         encoder.train(was_training)
     return vectors
+
+
+def fresh_vectors(module: FTPolicy) -> Tensor | None:
+    """The market vectors of all train bars by the weights that a learner on a GPU holds now, on the CPU.
+
+    None where env runners compute their own: on the CPU a learner is no faster; early fusion has none; those of a
+    frozen tower are known. On a GPU all 25,000 train bars take less than the 2,048 of an iteration do on a CPU core.
+    """
+    if module.table is None or module.table.device.type == "cpu":
+        return None
+    if module.market_vectors is not None or not module.encoder.shares_bars:
+        return None
+    at_once = bars_at_once(module.encoder.spec, module.encoder.layout, module.table.device)
+    return market_vectors(module.encoder, module.table, _train_bars(module.model_config["dataset"]), at_once).cpu()
+
+
+@functools.lru_cache(maxsize=4)
+def _train_bars(dataset: str) -> np.ndarray:
+    found = Dataset.load(Path(dataset))
+    return found.table.decision_bars(found.windows.train)
 
 
 def write_market_vectors(

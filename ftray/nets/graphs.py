@@ -5,10 +5,13 @@ Takes: a step over tensors of fixed shapes, on a CUDA device. Gives: the same st
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
+CAPTURED_BYTES = 512 * 2**20
+"""Activations up to which a step is worth a graph: larger ones keep a GPU busy by themselves."""
 WARM_UP = 3
 """Steps before a capture: libraries are loaded, gradients and the optimiser's moments are where they will stay."""
 
@@ -22,11 +25,12 @@ class CapturedStep:
     Raises: RuntimeError for a step that cannot be recorded.
     """
 
-    def __init__(self, step: Callable[..., tuple[Tensor, ...]], *inputs: Tensor):
+    def __init__(self, step: Callable[..., tuple[Tensor, ...]], *inputs: Tensor, pool: Any = None):
+        """pool: `torch.cuda.graph_pool_handle()` of several graphs that never run at once, and share their memory."""
         self._inputs = tuple(given.clone() for given in inputs)
         torch.cuda.empty_cache()  # the graph has a pool of its own: what the warm-up cached would lie idle
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
+        with torch.cuda.graph(self._graph, pool=pool):
             self._outputs = step(*self._inputs)
 
     def fits(self, *inputs: Tensor) -> bool:

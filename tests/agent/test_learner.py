@@ -15,8 +15,10 @@ import torch
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
 from ftray.agent import PPOSpec
+from ftray.agent.devices import NO_GPU, GpuShares
 from ftray.agent.env_runner import FTEnvRunner
-from ftray.agent.training import check_start, iterate, learner_module, ppo_config
+from ftray.agent.training import check_start, hand_out_vectors, iterate, learner_module, ppo_config
+from ftray.agent.vectors import fresh_vectors, market_vectors
 from ftray.errors import TrainingError
 from ftray.nets import FTSpec, build_encoder, market_state_dict
 from ftray.trading import TradingSpec
@@ -218,3 +220,54 @@ def test_a_learner_on_the_cpu_leaves_the_gpu_of_its_machine_alone(data_folder, w
         monkeypatch.setattr(torch.accelerator, "current_stream", refused)
         for optimizer in learner._optimizer_parameters:
             optimizer.step()
+
+
+@pytest.mark.parametrize("n_env_runners", [0, 2])
+def test_env_runners_act_by_the_vectors_that_they_are_given(data_folder, dataset, n_env_runners):
+    """They are those of the weights that the runners hold: actions stay what they are without them."""
+    with training(data_folder, dataclasses.replace(PPO, n_env_runners=n_env_runners)) as algorithm:
+        module, bars = learner_module(algorithm), dataset.table.decision_bars(dataset.windows.train)
+        assert fresh_vectors(module) is None  # on the CPU a learner is no faster than an env runner
+        seen = np.array([[bars[0], 0.5, 0.25, 0.25], [bars[-1], 1.0, 0.0, 0.0]], np.float32)
+
+        def acts(runner):
+            return runner.module.act(seen[:, 0], seen[:, 1:]), runner.module.market_vectors is not None
+
+        group, remote = algorithm.env_runner_group, n_env_runners > 0
+        before = group.foreach_env_runner(acts, local_env_runner=not remote)
+        hand_out_vectors(algorithm, market_vectors(module.encoder, module.table, bars))
+        after = group.foreach_env_runner(acts, local_env_runner=not remote)
+        for (own, had), (given, has) in zip(before, after, strict=True):
+            assert (had, has) == (False, True)
+            np.testing.assert_allclose(given, own, atol=1e-6)
+        iterate(algorithm)
+
+
+def gradients_of(learner, run, samples):
+    for parameter in learner._policy.parameters():
+        parameter.grad = None
+    run(samples)
+    found = {name: parameter.grad for name, parameter in learner._policy.named_parameters()}
+    return {name: gradient.clone() for name, gradient in found.items() if gradient is not None}
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="needs a CUDA device"))])  # fmt: skip
+def test_a_pass_that_can_be_recorded_gives_the_same_gradients(data_folder, device):
+    gpus = GpuShares(learner=0.01) if device == "cuda" else NO_GPU
+    trading = dataclasses.replace(TRADING, accounts_per_bar=4)
+    with training(data_folder, trading=trading, gpus=gpus) as algorithm:
+        learner, seen = algorithm.learner_group._learner, []
+        learner._possibly_compiled_update = lambda batch, **given: seen.append(dict(batch["default_policy"]))
+        with contextlib.suppress(Exception):  # only the minibatches are wanted
+            algorithm.train()
+        assert seen and learner._device.type == device
+        for samples in seen[:6]:
+            expected = gradients_of(learner, learner._in_parts, samples)
+            found = gradients_of(learner, learner._captured or learner._at_once, samples)
+            assert found.keys() == expected.keys()
+            for name, gradient in found.items():
+                torch.testing.assert_close(gradient, expected[name], rtol=1e-3, atol=1e-5)
+        if device == "cuda":
+            assert learner._captured._graphs, "nothing was recorded"
+            assert fresh_vectors(learner._policy) is not None

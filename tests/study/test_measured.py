@@ -48,7 +48,7 @@ def study() -> StudySpec:
 
 def test_rows_of_a_runs_root_beat_this_machines_cache_and_that_the_table(tmp_path):
     (node,) = MeasuredRows(tmp_path / "runs").nodes([H100])
-    assert node == H100 and gpu_of(node).needs(MLP) == (0.85, "table")
+    assert node == H100 and gpu_of(node).needs(TABLE[1].worker) == (1.2, "table")
     keep(ON_H100, [row_of(MLP, 2.0), row_of(TABLE[1].worker, 2.0)])
     cached = dataclasses.replace(H100, gpu=parse_gpu("H100"))
     keep_rows(tmp_path / "runs", ON_H100, [row_of(MLP, 1.0)])

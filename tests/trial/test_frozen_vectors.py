@@ -15,7 +15,7 @@ from ftray.trial import TrialSpec, prepare_dataset
 from ftray.trial import run as running
 from ftray.trial.run import starting_weights
 
-HALF = GpuShares(learner=0.5, learner_cap=0.25)
+HALF = GpuShares(learner=0.5, learner_cap_gib=0.25, planned_gib=1.0)
 
 
 @pytest.fixture

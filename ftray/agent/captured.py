@@ -1,0 +1,69 @@
+"""The gradients of a minibatch as CUDA graphs: hundreds of launches, each longer than its kernel, become one.
+
+Takes: a pass over a minibatch that leaves gradients behind. Gives: the same pass, replayed. Only forward and backward
+pass are recorded: optimisers, their rates and their checkpoints stay as they are.
+
+Legend: M samples of a minibatch.
+"""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ftray.nets.graphs import WARM_UP, CapturedStep, side_stream
+
+Samples = Mapping[str, Tensor]
+Figures = dict[str, Tensor]
+
+MOST_GRAPHS = 8
+"""Numbers of samples that get a graph: minibatches of one training differ by a few, as episodes end when they end."""
+
+
+class CapturedGradients:
+    """Runs a pass kernel by kernel until it has warmed up, then as a graph per number of samples.
+
+    Where CUDA cannot record a pass, or memory does not suffice for a graph beside it, it stays kernel by kernel.
+    """
+
+    def __init__(self, gradients: Callable[[Samples], Figures], parameters: Sequence[nn.Parameter]):
+        """gradients: fills `grad` of the parameters, which have none, and returns scalars; never waits for the GPU."""
+        self._gradients, self._parameters = gradients, parameters
+        self._graphs: dict[int, tuple[CapturedStep, list[Tensor | None]]] = {}
+        self._names: list[str] = []
+        self._left, self._most, self._pool = WARM_UP, MOST_GRAPHS, torch.cuda.graph_pool_handle()
+
+    def __call__(self, samples: Samples) -> Figures:
+        n = len(next(iter(samples.values())))
+        if self._left > 0:
+            self._left -= 1
+            with side_stream():
+                return self._gradients(samples)
+        if n not in self._graphs and len(self._graphs) < self._most:
+            self._capture(n, samples)
+        if n not in self._graphs:
+            return self._gradients(samples)
+        graph, gradients = self._graphs[n]
+        found = torch.stack(graph(*samples.values()))  # a copy: the next replay overwrites its outputs
+        for parameter, gradient in zip(self._parameters, gradients, strict=True):
+            parameter.grad = gradient
+        return dict(zip(self._names, found, strict=True))
+
+    def _capture(self, n: int, samples: Samples) -> None:
+        columns = list(samples)
+
+        def step(*values: Tensor) -> tuple[Tensor, ...]:
+            figures = self._gradients(dict(zip(columns, values, strict=True)))
+            self._names = list(figures)
+            return tuple(figures.values())
+
+        try:
+            graph = CapturedStep(step, *samples.values(), pool=self._pool)
+        except RuntimeError as error:  # out of memory, too: without a graph it fits
+            warnings.warn(f"training runs kernel by kernel: CUDA recorded no graph of a pass ({error})", stacklevel=2)
+            self._most = len(self._graphs)
+            for parameter in self._parameters:
+                parameter.grad = None
+        else:
+            self._graphs[n] = graph, [parameter.grad for parameter in self._parameters]
