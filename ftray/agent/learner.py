@@ -22,7 +22,7 @@ from ftray.agent.captured import CapturedGradients
 from ftray.agent.loss import ppo_loss
 from ftray.agent.minibatches import minibatches, parts
 from ftray.errors import TrainingError
-from ftray.nets.graphs import CAPTURED_BYTES
+from ftray.nets.graphs import wanted
 from ftray.nets.memory import Worker, step_bytes
 from ftray.nets.optimisers import within_its_devices
 
@@ -41,7 +41,7 @@ class FTLearner(PPOTorchLearner):
         self._rng = np.random.default_rng(self.config.learner_config_dict.get("seed", 0))
         self._figures: list[dict[str, Tensor]] = []
         self._captured: CapturedGradients | None = None
-        if self._device.type == "cuda" and self._is_small():
+        if self._is_captured():
             self._captured = CapturedGradients(self._at_once, [p for p in self._policy.parameters() if p.requires_grad])
 
     def configure_optimizers_for_module(self, module_id: Any, config: Any = None) -> None:
@@ -103,12 +103,12 @@ class FTLearner(PPOTorchLearner):
             total += loss.detach()
         return total
 
-    def _is_small(self) -> bool:
+    def _is_captured(self) -> bool:
         """Whether a minibatch is too little work to keep a GPU busy, and memory was no reason to cut it."""
         encoder, config = self._policy.encoder, self.config
         minibatch = config.minibatch_size or config.train_batch_size_per_learner
         needed = step_bytes(Worker(encoder.spec, encoder.layout, minibatch=minibatch))
-        return needed <= CAPTURED_BYTES and self.config.learner_config_dict.get("micro_batches", 1) == 1
+        return config.learner_config_dict.get("micro_batches", 1) == 1 and wanted(self._device, needed)
 
     def _at_once(self, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The gradients of a whole minibatch, and its figures, without a shape that depends on what it holds."""

@@ -4,6 +4,7 @@ Takes: a step over tensors of fixed shapes, on a CUDA device. Gives: the same st
 """
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,13 +17,23 @@ WARM_UP = 3
 """Steps before a capture: libraries are loaded, gradients and the optimiser's moments are where they will stay."""
 
 
+VARIABLE = "FTRAY_CUDA_GRAPHS"
+"""`off` in the environment runs every step kernel by kernel: for a driver or a torch that records no graph."""
+
+
+def wanted(device: torch.device, activations: int) -> bool:
+    """Whether a step that keeps so many bytes of activations is to become a graph."""
+    return device.type == "cuda" and activations <= CAPTURED_BYTES and os.environ.get(VARIABLE) != "off"
+
+
 class CapturedStep:
     """Records what a step launches, without running it; each call runs it on other inputs of the same shapes.
 
     The step must not wait for the device, nor copy from pageable memory; what it draws from the default generator is
     drawn anew in each call. Activations and gradients stay allocated between calls.
 
-    Raises: RuntimeError for a step that cannot be recorded.
+    Raises: RuntimeError for a step that cannot be recorded. The GPU's default generator is then of no more use in this
+        process (PyTorch 2.11: "Offset increment outside graph capture"); whatever draws nothing from it goes on.
     """
 
     def __init__(self, step: Callable[..., tuple[Tensor, ...]], *inputs: Tensor, pool: Any = None):

@@ -19,8 +19,8 @@ def pretraining_need(encoder: FTSpec, spec: PretrainingSpec, layout: Observation
     tower = tower_spec(encoder)
     with torch.device("meta"):
         n_weights = sum(p.numel() for p in MaskedModel(FTTransformer(tower, layout)).parameters())
-    step = FLOAT * spec.batch_size * step_floats(tower, layout)
-    if is_captured(encoder, spec, layout):
+    step = step_bytes(tower, spec, layout)
+    if step <= CAPTURED_BYTES:
         step *= 2  # the graph keeps its activations; an epoch's last, smaller batch has its own beside them
     n_windows = exam_size(spec.epochs * min(spec.windows_per_epoch or n_bars, n_bars))
     return Need(
@@ -32,9 +32,9 @@ def pretraining_need(encoder: FTSpec, spec: PretrainingSpec, layout: Observation
     )
 
 
-def is_captured(encoder: FTSpec, spec: PretrainingSpec, layout: ObservationLayout) -> bool:
-    """Whether a job's steps become a CUDA graph, where it runs on a GPU."""
-    return FLOAT * spec.batch_size * step_floats(tower_spec(encoder), layout) <= CAPTURED_BYTES
+def step_bytes(tower: FTSpec, spec: PretrainingSpec, layout: ObservationLayout) -> int:
+    """Activations that a step keeps at its peak."""
+    return FLOAT * spec.batch_size * step_floats(tower, layout)
 
 
 def exam_bytes(n_windows: int, layout: ObservationLayout) -> int:

@@ -7,7 +7,6 @@ Legend: B batch, S series, L lookback, T bars, A assets.
 
 import contextlib
 import math
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,9 +17,9 @@ from torch import Tensor
 from ftray.errors import TrainingError
 from ftray.features import Dataset, ObservationLayout
 from ftray.nets import FTSpec, FTTransformer, draw_mask, gather_windows
-from ftray.nets.graphs import WARM_UP, CapturedStep, side_stream
+from ftray.nets.graphs import VARIABLE, WARM_UP, CapturedStep, side_stream, wanted
 from ftray.nets.optimisers import within_its_devices
-from ftray.pretraining.memory import is_captured
+from ftray.pretraining.memory import step_bytes
 from ftray.pretraining.model import Losses, MaskedModel
 from ftray.pretraining.samples import Samples
 from ftray.pretraining.spec import Device, PretrainingSpec, tower_spec
@@ -60,7 +59,7 @@ class Trainer:
         self._captured: CapturedStep | None = None
         tower = model.encoder.spec
         assert isinstance(tower, FTSpec)
-        captured = self.device.type == "cuda" and is_captured(tower, spec, self.layout)
+        captured = wanted(self.device, step_bytes(tower, spec, self.layout))
         self._steps_to_capture = WARM_UP if captured else -1
 
     def train_epoch(self, epoch: int, on_batch: Callable[[], None]) -> dict[str, float]:
@@ -138,9 +137,12 @@ class Trainer:
             self._captured = CapturedStep(self._update, *drawn)
         except torch.OutOfMemoryError:
             raise
-        except RuntimeError as error:  # slower, and right all the same
-            warnings.warn(f"pre-training runs kernel by kernel: CUDA recorded no graph ({error})", stacklevel=2)
-            return self._update(*drawn)
+        except RuntimeError as error:
+            raise TrainingError(
+                f"CUDA must record a pre-training step as a graph, and did not ({error}): set {VARIABLE}=off in the "
+                "environment of the job to run it kernel by kernel, at a quarter of the speed; epochs that are done "
+                "are kept"
+            ) from error
         return self._captured(*drawn)
 
     def _update(self, windows: Tensor, volatility: Tensor, shown: Tensor, mask: Tensor, hidden: Tensor) -> Any:

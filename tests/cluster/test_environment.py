@@ -14,7 +14,7 @@ from .hosts import until
 from .shipped import ROOT
 from .test_submitting import study_file
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.long]
 
 DRIVER = """
 import json, os, ray

@@ -35,7 +35,7 @@ from tests.conftest import small_ray
 
 from .played import fine, play, study_of
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.long]
 
 MODELS = ("H100", "L4")
 H100, L4 = (Node(name, 1, 2.0, 2, parse_gpu(name), name) for name in MODELS)

@@ -9,7 +9,7 @@ import pytest
 
 from .looking import SEEN
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.long]
 
 
 def test_ray_and_ps_name_every_process_after_the_trial_that_runs_in_it_now(tmp_path):
