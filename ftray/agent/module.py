@@ -81,7 +81,7 @@ class FTPolicy(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
             "market_vectors", mapped(np.load(vectors, mmap_mode="r")) if vectors else None, persistent=False
         )
         self._ahead: MarketAhead | None = None
-        self._by_itself = False
+        self._by_itself = self._borrows_vectors = False
         if self.inference_only:
             self.eval()
 
@@ -126,6 +126,17 @@ class FTPolicy(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
             yield
         finally:
             self._ahead = None
+
+    def borrow_vectors(self, vectors: Tensor) -> None:
+        """Takes the market vectors of the weights that the module holds now, until it gets others. Shape: (T, D)."""
+        self.market_vectors = vectors.to(next(self.parameters()).device)
+        self._borrows_vectors = True
+
+    def set_state(self, state: Any) -> None:
+        """New weights make borrowed vectors stale: without fresh ones the module computes its own."""
+        super().set_state(state)
+        if self._borrows_vectors:
+            self.market_vectors, self._borrows_vectors = None, False
 
     @contextlib.contextmanager
     def every_sample_by_itself(self) -> Iterator[None]:

@@ -192,7 +192,7 @@ def hand_out_vectors(algorithm: PPO, vectors: Tensor) -> None:
     held = ray.put(vectors.numpy())
 
     def take(runner: Any) -> None:
-        runner.module.market_vectors = mapped(ray.get(held)).to(next(runner.module.parameters()).device)
+        runner.module.borrow_vectors(mapped(ray.get(held)))
 
     group.foreach_env_runner(take, local_env_runner=not remote)
 

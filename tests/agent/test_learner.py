@@ -241,6 +241,8 @@ def test_env_runners_act_by_the_vectors_that_they_are_given(data_folder, dataset
             assert (had, has) == (False, True)
             np.testing.assert_allclose(given, own, atol=1e-6)
         iterate(algorithm)
+        new_weights = group.foreach_env_runner(acts, local_env_runner=not remote)
+        assert not any(has for _, has in new_weights), "vectors of the weights before"
 
 
 def gradients_of(learner, run, samples):
