@@ -1,4 +1,4 @@
-"""The gradients of a minibatch as CUDA graphs: hundreds of launches, each longer than its kernel, become one.
+"""The gradients of a minibatch, replayed as CUDA graphs (`ftray.nets.graphs`).
 
 Takes: a pass over a minibatch that leaves gradients behind. Gives: the same pass, replayed. Only forward and backward
 pass are recorded: optimisers, their rates and their checkpoints stay as they are.
@@ -24,7 +24,8 @@ MOST_GRAPHS = 8
 class CapturedGradients:
     """Runs a pass kernel by kernel until it has warmed up, then as a graph per number of samples.
 
-    Where CUDA cannot record a pass, or memory does not suffice for a graph beside it, it stays kernel by kernel.
+    For samples without a graph it leaves the pass to its caller: where there are too many numbers of samples, CUDA
+    cannot record the pass, or memory does not suffice for a further graph.
     """
 
     def __init__(self, gradients: Callable[[Samples], Figures], parameters: Sequence[nn.Parameter]):
@@ -34,7 +35,8 @@ class CapturedGradients:
         self._names: list[str] = []
         self._left, self._most, self._pool = WARM_UP, MOST_GRAPHS, torch.cuda.graph_pool_handle()
 
-    def __call__(self, samples: Samples) -> Figures:
+    def __call__(self, samples: Samples) -> Figures | None:
+        """A pass's figures, its gradients in the parameters; None where there is no graph for these samples."""
         n = len(next(iter(samples.values())))
         if self._left > 0:
             self._left -= 1
@@ -43,7 +45,7 @@ class CapturedGradients:
         if n not in self._graphs and len(self._graphs) < self._most:
             self._capture(n, samples)
         if n not in self._graphs:
-            return self._gradients(samples)
+            return None
         graph, gradients = self._graphs[n]
         found = torch.stack(graph(*samples.values()))  # a copy: the next replay overwrites its outputs
         for parameter, gradient in zip(self._parameters, gradients, strict=True):

@@ -13,9 +13,7 @@ import torch
 
 from ftray.errors import TrainingError
 from ftray.nets.memory import GIB
-
-TOLERANCE = 0.02
-"""How much smaller than planned a GPU may be: drivers differ in what they keep of the same model."""
+from ftray.nets.probe import SMALLER
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,17 +47,22 @@ def claim(cap_gib: float, planned_gib: float, cuda: Any = torch.cuda) -> None:
     neighbour's. The cap is a fraction of the GPU at hand, whatever its name promised: Ray names a MIG slice and a vGPU
     after the whole card.
 
-    Raises: TrainingError for a GPU smaller than planned: the shares that others booked there are too large as well.
+    Raises: TrainingError where there is no GPU, and for one smaller than planned: the shares that others booked there
+        are too large as well.
     """
     if cap_gib <= 0:
         return
-    gib = cuda.get_device_properties(0).total_memory / GIB
-    if gib < (1.0 - TOLERANCE) * planned_gib:
+    if not cuda.is_available():
         raise TrainingError(
-            f"a GPU must have the memory that was planned with, {planned_gib:.2f} GiB, and the one of this process has "
-            f"{gib:.2f} GiB. Ray names MIG slices, vGPUs and models that come in several sizes after the whole or the "
-            f"usual card: start that node with its own memory (ray start --labels ftray/gpu-gib={gib:.2f}, or labels: "
-            "in the cluster file)"
+            "the job booked a share of a GPU, and torch sees no CUDA device here: check that node's driver and its "
+            "build of PyTorch, or hide the GPUs from the driver (CUDA_VISIBLE_DEVICES=) to run on CPUs"
+        )
+    gib = cuda.get_device_properties(0).total_memory / GIB
+    if gib < SMALLER * planned_gib:
+        raise TrainingError(
+            f"a job needs a GPU of at least the planned {planned_gib:.2f} GiB, and this process's has {gib:.2f} GiB. "
+            "Ray names MIG slices, vGPUs and models of several sizes after the whole or the usual card: start that "
+            f"node with its own memory (ray start --labels ftray/gpu-gib={gib:.2f}, or labels: in the cluster file)"
         )
     cuda.set_per_process_memory_fraction(min(1.0, cap_gib / gib), 0)
 

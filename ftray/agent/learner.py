@@ -1,8 +1,9 @@
 """The learner: RLlib's PPO learner, with what a trading trial needs.
 
 Its optimisers carry only what trains, a pre-trained tower at a rate of its own. Minibatches keep the samples of a bar
-together, so that the market tower runs once for all of them. A minibatch too large for the memory is worked off in
-parts, with the same gradients. A gradient that is no number ends the trial there and then: RLlib would replace it by
+together, so that the market tower runs once for all of them; on a GPU, where launches take longer than the tower, a
+minibatch is one CUDA graph instead. A minibatch too large for the memory is worked off in parts, with the same
+gradients. A gradient that is no number ends the trial there and then: RLlib would replace it by
 zeros and go on.
 """
 
@@ -22,7 +23,7 @@ from ftray.agent.captured import CapturedGradients
 from ftray.agent.loss import ppo_loss
 from ftray.agent.minibatches import minibatches, parts
 from ftray.errors import TrainingError
-from ftray.nets.graphs import wanted
+from ftray.nets.graphs import worth_a_graph
 from ftray.nets.memory import Worker, step_bytes
 from ftray.nets.optimisers import within_its_devices
 
@@ -73,16 +74,16 @@ class FTLearner(PPOTorchLearner):
             yield MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(minibatch)}, env_steps=n)
 
     def _uncompiled_update(self, batch: dict[str, Any], **given: Any) -> tuple[Any, Any, Any]:
-        """One step of the optimisers, on a minibatch in as many parts as the memory wants, or the cache of a CPU."""
+        """One step of the optimisers, on a minibatch as one graph, or in parts for the memory or the cache of a CPU."""
         samples = batch[DEFAULT_MODULE_ID]
         for optimizer in self._optimizer_parameters:
             optimizer.zero_grad(set_to_none=True)
-        if self._captured is not None:
-            figures = self._captured(dict(samples))
+        figures = self._captured(dict(samples)) if self._captured is not None else None
+        if figures is None:
+            total = self._in_parts(samples)
+        else:
             total = figures.pop(TOTAL)
             self._figures.append(figures)
-        else:
-            total = self._in_parts(samples)
         self._clip(samples)
         for optimizer in self._optimizer_parameters:
             optimizer.step()
@@ -108,13 +109,20 @@ class FTLearner(PPOTorchLearner):
         encoder, config = self._policy.encoder, self.config
         minibatch = config.minibatch_size or config.train_batch_size_per_learner
         needed = step_bytes(Worker(encoder.spec, encoder.layout, minibatch=minibatch))
-        return config.learner_config_dict.get("micro_batches", 1) == 1 and wanted(self._device, needed)
+        return config.learner_config_dict.get("micro_batches", 1) == 1 and worth_a_graph(self._device, needed)
 
     def _at_once(self, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The gradients of a whole minibatch, and its figures, without a shape that depends on what it holds."""
-        with self._policy.every_sample_by_itself():
-            total = self._in_parts(samples)
-        return {TOTAL: total, **self._figures.pop()}
+        """The gradients of a whole minibatch, and its figures, without a shape that depends on what it holds.
+
+        Several accounts on a bar run its tower as often: the GPU has time for that, and none for launches.
+        """
+        n = len(self._figures)
+        try:
+            with self._policy.every_sample_by_itself():
+                total = self._in_parts(samples)
+            return {TOTAL: total, **self._figures[-1]}
+        finally:
+            del self._figures[n:]  # those of a pass that is recorded are no figures yet
 
     def compute_loss_for_module(self, *, module_id: Any, config: Any, batch: Any, fwd_out: Any) -> Tensor:
         loss, figures = ppo_loss(

@@ -203,7 +203,7 @@ def iterate(algorithm: PPO) -> dict[str, float]:
     Raises: TrainingError if an env runner failed or no samples came; RLlib itself would go on without a word.
     """
     began = time.perf_counter()
-    vectors = fresh_vectors(learner_module(algorithm))
+    vectors = fresh_vectors(learner_module(algorithm), algorithm.config.train_batch_size_per_learner)  # type: ignore
     if vectors is not None:
         hand_out_vectors(algorithm, vectors)
     handing_out = time.perf_counter() - began

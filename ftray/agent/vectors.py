@@ -1,7 +1,7 @@
-"""Market vectors: the market tower's output per bar, computed once where it cannot change.
+"""Market vectors: the market tower's output per bar.
 
-With late fusion the tower is a pure function of the bar: a backtest computes it in large batches before it steps, and a
-frozen encoder once for a whole trial.
+With late fusion the tower is a pure function of the bar and its weights: a backtest computes it in large batches before
+it steps, a frozen encoder once for a whole trial, and a learner on a GPU once per iteration for all env runners.
 
 Legend: T bars of the table, D width of the market vector, B batch.
 """
@@ -36,8 +36,11 @@ from ftray.nets import (
 from ftray.nets.memory import SLACK, Worker, no_grad_bytes
 
 GPU_PASS_BYTES = 2**29
-"""What a pass on a GPU may hold of the share of a frozen trial, whose plan counts no activations of its tower: the
+"""What a pass on a GPU may hold of a trial's share; the plan of a frozen one counts no activations of its tower: the
 smallest row of the VRAM table leaves 0.7 GiB beside the CUDA context."""
+MOST_PER_SAMPLE = 32
+"""Train bars per sample of an iteration up to which a GPU is faster with all of them than CPU cores are with those that
+accounts visit: on an H100 25,000 bars take a tenth of what 2,048 take on one core."""
 MOST_BARS = 2_048
 """Bars per pass that keep a GPU busy, whatever the encoder."""
 
@@ -69,18 +72,21 @@ def market_vectors(encoder: Encoder, table: Tensor, bars: np.ndarray, at_once: i
     return vectors
 
 
-def fresh_vectors(module: FTPolicy) -> Tensor | None:
+def fresh_vectors(module: FTPolicy, batch_size: int) -> Tensor | None:
     """The market vectors of all train bars by the weights that a learner on a GPU holds now, on the CPU.
 
     None where env runners compute their own: on the CPU a learner is no faster; early fusion has none; those of a
-    frozen tower are known. On a GPU all 25,000 train bars take less than the 2,048 of an iteration do on a CPU core.
+    frozen tower are known; and where there are too many train bars for the `batch_size` that an iteration visits.
     """
     if module.table is None or module.table.device.type == "cpu":
         return None
     if module.market_vectors is not None or not module.encoder.shares_bars:
         return None
+    bars = _train_bars(module.model_config["dataset"])
+    if len(bars) > MOST_PER_SAMPLE * batch_size:
+        return None
     at_once = bars_at_once(module.encoder.spec, module.encoder.layout, module.table.device)
-    return market_vectors(module.encoder, module.table, _train_bars(module.model_config["dataset"]), at_once).cpu()
+    return market_vectors(module.encoder, module.table, bars, at_once).cpu()
 
 
 @functools.lru_cache(maxsize=4)

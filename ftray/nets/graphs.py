@@ -4,6 +4,7 @@ Takes: a step over tensors of fixed shapes, on a CUDA device. Gives: the same st
 """
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,13 +18,13 @@ WARM_UP = 3
 """Steps before a capture: libraries are loaded, gradients and the optimiser's moments are where they will stay."""
 
 
-VARIABLE = "FTRAY_CUDA_GRAPHS"
+GRAPHS_VARIABLE = "FTRAY_CUDA_GRAPHS"
 """`off` in the environment runs every step kernel by kernel: for a driver or a torch that records no graph."""
 
 
-def wanted(device: torch.device, activations: int) -> bool:
+def worth_a_graph(device: torch.device, activations: int) -> bool:
     """Whether a step that keeps so many bytes of activations is to become a graph."""
-    return device.type == "cuda" and activations <= CAPTURED_BYTES and os.environ.get(VARIABLE) != "off"
+    return device.type == "cuda" and activations <= CAPTURED_BYTES and os.environ.get(GRAPHS_VARIABLE) != "off"
 
 
 class CapturedStep:
@@ -58,8 +59,14 @@ class CapturedStep:
 @contextlib.contextmanager
 def side_stream() -> Iterator[None]:
     """Work before a capture runs on another stream than the default one, which no capture may touch."""
-    stream = torch.cuda.Stream()
+    stream = _side()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         yield
     torch.cuda.current_stream().wait_stream(stream)
+
+
+@functools.cache
+def _side() -> torch.cuda.Stream:
+    """One for all: what the allocator caches belongs to a stream, and each further one would hold its own."""
+    return torch.cuda.Stream()

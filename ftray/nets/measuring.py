@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from ftray.errors import TrainingError
 from ftray.nets.encoder import gather_windows
 from ftray.nets.gpus import Gpu, Measured, local_gpu, measured_file, read_measured
+from ftray.nets.graphs import CAPTURED_BYTES
 from ftray.nets.heads import policy_head, value_head
 from ftray.nets.measured import measured_json, write_whole
-from ftray.nets.memory import GIB, REFERENCE_BARS, REFERENCE_SAMPLES, Worker, predicted
+from ftray.nets.memory import GIB, REFERENCE_BARS, REFERENCE_SAMPLES, Worker, predicted, step_bytes
 
 STEPS = 3
 """The first step allocates, the second finds gradients and moments in place, the third shows that no more comes."""
@@ -148,11 +149,12 @@ def peak_bytes(worker: Worker) -> int:
     step = TrainingStep(worker, "cuda")
     for _ in range(STEPS if worker.minibatch else 0):
         step.train()
-    # Under its cap a process gives back what it has cached before it is out of memory: training's blocks and those of a
-    # pass without gradients are never all in use.
     trained = torch.cuda.max_memory_reserved()
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats()
+    if step_bytes(worker) > CAPTURED_BYTES:
+        # Under its cap a process gives back what it has cached before it is out of memory: training's blocks and those
+        # of a pass without gradients are never all in use. The graph of a smaller step keeps its own.
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
     step.infer()
     vectors = step.look_ahead() if worker.minibatch else None
     torch.cuda.synchronize()

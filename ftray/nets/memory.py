@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from ftray.features.layout import ObservationLayout
+from ftray.nets.graphs import CAPTURED_BYTES
 from ftray.nets.heads import policy_head, value_head
 from ftray.nets.spec import EncoderSpec, FTSpec, MLPSpec
 
@@ -103,14 +104,15 @@ class Need:
 def formula(worker: Worker) -> Need:
     """What a worker needs: a step of its optimiser, the passes without gradients, and the data it holds."""
     fixed, trained = parameters(worker)
-    steps = step_bytes(worker) if worker.minibatch else 0
+    steps, no_grad = step_bytes(worker) if worker.minibatch else 0, no_grad_bytes(worker)
     if not worker.minibatch:
         fixed, trained = fixed + trained, 0
     return Need(
         weights=FLOAT * (fixed + trained),
         gradients=FLOAT * trained,
         moments=2 * FLOAT * trained,
-        activations=max(steps, no_grad_bytes(worker)),
+        # A graph keeps what its step takes; blocks that are only cached go to whoever needs them.
+        activations=steps + no_grad if 0 < steps <= CAPTURED_BYTES else max(steps, no_grad),
         data=data_bytes(worker),
     )
 

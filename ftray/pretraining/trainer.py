@@ -17,7 +17,7 @@ from torch import Tensor
 from ftray.errors import TrainingError
 from ftray.features import Dataset, ObservationLayout
 from ftray.nets import FTSpec, FTTransformer, draw_mask, gather_windows
-from ftray.nets.graphs import VARIABLE, WARM_UP, CapturedStep, side_stream, wanted
+from ftray.nets.graphs import GRAPHS_VARIABLE, WARM_UP, CapturedStep, side_stream, worth_a_graph
 from ftray.nets.optimisers import within_its_devices
 from ftray.pretraining.memory import step_bytes
 from ftray.pretraining.model import Losses, MaskedModel
@@ -59,7 +59,7 @@ class Trainer:
         self._captured: CapturedStep | None = None
         tower = model.encoder.spec
         assert isinstance(tower, FTSpec)
-        captured = wanted(self.device, step_bytes(tower, spec, self.layout))
+        captured = worth_a_graph(self.device, step_bytes(tower, spec, self.layout))
         self._steps_to_capture = WARM_UP if captured else -1
 
     def train_epoch(self, epoch: int, on_batch: Callable[[], None]) -> dict[str, float]:
@@ -110,6 +110,8 @@ class Trainer:
             cuda = self.device.type == "cuda"
             rate = torch.tensor(float(group["lr"]), device=self.device) if cuda else float(group["lr"])
             group |= {"lr": rate, "fused": cuda or None, "capturable": cuda}
+        for state in self.optimizer.state.values():  # loading puts it where the options of the saved groups want it
+            state["step"] = state["step"].to(self.device)
 
     def _step(self, epoch: int, batch: int, bars: Tensor, volatility: Tensor, masks: torch.Generator) -> Losses:
         rate = learning_rate(self.spec, (epoch - 1) * self.batches_per_epoch + batch, self._n_steps)
@@ -139,9 +141,8 @@ class Trainer:
             raise
         except RuntimeError as error:
             raise TrainingError(
-                f"CUDA must record a pre-training step as a graph, and did not ({error}): set {VARIABLE}=off in the "
-                "environment of the job to run it kernel by kernel, at a quarter of the speed; epochs that are done "
-                "are kept"
+                f"CUDA could not record the pre-training step as a graph ({error}): set {GRAPHS_VARIABLE}=off in the "
+                "environment to run it kernel by kernel, at a quarter of the speed; finished epochs are kept"
             ) from error
         return self._captured(*drawn)
 

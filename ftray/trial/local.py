@@ -10,6 +10,7 @@ import ray
 
 from ftray.errors import NeverPlacedError
 from ftray.nets.gpus import local_gpu
+from ftray.nets.graphs import GRAPHS_VARIABLE
 from ftray.trial.connecting import connect
 from ftray.trial.nodes import Node, nodes_of_ray
 from ftray.trial.resources import Bundles, cpus
@@ -22,6 +23,8 @@ WORKER_ENVIRONMENT = {
 }
 """What every process of a cluster needs. A Ray that this process starts inherits it from here; any other gets it from
 the start commands in `cluster/`, which a test compares with this, and from the driver that connects."""
+FORWARDED = (GRAPHS_VARIABLE,)
+"""What every process of a cluster gets where the driver has it."""
 ENVIRONMENT = WORKER_ENVIRONMENT | {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -45,12 +48,16 @@ def local_ray(say: Say = print) -> Iterator[None]:
     for name in ("ray.tune", "ray.rllib"):  # errors are in the run folder, in words; not as forty stack traces
         logging.getLogger(name).setLevel(logging.CRITICAL)
     started = time.monotonic()
-    connect(WORKER_ENVIRONMENT, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    connect(_for_workers(), include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     say(f"Ray is up after {time.monotonic() - started:.0f} s, {ray.cluster_resources().get('CPU', 0):.0f} CPUs")
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _for_workers() -> dict[str, str]:
+    return WORKER_ENVIRONMENT | {name: os.environ[name] for name in FORWARDED if name in os.environ}
 
 
 def check_room(bundles: Bundles) -> None:
@@ -61,7 +68,7 @@ def check_room(bundles: Bundles) -> None:
     Raises: NeverPlacedError with what is asked for and what there is.
     """
     if not ray.is_initialized():
-        connect(WORKER_ENVIRONMENT, logging_level=logging.ERROR)  # as RLlib would
+        connect(_for_workers(), logging_level=logging.ERROR)  # as RLlib would
     there = ray.cluster_resources().get("CPU", 0.0)
     if ray.util.get_current_placement_group() is None and cpus(bundles) > there:
         raise NeverPlacedError(

@@ -24,7 +24,7 @@ def test_a_cap_is_of_the_gpu_at_hand_and_not_of_the_one_that_was_planned_for():
 
 def test_a_gpu_smaller_than_planned_is_refused_with_both_figures_and_the_label_that_mends_it():
     slice_of_h100 = Cuda(9.75)
-    with pytest.raises(TrainingError, match=r"planned with, 79\.10 GiB, .* has 9\.75 GiB.*ftray/gpu-gib=9\.75"):
+    with pytest.raises(TrainingError, match=r"planned 79\.10 GiB, .* has 9\.75 GiB.*ftray/gpu-gib=9\.75"):
         claim(1.3, 79.1, slice_of_h100)
     assert slice_of_h100.caps == []
     claim(1.3, 79.1, Cuda(77.6))  # another driver

@@ -227,7 +227,7 @@ def test_env_runners_act_by_the_vectors_that_they_are_given(data_folder, dataset
     """They are those of the weights that the runners hold: actions stay what they are without them."""
     with training(data_folder, dataclasses.replace(PPO, n_env_runners=n_env_runners)) as algorithm:
         module, bars = learner_module(algorithm), dataset.table.decision_bars(dataset.windows.train)
-        assert fresh_vectors(module) is None  # on the CPU a learner is no faster than an env runner
+        assert fresh_vectors(module, PPO.batch_size) is None  # on the CPU a learner is no faster than an env runner
         seen = np.array([[bars[0], 0.5, 0.25, 0.25], [bars[-1], 1.0, 0.0, 0.0]], np.float32)
 
         def acts(runner):
@@ -272,4 +272,4 @@ def test_a_pass_that_can_be_recorded_gives_the_same_gradients(data_folder, devic
                 torch.testing.assert_close(gradient, expected[name], rtol=1e-3, atol=1e-5)
         if device == "cuda":
             assert learner._captured._graphs, "nothing was recorded"
-            assert fresh_vectors(learner._policy) is not None
+            assert fresh_vectors(learner._policy, PPO.batch_size) is not None

@@ -2,12 +2,14 @@
 
 import torch
 
-from ftray.nets.graphs import CAPTURED_BYTES, VARIABLE, wanted
+from ftray.nets.graphs import CAPTURED_BYTES, GRAPHS_VARIABLE, worth_a_graph
 
 
 def test_small_steps_on_a_gpu_become_graphs_unless_the_environment_says_off(monkeypatch):
-    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.delenv(GRAPHS_VARIABLE, raising=False)
     gpu, cpu = torch.device("cuda"), torch.device("cpu")
-    assert wanted(gpu, CAPTURED_BYTES) and not wanted(gpu, CAPTURED_BYTES + 1) and not wanted(cpu, 1)
-    monkeypatch.setenv(VARIABLE, "off")
-    assert not wanted(gpu, 1)
+    assert (
+        worth_a_graph(gpu, CAPTURED_BYTES) and not worth_a_graph(gpu, CAPTURED_BYTES + 1) and not worth_a_graph(cpu, 1)
+    )
+    monkeypatch.setenv(GRAPHS_VARIABLE, "off")
+    assert not worth_a_graph(gpu, 1)

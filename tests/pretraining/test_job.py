@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 import importlib.util
 import json
@@ -322,3 +323,30 @@ def test_steps_that_run_as_a_graph_train_as_others_do(dataset):
         assert (trainer._captured is not None) == captured
         found.append([value for row in rows for value in row.values()])
     assert found[0] == pytest.approx(found[1], rel=1e-2)
+
+
+def test_a_job_interrupted_on_a_gpu_goes_on_on_a_cpu(dataset):
+    """The other device's options come along in the optimiser's state, and would be obeyed."""
+    parts, found = draw_samples(dataset, SPEC), []
+    for from_gpu in (False, True):
+        trainer = Trainer(SPEC, dataset, parts, new_model(ENCODER, SPEC, dataset.layout))
+        trainer.train_epoch(1, lambda: None)
+        state = copy.deepcopy(trainer.state_dict())
+        for group in state["optimizer"]["param_groups"] if from_gpu else ():
+            group |= {"fused": True, "capturable": True, "lr": torch.tensor(group["lr"])}
+        trainer.load_state_dict(state)
+        assert all(not group["capturable"] and not group["fused"] for group in trainer.optimizer.param_groups)
+        found.append(trainer.train_epoch(2, lambda: None))
+    assert found[0] == found[1]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_job_interrupted_on_a_cpu_goes_on_on_a_gpu(dataset):
+    parts = draw_samples(dataset, SPEC)
+    here = Trainer(SPEC, dataset, parts, new_model(ENCODER, SPEC, dataset.layout))
+    here.train_epoch(1, lambda: None)
+    spec = dataclasses.replace(SPEC, device="cuda")
+    there = Trainer(spec, dataset, parts, new_model(ENCODER, spec, dataset.layout))
+    there.load_state_dict(copy.deepcopy(here.state_dict()))
+    assert all(state["step"].device.type == "cuda" for state in there.optimizer.state.values())
+    there.train_epoch(2, lambda: None)

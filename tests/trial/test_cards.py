@@ -3,9 +3,10 @@
 import pytest
 from ray._private.accelerators.nvidia_gpu import NvidiaGPUAcceleratorManager
 
-from ftray.agent.devices import TOLERANCE, claim
+from ftray.agent.devices import claim
 from ftray.errors import SpecError, TrainingError
 from ftray.nets.gpus import Gpu, canonical_name, model, parse_gpu
+from ftray.nets.probe import SMALLER
 from ftray.trial import TrialSpec
 from ftray.trial.nodes import nodes_of_ray
 from ftray.trial.vram import plan_trial
@@ -117,14 +118,14 @@ def test_a_card_is_planned_right_by_the_name_that_pytorch_gives_and_by_its_nodes
     assert labelled.gpu.gib == gib and workers(labelled.gpu) == n_workers
     named = parse_gpu(name)
     assert (named.name, canonical_name(named.name)) == (canonical.replace("V100 16G", "V100"), named.name)
-    assert 0.89 * gib < named.gib < (1 + TOLERANCE) * gib
+    assert 0.89 * gib < named.gib < (2 - SMALLER) * gib
     assert n_workers - max(1, n_workers // 10) <= workers(Gpu("by name", max(named.gib, 2.1))) <= n_workers
 
 
 @pytest.mark.parametrize(("name", "ray_name", "gib", "canonical", "n_workers"), CARDS)
 def test_by_rays_name_alone_no_card_counts_for_more_than_it_has(name, ray_name, gib, canonical, n_workers):
     gpu = node(ray_name).gpu
-    assert gpu.gib < (1 + TOLERANCE) * gib and workers(gpu) <= n_workers
+    assert gpu.gib < (2 - SMALLER) * gib and workers(gpu) <= n_workers
 
 
 def test_what_ray_calls_a100_has_40_gb_until_a_label_or_a_longer_name_says_80():
