@@ -10,7 +10,7 @@ fails there says what is wrong with the GPU (`jobs`).
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import ray
@@ -25,6 +25,7 @@ from ftray.results import RunFolder
 from ftray.study.room import Room
 from ftray.trial.local import Say
 from ftray.trial.nodes import GIB, RESOURCE, Node, nodes_of_ray
+from ftray.trial.outlook import share_gpu_type
 from ftray.trial.resources import PIN
 
 Probe = Callable[[], GpuFacts]
@@ -81,15 +82,15 @@ def check_gpu_nodes(
 
     Raises: UnusableGpuError if torch cannot use one of them, or if it is smaller than planned.
     """
-    hosts = {_kind(node): node for _, placement in room.needs for node in placement.hosts if node.gpu}
+    hosts = gpu_types(node for _, placement in room.needs for node in placement.hosts)
     if not hosts:
         return
-    there = {_kind(node): node_id for node_id, node in _gpu_nodes() if _kind(node) in hosts}
+    there = live_types(hosts, _gpu_nodes())
     if there:
-        probed = list(_answers({_led_to(node_id, probe): hosts[kind] for kind, node_id in there.items()}, patience))
+        probed = list(_answers({_led_to(node_id, probe): host for node_id, host in there.items()}, patience))
     else:
         say("no GPU node is there yet: the study waits for the first one, to see whether torch can use its GPU")
-        tasks = {_led_to_kind(node, len(hosts) > 1, probe): node for node in hosts.values()}
+        tasks = {_led_to_kind(node, len(hosts) > 1, probe): node for node in hosts}
         probed = list(_answers(tasks, pending_timeout, first=True))
         if not probed:
             say(f"no GPU node came within {pending_timeout:g} s")
@@ -118,10 +119,32 @@ def why_no_gpu() -> str | None:
     return f"torch must be able to use the GPU that this job booked, but {problem}. {MENDS}" if problem else None
 
 
-def _kind(node: Node) -> tuple[Any, ...]:
-    """What tells types of GPU nodes apart, however many there are and whatever they are called."""
-    assert node.gpu is not None
-    return node.gpu.name, node.gpu.gib, node.accelerator
+def gpu_types(nodes: Iterable[Node]) -> list[Node]:
+    """One node of each type of GPU, however many there are and whatever they are called; the smaller figure holds."""
+    found: list[Node] = []
+    for node in nodes:
+        if node.gpu is None:
+            continue
+        for place, one in enumerate(found):
+            if share_gpu_type(one, node):
+                found[place] = _smaller(one, node)
+                break
+        else:
+            found.append(node)
+    return found
+
+
+def live_types(hosts: Iterable[Node], live: Iterable[tuple[str, Node]]) -> dict[str, Node]:
+    """The id of one live node for each host that has one. A plan goes by the cluster file's GiB where the node's own
+    label says more: the two are one type, as they are for the plan."""
+    there = list(live)
+    ids = ((next((node_id for node_id, node in there if share_gpu_type(host, node)), None), host) for host in hosts)
+    return {node_id: host for node_id, host in ids if node_id is not None}
+
+
+def _smaller(one: Node, other: Node) -> Node:
+    assert one.gpu is not None and other.gpu is not None
+    return other if other.gpu.gib < one.gpu.gib else one
 
 
 def _gpu_nodes() -> Iterator[tuple[str, Node]]:
@@ -173,7 +196,9 @@ def _answers(tasks: Mapping[Any, Node], patience: float, first: bool = False) ->
 def _answer(ref: Any, node: Node) -> Probed:
     try:
         node_id, facts = ray.get(ref)
-        return Probed(dict(_gpu_nodes()).get(node_id, node), facts)  # a node that came tells its GiB better than a file
+        # A node that came tells its GiB better than a file; of two figures for one GPU, the plan goes by the smaller.
+        came = dict(_gpu_nodes()).get(node_id, node)
+        return Probed(_smaller(came, node) if share_gpu_type(came, node) else came, facts)
     except RayTaskError as error:  # raised there: torch cannot even be imported, say
         said = str(error.cause).splitlines() or [repr(error.cause)]
         return Probed(node, GpuFacts("", error=said[0]))

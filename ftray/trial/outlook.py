@@ -64,7 +64,14 @@ def _join(kinds: list[Node], node: Node, count: Callable[[tuple[int, int]], int]
 
 
 def _alike(one: Node, other: Node) -> bool:
-    if (one.cpus, one.n_gpus, one.accelerator) != (other.cpus, other.n_gpus, other.accelerator):
+    if (one.cpus, one.n_gpus) != (other.cpus, other.n_gpus):
+        return False
+    return share_gpu_type(one, other)
+
+
+def share_gpu_type(one: Node, other: Node) -> bool:
+    """Whether two nodes have the same GPU, or none, however many there are: GiB that are about equal are the same."""
+    if one.accelerator != other.accelerator:
         return False
     if one.gpu is None or other.gpu is None:
         return one.gpu is other.gpu

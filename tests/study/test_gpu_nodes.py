@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import ray
 import torch
+import yaml
 from ray.cluster_utils import Cluster
 
 from ftray.errors import ClusterError, TrainingError, UnusableGpuError
@@ -29,7 +30,9 @@ from ftray.study.probing import EVENT, check_gpu_nodes
 from ftray.study.room import Room
 from ftray.study.run import run_study
 from ftray.study.vram import workers_of
+from ftray.trial.nodes import GIB as LABEL
 from ftray.trial.nodes import Node
+from ftray.trial.outlook import FTRAY_CLUSTER, look_ahead
 from tests.cluster.hosts import until
 from tests.conftest import small_ray
 
@@ -59,9 +62,9 @@ def gpus() -> Iterator[Cluster]:
             small_ray()
 
 
-def add_node(cluster: Cluster, model: str) -> Any:
+def add_node(cluster: Cluster, model: str, **labels: str) -> Any:
     resources = {f"accelerator_type:{model}": 1}
-    return cluster.add_node(num_cpus=2, num_gpus=2, resources=resources, object_store_memory=10**8)
+    return cluster.add_node(num_cpus=2, num_gpus=2, resources=resources, labels=labels, object_store_memory=10**8)
 
 
 @pytest.fixture
@@ -175,6 +178,23 @@ def test_where_no_gpu_node_is_there_yet_the_first_one_that_comes_is_tried(gpus, 
     gpus.remove_node(node)
     assert lines[0].startswith("no GPU node is there yet") and lines[1].startswith("GPU nodes: T4: not ready")
     assert len(lines) == 2, "the study does not wait for every type"
+
+
+def test_nodes_that_tell_more_gib_than_the_cluster_files_types_are_tried_type_by_type(gpus, run, tmp_path, monkeypatch):
+    labels, lines = {"A10G": "22.4", "T4": "14.75"}, []
+    types = {model: {"resources": {"CPU": 2, "GPU": 2, f"accelerator_type:{model}": 1}} for model in labels}
+    file = tmp_path / "cluster.yaml"
+    file.write_text(yaml.safe_dump({"max_workers": 2, "available_node_types": types}))
+    monkeypatch.setenv(FTRAY_CLUSTER, str(file))
+    added = [add_node(gpus, model, **{LABEL: gib}) for model, gib in labels.items()]
+    try:
+        nodes = [node for node in look_ahead().nodes if node.accelerator in labels]
+        assert all(node.gpu == parse_gpu(node.accelerator) for node in nodes), "planned for as the file says"
+        check_gpu_nodes(Room.of(the_study(), nodes), run, lines.append, fine)
+    finally:
+        for node in added:
+            gpus.remove_node(node)
+    assert [line.split(",")[0] for line in lines] == ["GPU nodes: A10G", "GPU nodes: T4"]
 
 
 def stand_in(workers: Iterable[Worker]) -> Iterator[tuple[Worker, Measured | None]]:
