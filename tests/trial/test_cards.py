@@ -146,7 +146,7 @@ def test_a_part_of_a_card_that_was_planned_as_the_whole_is_refused_with_both_fig
     name, ray_name, gib, canonical, n_workers
 ):
     shares = plan_trial(TrialSpec(), node(ray_name).gpu).shares
-    with pytest.raises(TrainingError, match=rf"{shares.planned_gib:.2f} GiB, and the one .* has {gib:.2f} GiB"):
+    with pytest.raises(TrainingError, match=rf"{shares.planned_gib:.2f} GiB, and this .* has {gib:.2f} GiB"):
         claim(shares.learner_cap_gib, shares.planned_gib, Cuda(gib))
 
 
