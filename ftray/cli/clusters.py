@@ -5,9 +5,9 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ftray.cli.studies import add_study, study_of
+from ftray.cli.studies import add_study, study_of, with_measured
 from ftray.cli.terminal import Add, add_verb, location, runs_of, say
-from ftray.errors import DataError, SpecError, StorageError
+from ftray.errors import DataError, SpecError
 
 if TYPE_CHECKING:
     from ftray.study import StudySpec
@@ -94,14 +94,9 @@ def _check_cluster(cluster: Path) -> None:
 
 def _check_room(study: "StudySpec", cluster: Path, runs: str) -> None:
     from ftray.study.room import Room
-    from ftray.trial.measured import MeasuredRows
     from ftray.trial.nodes import nodes_of_file
 
-    nodes = nodes_of_file(cluster)
-    try:
-        nodes = MeasuredRows(runs).nodes(nodes)
-    except StorageError as error:
-        say(f"the trials are checked without what was measured there, as this machine does not reach it: {error}")
+    nodes = with_measured(nodes_of_file(cluster), runs)
     try:
         Room.of(study, nodes)
     except DataError as error:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftray.cli.looking import finish
-from ftray.cli.terminal import Add, add_verb, live, location
-from ftray.errors import SpecError
+from ftray.cli.terminal import Add, add_verb, live, location, runs_to_plan_with, say
+from ftray.errors import SpecError, StorageError
 
 if TYPE_CHECKING:
     from ftray.results import RunFolder
+    from ftray.storage import Location
     from ftray.study import StudySpec
     from ftray.trial.nodes import Node
 
@@ -32,7 +33,12 @@ def add_verbs(add: Add) -> None:
             verb.add_argument("--retry-failed", action="store_true", help=line)
         if command in (check, vram):
             _add_gpu(verb, measures=command is vram)
-        add_runs(verb, None if command is vram else Path("runs"))
+            line = "where run folders lie, for plans with what was measured there: a folder, or s3://, gs://, abfs://"
+            other = ", else runs" if command is check else ""
+            line += f" (default: metadata.runs of the cluster file{other})"
+            verb.add_argument("--runs", type=location, metavar="DIR|URL", help=line)
+        else:
+            add_runs(verb)
 
 
 def add_study(verb: argparse.ArgumentParser, n: str | None = None) -> None:
@@ -42,11 +48,9 @@ def add_study(verb: argparse.ArgumentParser, n: str | None = None) -> None:
     verb.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help=line)
 
 
-def add_runs(verb: argparse.ArgumentParser, default: Path | None) -> None:
-    """default: None for a verb that can do without."""
-    told = f" (default: {default})" if default else "; for plans with what was measured there"
-    line = f"where run folders lie: a folder, or s3://, gs://, abfs://{told}"
-    verb.add_argument("--runs", type=location, default=default, metavar="DIR|URL", help=line)
+def add_runs(verb: argparse.ArgumentParser) -> None:
+    line = "where run folders lie: a folder, or s3://, gs://, abfs:// (default: runs)"
+    verb.add_argument("--runs", type=location, default=Path("runs"), metavar="DIR|URL", help=line)
 
 
 def study_of(given: argparse.Namespace) -> "StudySpec":
@@ -71,7 +75,8 @@ def _check_cluster(given: argparse.Namespace) -> int:
     from ftray.study.forecast import describe_on_cluster
 
     words = shlex.join([str(given.file), *(word for override in given.set for word in ("--set", override))])
-    for line in describe_on_cluster(study_of(given), given.cluster, given.runs, words):
+    runs = runs_to_plan_with(given) or Path("runs")
+    for line in describe_on_cluster(study_of(given), given.cluster, runs, words):
         print(line)
     problems = check_cluster_file(given.cluster)
     for problem in problems:
@@ -92,7 +97,7 @@ def vram(given: argparse.Namespace) -> int:
 
     if given.file is None:
         raise SpecError("`ftray vram` tells the plan of a FILE; without one it only measures: ftray vram --measure")
-    for line in describe_vram(study_of(given), _with_measured(_nodes(given), given)):
+    for line in describe_vram(study_of(given), with_measured(_nodes(given), runs_to_plan_with(given))):
         print(line)
     return 0
 
@@ -115,13 +120,17 @@ def _nodes(given: argparse.Namespace) -> "tuple[Node, ...]":
     return (Node("a GPU by itself", 1, float("inf"), 1, gpu),)
 
 
-def _with_measured(nodes: "tuple[Node, ...]", given: argparse.Namespace) -> "tuple[Node, ...]":
-    """With what was measured for the studies in --runs."""
-    if not given.runs:
+def with_measured(nodes: "tuple[Node, ...]", runs: "Location | None") -> "tuple[Node, ...]":
+    """With what was measured for the studies in runs, as far as this machine reaches that."""
+    if not runs:
         return nodes
     from ftray.trial.measured import MeasuredRows
 
-    return MeasuredRows(given.runs).nodes(nodes)
+    try:
+        return MeasuredRows(runs).nodes(nodes)
+    except StorageError as error:
+        say(f"this plan is without what was measured in {runs}, as this machine does not reach it: {error}")
+        return nodes
 
 
 def tune(given: argparse.Namespace) -> int:

@@ -38,6 +38,24 @@ def runs_of(cluster: Path | None) -> str | None:
     return read_cluster_file(cluster).metadata.get("runs") if cluster else None
 
 
+def runs_to_plan_with(given: argparse.Namespace) -> "Location | None":
+    """--runs, else where the file of --cluster says that run folders lie.
+
+    None for a KubeRay manifest, which names no such place, and for a file whose place is not filled in yet: the client
+    of object storage would ask for that bucket for minutes.
+    """
+    if given.runs or not given.cluster:
+        return given.runs
+    from ftray.cluster.file import PLACEHOLDER
+    from ftray.errors import SpecError
+
+    try:
+        runs = runs_of(given.cluster)
+    except SpecError:  # whoever reads the nodes in it says what is wrong with a file
+        return None
+    return runs if runs and not PLACEHOLDER.search(str(runs)) else None
+
+
 def location(text: str) -> "Location":
     """An argument that is a path or a URL of object storage."""
     return text if is_url(text) else Path(text)

@@ -22,6 +22,10 @@ COMMANDS = (
 """The lists of commands; one that is missing is filled with Ray's own."""
 
 
+PLACEHOLDER = re.compile(r"\bYOUR-[A-Z-]+")
+"""What the files of `cluster/` hold where the user must fill something in."""
+
+
 @dataclasses.dataclass(frozen=True)
 class ClusterFile:
     """tree: what the file says; its types are right once Ray's schema has passed it."""
@@ -46,7 +50,8 @@ class ClusterFile:
     @property
     def metadata(self) -> Mapping[str, Any]:
         """What Ray leaves to its users: `runs` and `worker`."""
-        return self.tree.get("metadata") or {}
+        found = self.tree.get("metadata")
+        return found if isinstance(found, Mapping) else {}
 
     @functools.cached_property
     def root(self) -> Path:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ftray.cluster.file import COMMANDS, ClusterFile
+from ftray.cluster.file import COMMANDS, PLACEHOLDER, ClusterFile
 from ftray.errors import SpecError, StorageError
 from ftray.spec import nearest
 from ftray.storage import is_url
@@ -170,7 +170,7 @@ def results(file: ClusterFile) -> Iterator[str]:
 def left_open(file: ClusterFile) -> Iterator[str]:
     """Places that their user must fill in, and secrets that do not belong into a file."""
     for key, text in _texts("", file.tree):
-        if found := re.search(r"\bYOUR-[A-Z-]+", text):
+        if found := PLACEHOLDER.search(text):
             yield f"{key}: {found[0]} must be filled in, got {text}"
         if SECRETS.search(text):
             yield f"{key}: looks like a secret; no credential belongs into a file: use a role, or the provider's tools"

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ftray.errors import SpecError
+from ftray.errors import SpecError, StorageError
 from ftray.storage import Location
 from ftray.study.check import span
 from ftray.study.pace import Pace, Paces
@@ -48,12 +48,16 @@ def describe_on_cluster(study: StudySpec, file: Path, runs: Location, study_word
     runs: where trials that were measured lie, and what `ftray vram --measure` found on GPUs.
     study_words: how the study is named on a command line.
     """
-    nodes, prices = MeasuredRows(runs).nodes(nodes_of_file(file)), prices_of_file(file)
+    nodes, prices, paces = nodes_of_file(file), prices_of_file(file), None
     yield f"cluster {file}"
+    try:
+        nodes, paces = MeasuredRows(runs).nodes(nodes), Paces(runs)
+    except StorageError as error:
+        yield f"  measured      unknown, as this machine does not reach it: {error}"
     for node in nodes:
         price = f"; {prices[node.name]:g} an hour" if node.name in prices else ""
         yield f"  {describe_node(node)}{price}"
-    forecasts, paces = [], Paces(runs)
+    forecasts = []
     for name, spec in distinct_jobs(study).items():
         try:
             forecasts.append(_forecast(study, name, spec, place(name, spec, nodes), nodes, paces))
@@ -67,7 +71,10 @@ def describe_on_cluster(study: StudySpec, file: Path, runs: Location, study_word
     trials = [forecast for forecast in forecasts if not forecast.name.startswith(PRETRAINING)]
     if trials:
         yield from _placed(study, trials, nodes)
-        yield from _reckoned(study, trials, nodes, prices, runs, study_words)
+        if paces:
+            yield from _reckoned(study, trials, nodes, prices, runs, study_words)
+        else:
+            yield f"  hours, cost   unknown: this machine does not reach {runs}"
 
 
 def prices_of_file(file: Path) -> dict[str, float]:
@@ -81,7 +88,7 @@ def prices_of_file(file: Path) -> dict[str, float]:
 
 
 def _forecast(
-    study: StudySpec, name: str, spec: TrialSpec, placement: Placement, nodes: Sequence[Node], paces: Paces
+    study: StudySpec, name: str, spec: TrialSpec, placement: Placement, nodes: Sequence[Node], paces: Paces | None
 ) -> Forecast:
     most = Room(tuple(nodes), ((name, placement),)).at_once
     at_once = min(most, study.search.max_concurrent or most)
@@ -91,7 +98,8 @@ def _forecast(
         n = min(node.n, math.ceil(left / per_node)) if per_node and left > 0 else 0
         needed |= {node.name: n} if n else {}
         left -= n * per_node
-    return Forecast(name, spec, placement, at_once, needed, paces.of(spec, placement.plan is not None))
+    pace = paces.of(spec, placement.plan is not None) if paces else None
+    return Forecast(name, spec, placement, at_once, needed, pace)
 
 
 def _placed(study: StudySpec, trials: Sequence[Forecast], nodes: Sequence[Node]) -> Iterator[str]:

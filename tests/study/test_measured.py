@@ -46,6 +46,16 @@ def study() -> StudySpec:
     return study_of("planned", ["ends well"])
 
 
+def l4_cluster(folder: Path, runs: str | None = None) -> Path:
+    """A cluster file with L4 nodes. runs: what its metadata says."""
+    kind = {"resources": {"CPU": 8, "GPU": 1, "accelerator_type:L4": 1}, "max_workers": 2}
+    types = {"head": {"resources": {"CPU": 1}}, "gpus": kind}
+    tree: dict[str, object] = {"head_node_type": "head", "max_workers": 2, "available_node_types": types}
+    place = folder / "cluster.yaml"
+    place.write_text(yaml.safe_dump(tree | ({"metadata": {"runs": runs}} if runs else {})))
+    return place
+
+
 def test_rows_of_a_runs_root_beat_this_machines_cache_and_that_the_table(tmp_path):
     (node,) = MeasuredRows(tmp_path / "runs").nodes([H100])
     assert node == H100 and gpu_of(node).needs(TABLE[1].worker) == (1.2, "table")
@@ -92,10 +102,7 @@ def test_a_plan_says_of_each_row_whether_it_was_measured_and_when(tmp_path):
 def test_the_command_line_plans_with_what_was_measured_in_runs(tmp_path, capsys):
     for worker in workers_of(study()):
         keep_rows(tmp_path / "runs", ON_L4, [row_of(worker, 2.0)])
-    file, cluster = tiny_file(tmp_path), tmp_path / "cluster.yaml"
-    kind = {"resources": {"CPU": 8, "GPU": 1, "accelerator_type:L4": 1}, "max_workers": 2}
-    types = {"head": {"resources": {"CPU": 1}}, "gpus": kind}
-    cluster.write_text(yaml.safe_dump({"head_node_type": "head", "max_workers": 2, "available_node_types": types}))
+    file, cluster = tiny_file(tmp_path), l4_cluster(tmp_path)
     words = [str(file)]
     where = ["--cluster", str(cluster), "--runs", str(tmp_path / "runs")]
     assert main(["vram", *words, *where]) == 0
@@ -104,6 +111,34 @@ def test_the_command_line_plans_with_what_was_measured_in_runs(tmp_path, capsys)
     assert "measured on L4 at 2026-11-26" in capsys.readouterr().out
     assert main(["vram", *words, "--cluster", str(cluster)]) == 0
     assert "measured" not in capsys.readouterr().out
+
+
+def test_a_plan_for_a_cluster_file_uses_what_was_measured_where_its_metadata_stores_runs(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for worker in workers_of(study()):
+        keep_rows(tmp_path / "shared", ON_L4, [row_of(worker, 2.0)])
+    file, cluster = str(tiny_file(tmp_path)), l4_cluster(tmp_path, str(tmp_path / "shared"))
+    for verb in ("vram", "check"):
+        main([verb, file, "--cluster", str(cluster)])
+        assert "measured on L4 at 2026-11-26" in capsys.readouterr().out
+        main([verb, file, "--cluster", str(cluster), "--runs", str(tmp_path / "other")])
+        assert "measured on L4" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("runs", "unreached"), [("s3://YOUR-BUCKET/runs", False), ("https://somewhere/runs", True)])
+def test_a_place_of_runs_that_cannot_be_reached_is_named_and_the_plan_is_made_without_it(
+    tmp_path, capsys, monkeypatch, runs, unreached
+):
+    monkeypatch.chdir(tmp_path)
+    file, cluster = str(tiny_file(tmp_path)), str(l4_cluster(tmp_path, runs))
+    assert main(["vram", file, "--cluster", cluster]) == 0
+    said = capsys.readouterr().out
+    assert "table" in said and ("this machine does not reach it" in said) == unreached
+    main(["check", file, "--cluster", cluster])
+    said = capsys.readouterr().out
+    assert "GiB are from  table" in said and ("this machine does not reach it" in said) == unreached
+    if unreached:
+        assert f"hours, cost   unknown: this machine does not reach {runs}" in said
 
 
 def test_a_model_that_ray_does_not_know_is_measured_alone_and_refused_among_others():
