@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 def measure(given: argparse.Namespace, study: "StudySpec | None") -> int:
     """study: the one whose workers are measured as well as the rows of the VRAM table."""
+    if given.cluster or given.address:  # what is typed counts more than what the shell exports
+        return _as_a_job(given, study)
     address = os.environ.get("RAY_ADDRESS", "")
     if address and not address.startswith("http"):  # that of a dashboard is for `ray job` alone
         return _on_this_ray(given, study)
-    if given.cluster or given.address:
-        return _as_a_job(given, study)
     return _here(given, study)
 
 
@@ -41,7 +41,7 @@ def _on_this_ray(given: argparse.Namespace, study: "StudySpec | None") -> int:
     from ftray.trial.local import local_ray
     from ftray.trial.outlook import look_ahead
 
-    runs = given.runs or runs_of(given.cluster) or "runs"
+    runs = given.runs or "runs"
     with local_ray(say):
         for line in measure_on_cluster(look_ahead().nodes, _workers(study), runs):
             say(line)

@@ -45,6 +45,15 @@ def job_name(study: str, identity: object, runs: str) -> str:
     return f"{re.sub(r'[^A-Za-z0-9_-]+', '-', study)}-{fingerprint(identity, runs)[:8]}"
 
 
+def measuring_name(runs: str, file: Path | None = None, options: Sequence[str] = ()) -> str:
+    """The name of a job that measures; the same file's content, with the same options and runs, has the same name.
+
+    >>> measuring_name("s3://bucket/runs")
+    'vram-d52521a9'
+    """
+    return f"vram-{fingerprint(runs, file and file.read_text(), list(options))[:8]}"
+
+
 def jobs_of(name: str, jobs: Sequence[Job]) -> list[Job]:
     """The jobs that ran a study so far, oldest first."""
     return [job for job in jobs if re.fullmatch(rf"{re.escape(name)}(-\d+)?", job.id)]
@@ -86,11 +95,11 @@ def submit(
 def submit_measuring(
     ray: RayCli, board: Dashboard, runs: str, file: Path | None = None, options: Sequence[str] = ()
 ) -> str:
-    """Submits `ftray vram --measure` for studies in `runs`, unless it runs already; the id of the job.
+    """Submits `ftray vram --measure` for studies in `runs`, unless the same measuring runs already; the id of the job.
 
     Raises: ClusterError if the cluster refuses the job.
     """
-    name = f"vram-{fingerprint(runs)[:8]}"
+    name = measuring_name(runs, file, options)
     before = jobs_of(name, board.jobs())
     if running := next((job for job in before if not job.has_ended), None):
         ray.say(f"{running.id} measures already and is {running.state}: it is followed, not submitted again")

@@ -15,7 +15,7 @@ from ftray.cli import main
 from ftray.cluster.dashboard import Dashboard, Job
 from ftray.cluster.fetching import place_of
 from ftray.cluster.looking import demands, pending_nodes
-from ftray.cluster.submitting import job_name, jobs_of, place_of_runs
+from ftray.cluster.submitting import job_name, jobs_of, measuring_name, place_of_runs
 from ftray.errors import SpecError, StorageError
 from ftray.results import RunFolder
 from ftray.study import load_study
@@ -150,6 +150,21 @@ def test_a_job_has_the_name_of_its_study_and_place_whatever_its_budget(tmp_path)
     assert job_name("same", few.identity, "s3://b/runs") != job_name("same", few.identity, "s3://a/runs")
     jobs = [Job("s-1a", "FAILED"), Job("s-1a-2", "RUNNING"), Job("s-1ab", "RUNNING"), Job("s-1a-x", "RUNNING")]
     assert [job.id for job in jobs_of("s-1a", jobs)] == ["s-1a", "s-1a-2"]
+
+
+def test_a_measuring_job_has_the_name_of_its_place_its_study_file_and_its_options(tmp_path):
+    few, many = (study_file(tmp_path, name, n) for name, n in (("few", 2), ("many", 9)))
+    asked = [("s3://a/runs",), ("s3://b/runs",), ("s3://a/runs", few), ("s3://a/runs", many)]
+    asked.append(("s3://a/runs", few, ["--set", "search.seed=3"]))
+    names = [measuring_name(*words) for words in asked]
+    assert len(set(names)) == len(names)
+    assert names == [measuring_name(*words) for words in asked]
+
+
+def test_measuring_asks_the_cluster_that_is_typed_not_the_one_that_the_shell_exports(capsys, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:2")
+    assert main(["vram", "--measure", "--address", "http://127.0.0.1:1", "--runs", "/mnt/runs"]) == 1
+    assert "must answer at http://127.0.0.1:1" in capsys.readouterr().err
 
 
 def test_a_place_that_only_the_laptop_knows_is_refused():
