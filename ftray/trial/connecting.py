@@ -112,10 +112,10 @@ def _describe(address: str, why: str) -> str:
     mode, token = os.environ.get(MODE), _token()
     sent = f"{MODE}={mode}" if mode else f"{MODE} is not set, so Ray sends no token"
     path = os.environ.get(TOKEN_PATH) or DEFAULT_TOKEN_PATH
-    place = f"in {token}" if token else f"neither in {TOKEN} nor in {path}"
+    found = f"the token is in {token}" if token else f"no token was found in {TOKEN} or {path}"
     return (
         f"a Ray cluster must answer at {address} ({source}), but {why}. Is it up (`ray status` on its head), and was "
-        f"it started with this machine's mode and token? Here {sent}, and the token is {place}"
+        f"it started with this machine's mode and token? Here {sent}, and {found}"
     )
 
 

@@ -138,7 +138,7 @@ def _node(name: str, n: int, resources: Mapping[str, Any], labels: Mapping[str, 
 
 
 def _accelerator(resources: Mapping[str, Any]) -> str:
-    """Ray's name for a node's GPU; the longer one, as A100-80G is set by hand beside Ray's own A100."""
+    """Ray's name for a node's GPU; the longer one, as a user may set A100-80G where Ray itself sets A100."""
     return max((key.removeprefix(RESOURCE) for key in resources if key.startswith(RESOURCE)), key=len, default="")
 
 

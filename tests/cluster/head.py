@@ -41,11 +41,13 @@ class Head:
         """What `ftray` says and does, typed at home."""
         return _ended(self.typing(*words, **environment), seconds)
 
-    def drives(self, script: str, said: str = "", **environment: str) -> "subprocess.CompletedProcess[str]":
+    def drives(
+        self, script: str, said: str = "", seconds: float = 300, **environment: str
+    ) -> "subprocess.CompletedProcess[str]":
         """What a script says and does that runs as a driver on the head. said: what it reads."""
         words = [sys.executable, "-c", script]
         there = {"RAY_ADDRESS": self.gcs, "RAY_AUTH_MODE": "token", "PYTHONPATH": str(ROOT)}
-        return _ended(self._running(words, there | environment), 300, said)
+        return _ended(self._running(words, there | environment), seconds, said)
 
     def typing(self, *words: object, **environment: str) -> "subprocess.Popen[str]":
         """A command that runs."""

@@ -1,4 +1,4 @@
-"""What a GPU node answers when it is tried, in words."""
+"""What a GPU node answers when it is tried, and the reason that is printed."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ FINE = GpuFacts("2.13.0+cu130", "13.0", "580.65.06", "NVIDIA L4", 21.9)
 OLD = GpuFacts("2.13.0+cu130", "13.0", "535.104.05", error="torch sees no CUDA device")
 
 
-def test_what_stands_in_the_way_of_a_gpu_is_told_in_words():
+def test_the_reason_why_a_gpu_cannot_be_used_names_torch_and_driver():
     assert why_unusable(FINE) is None
     assert why_unusable(OLD) == (
         "torch 2.13.0+cu130 is built for CUDA 13.0, which needs driver 580 or later; this node has 535.104.05"
@@ -24,7 +24,7 @@ def test_what_stands_in_the_way_of_a_gpu_is_told_in_words():
     assert "driver 580.65) fails with: CUDA error: no kernel image" in str(why_unusable(old_card))
 
 
-def test_a_gpu_that_is_smaller_than_planned_is_told_with_both_numbers():
+def test_the_reason_for_a_smaller_gpu_names_the_planned_and_the_found_gib():
     slice_of_h100 = GpuFacts("2.13.0", "13.0", "580.65", "NVIDIA H100 MIG 1g.10gb", 9.75)
     assert why_smaller(slice_of_h100, 79.1) == "the plan assumed 79.10 GiB and NVIDIA H100 MIG 1g.10gb has 9.75"
     assert why_smaller(slice_of_h100, 9.8) is None
@@ -32,15 +32,18 @@ def test_a_gpu_that_is_smaller_than_planned_is_told_with_both_numbers():
 
 
 @pytest.mark.parametrize(
-    "told",
+    ("line", "version"),
     [
-        "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.104.05  Sat Aug 19 01:15:15 UTC 2023",
-        "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build  (dvs-builder)",
+        ("NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.104.05  Sat Aug 19 01:15:15 UTC 2023", "535.104.05"),
+        (
+            "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build  (dvs-builder)",
+            "580.65.06",
+        ),
     ],
 )
-def test_the_drivers_version_is_read_from_what_its_kernel_module_says(told, monkeypatch):
-    monkeypatch.setattr("ftray.nets.probe._kernel_module", lambda: told)
-    assert driver_version() in ("535.104.05", "580.65.06")
+def test_the_drivers_version_is_read_from_what_its_kernel_module_says(line, version, monkeypatch):
+    monkeypatch.setattr("ftray.nets.probe._kernel_module", lambda: line)
+    assert driver_version() == version
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
