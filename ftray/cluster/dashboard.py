@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
 PORT = 8265
+API_SERVER = "RAY_API_SERVER_ADDRESS"
 PATIENCE = 180.0
 """Seconds that a tunnel may take."""
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
@@ -114,12 +116,29 @@ def dashboard(ray: RayCli, cluster: Path | None, address: str | None) -> Iterato
     Raises: ClusterError where nobody answers.
     """
     if address is not None:
-        yield _connected(ray, address)
+        with _asked_at(address):
+            yield _connected(ray, address)
         return
     assert cluster is not None
     port = _free_port()
-    with ray.running("dashboard", str(cluster), "--port", str(port)) as tunnel:
-        yield _through(ray, tunnel, f"http://127.0.0.1:{port}", cluster)
+    address = f"http://127.0.0.1:{port}"
+    with ray.running("dashboard", str(cluster), "--port", str(port)) as tunnel, _asked_at(address):
+        yield _through(ray, tunnel, address, cluster)
+
+
+@contextlib.contextmanager
+def _asked_at(address: str) -> Iterator[None]:
+    """Ray's client and `ray job` ask this address, whatever the shell exports: to Ray, RAY_ADDRESS counts more than an
+    address that is given to it, and only this variable counts more than that."""
+    before = os.environ.get(API_SERVER)
+    os.environ[API_SERVER] = address
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[API_SERVER]
+        else:
+            os.environ[API_SERVER] = before
 
 
 def _through(ray: RayCli, tunnel: "subprocess.Popen[str]", address: str, cluster: Path) -> Dashboard:

@@ -113,7 +113,7 @@ def test_ctrl_c_leaves_a_job_running_the_next_submission_follows_it_and_one_afte
 def test_measuring_runs_as_a_job_on_the_cluster_and_one_without_gpus_says_so(head, board):
     file, runs = study_file(head.home, "planned", 1), head.home / "runs"
     words = ("vram", file, "--measure", "--address", head.address, "--runs", runs, "--set", "search.seed=3")
-    done = head.ftray(*words)
+    done = head.ftray(*words, RAY_ADDRESS="127.0.0.1:2")  # what is typed counts more than what the shell exports
     (job,) = [job for job in board.jobs() if job.id.startswith("vram-")]
     assert job.entrypoint == f"python -m ftray vram planned.yaml --measure --runs {runs} --set search.seed=3"
     assert "measuring needs GPUs, and this cluster has none" in done.stdout, done.stdout + done.stderr
