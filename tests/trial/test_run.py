@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from ftray.agent import PPOSpec
-from ftray.agent.training import check_start, iterate, learner_module, market_fingerprint, ppo_config
+from ftray.agent.training import POLICY, check_start, iterate, learner_module, market_fingerprint, ppo_config
 from ftray.errors import TrainingError, WeightsError
 from ftray.features import FeatureSpec
 from ftray.market import SimulatorSpec, WindowsSpec
@@ -158,8 +159,11 @@ def test_weights_that_saw_the_validation_window_are_refused_with_both_times(tmp_
 
 
 def test_an_iteration_without_samples_is_an_error_and_not_silence():
+    module = SimpleNamespace(unwrapped=lambda: SimpleNamespace(table=None))
+
     class Dead:
-        env_runner_group = None
+        env_runner_group, config = None, SimpleNamespace(train_batch_size_per_learner=1)
+        learner_group = SimpleNamespace(_learner=SimpleNamespace(module={POLICY: module}))
 
         def train(self):
             return {"env_runners": {}, "training_iteration": 1}
