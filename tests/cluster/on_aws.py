@@ -56,7 +56,8 @@ class OnAws:
     def scales_up(self) -> None:
         """Trials that each ask for half a GPU bring up half as many spot nodes as they are."""
         began = time.monotonic()
-        self.cluster.submit_played(RUNS, "spot", N_TRIALS, pace=6.0, share=SHARE)
+        # So slow that no trial ends before the last node has joined and its trials are half done.
+        self.cluster.submit_played(RUNS, "spot", N_TRIALS, pace=15.0, share=SHARE)
         until(lambda: self._spot(), 240, "a spot node is asked for", every=0.5)
         self.clock.measured("study submitted to first spot node asked for", began)
         until(lambda: len(self.cluster.workers()) == PLANNED, 420, f"{PLANNED} nodes join", every=1)
