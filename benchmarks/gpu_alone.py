@@ -13,7 +13,7 @@ from typing import Any
 from measuring import Child, Meter, machine
 
 from ftray.nets import PRESETS, FTSpec, MLPSpec
-from ftray.nets.memory import GIB, REFERENCE, TABLE, Worker
+from ftray.vram.table import GIB, REFERENCE, TABLE, Worker
 
 PACKAGES = ("torch", "numpy", "einops")
 Row = dict[str, Any]
@@ -90,8 +90,8 @@ def precision(mode: str) -> Iterator[None]:
 
 def memory(device: str, quick: bool) -> Iterator[Row]:
     """What each worker of the VRAM table takes, and whether its row is kept."""
-    from ftray.nets.measuring import TrainingStep, measure
-    from ftray.nets.memory import predicted
+    from ftray.vram.measuring import TrainingStep, measure
+    from ftray.vram.table import predicted
 
     rows = [row.worker for row in TABLE]
     asked = [*rows, Worker(MLPSpec(), REFERENCE, minibatch=64), Worker(FTSpec(patch_length=1), REFERENCE, minibatch=64)]
@@ -115,7 +115,7 @@ def held(device: str, worker: Worker) -> Iterator[Row]:
     """A process on its way to a training step; each row says what PyTorch holds."""
     import torch
 
-    from ftray.nets.measuring import TrainingStep
+    from ftray.vram.measuring import TrainingStep
 
     def row(stage: str) -> Row:
         if device == "cuda":
@@ -182,7 +182,7 @@ def fill(device: str, gib: float) -> Iterator[Row]:
 
 def caps(device: str, quick: bool) -> Iterator[Row]:
     """A process at its cap: refused there and not before, its neighbour unharmed; what the driver counts for both."""
-    from ftray.nets.memory import CONTEXT_GIB
+    from ftray.vram.table import CONTEXT_GIB
 
     greedy, neighbour, before = Child(fill, device, CAP_GIB), Child(fill, device, CAP_GIB), free_gib(device)
     yield {"greedy": greedy.result(), "neighbour": neighbour.result()}
@@ -200,7 +200,7 @@ def speed(device: str, worker: Worker, modes: tuple[str, ...], seconds: float) -
     """Training steps per second of one worker alone, mode by mode, and its arithmetic."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    from ftray.nets.measuring import TrainingStep
+    from ftray.vram.measuring import TrainingStep
 
     for mode in modes:
         with precision(mode):

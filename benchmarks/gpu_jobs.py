@@ -81,7 +81,7 @@ def ppo(device: str, quick: bool) -> Iterator[Row]:
 
 def study(device: str, quick: bool) -> Iterator[Row]:
     """Six small trials with shares of the GPU: one is out of memory once, one is killed once and goes on."""
-    from ftray.results import RunFolder
+    from ftray.runs import RunFolder
     from ftray.study import parse_study
     from ftray.study.run import run_study
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from gpu_alone import BALANCED, SECONDS, Row, fill, free_gib, small
 from measuring import Child, Meter
 
-from ftray.nets.memory import GIB, Worker
+from ftray.vram.table import GIB, Worker
 
 SHARERS = {False: (1, 2, 5, 10, 20), True: (1, 2)}
 """How many processes share the GPU, by `quick`."""
@@ -22,7 +22,7 @@ def sharer(device: str, worker: Worker, seconds: float) -> Iterator[Row]:
     """One of several processes on a GPU; each row is what it did in so many seconds."""
     import torch
 
-    from ftray.nets.measuring import TrainingStep
+    from ftray.vram.measuring import TrainingStep
 
     torch.set_num_threads(1)
     step, meter = TrainingStep(worker, device), Meter(device)

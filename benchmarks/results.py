@@ -25,7 +25,7 @@ from typing import Any
 
 from measuring import machine, table
 
-from ftray.results import RunFolder, TrialFolder
+from ftray.runs import RunFolder, TrialFolder
 
 N_FIGURES = 40
 COMPACTIONS = 100

@@ -34,14 +34,15 @@ import ray
 from measuring import machine, table
 
 import ftray.study.run
-from ftray.nets.probe import GpuFacts
-from ftray.results import RunFolder, leaderboard_rows
-from ftray.results.events import to_json
+from ftray.analysis.leaderboard import leaderboard_rows
+from ftray.capacity.local_ray import ENVIRONMENT
+from ftray.runs import RunFolder
+from ftray.runs.events import to_json
 from ftray.spec import to_mapping
 from ftray.study import StudySpec, parse_study
 from ftray.study.searcher import StudySearcher
 from ftray.trial import TrialSpec
-from ftray.trial.local import ENVIRONMENT
+from ftray.vram.probe import GpuFacts
 
 N_REPORTS = 4
 STUDIES: dict[str, dict[str, Any]] = {

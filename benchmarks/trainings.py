@@ -194,7 +194,7 @@ def shared_ray() -> Iterator[None]:
     """One local Ray for this process and all that it starts: RLlib wants one even where it has no remote actor."""
     import ray
 
-    from ftray.trial.local import local_ray
+    from ftray.capacity.local_ray import local_ray
 
     # Env runners must find these modules; threads that spin while they wait would take the cores from those that work.
     paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -210,7 +210,7 @@ def shared_ray() -> Iterator[None]:
 @contextlib.contextmanager
 def quiet_ray() -> Iterator[None]:
     """A child's connection to the Ray of its parent."""
-    from ftray.trial.local import local_ray
+    from ftray.capacity.local_ray import local_ray
 
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     with local_ray(lambda _: None):

@@ -6,9 +6,9 @@ from typing import Any
 from measuring import Meter, table
 
 from ftray.nets import FTSpec
-from ftray.nets.measuring import TrainingStep
-from ftray.nets.memory import REFERENCE, TABLE, Worker
 from ftray.spec import to_mapping
+from ftray.vram.measuring import TrainingStep
+from ftray.vram.table import REFERENCE, TABLE, Worker
 
 PROMISED = {row.worker: row.gib for row in TABLE}
 WORKERS = tuple(PROMISED)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ftray.agent import PPOSpec
     from ftray.agent.module import FTPolicy
+    from ftray.analysis.study import open_study
     from ftray.errors import FtrayError
     from ftray.features import Dataset, FeatureSpec, build_dataset
     from ftray.market import FilesSpec, SimulatorSpec, WindowsSpec, load_market
     from ftray.nets import FTSpec, MLPSpec, load_policy
     from ftray.pretraining import pretrain
-    from ftray.results import RunFolder
-    from ftray.results.query import open_study
+    from ftray.runs import RunFolder
     from ftray.study import load_study
     from ftray.study.run import run_study
     from ftray.trading import TradingEnv, TradingSpec, VectorTradingEnv, backtest
@@ -58,7 +58,7 @@ _HOMES = {
     "FtrayError": "ftray.errors",
     "MLPSpec": "ftray.nets",
     "PPOSpec": "ftray.agent",
-    "RunFolder": "ftray.results",
+    "RunFolder": "ftray.runs",
     "SimulatorSpec": "ftray.market",
     "TradingEnv": "ftray.trading",
     "TradingSpec": "ftray.trading",
@@ -70,7 +70,7 @@ _HOMES = {
     "load_market": "ftray.market",
     "load_policy": "ftray.nets",
     "load_study": "ftray.study",
-    "open_study": "ftray.results.query",
+    "open_study": "ftray.analysis.study",
     "pretrain": "ftray.pretraining",
     "run_study": "ftray.study.run",
     "run_trial": "ftray.trial.run",

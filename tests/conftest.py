@@ -45,7 +45,7 @@ def cluster() -> Iterator[None]:
 def small_ray() -> None:
     import ray
 
-    from ftray.trial.local import ENVIRONMENT
+    from ftray.capacity.local_ray import ENVIRONMENT
 
     os.environ.update(ENVIRONMENT)
     # "local": another Ray may run on this machine, and without an address this one would join it.

@@ -11,10 +11,10 @@ import pytest
 import yaml
 
 from ftray.cli.looking import watch
-from ftray.results import RunFolder
+from ftray.runs import RunFolder
 from tests.study.tiny import TINY, tiny_file
 
-OLD_STUDY = Path(__file__).parent / "results" / "format_1"
+OLD_STUDY = Path(__file__).parent / "runs" / "format_1"
 CONFIGS = Path(__file__).parents[1] / "tune_configs"
 
 

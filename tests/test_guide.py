@@ -15,7 +15,7 @@ from ftray.study import load_study
 
 ROOT = Path(__file__).parents[1]
 GUIDE = ROOT / "tune_configs" / "README.md"
-OLD_STUDY = ROOT / "tests" / "results" / "format_1"
+OLD_STUDY = ROOT / "tests" / "runs" / "format_1"
 
 COMMANDS = re.findall(r"(?:^|`)((?:ftray|python -c) [^`\n]+)", GUIDE.read_text(), re.MULTILINE)
 SHOWN = [command for command in COMMANDS if command.startswith("python")]

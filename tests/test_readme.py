@@ -36,7 +36,7 @@ def test_the_readme_has_four_snippets_of_under_twenty_lines():
 
 
 def test_results_are_asked_in_a_few_lines(tmp_path, monkeypatch, capsys):
-    shutil.copytree(Path(__file__).parent / "results" / "format_1", tmp_path / "runs" / "demo")
+    shutil.copytree(Path(__file__).parent / "runs" / "format_1", tmp_path / "runs" / "demo")
     monkeypatch.chdir(tmp_path)
     exec(compile(SNIPPETS["ask your results"], "README.md, ask your results", "exec"), {})
     told = capsys.readouterr().out

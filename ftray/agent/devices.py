@@ -12,8 +12,8 @@ from typing import Any, Literal
 import torch
 
 from ftray.errors import TrainingError
-from ftray.nets.memory import GIB
-from ftray.nets.probe import SMALLER
+from ftray.vram.probe import SMALLER
+from ftray.vram.table import GIB
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,8 +24,8 @@ from ftray.agent.loss import ppo_loss
 from ftray.agent.minibatches import minibatches, parts
 from ftray.errors import TrainingError
 from ftray.nets.graphs import worth_a_graph
-from ftray.nets.memory import Worker, step_bytes
 from ftray.nets.optimisers import within_its_devices
+from ftray.vram.table import Worker, step_bytes
 
 FIGURES, TOTAL = "figures", "total"
 

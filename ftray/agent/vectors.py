@@ -33,7 +33,7 @@ from ftray.nets import (
     read_checkpoint,
     weights_fingerprint,
 )
-from ftray.nets.memory import SLACK, Worker, no_grad_bytes
+from ftray.vram.table import SLACK, Worker, no_grad_bytes
 
 GPU_PASS_BYTES = 2**29
 """What a pass on a GPU may hold of a trial's share; the plan of a frozen one counts no activations of its tower: the

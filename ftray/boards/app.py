@@ -13,16 +13,16 @@ from typing import Any
 import dash
 from dash import Input, Output, State, no_update, set_props
 
+from ftray import plots
+from ftray.analysis.luck import SHARPE
+from ftray.analysis.study import Study
 from ftray.boards import live, page
 from ftray.boards.beside import Child, links
 from ftray.boards.live import Looking
 from ftray.boards.standing import machines_data, standing_data
+from ftray.boards.terminal import duration, figure, ratio, text
 from ftray.errors import FtrayError, RunFolderError
-from ftray.results import plots
-from ftray.results.luck import SHARPE
-from ftray.results.printed import duration, figure, ratio, text
-from ftray.results.query import Study
-from ftray.results.space import Space
+from ftray.search.space import Space
 
 EVERY, EVERY_REMOTE = 2.0, 6.0
 """Seconds between two looks: at a folder, at object storage."""

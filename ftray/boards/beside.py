@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ftray.errors import FtrayError, MissingDependencyError, RunFolderError
-from ftray.results import RunFolder
+from ftray.runs import RunFolder
 
 LOOPBACK = "127.0.0.1"
 RAY_PORT = 8265

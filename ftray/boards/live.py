@@ -8,15 +8,15 @@ import time
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
+from ftray.analysis.failures import failures_data, first_line
+from ftray.analysis.leaderboard import BENCHMARK, PRETRAINING, leaderboard_rows
+from ftray.analysis.study import Study
+from ftray.analysis.test_window import reads_told
 from ftray.boards.standing import Standing
+from ftray.boards.terminal import duration
 from ftray.errors import RunFolderError
-from ftray.results.failures import failures_data, first_line
-from ftray.results.leaderboard import BENCHMARK, PRETRAINING, leaderboard_rows
-from ftray.results.printed import duration
-from ftray.results.query import Study
-from ftray.results.reads import reads_told
-from ftray.results.schema import Frame
-from ftray.results.style import figure, series
+from ftray.plots.theme import figure, series
+from ftray.tables.schema import Frame
 
 MOST_POINTS = 200
 """Points per curve that a screen can show."""
@@ -117,7 +117,7 @@ def leaderboard_page(study: Study) -> list[dict[str, Any]]:
 
 def jobs_page(study: Study) -> list[dict[str, Any]]:
     """Pre-training jobs, best first."""
-    from ftray.results.leaderboard import encoder_rows
+    from ftray.analysis.leaderboard import encoder_rows
 
     return encoder_rows(study.run)
 

@@ -8,6 +8,7 @@ import datetime
 from collections.abc import Callable
 from pathlib import Path
 
+from ftray.analysis.study import Study, open_study
 from ftray.boards import html
 from ftray.boards.report_origins import costs, failures, provenance, reproduce, test_window
 from ftray.boards.report_parts import (
@@ -23,9 +24,8 @@ from ftray.boards.report_parts import (
     winner,
 )
 from ftray.errors import RunFolderError
-from ftray.results.events import write_atomically
-from ftray.results.query import Study, open_study
-from ftray.results.style import plotly
+from ftray.plots.theme import plotly
+from ftray.runs.events import write_atomically
 from ftray.storage import Location
 
 NAME = "report.html"

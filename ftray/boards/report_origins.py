@@ -8,13 +8,13 @@ import shlex
 
 import yaml
 
+from ftray import plots
+from ftray.analysis.study import Study
+from ftray.analysis.test_window import reads_told
 from ftray.boards import html
 from ftray.boards.live import failures_page
 from ftray.boards.standing import machines_data, standing_data
-from ftray.results import plots
-from ftray.results.printed import duration, figure, text
-from ftray.results.query import Study
-from ftray.results.reads import reads_told
+from ftray.boards.terminal import duration, figure, text
 
 
 def costs(study: Study) -> str:

@@ -6,17 +6,17 @@ Takes: a study. Gives: HTML. Raises: RunFolderError where a study has nothing to
 import json
 from typing import Any
 
+from ftray import plots
+from ftray.analysis.best import Best
+from ftray.analysis.leaderboard import BENCHMARK, leaderboard_rows, shown_columns
+from ftray.analysis.study import Study
 from ftray.boards import html
 from ftray.boards.live import luck_told
 from ftray.boards.standing import standing_data
+from ftray.boards.terminal import fraction, ratio
 from ftray.errors import RunFolderError
-from ftray.results import plots
-from ftray.results.best import Best
-from ftray.results.leaderboard import BENCHMARK, leaderboard_rows, shown_columns
-from ftray.results.printed import fraction, ratio
-from ftray.results.query import Study
-from ftray.results.schema import Frame
-from ftray.results.space import Hole, Space
+from ftray.search.space import Hole, Space
+from ftray.tables.schema import Frame
 
 TOP = 50
 """Trials on the report's leaderboard; `ftray results RUN --csv` has all of them."""

@@ -9,9 +9,9 @@ import signal
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ftray.analysis.study import Study, open_study
 from ftray.boards.beside import INSTALL, LOOPBACK, links, listener, started
 from ftray.errors import MissingDependencyError, RunFolderError
-from ftray.results.query import Study, open_study
 from ftray.storage import Location
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ import datetime
 from collections import Counter
 from typing import Any
 
-from ftray.results.costs import CPU_SECONDS, GPU_SECONDS, driven_seconds
-from ftray.results.query import Study
-from ftray.results.records import ENDED, STATES
-from ftray.results.schema import Frame
+from ftray.analysis.study import Study
+from ftray.runs.costs import CPU_SECONDS, GPU_SECONDS, driven_seconds
+from ftray.runs.records import ENDED, STATES
+from ftray.tables.schema import Frame
 
 QUIET = datetime.timedelta(minutes=10)
 """So long after its last word a study that says it runs is said to be silent: its driver may be gone."""
@@ -110,7 +110,7 @@ def machines_data(study: Study) -> list[dict[str, Any]]:
 
 def vram_by_trial(study: Study) -> dict[str, tuple[float, float]]:
     """Planned and most used GPU memory of each trial that ran on a GPU, in GiB."""
-    from ftray.results.trial_plots import vram_data
+    from ftray.plots.trials import vram_data
 
     found = vram_data(study)
     return {row["trial"]: (row["planned"], row["used"]) for row in found.to_dict("records")}

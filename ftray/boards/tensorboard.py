@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from ftray.errors import MissingDependencyError
-from ftray.results import RunFolder
-from ftray.results.events import EventReader
-from ftray.results.intake import STEPS
-from ftray.results.objectives import is_number
+from ftray.runs import RunFolder
+from ftray.runs.events import EventReader
+from ftray.search.objectives import is_number
+from ftray.tables.ingest import STEPS
 
 FOLDER = "tensorboard"
 

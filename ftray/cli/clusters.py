@@ -93,8 +93,8 @@ def _check_cluster(cluster: Path) -> None:
 
 
 def _check_room(study: "StudySpec", cluster: Path, runs: str) -> None:
-    from ftray.study.room import Room
-    from ftray.trial.nodes import nodes_of_file
+    from ftray.capacity.elastic import Room
+    from ftray.capacity.nodes import nodes_of_file
 
     nodes = with_measured(nodes_of_file(cluster), runs)
     try:

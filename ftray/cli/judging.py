@@ -23,7 +23,7 @@ def add_verbs(add: Add) -> None:
 
 
 def backtest(given: argparse.Namespace) -> int:
-    from ftray.results.backtests import print_performance, write_backtest
+    from ftray.boards.backtest import print_performance, write_backtest
     from ftray.trial.judge import judge_folder, performance_table
 
     folder, judged = judge_folder(given.path, given.trial, given.window)
@@ -44,8 +44,8 @@ def backtest(given: argparse.Namespace) -> int:
 
 
 def promote(given: argparse.Namespace) -> int:
-    from ftray.results import RunFolder
-    from ftray.results.reads import print_reads
+    from ftray.analysis.test_window import print_reads
+    from ftray.runs import RunFolder
     from ftray.study.promote import promote, promotion_told
 
     with live() as (say, _):

@@ -11,7 +11,7 @@ from ftray.cli.terminal import Add, add_verb, location
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ftray.results import RunFolder
+    from ftray.runs import RunFolder
 
 EVERY = 2.0
 """Seconds between two looks."""
@@ -29,13 +29,13 @@ def add_verbs(add: Add) -> None:
 
 
 def results(given: argparse.Namespace) -> int:
-    from ftray.results import RunFolder
+    from ftray.runs import RunFolder
 
     run = RunFolder.open(given.run)
     if given.watch:
         watch(run, given.top)
     elif given.csv or given.json:
-        from ftray.results.written import leaderboard_csv, leaderboard_json
+        from ftray.boards.export import leaderboard_csv, leaderboard_json
 
         text, target = (leaderboard_csv(run), given.csv) if given.csv else (leaderboard_json(run), given.json)
         sys.stdout.write(text) if target == "-" else Path(target).write_text(text)
@@ -54,9 +54,10 @@ def finish(run: "RunFolder") -> None:
 
 
 def show(run: "RunFolder", console: "Console | None" = None, top: int | None = None) -> None:
-    from ftray.results import print_encoders, print_front, print_leaderboard
-    from ftray.results.luck import print_luck
-    from ftray.results.reads import print_reads
+    from ftray.analysis.leaderboard import print_encoders, print_leaderboard
+    from ftray.analysis.luck import print_luck
+    from ftray.analysis.test_window import print_reads
+    from ftray.search.objectives import print_front
 
     print_encoders(run, console=console)
     print_leaderboard(run, console=console, top=top)

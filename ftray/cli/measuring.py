@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from ftray.cli.terminal import runs_of, say
 
 if TYPE_CHECKING:
-    from ftray.nets.memory import Worker
     from ftray.study import StudySpec
+    from ftray.vram.table import Worker
 
 
 def measure(given: argparse.Namespace, study: "StudySpec | None") -> int:
@@ -23,9 +23,9 @@ def measure(given: argparse.Namespace, study: "StudySpec | None") -> int:
 
 
 def _here(given: argparse.Namespace, study: "StudySpec | None") -> int:
-    from ftray.nets.gpus import local_gpu
-    from ftray.nets.measured import keep_rows
-    from ftray.nets.measuring import describe_measured, measure
+    from ftray.vram.gpus import local_gpu
+    from ftray.vram.measuring import describe_measured, measure
+    from ftray.vram.rows import keep_rows
 
     found = []
     for line in describe_measured(found.append(row) or row for row in measure(_workers(study))):
@@ -37,9 +37,9 @@ def _here(given: argparse.Namespace, study: "StudySpec | None") -> int:
 
 
 def _on_this_ray(given: argparse.Namespace, study: "StudySpec | None") -> int:
-    from ftray.study.measuring import measure_on_cluster
-    from ftray.trial.local import local_ray
-    from ftray.trial.outlook import look_ahead
+    from ftray.capacity.cluster_view import look_ahead
+    from ftray.capacity.local_ray import local_ray
+    from ftray.capacity.measuring import measure_on_cluster
 
     runs = given.runs or "runs"
     with local_ray(say):
@@ -67,7 +67,7 @@ def _as_a_job(given: argparse.Namespace, study: "StudySpec | None") -> int:
 
 
 def _workers(study: "StudySpec | None") -> "list[Worker]":
-    from ftray.nets.memory import TABLE
+    from ftray.vram.table import TABLE
 
     if study is None:
         return [row.worker for row in TABLE]

@@ -12,10 +12,10 @@ from ftray.cli.terminal import Add, add_verb, live, location, runs_to_plan_with,
 from ftray.errors import SpecError, StorageError
 
 if TYPE_CHECKING:
-    from ftray.results import RunFolder
+    from ftray.capacity.nodes import Node
+    from ftray.runs import RunFolder
     from ftray.storage import Location
     from ftray.study import StudySpec
-    from ftray.trial.nodes import Node
 
 
 def add_verbs(add: Add) -> None:
@@ -60,8 +60,8 @@ def study_of(given: argparse.Namespace) -> "StudySpec":
 
 
 def check(given: argparse.Namespace) -> int:
-    from ftray.nets.gpus import local_gpu, parse_gpu
     from ftray.study.check import describe_study
+    from ftray.vram.gpus import local_gpu, parse_gpu
 
     gpu = parse_gpu(given.gpu) if given.gpu else None if given.cluster else local_gpu()
     for line in describe_study(study_of(given), gpu):
@@ -104,13 +104,13 @@ def vram(given: argparse.Namespace) -> int:
 
 def _nodes(given: argparse.Namespace) -> "tuple[Node, ...]":
     """What a plan is for: a GPU or cluster file that is named, the cluster of RAY_ADDRESS, or the GPU at hand."""
-    from ftray.nets.gpus import local_gpu, parse_gpu
-    from ftray.trial.nodes import Node, nodes_of_file
+    from ftray.capacity.nodes import Node, nodes_of_file
+    from ftray.vram.gpus import local_gpu, parse_gpu
 
     if given.cluster:
         return nodes_of_file(given.cluster)
     if not given.gpu and os.environ.get("RAY_ADDRESS"):
-        from ftray.trial.local import local_ray, nodes_at_hand
+        from ftray.capacity.local_ray import local_ray, nodes_at_hand
 
         with local_ray():
             return nodes_at_hand()
@@ -124,7 +124,7 @@ def with_measured(nodes: "tuple[Node, ...]", runs: "Location | None") -> "tuple[
     """With what was measured for the studies in runs, as far as this machine reaches that."""
     if not runs:
         return nodes
-    from ftray.trial.measured import MeasuredRows
+    from ftray.capacity.measured_rows import MeasuredRows
 
     try:
         return MeasuredRows(runs).nodes(nodes)

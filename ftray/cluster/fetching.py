@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ftray.cluster.ray_cli import RayCli, Say
 from ftray.errors import RunFolderError, SpecError
-from ftray.results import RunFolder
+from ftray.runs import RunFolder
 from ftray.storage import beside, is_url
 
 

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from ftray.capacity.local_ray import WORKER_ENVIRONMENT
 from ftray.cluster.file import ClusterFile, canonical
-from ftray.trial.local import WORKER_ENVIRONMENT
 
 PARTS = ("ftray", "tune_configs", "pyproject.toml", "constraints.txt", "README.md")
 """What an installation from the working tree needs of it."""

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ftray.capacity.nodes import derive_from_manifest, node_of_type
 from ftray.cluster.file import ClusterFile
 from ftray.cluster.installing import image_problems
 from ftray.cluster.settings import left_open
 from ftray.cluster.shapes import OF_KUBERAY, misshapen
 from ftray.errors import SpecError
 from ftray.spec import nearest
-from ftray.trial.nodes import derive_from_manifest, node_of_type
 
 
 def check_manifests(manifests: Sequence[Mapping[str, Any]], path: Path) -> Iterator[str]:

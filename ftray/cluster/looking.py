@@ -13,7 +13,7 @@ from typing import Any
 
 from ftray.cluster.dashboard import Dashboard, Job
 from ftray.errors import FtrayError
-from ftray.results import RunFolder
+from ftray.runs import RunFolder
 from ftray.storage import is_url
 
 

@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ftray.capacity.nodes import PRICE, node_of_type
 from ftray.cluster.file import COMMANDS, PLACEHOLDER, ClusterFile
 from ftray.errors import SpecError, StorageError
 from ftray.spec import nearest
 from ftray.storage import is_url
-from ftray.trial.nodes import PRICE, node_of_type
 
 KEYS = {
     "aws": "region availability_zone cache_stopped_nodes security_group use_internal_ips key_pair cloudwatch",

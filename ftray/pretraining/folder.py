@@ -24,8 +24,8 @@ import torch
 
 from ftray.errors import MissingDependencyError, RunFolderError
 from ftray.nets import market_state_dict
+from ftray.plots.encoders import encoder_page
 from ftray.pretraining.model import MaskedModel
-from ftray.results.encoder_plots import encoder_page
 
 BEST_ENCODER = "best_encoder.pth"
 FINAL_ENCODER = "final_encoder.pth"

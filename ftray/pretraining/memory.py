@@ -8,10 +8,10 @@ import torch
 from ftray.features import ObservationLayout
 from ftray.nets import FTSpec, FTTransformer
 from ftray.nets.graphs import CAPTURED_BYTES
-from ftray.nets.memory import FLOAT, Need, block_floats, cell_floats, n_tokens
 from ftray.pretraining.card import exam_size
 from ftray.pretraining.model import MaskedModel
 from ftray.pretraining.spec import PretrainingSpec, tower_spec
+from ftray.vram.table import FLOAT, Need, block_floats, cell_floats, n_tokens
 
 
 def pretraining_need(encoder: FTSpec, spec: PretrainingSpec, layout: ObservationLayout, n_bars: int) -> Need:

@@ -26,7 +26,7 @@ from ftray.locking import alone
 from ftray.nets import FTSpec
 from ftray.pretraining.folder import CONFIG, RESUME, EncoderCard, is_finished, read_card
 from ftray.pretraining.spec import LOSS, METHOD, PretrainingSpec, encoder_fingerprint, scaler_fingerprint, tower_of
-from ftray.results.events import write_atomically
+from ftray.runs.events import write_atomically
 from ftray.spec import to_mapping
 
 

@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
+from ftray.analysis.failures import first_line, kind_of_error
 from ftray.errors import SpecError
-from ftray.results import RunFolder, TrialRecord
-from ftray.results.costs import GPU_SECONDS, driven_seconds
-from ftray.results.failures import first_line, kind_of_error
-from ftray.results.objectives import Constraint, Objective, is_feasible
+from ftray.runs import RunFolder, TrialRecord
+from ftray.runs.costs import GPU_SECONDS, driven_seconds
+from ftray.search.objectives import Constraint, Objective, is_feasible
 from ftray.spec import Between, spec
 
 ALIKE = 5

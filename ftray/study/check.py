@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 
 from ftray.errors import SpecError
 from ftray.nets import actor_critic_parameters
-from ftray.nets.gpus import Gpu
-from ftray.study.samplers import drawn_apart
+from ftray.search.samplers import drawn_apart
 from ftray.study.spec import StudySpec
 from ftray.trial import TrialSpec, cpus, place_pretraining, place_trial
 from ftray.trial.vram import layout_of, plan_trial
+from ftray.vram.gpus import Gpu
 
 
 def describe_study(study: StudySpec, gpu: Gpu | None = None) -> Iterator[str]:

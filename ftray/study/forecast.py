@@ -9,16 +9,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ftray.capacity.elastic import Room
+from ftray.capacity.measured_rows import MeasuredRows
+from ftray.capacity.nodes import PRICE, Node, node_types_of_file, nodes_of_file
 from ftray.errors import SpecError, StorageError
 from ftray.storage import Location
 from ftray.study.check import span
 from ftray.study.pace import Pace, Paces
-from ftray.study.room import Room
 from ftray.study.spec import StudySpec
 from ftray.study.vram import PRETRAINING, describe_node, distinct_jobs, place, source_of
 from ftray.trial import TrialSpec
-from ftray.trial.measured import MeasuredRows
-from ftray.trial.nodes import PRICE, Node, node_types_of_file, nodes_of_file
 from ftray.trial.resources import Placement
 
 

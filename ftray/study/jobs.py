@@ -14,16 +14,16 @@ from ray.tune.trainable import wrap_function
 
 from ftray.agent.devices import GpuShares, claim, hide_gpus
 from ftray.agent.names import name_process
+from ftray.capacity.nodes import Node
+from ftray.capacity.probing import why_no_gpu
 from ftray.errors import FtrayError, OutOfMemoryError
-from ftray.results import RunFolder
-from ftray.results.costs import booked
-from ftray.results.job_copy import JobCopy, in_the_making
-from ftray.results.located import JOB
+from ftray.runs import RunFolder
+from ftray.runs.costs import booked
+from ftray.runs.location import JOB
+from ftray.runs.staging import JobCopy, in_the_making
 from ftray.spec import parse
-from ftray.study.probing import why_no_gpu
 from ftray.study.searcher import PRETRAINING
 from ftray.trial import Placement, TrialSpec, place_pretraining, place_trial, prepare_dataset, pretrain_encoder
-from ftray.trial.nodes import Node
 from ftray.trial.out_of_memory import never_fitted, step_down
 from ftray.trial.reporting import Report
 from ftray.trial.resources import cpus, gpus

@@ -1,7 +1,7 @@
 """Opening a study's run folder."""
 
 from ftray.market import load_market
-from ftray.results import RunFolder
+from ftray.runs import RunFolder
 from ftray.storage import Location, beside
 from ftray.study.spec import StudySpec
 

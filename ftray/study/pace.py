@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ftray.errors import FtrayError
-from ftray.results import RunFolder
-from ftray.results.costs import CPU_SECONDS, GPU_SECONDS
+from ftray.runs import RunFolder
+from ftray.runs.costs import CPU_SECONDS, GPU_SECONDS
 from ftray.spec import fingerprint, parse, to_mapping
 from ftray.storage import Location, Mirror, beside, is_url
 from ftray.trial import TrialSpec, cpus, place_trial

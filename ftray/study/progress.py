@@ -6,12 +6,12 @@ from typing import Any
 from ray.tune.progress_reporter import TrialProgressCallback
 
 from ftray.boards.tensorboard import TensorBoard
-from ftray.results import RunFolder
-from ftray.results.provenance import git_commit
+from ftray.capacity.local_ray import Say
+from ftray.runs import RunFolder
+from ftray.runs.provenance import git_commit
 from ftray.spec import parse
 from ftray.study.searcher import TRIAL, StudySearcher
 from ftray.trial import TrialSpec
-from ftray.trial.local import Say
 from ftray.trial.out_of_memory import shape_of
 
 

@@ -20,20 +20,21 @@ from statistics import fmean, stdev
 import numpy as np
 
 from ftray import stats
+from ftray.analysis.luck import Luck, judged_trials, luck_of
+from ftray.analysis.test_window import reads_of, reads_told, record_read
+from ftray.capacity.local_ray import Say, local_ray
 from ftray.errors import RefusedError, RunFolderError, SpecError
 from ftray.market import load_market
 from ftray.nets import Policy
-from ftray.results import RunFolder, TrialFolder, TrialRecord, pareto
-from ftray.results.located import DRIVER
-from ftray.results.luck import Luck, judged_trials, luck_of
-from ftray.results.reads import reads_of, reads_told, record_read
+from ftray.runs import RunFolder, TrialFolder, TrialRecord
+from ftray.runs.location import DRIVER
+from ftray.search.objectives import pareto
 from ftray.spec import parse
 from ftray.storage import Location
-from ftray.study.history import drawn_trials
+from ftray.study.optuna.convert import drawn_trials
 from ftray.trading import Backtest
 from ftray.trial import TrialSpec, prepare_dataset
 from ftray.trial.judge import judge, judge_bars
-from ftray.trial.local import Say, local_ray
 from ftray.trial.standalone import train_trial
 
 PREFIX = "validation/"

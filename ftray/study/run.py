@@ -6,27 +6,27 @@ from ray import tune
 from ray.tune.stopper import Stopper
 
 from ftray.agent.names import has_dashboard
+from ftray.analysis.failures import describe_deaths, failures_told
+from ftray.capacity.elastic import Rooms
+from ftray.capacity.local_ray import Say, local_ray
+from ftray.capacity.measured_rows import MeasuredRows
+from ftray.capacity.pending import PendingLimit
+from ftray.capacity.probing import Probe, check_gpu_nodes
 from ftray.errors import StudyInterruptedError
-from ftray.nets.probe import look_at_gpu
-from ftray.results import RunFolder, State, TrialRecord
-from ftray.results.failures import describe_deaths, failures_told
+from ftray.runs import RunFolder, State, TrialRecord
 from ftray.storage import Location
 from ftray.study.budget import Limits
 from ftray.study.jobs import Work, trainable
 from ftray.study.opening import open_run
-from ftray.study.optuna_storage import told_if_lost
-from ftray.study.pending import PendingLimit
-from ftray.study.probing import Probe, check_gpu_nodes
+from ftray.study.optuna.storage import told_if_lost
 from ftray.study.progress import Progress
-from ftray.study.room import Rooms
 from ftray.study.schedulers import build_scheduler
 from ftray.study.searcher import OPTUNA_STATES, StudySearcher, drawn_trials
 from ftray.study.spec import StudySpec
 from ftray.study.warm_start import told
 from ftray.trial.judge import record_benchmarks
-from ftray.trial.local import Say, local_ray
-from ftray.trial.measured import MeasuredRows
 from ftray.trial.run import run_trial
+from ftray.vram.probe import look_at_gpu
 
 MANY = 100_000
 """Jobs that may wait for nodes. With no number at all Tune lets one wait, and a cluster would grow a node at a time."""

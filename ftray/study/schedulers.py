@@ -12,8 +12,8 @@ from typing import Any
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 
 from ftray import stats
-from ftray.results import RunFolder
-from ftray.results.objectives import is_number
+from ftray.runs import RunFolder
+from ftray.search.objectives import is_number
 from ftray.spec import parse
 from ftray.study.spec import StudySpec
 from ftray.study.stopping import AshaSpec, HyperbandSpec, MedianSpec, Scheduler, WilcoxonSpec

@@ -17,19 +17,19 @@ import optuna
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
+from ftray.analysis.failures import PROCESS_DIED
+from ftray.capacity.elastic import Rooms
 from ftray.features import Dataset
 from ftray.pretraining import Choice, is_finished
-from ftray.results import RunFolder, State, TrialFolder
-from ftray.results.failures import PROCESS_DIED
-from ftray.results.job_copy import in_the_making
-from ftray.results.objectives import is_number
+from ftray.runs import RunFolder, State, TrialFolder
+from ftray.runs.staging import in_the_making
+from ftray.search.objectives import is_number
+from ftray.search.samplers import build_sampler
 from ftray.spec import fingerprint, to_mapping
 from ftray.study.budget import Limits
-from ftray.study.history import OPTUNA_STATES, drawn_trials
-from ftray.study.optuna_side import OptunaSide
-from ftray.study.optuna_storage import name_in, note_run, open_storage
-from ftray.study.room import Rooms
-from ftray.study.samplers import build_sampler
+from ftray.study.optuna.convert import OPTUNA_STATES, drawn_trials
+from ftray.study.optuna.mirror import OptunaSide
+from ftray.study.optuna.storage import name_in, note_run, open_storage
 from ftray.study.schedulers import TUNE_MODES
 from ftray.study.spec import StudySpec
 from ftray.study.warm_start import starting_points

@@ -8,12 +8,12 @@ from typing import Any, Literal
 import yaml
 
 from ftray.errors import SpecError
-from ftray.results.objectives import Constraint, Objective
-from ftray.results.space import Space
+from ftray.search.objectives import Constraint, Objective
+from ftray.search.samplers import Sampler, TpeSpec, check_sampler
+from ftray.search.space import Space
 from ftray.spec import Count, Index, nearest, parse, spec, to_mapping
 from ftray.study.budget import BudgetSpec, check_patience
-from ftray.study.optuna_storage import check_storage
-from ftray.study.samplers import Sampler, TpeSpec, check_sampler
+from ftray.study.optuna.storage import check_storage
 from ftray.study.stopping import NoSchedulerSpec, Scheduler, check_scheduler
 from ftray.study.tree import lay_over, relative_paths, unabridged, with_absolute_paths
 from ftray.trial.metrics import metric_names

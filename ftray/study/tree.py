@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 
 from ftray.errors import SpecError
+from ftray.search.samplers import SAMPLERS
 from ftray.spec import nearest
 from ftray.storage import is_url
-from ftray.study.samplers import SAMPLERS
 from ftray.study.stopping import SCHEDULERS
 
 

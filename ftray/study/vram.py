@@ -6,13 +6,13 @@ Takes: a study, nodes. Gives: lines. Touches no Ray.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
+from ftray.capacity.nodes import Node
 from ftray.errors import SpecError
-from ftray.nets.memory import Worker
 from ftray.study.spec import StudySpec
 from ftray.trial import TrialSpec, place_pretraining, place_trial
-from ftray.trial.nodes import Node
 from ftray.trial.resources import Placement
 from ftray.trial.vram import VramPlan, env_runner, layout_of, learner
+from ftray.vram.table import Worker
 
 HEADER = ("GiB", "source", "share", "workers/GPU", "trials/GPU", "trials/node", "job")
 PRETRAINING = "pre-training"

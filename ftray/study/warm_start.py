@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ftray.errors import RunFolderError, SpecError
-from ftray.results import RunFolder, TrialRecord
-from ftray.results.objectives import front, is_feasible
-from ftray.results.space import Space
-from ftray.study.history import drawn_trials
+from ftray.runs import RunFolder, TrialRecord
+from ftray.search.objectives import front, is_feasible
+from ftray.search.space import Space
+from ftray.study.optuna.convert import drawn_trials
 from ftray.study.spec import SearchSpec, StudySpec
 
 EVENT = "warm_started"

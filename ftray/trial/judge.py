@@ -10,11 +10,12 @@ import numpy as np
 
 from ftray import stats
 from ftray.agent.module import FTPolicy
+from ftray.analysis.leaderboard import leaderboard_rows
 from ftray.errors import RunFolderError, SpecError, WeightsError
 from ftray.features import Dataset, build_dataset
 from ftray.market import Pieces
 from ftray.nets import Policy, PolicyNetwork, exporting_onnx
-from ftray.results import RunFolder, leaderboard_rows
+from ftray.runs import RunFolder
 from ftray.spec import parse, to_mapping
 from ftray.storage import Location, is_url
 from ftray.trading import Backtest, backtest, buy_and_hold, equal_weight

@@ -12,7 +12,7 @@ import torch
 
 from ftray.agent.out_of_memory import out_of_memory_in
 from ftray.errors import OutOfMemoryError
-from ftray.results import TrialFolder
+from ftray.runs import TrialFolder
 from ftray.spec import to_mapping
 from ftray.trial.shape import WHOLE, Shape
 from ftray.trial.spec import TrialSpec

@@ -1,6 +1,6 @@
 """A backtest on the validation windows as the run folder keeps it: bar by bar, with the regime of each bar.
 
-Takes: backtests, and the dataset that they are of. Gives: what `ftray.results.outcomes` writes.
+Takes: backtests, and the dataset that they are of. Gives: what `ftray.tables.bars` writes.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ import numpy as np
 from ftray import stats
 from ftray.features import Dataset
 from ftray.market import Window
-from ftray.results.outcomes import Outcome, write_benchmarks, write_outcome
+from ftray.tables.bars import Outcome, write_benchmarks, write_outcome
 from ftray.trading import Backtest
 from ftray.trial.progress import Run
 

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from ftray.errors import OutOfMemoryError
-from ftray.results import TrialFolder
+from ftray.runs import TrialFolder
 from ftray.trading import Backtest
 from ftray.trial.evaluation import Judged, outcome_of
 from ftray.trial.progress import Progress, Run

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from ftray.agent.devices import GpuShares
+from ftray.capacity.nodes import RESOURCE, Node
 from ftray.errors import SpecError
-from ftray.trial.nodes import RESOURCE, Node
 from ftray.trial.shape import WHOLE, Shape
 from ftray.trial.spec import TrialSpec
 from ftray.trial.vram import VramPlan, plan_pretraining, plan_trial

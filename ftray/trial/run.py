@@ -13,6 +13,7 @@ import torch
 from ftray.agent.devices import NO_GPU, GpuShares, claim
 from ftray.agent.training import check_start, iterate, learner_module, ppo_config
 from ftray.agent.vectors import write_market_vectors
+from ftray.capacity.local_ray import check_room
 from ftray.errors import WeightsError
 from ftray.features import Dataset
 from ftray.nets import FTSpec, market_state_dict, read_checkpoint
@@ -20,7 +21,6 @@ from ftray.pretraining import touches
 from ftray.storage import local
 from ftray.trial.evaluation import Evaluation
 from ftray.trial.judge import exporting_policy
-from ftray.trial.local import check_room
 from ftray.trial.out_of_memory import memory_in_use, told_out_of_memory
 from ftray.trial.outcome import keep_outcome
 from ftray.trial.preparation import prepare_dataset, pretrain_encoder

@@ -8,8 +8,8 @@ from typing import Any
 from ftray.boards.tensorboard import TensorBoard
 from ftray.errors import FtrayError, MissingDependencyError, OutOfMemoryError
 from ftray.pretraining import EncoderCard
-from ftray.results import RunFolder, TrialFolder
-from ftray.results.provenance import git_commit
+from ftray.runs import RunFolder, TrialFolder
+from ftray.runs.provenance import git_commit
 from ftray.trial.preparation import choose_encoder, prepare_dataset, pretrain_encoder
 from ftray.trial.resources import place_trial
 from ftray.trial.spec import TrialSpec
@@ -23,8 +23,8 @@ def train(spec: TrialSpec, run: RunFolder) -> None:
 
     Raises: FtrayError, after recording it.
     """
+    from ftray.capacity.local_ray import local_ray
     from ftray.trial.judge import record_benchmarks
-    from ftray.trial.local import local_ray
 
     with run.driven():
         record_benchmarks(spec, run)
@@ -60,8 +60,8 @@ def _trained(spec: TrialSpec, folder: TrialFolder, run: RunFolder, reported: Cal
 
     Raises: OutOfMemoryError with all that was tried, where there is no smaller shape.
     """
-    from ftray.trial.local import nodes_at_hand
-    from ftray.trial.measured import MeasuredRows, runs_root
+    from ftray.capacity.local_ray import nodes_at_hand
+    from ftray.capacity.measured_rows import MeasuredRows, runs_root
     from ftray.trial.out_of_memory import never_fitted, release_memory, shape_of, step_down
     from ftray.trial.run import run_trial
 

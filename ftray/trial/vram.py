@@ -1,7 +1,7 @@
 """The VRAM plan: how much of a GPU each process of a trial gets, and how many of them share one.
 
 Takes: a `TrialSpec`, a GPU model. Gives: a `VramPlan`: GiB, shares that are always 1/k of a GPU, and the caps that the
-processes put on themselves. Figures come from `ftray.nets.memory` and, where the model was measured, from there.
+processes put on themselves. Figures come from `ftray.vram.table` and, where the model was measured, from there.
 """
 
 import dataclasses
@@ -13,11 +13,11 @@ from ftray.agent.devices import GpuShares
 from ftray.errors import SpecError
 from ftray.features import ObservationLayout
 from ftray.market import MarketSpec, SimulatorSpec, load_market, market_symbols
-from ftray.nets.gpus import RESERVE, Gpu
-from ftray.nets.memory import NO_GRAD_CHUNK, Worker
 from ftray.pretraining.memory import pretraining_need
 from ftray.trial.shape import WHOLE, Shape
 from ftray.trial.spec import TrialSpec
+from ftray.vram.gpus import RESERVE, Gpu
+from ftray.vram.table import NO_GRAD_CHUNK, Worker
 
 
 @dataclasses.dataclass(frozen=True)

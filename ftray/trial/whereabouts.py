@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from ftray.nets.gpus import local_gpu
-from ftray.results.provenance import machine
+from ftray.runs.provenance import machine
+from ftray.vram.gpus import local_gpu
 
 
 def whereabouts() -> dict[str, Any]:

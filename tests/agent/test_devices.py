@@ -4,8 +4,7 @@ import pytest
 
 from ftray.agent.devices import Footing, check_footing, claim
 from ftray.errors import TrainingError
-
-from ..nets.stand_ins import Cuda
+from tests.vram.stand_ins import Cuda
 
 
 def test_a_share_caps_what_the_process_may_allocate_and_no_share_touches_nothing():

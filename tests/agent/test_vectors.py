@@ -17,7 +17,7 @@ from ftray.agent.devices import GpuShares
 from ftray.agent.vectors import MOST_BARS, bars_at_once, market_vectors, write_market_vectors
 from ftray.features import Dataset
 from ftray.nets import FTSpec, build_encoder, market_state_dict
-from ftray.nets.memory import GIB, REFERENCE, TABLE
+from ftray.vram.table import GIB, REFERENCE, TABLE
 
 ROOT = Path(__file__).parents[2]
 FT = FTSpec(d_token=32, n_blocks=1, n_heads=2, encoding_dim=256, patch_length=8, pretrained="auto", frozen=True)

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ftray.results import RunFolder
-from ftray.results.outcomes import Outcome, write_benchmarks, write_outcome
+from ftray.runs import RunFolder
+from ftray.tables.bars import Outcome, write_benchmarks, write_outcome
 
 MLP = {"kind": "mlp", "hidden": 128, "encoding_dim": 64}
 FT = {

@@ -12,7 +12,7 @@ import pytest
 import ftray
 from ftray.boards.serving import build_server, is_loopback, serve
 from ftray.errors import FtrayError, RunFolderError
-from ftray.results import RunFolder
+from ftray.runs import RunFolder
 
 from .browser import needs_chromium, opened
 from .made import end, made_study, report

@@ -8,12 +8,13 @@ import pytest
 import yaml
 
 import ftray
+from ftray import plots
+from ftray.analysis.test_window import record_read
 from ftray.boards.html import plot
 from ftray.boards.report import PARTS, report_page, write_report
 from ftray.boards.report_origins import command, study_file
 from ftray.errors import RunFolderError
-from ftray.results import RunFolder, plots
-from ftray.results.reads import record_read
+from ftray.runs import RunFolder
 from ftray.study import parse_study
 
 from ..study.tiny import TINY

@@ -15,7 +15,7 @@ from ftray.boards.live import (
     trial_curves_data,
 )
 from ftray.boards.standing import QUIET, machines_data, standing_data
-from ftray.results import RunFolder
+from ftray.runs import RunFolder
 
 from .made import end, made_study, report
 

@@ -7,7 +7,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from ftray.boards.tensorboard import TensorBoard
-from ftray.results import RunFolder
+from ftray.runs import RunFolder
 
 from .made import end, made_study, report
 

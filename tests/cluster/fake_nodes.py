@@ -17,8 +17,8 @@ import yaml
 from ray import cluster_utils
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 
-from ftray.study.room import Room
-from ftray.trial.nodes import Node
+from ftray.capacity.elastic import Room
+from ftray.capacity.nodes import Node
 from ftray.trial.resources import Placement
 
 from .hosts import ROOT, until
@@ -75,7 +75,7 @@ class FakeNodes(cluster_utils.AutoscalingCluster):
 
 def node_type() -> tuple[Node, dict[str, Any]]:
     """The GPU node of the cluster file, as the plan and as Ray see it."""
-    from ftray.trial.nodes import nodes_of_file
+    from ftray.capacity.nodes import nodes_of_file
 
     (node,) = (node for node in nodes_of_file(ROOT / FILE) if node.name == TYPE)
     resources = yaml.safe_load((ROOT / FILE).read_text())["available_node_types"][TYPE]["resources"]

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from ftray.results import RunFolder
+from ftray.runs import RunFolder
 from tests.study.kills import problems
 
 from .cloud import BUCKET, GONE, Cloud

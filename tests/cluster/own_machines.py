@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 
 import yaml
 
-from ftray.results import RunFolder, TrialRecord
-from ftray.trial.local import WORKER_ENVIRONMENT
+from ftray.capacity.local_ray import WORKER_ENVIRONMENT
+from ftray.runs import RunFolder, TrialRecord
 from tests.study.kills import problems
 from tests.study.tiny import TINY
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ftray.trial.local import WORKER_ENVIRONMENT
+from ftray.capacity.local_ray import WORKER_ENVIRONMENT
 
 from .head import Head, a_head, board_of
 from .hosts import until
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.long]
 
 DRIVER = """
 import json, os, ray
-from ftray.trial.local import WORKER_ENVIRONMENT, local_ray
+from ftray.capacity.local_ray import WORKER_ENVIRONMENT, local_ray
 
 def read(_=None):
     return {name: os.environ.get(name) for name in WORKER_ENVIRONMENT}
@@ -53,7 +53,7 @@ SAYS = "print(json.dumps(said))"
 REFUSED = """
 import json, os, sys
 from ftray.errors import ClusterError
-from ftray.trial.local import local_ray
+from ftray.capacity.local_ray import local_ray
 
 said = []
 for environment in json.loads(sys.stdin.read()):

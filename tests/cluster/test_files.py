@@ -6,10 +6,10 @@ import re
 import pytest
 import yaml
 
+from ftray.capacity.nodes import nodes_of_file
 from ftray.cluster import check_cluster_file
 from ftray.cluster.file import COMMANDS, read_constraints
 from ftray.cluster.installing import PARTS
-from ftray.trial.nodes import nodes_of_file
 
 from .mutants import MUTANTS
 from .shipped import NAMES, ROOT, as_shipped
@@ -110,7 +110,7 @@ def test_kuberay_brings_the_same_cluster_for_a_study_as_for_a_user(project):
 
 
 def test_rays_autoscaler_reads_from_kuberay_what_is_meant(project):
-    from ftray.trial.nodes import derive_from_manifest
+    from ftray.capacity.nodes import derive_from_manifest
 
     path = project / "cluster" / "kuberay.yaml"
     for manifest in yaml.safe_load_all(path.read_text()):

@@ -10,9 +10,9 @@ import pytest
 import yaml
 from ray._private.resource_and_label_spec import ResourceAndLabelSpec
 
+from ftray.capacity.local_ray import WORKER_ENVIRONMENT
+from ftray.capacity.nodes import GIB
 from ftray.cluster.gpu_label import QUERY
-from ftray.trial.local import WORKER_ENVIRONMENT
-from ftray.trial.nodes import GIB
 
 from .shipped import ROOT
 

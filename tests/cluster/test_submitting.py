@@ -17,7 +17,7 @@ from ftray.cluster.fetching import place_of
 from ftray.cluster.looking import demands, pending_nodes
 from ftray.cluster.submitting import job_name, jobs_of, measuring_name, place_of_runs
 from ftray.errors import SpecError, StorageError
-from ftray.results import RunFolder
+from ftray.runs import RunFolder
 from ftray.study import load_study
 from ftray.study.spec import check_portable
 from tests.object_storage import s3_server

@@ -11,8 +11,8 @@ from torch import Tensor
 from ftray.agent.connectors import ActionsToEnv, ObservationsToModule
 from ftray.agent.loss import ppo_loss
 from ftray.agent.minibatches import minibatches, parts
-from ftray.nets.measuring import TrainingStep
-from ftray.nets.memory import Worker
+from ftray.vram.measuring import TrainingStep
+from ftray.vram.table import Worker
 from tests.devices.policies import ENCODERS, SHARING, full, observed, policy, train_batch
 from tests.devices.second_device import SECOND, second_device
 

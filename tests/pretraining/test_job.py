@@ -20,8 +20,8 @@ from ftray.pretraining.folder import JobFolder
 from ftray.pretraining.progress import show_progress
 from ftray.pretraining.samples import draw_samples
 from ftray.pretraining.trainer import Trainer, has_bfloat16, new_model, pick_device, seeded
-from tests.nets.stand_ins import Cuda
 from tests.pretraining.conftest import ENCODER, SPEC
+from tests.vram.stand_ins import Cuda
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,14 +6,14 @@ import torch
 from ftray.features import FeatureSpec, build_dataset
 from ftray.market import SimulatorSpec, WindowsSpec
 from ftray.nets import FTSpec
-from ftray.nets.memory import FLOAT
 from ftray.pretraining import PretrainingSpec
 from ftray.pretraining.baselines import fit_pca
 from ftray.pretraining.memory import exam_bytes, pretraining_need, step_floats
 from ftray.pretraining.samples import draw_samples
 from ftray.pretraining.spec import tower_spec
 from ftray.pretraining.trainer import MASKS, Trainer, new_model
-from tests.nets.allocations import Allocations
+from ftray.vram.table import FLOAT
+from tests.vram.allocations import Allocations
 
 SPEC = PretrainingSpec(device="cpu", batch_size=32, horizon=24)
 N_BARS = 4_000

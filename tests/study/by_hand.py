@@ -11,9 +11,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from ftray.results import RunFolder
+from ftray.runs import RunFolder
 from ftray.study import StudySpec, parse_study
-from ftray.study.history import attributes
+from ftray.study.optuna.convert import attributes
 from ftray.study.searcher import OPTUNA_STATES, StudySearcher, drawn_trials
 
 from .tiny import TINY

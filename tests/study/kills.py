@@ -21,8 +21,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from ftray.results import RunFolder
-from ftray.study.history import OPTUNA_STATES, drawn_trials
+from ftray.runs import RunFolder
+from ftray.study.optuna.convert import OPTUNA_STATES, drawn_trials
 
 from .by_hand import stored_trials
 from .played import STEPS, play, play_of, study_of
@@ -54,7 +54,7 @@ def keep_ray() -> None:
     """A Ray that outlives the drivers, and dies with this process."""
     import ray
 
-    from ftray.trial.local import ENVIRONMENT
+    from ftray.capacity.local_ray import ENVIRONMENT
 
     os.environ.update(ENVIRONMENT)
     context = ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")

@@ -13,9 +13,9 @@ from typing import Any
 import ray
 from ray.util.state import list_actors
 
+from ftray.capacity.local_ray import ENVIRONMENT
 from ftray.study import parse_study
 from ftray.study.run import run_study
-from ftray.trial.local import ENVIRONMENT
 from ftray.trial.run import run_trial
 
 from .tiny import TINY

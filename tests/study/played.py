@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from ftray.errors import OutOfMemoryError
-from ftray.nets.probe import GpuFacts
-from ftray.results import TrialFolder
+from ftray.runs import TrialFolder
 from ftray.study import StudySpec, parse_study
 from ftray.trial import TrialSpec
 from ftray.trial.reporting import Report
 from ftray.trial.shape import WHOLE, Shape
+from ftray.vram.probe import GpuFacts
 
 from .tiny import TINY
 

@@ -6,13 +6,13 @@ import json
 import pytest
 from ray.tune.search import Searcher
 
+from ftray.analysis.failures import describe_deaths, failures_data, failures_told
+from ftray.analysis.leaderboard import print_leaderboard
+from ftray.boards.export import leaderboard_json
 from ftray.errors import SpecError, StudyInterruptedError
-from ftray.results import print_leaderboard
-from ftray.results.costs import CPU_SECONDS, GPU_SECONDS, SPENT, booked, cost_of, driven_seconds
-from ftray.results.failures import describe_deaths, failures_data, failures_told
-from ftray.results.objectives import Objective
-from ftray.results.records import TrialRecord
-from ftray.results.written import leaderboard_json
+from ftray.runs.costs import CPU_SECONDS, GPU_SECONDS, SPENT, booked, cost_of, driven_seconds
+from ftray.runs.records import TrialRecord
+from ftray.search.objectives import Objective
 from ftray.study.budget import ALIKE, EVERY, Limits, no_improvement
 from ftray.study.run import run_study
 from ftray.study.searcher import StudySearcher

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ftray.results import RunFolder
+from ftray.runs import RunFolder
 from ftray.study import StudySpec, parse_study
 from ftray.study.run import run_study
 from ftray.trial import prepare_dataset, pretrain_encoder

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ftray.results import RunFolder
+from ftray.runs import RunFolder
 
 from .kills import Killer, problems, table
 

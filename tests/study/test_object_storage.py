@@ -17,8 +17,8 @@ import pytest
 from ftray.errors import RunFolderError, StorageError
 from ftray.nets import Policy
 from ftray.pretraining import read_card
-from ftray.results import RunFolder
-from ftray.results.driving import leased
+from ftray.runs import RunFolder
+from ftray.runs.lease import leased
 from ftray.storage import Mirror
 
 from .kills import problems

@@ -12,10 +12,10 @@ import yaml
 from optuna.trial import TrialState
 from rich.console import Console
 
+from ftray.analysis.leaderboard import leaderboard_rows, print_leaderboard
+from ftray.analysis.study import open_study
 from ftray.errors import RunFolderError, SpecError
-from ftray.results import leaderboard_rows, pareto, print_front, print_leaderboard
-from ftray.results.objectives import Constraint
-from ftray.results.query import open_study
+from ftray.search.objectives import Constraint, pareto, print_front
 from ftray.study import load_study
 from ftray.study.run import run_study
 from ftray.study.warm_start import told

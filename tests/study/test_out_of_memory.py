@@ -14,7 +14,7 @@ from ray.tune.search import Searcher
 
 from ftray.agent.module import FTPolicy
 from ftray.errors import OutOfMemoryError
-from ftray.results import RunFolder, TrialFolder
+from ftray.runs import RunFolder, TrialFolder
 from ftray.spec import parse, to_mapping
 from ftray.study import StudySpec, parse_study
 from ftray.study.jobs import placement, run_job

@@ -9,21 +9,21 @@ import yaml
 
 from ftray.agent.devices import GpuShares
 from ftray.agent.spec import PPOSpec
+from ftray.capacity.elastic import Room
+from ftray.capacity.nodes import Node, nodes_of_file, nodes_of_ray
 from ftray.cli import main
 from ftray.errors import SpecError, TrainingError
 from ftray.nets import FTSpec, MLPSpec
-from ftray.nets.gpus import Gpu, parse_gpu
 from ftray.pretraining import PretrainingSpec
 from ftray.spec import parse
 from ftray.study import parse_study
 from ftray.study.jobs import _pretrain
-from ftray.study.room import Room
 from ftray.study.run import run_study
 from ftray.study.vram import describe_vram, workers_of
 from ftray.trial import TrialSpec, place_pretraining, place_trial
-from ftray.trial.nodes import Node, nodes_of_file, nodes_of_ray
 from ftray.trial.resources import LEARNER_MEMORY, PIN, holds
 from ftray.trial.shape import Shape
+from ftray.vram.gpus import Gpu, parse_gpu
 
 from .tiny import TINY, tiny_file
 
@@ -273,7 +273,7 @@ def test_a_studys_own_workers_are_those_that_would_lie_on_a_gpu():
 
 
 def test_the_command_line_tells_plans_and_refuses_in_words(tmp_path, cluster_file, capsys, monkeypatch):
-    monkeypatch.setattr("ftray.nets.gpus.local_gpu", lambda: None)
+    monkeypatch.setattr("ftray.vram.gpus.local_gpu", lambda: None)
     file = str(tiny_file(tmp_path))
     assert main(["vram", file, "--gpu", "rtx 3060"]) == 0
     assert "1 × RTX 3060, 11.76 GiB" in capsys.readouterr().out

@@ -9,9 +9,9 @@ from optuna.storages import RDBStorage
 
 from ftray.boards.beside import started
 from ftray.errors import SpecError, StorageError
-from ftray.results import RunFolder
-from ftray.study.history import OPTUNA_STATES, drawn_trials
-from ftray.study.optuna_storage import check_storage, name_in, open_storage
+from ftray.runs import RunFolder
+from ftray.study.optuna.convert import OPTUNA_STATES, drawn_trials
+from ftray.study.optuna.storage import check_storage, name_in, open_storage
 from ftray.study.run import run_study
 
 from ..boards.test_beside import optuna_studies

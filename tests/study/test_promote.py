@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 import ftray
+from ftray.analysis.test_window import reads_of
 from ftray.cli import main
 from ftray.errors import RefusedError, RunFolderError, SpecError
 from ftray.nets import Policy
-from ftray.results import RunFolder, TrialFolder
-from ftray.results.reads import reads_of
+from ftray.runs import RunFolder, TrialFolder
 from ftray.spec import parse, to_mapping
 from ftray.study import load_study, parse_study, promote
 from ftray.study.promote import chosen, effective_number, fresh_seeds, promotion_told

@@ -13,11 +13,11 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from ftray.analysis.study import open_study
 from ftray.errors import DataError, RunFolderError, SpecError
 from ftray.market import COLUMNS, SimulatorSpec, simulate
 from ftray.nets import read_checkpoint
-from ftray.results import RunFolder, TrialFolder
-from ftray.results.query import open_study
+from ftray.runs import RunFolder, TrialFolder
 from ftray.study import load_study, parse_study
 from ftray.study.run import run_study
 

@@ -9,7 +9,7 @@ import pytest
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from ftray.errors import SpecError
-from ftray.results import RunFolder
+from ftray.runs import RunFolder
 from ftray.spec import to_mapping
 from ftray.study import parse_study
 from ftray.study.schedulers import RULES, Halving, build_scheduler

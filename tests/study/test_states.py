@@ -24,7 +24,7 @@ import pytest
 import ray
 
 import ftray.study.run
-from ftray.results import RunFolder
+from ftray.runs import RunFolder
 from ftray.study.progress import Progress
 from ftray.study.run import run_study
 

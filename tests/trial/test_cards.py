@@ -4,14 +4,13 @@ import pytest
 from ray._private.accelerators.nvidia_gpu import NvidiaGPUAcceleratorManager
 
 from ftray.agent.devices import claim
+from ftray.capacity.nodes import nodes_of_ray
 from ftray.errors import SpecError, TrainingError
-from ftray.nets.gpus import Gpu, canonical_name, model, parse_gpu
-from ftray.nets.probe import SMALLER
 from ftray.trial import TrialSpec
-from ftray.trial.nodes import nodes_of_ray
 from ftray.trial.vram import plan_trial
-
-from ..nets.stand_ins import Cuda
+from ftray.vram.gpus import Gpu, canonical_name, model, parse_gpu
+from ftray.vram.probe import SMALLER
+from tests.vram.stand_ins import Cuda
 
 CARDS = [
     # as PyTorch and NVML name it, as Ray does, GiB that PyTorch reports, canonical name, workers of the default encoder

@@ -9,7 +9,7 @@ import ray
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from ftray.errors import NeverPlacedError, OutOfMemoryError, TrainingError
-from ftray.results import TrialFolder
+from ftray.runs import TrialFolder
 from ftray.study import parse_study
 from ftray.study.run import run_study
 from ftray.trial import TrialSpec

@@ -11,7 +11,7 @@ from ftray.features import Dataset
 from ftray.market import CombinatorialSpec, SimulatorSpec, WalkForwardSpec
 from ftray.nets import Policy
 from ftray.pretraining import read_card
-from ftray.results import TrialFolder
+from ftray.runs import TrialFolder
 from ftray.trial import TrialSpec, prepare_dataset, pretrain_encoder
 from ftray.trial.run import check_weights_are_honest, run_trial
 

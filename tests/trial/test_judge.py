@@ -11,7 +11,7 @@ from ftray.cli import main
 from ftray.errors import RunFolderError, WeightsError
 from ftray.features import build_dataset
 from ftray.nets import Policy
-from ftray.results import RunFolder
+from ftray.runs import RunFolder
 from ftray.trial.judge import exporting_policy, judge, performance_table
 from ftray.trial.progress import runs_of
 from ftray.trial.standalone import train

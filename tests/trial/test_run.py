@@ -17,7 +17,7 @@ from ftray.features import FeatureSpec
 from ftray.market import SimulatorSpec, WindowsSpec
 from ftray.nets import FTSpec, MLPSpec, read_checkpoint, weights_fingerprint
 from ftray.pretraining import PretrainingSpec
-from ftray.results.outcomes import outcome_file
+from ftray.tables.bars import outcome_file
 from ftray.trading import TradingSpec
 from ftray.trial import TrialSpec, prepare_dataset, pretrain_encoder
 from ftray.trial.run import run_trial, starting_weights

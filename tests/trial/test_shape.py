@@ -14,14 +14,14 @@ from ftray.agent.module import FTPolicy
 from ftray.agent.out_of_memory import out_of_memory_in
 from ftray.errors import OutOfMemoryError, SpecError, TrainingError
 from ftray.nets import FTSpec, MLPSpec
-from ftray.nets.gpus import Gpu
-from ftray.results import TrialFolder
+from ftray.runs import TrialFolder
 from ftray.spec import to_mapping
 from ftray.trial import TrialSpec
 from ftray.trial.out_of_memory import never_fitted, shape_of, step_down
 from ftray.trial.run import run_trial
 from ftray.trial.shape import LEAST_SAMPLES, WHOLE, Shape
 from ftray.trial.vram import VramPlan
+from ftray.vram.gpus import Gpu
 
 from .test_run import TRIAL, Reports, run
 

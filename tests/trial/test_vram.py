@@ -9,12 +9,12 @@ from ftray.agent.spec import PPOSpec
 from ftray.errors import SpecError
 from ftray.market import SimulatorSpec
 from ftray.nets import PRESETS, FTSpec, MLPSpec
-from ftray.nets.gpus import MODELS, Gpu, Measured, parse_gpu
-from ftray.nets.memory import CONTEXT_GIB, GIB, NO_GRAD_CHUNK, TABLE, formula
 from ftray.pretraining import PretrainingSpec
 from ftray.trial import TrialSpec
 from ftray.trial.shape import Shape
 from ftray.trial.vram import env_runner, learner, plan_pretraining, plan_trial
+from ftray.vram.gpus import MODELS, Gpu, Measured, parse_gpu
+from ftray.vram.table import CONTEXT_GIB, GIB, NO_GRAD_CHUNK, TABLE, formula
 
 LITERAL = TrialSpec(encoder=FTSpec(patch_length=1))
 

@@ -1,0 +1,47 @@
+"""Measured rows on their way into plans.
+
+Takes: where run folders lie, nodes. Gives: the same nodes, with what was measured on their GPUs for the studies there.
+"""
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+
+from ftray.capacity.cluster_view import Outlook, look_ahead
+from ftray.capacity.nodes import Node
+from ftray.storage import Location, Mirror, is_url
+from ftray.vram.gpus import Measured
+from ftray.vram.rows import read_rows
+
+
+class MeasuredRows:
+    """The rows of a runs root. Each GPU model's file is read once, so that the plan of a running study stays the same.
+
+    They count before what the machine that plans has in its own cache, and that before table and formula.
+    """
+
+    def __init__(self, runs: Location):
+        self.runs = runs
+        self._rows: dict[str, tuple[Measured, ...]] = {}
+
+    def nodes(self, nodes: Iterable[Node]) -> tuple[Node, ...]:
+        """The same nodes, whose GPUs know these rows. Raises: SpecError for a file that holds something else."""
+        return tuple(
+            dataclasses.replace(node, gpu=node.gpu.with_rows(self._of(node.gpu.name))) if node.gpu else node
+            for node in nodes
+        )
+
+    def look(self) -> Outlook:
+        """As `look_ahead`."""
+        outlook = look_ahead()
+        return dataclasses.replace(outlook, nodes=self.nodes(outlook.nodes))
+
+    def _of(self, name: str) -> tuple[Measured, ...]:
+        if name not in self._rows:
+            self._rows[name] = read_rows(self.runs, name)
+        return self._rows[name]
+
+
+def runs_root(run: Location) -> Location:
+    """Where the run folders lie that a run folder is one of."""
+    return Mirror(run, role="read").beside().url if is_url(run) else Path(run).parent

@@ -1,0 +1,102 @@
+"""Plots of an encoder card: plain values in, plotly figures or a page of them out.
+
+Takes: the content of `encoder_card.json`, the rows of `training_history.json`. Gives: figures; one self-contained page.
+"""
+
+import html
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ftray.plots.theme import BLUE, GREY, ORANGE, PURPLE, SKY, figure, series
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+LOOKS = {
+    "encoder": (BLUE, ""),
+    "pca": (ORANGE, "/"),
+    "interpolation": (SKY, "."),
+    "last_value": (PURPLE, "x"),
+    "random_encoder": (GREY, "\\"),
+    "raw_features": (ORANGE, "/"),
+}
+"""Colour and hatching of each predictor and each vector."""
+
+
+def plot_reconstruction(card: Mapping[str, Any], kind: str) -> "go.Figure":
+    """R² on hidden cells by indicator, for one kind of mask: the encoder beside its baselines; 0 is the mean."""
+    scores = {name: found for name, found in card["figures"]["reconstruction"][kind].items() if name != "mean"}
+    made = figure(f"Hidden {kind}: R² by indicator", "1 is perfect, 0 is the mean of the train windows")
+    for name, found in scores.items():
+        by_indicator = found["r2_by_indicator"]
+        made.add_bar(x=list(by_indicator), y=list(by_indicator.values()), name=_words(name), marker=_marker(name))
+    return made.update_yaxes(range=[-1, 1], title="R²")
+
+
+def plot_probes(card: Mapping[str, Any]) -> "go.Figure":
+    """What the pooled vector's linear probes gain over other vectors' probes, with 95 % intervals."""
+    made = figure("Linear probes: gain in skill over other vectors", "95 % intervals; above 0 the encoder is better")
+    probes = card["figures"]["probes"]
+    for other in dict.fromkeys(name for found in probes.values() for name in found["gain"]):
+        gains = {name: found["gain"][other] for name, found in probes.items() if found["gain"].get(other)}
+        means = [gain["mean"] for gain in gains.values()]
+        reach = {
+            "array": [gain["high"] - gain["mean"] for gain in gains.values()],
+            "arrayminus": [gain["mean"] - gain["low"] for gain in gains.values()],
+        }
+        made.add_bar(x=list(gains), y=means, error_y=reach, name=f"over {_words(other)}", marker=_marker(other))
+    return made.update_yaxes(title="skill above theirs")
+
+
+def plot_history(history: Sequence[Mapping[str, Any]]) -> "go.Figure":
+    """Every loss by epoch, training and validation."""
+    made = figure("Pre-training: losses by epoch", "hollow: on the windows trained on; full: on later ones")
+    names = [key for key in history[0] if key.endswith("_loss")]
+    looks = series(name.removeprefix("validation_").removeprefix("train_") for name in names)
+    for name in names:
+        look = looks[name.removeprefix("validation_").removeprefix("train_")]
+        full = name.startswith("validation")
+        made.add_scatter(
+            x=[row["epoch"] for row in history],
+            y=[row[name] for row in history],
+            name=_words(name),
+            mode="lines+markers",
+            line={"color": look.color, "dash": look.dash, "width": 2 if full else 1},
+            marker={"symbol": look.symbol + "-open" * (not full), "size": 8},
+        )
+    return made.update_yaxes(type="log", title="loss").update_xaxes(title="epoch", dtick=max(1, len(history) // 10))
+
+
+def encoder_page(card: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> str:
+    """All plots of a card as one page of HTML that needs no network.
+
+    Raises: MissingDependencyError where plotly is missing.
+    """
+    figures = [plot_history(history), *(plot_reconstruction(card, kind) for kind in card["figures"]["reconstruction"])]
+    figures.append(plot_probes(card))
+    plots = [
+        figure.to_html(full_html=False, include_plotlyjs="inline" if i == 0 else False)
+        for i, figure in enumerate(figures)
+    ]
+    facts = {
+        "weights": card["weights"],
+        "data": card["dataset"],
+        "trained on": " to ".join(card["train_times"]),
+        "measured on": " to ".join(card["validation_times"]),
+        "best epoch": f"{card['best_epoch']} of {card['epochs']}, validation loss {card['validation_loss']:.4f}",
+        "effective rank": ", ".join(f"{name} {rank:.1f}" for name, rank in card["figures"]["effective_rank"].items()),
+    }
+    rows = "".join(
+        f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in facts.items()
+    )
+    page = f"<!doctype html><meta charset=utf-8><title>Encoder card</title><h1>Encoder card</h1><table>{rows}</table>"
+    return page + "".join(plots)
+
+
+def _marker(name: str) -> dict[str, Any]:
+    color, hatching = LOOKS.get(name, (GREY, "+"))
+    return {"color": color, "pattern": {"shape": hatching, "solidity": 0.25}}
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")

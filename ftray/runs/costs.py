@@ -1,0 +1,52 @@
+"""What trials and studies cost: booked shares times the time they were booked.
+
+Takes: events. Gives: seconds of CPU cores and of GPUs, and of wall time.
+
+A trial's process notes its cost itself, summed over all its stretches, so that whatever is killed loses no more than
+what came after the last report.
+"""
+
+import datetime
+from collections.abc import Iterable, Mapping
+
+from ftray.runs.events import Event
+
+CPU_SECONDS, GPU_SECONDS = "cost/cpu_seconds", "cost/gpu_seconds"
+
+SPENT = "spent"
+"""The event of a trial's process that says, at the end of each stretch, what the trial has cost so far."""
+
+
+def cost_of(events: Iterable[Event]) -> dict[str, float]:
+    """What a trial has cost so far, by its own events: under its metrics' names; zero before it told anything."""
+    cost = {CPU_SECONDS: 0.0, GPU_SECONDS: 0.0}
+    for event in events:
+        told = event.get("metrics", {}) if event["event"] == "report" else event if event["event"] == SPENT else {}
+        cost = {name: max(spent, told.get(name) or 0.0) for name, spent in cost.items()}
+    return cost
+
+
+def booked(before: Mapping[str, float], cpus: float, gpus: float, seconds: float) -> dict[str, float]:
+    """A trial's cost after so many more seconds with such a share."""
+    return {
+        CPU_SECONDS: before[CPU_SECONDS] + cpus * seconds,
+        GPU_SECONDS: before[GPU_SECONDS] + gpus * seconds,
+    }
+
+
+def driven_seconds(events: Iterable[Event]) -> float:
+    """Wall time over all runs of a study's command so far, each from its start to the last that it wrote.
+
+    >>> at = "2024-01-01T00:00:{:02}+00:00".format
+    >>> driven_seconds([{"event": "study_started", "at": at(1)}, {"event": "trial_started", "at": at(4)},
+    ...                 {"event": "study_started", "at": at(50)}, {"event": "trial_started", "at": at(55)}])
+    8.0
+    """
+    total, start, last = 0.0, None, None
+    for event in events:
+        at = datetime.datetime.fromisoformat(event["at"])
+        if event["event"] == "study_started":
+            total += (last - start).total_seconds() if start and last else 0.0
+            start = at
+        last = at
+    return total + ((last - start).total_seconds() if start and last else 0.0)

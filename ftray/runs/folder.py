@@ -1,0 +1,323 @@
+"""The run folder of a study: a public format with this one reader and writer.
+
+Takes: a study as a plain mapping, and what happens to its trials. Gives: `RunFolder`.
+
+    study.json            the resolved study, its fingerprint, versions, the format's number
+    events.jsonl          written by the study's driver alone: trial_added, trial_started, trial_ended, benchmarks, ...
+    trials/trial-0007/    see `trial_folder`
+    encoders/<fingerprint>/, data/<fingerprint>/   pre-training runs and prepared datasets, shared by the trials
+    promoted/             written by `ftray promote`: trials of fresh seeds, none of them the study's
+    tables/               all of this as tables, for queries; derived from the events by `compact`; see `schema`
+    benchmarks/           returns per bar of what every trial is compared with; see `outcomes`
+    optuna.journal, tensorboard/, tune/   derived; may be deleted
+    DONE                  the study is finished: nothing is pending or running
+
+The events are the truth and everything else about trials is derived from them.
+
+A run folder may lie on object storage. Whoever opens it then works with a copy (`storage.Mirror`) of what they need:
+the driver with what it writes, and each trial's events as it ends; a trial's process with its own folder and what it
+starts from (`job_copy`); a reader with the events, and the rest when it is asked for (`fetch`).
+"""
+
+import contextlib
+import dataclasses
+import difflib
+import functools
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ftray.errors import RunFolderError
+from ftray.runs.events import Event, EventReader, EventWriter, to_json, write_atomically
+from ftray.runs.lease import leased, locked
+from ftray.runs.location import DRIVER, JOB, Located
+from ftray.runs.records import ENDED, FINAL, State, TrialRecord, apply
+from ftray.runs.study_file import differences, read_study, write_study
+from ftray.runs.trial import Reported, TrialFolder
+from ftray.spec import fingerprint, to_mapping
+from ftray.storage import Location
+
+FACTS = ("study.json", "events.jsonl", "encoders.json")
+"""The files that say what a study is and how far it is."""
+
+
+class RunFolder(Located):
+    """A study's run folder. Any number of processes may read it; one, the driver, writes its events."""
+
+    def __init__(self, location: Location, role: str = "read"):
+        """Use `create` or `open`, which check what is there."""
+        super().__init__(location, role)
+        self._writer = EventWriter(self.path / "events.jsonl")
+        self._reader = EventReader(self.path / "events.jsonl")
+        self._trials: dict[str, TrialRecord] = {}
+        self._folders: dict[str, TrialFolder] = {}
+        self._running: dict[str, Reported] = {}
+        self._benchmarks: dict[str, dict[str, float]] = {}
+
+    @classmethod
+    def create(cls, location: Location, study: Mapping[str, Any] | Any) -> "RunFolder":
+        """The run folder of `study` (a mapping or a spec), for its driver: made now, or opened if it exists for this
+        very study.
+
+        Raises: RunFolderError if the folder belongs to another study or holds something else.
+        """
+        run, plain = cls(location, DRIVER), json.loads(to_json(to_mapping(study)))
+        if run.mirror and run.mirror.read("study.json"):
+            return cls.open(location, DRIVER)._expecting(plain)
+        if run.mirror is None and (run.path / "study.json").exists():
+            return cls.open(location, DRIVER)._expecting(plain)
+        if run.mirror:
+            shutil.rmtree(run.path, ignore_errors=True)  # of a run folder that was deleted there
+        if run.path.exists() and any(run.path.iterdir()):
+            raise RunFolderError(
+                f"{run.path} must be a run folder or empty, but holds other files; choose another name"
+            )
+        for folder in ("trials", "encoders", "data"):
+            (run.path / folder).mkdir(parents=True, exist_ok=True)
+        write_study(run.path / "study.json", plain)
+        run.sync("study.json")
+        return run
+
+    @classmethod
+    def open(cls, location: Location, role: str = "read") -> "RunFolder":
+        """The run folder at a path or URL. role: `DRIVER` for the one process that writes its events, `JOB` for a
+        trial's.
+
+        Raises: RunFolderError if there is none, or one that this version cannot read; StorageError.
+        """
+        run = cls(location, role)
+        if run.mirror:
+            run.mirror.pull(*(FACTS if role != JOB else FACTS[:1]))
+        if run.mirror and role != JOB:
+            run.mirror.follow("DONE")
+        if run.mirror and role == DRIVER:
+            run.mirror.pull(*(name for name in run.mirror.names("trials") if name.endswith("/events.jsonl")))
+        _ = run._content
+        return run
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def study(self) -> dict[str, Any]:
+        """The resolved study, as the mapping it was created with."""
+        return self._content["study"]
+
+    @property
+    def fingerprint(self) -> str:
+        return self._content["fingerprint"]
+
+    @property
+    def id(self) -> str:
+        """What tells it from every other run folder, of the same study too; 12 hex digits."""
+        return self._content.get("id") or fingerprint(self._content["created_at"], self.fingerprint)[:12]
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Versions of Python and the libraries at creation."""
+        return self._content["versions"]
+
+    @property
+    def data_folder(self) -> Path:
+        """Holds prepared datasets, each in a folder named by its fingerprint."""
+        return self.path / "data"
+
+    @property
+    def encoders_folder(self) -> Path:
+        """Holds pre-training run folders, each named by its fingerprint."""
+        return self.path / "encoders"
+
+    def append_event(self, event: str, **facts: Any) -> None:
+        """Note something about the study as a whole; on disk, whatever crashes, when this returns."""
+        self._writer.append(event, facts, durable=True)
+        self.sync(*["events.jsonl"] * (event == "trial_added"))  # a trial that ran and is unknown would be drawn anew
+
+    def events(self) -> list[Event]:
+        """All events of the study, oldest first."""
+        return list(EventReader(self.path / "events.jsonl").new())
+
+    @contextlib.contextmanager
+    def driven(self, say: Callable[[str], None] = print) -> Iterator[None]:
+        """Held by the one process that runs the study and writes its events; it falls with the process.
+
+        Raises: RunFolderError if another process holds it.
+        """
+        with locked(self.path), leased(self.mirror, say):
+            try:
+                yield
+            finally:
+                self.sync(*(path.name for path in self.path.iterdir() if path.name[0] != "." and path.name != "tune"))
+
+    def add_trial(
+        self, trial_id: str, number: int | None, kind: str, values: Mapping[str, Any], spec: Mapping[str, Any] | Any
+    ) -> TrialFolder:
+        """Note a new trial, PENDING, and make its folder. A finished study is not DONE from here on."""
+        if trial_id in self._current():
+            raise RunFolderError(f"{self.path} has a trial {trial_id!r} already; every trial needs an id of its own")
+        if Path(trial_id).name != trial_id or trial_id.startswith("."):
+            raise RunFolderError(f"a trial id must be a plain file name, got {trial_id!r}")
+        self._not_done()
+        trial = self.folder_of(trial_id)
+        trial.folder.mkdir(parents=True, exist_ok=True)
+        facts = {"id": trial_id, "number": number, "kind": kind, "values": values, "spec": to_mapping(spec)}
+        write_atomically(trial.folder / "trial.json", to_json(facts, indent=2).encode())
+        self.sync(f"trials/{trial_id}/trial.json")
+        self.append_event("trial_added", **facts)
+        return trial
+
+    def trial_started(self, trial_id: str, **facts: Any) -> None:
+        """Note that a trial runs, for the first time or again after a failure or interruption."""
+        trial = self._known(trial_id)
+        if trial.state in FINAL:
+            raise RunFolderError(f"trial {trial_id!r} is {trial.state} for good; add a new trial instead")
+        self._not_done()
+        (self.folder_of(trial_id).folder / "error.txt").unlink(missing_ok=True)
+        self.append_event("trial_started", id=trial_id, **facts)
+
+    def trial_ended(
+        self,
+        trial_id: str,
+        state: State,
+        metrics: Mapping[str, Any] | None = None,
+        error: str | None = None,
+        last_seen: str | None = None,
+    ) -> None:
+        """Note that a trial ended as COMPLETE, PRUNED, FAILED or INTERRUPTED; the same news twice is one piece of news.
+
+        `metrics` add to the trial's last reported ones and replace those of the same name. `last_seen` is when it last
+        did something, where nobody was there to see it end.
+        """
+        trial = self._known(trial_id)
+        if state not in ENDED:
+            raise RunFolderError(f"a trial must end as one of {', '.join(ENDED)}, got {state!r}")
+        if trial.state == state:
+            return
+        if trial.state in FINAL:
+            raise RunFolderError(f"trial {trial_id!r} is {trial.state} for good and cannot become {state}")
+        folder = self.folder_of(trial_id)
+        if error is not None and not (folder.folder / "error.txt").exists():
+            folder.write_error(error)
+        last = {**trial.metrics, **folder.last_metrics(), **(metrics or {})}
+        seen = {} if last_seen is None else {"last_seen": last_seen}
+        self.append_event("trial_ended", id=trial_id, state=state, metrics=last, error=error, **seen)
+
+    def sweep(self) -> list[str]:
+        """Interrupts whatever still runs by the events, although the driver that knew of it is gone; the ids.
+
+        To be called by the next driver only. Each ended when it last wrote something. A failure that its process noted
+        and no driver heard of is no verdict: its cluster may have been going down around it. It is tried again.
+        """
+        zombies = [trial for trial in self._current().values() if trial.state == "RUNNING"]
+        for trial in zombies:
+            last, started = self.folder_of(trial.id).events()[-1:], trial.started_at
+            times = [event["at"] for event in last] + ([started.isoformat(timespec="microseconds")] if started else [])
+            cost = self.folder_of(trial.id).cost()
+            self.trial_ended(trial.id, "INTERRUPTED", cost, last_seen=max(times, default=None))
+        return [trial.id for trial in zombies]
+
+    def record_benchmarks(self, benchmarks: Mapping[str, Mapping[str, float]]) -> None:
+        """Note the performance of portfolios to compare with, by name, on the validation window."""
+        self.append_event("benchmarks", benchmarks=benchmarks)
+
+    def benchmarks(self) -> dict[str, dict[str, float]]:
+        """The benchmarks recorded last: name → performance; empty before."""
+        self._current()
+        return dict(self._benchmarks)
+
+    def trial(self, trial_id: str) -> TrialFolder:
+        """The folder of a known trial."""
+        self._known(trial_id)
+        return self.folder_of(trial_id)
+
+    def trials(self) -> list[TrialRecord]:
+        """All trials in the order they were added, each in the one state it is in now."""
+        return [self._with_reports(t) if t.state == "RUNNING" else t for t in self._current().values()]
+
+    def record(self, trial_id: str) -> TrialRecord:
+        """One trial, as `trials` has it."""
+        trial = self._known(trial_id)
+        return trial if trial.state != "RUNNING" else self._with_reports(trial)
+
+    def compact(self, *, whole: bool = False) -> Path:
+        """Bring the tables up to date and return their folder; see `ftray.tables.parquet.compact`."""
+        from ftray.tables.parquet import compact  # pyarrow takes a while to import, and only this needs it
+
+        return compact(self, whole=whole)
+
+    def mark_done(self) -> None:
+        """Note that the study is finished, and compact all of it."""
+        unfinished = [trial.id for trial in self.trials() if trial.state in ("PENDING", "RUNNING")]
+        if unfinished:
+            raise RunFolderError(
+                f"{self.path} is done when no trial is pending or running, but {len(unfinished)} are "
+                f"({', '.join(unfinished[:3])}...); end them first, as INTERRUPTED if need be"
+            )
+        self.append_event("study_done")
+        self.compact(whole=True)
+        write_atomically(self._done, b"")
+        self.sync("events.jsonl", "DONE")
+
+    @property
+    def is_done(self) -> bool:
+        return self._done.exists()
+
+    @property
+    def _done(self) -> Path:
+        return self.path / "DONE"
+
+    def _not_done(self) -> None:
+        if self.is_done:
+            self._done.unlink(missing_ok=True)
+            if self.mirror:
+                self.mirror.delete("DONE")
+
+    @functools.cached_property
+    def _content(self) -> dict[str, Any]:
+        return read_study(self.path / "study.json")
+
+    def _expecting(self, study: dict[str, Any]) -> "RunFolder":
+        if self.fingerprint != fingerprint(study):
+            changes = list(differences(self.study, study))
+            more = f" and {len(changes) - 5} more" if len(changes) > 5 else ""
+            raise RunFolderError(
+                f"{self.path} belongs to another study; it differs in {'; '.join(changes[:5])}{more}. "
+                "Choose another name for the changed study, or undo the change to go on with this one"
+            )
+        return self
+
+    def _current(self) -> dict[str, TrialRecord]:
+        if self.mirror and self.mirror.role == "read":
+            self.mirror.pull("events.jsonl")
+            self.mirror.follow("DONE")
+        for event in self._reader.new():
+            apply(self._trials, event, self._reader.path)
+            if event["event"] == "benchmarks":
+                self._benchmarks = event["benchmarks"]
+            elif event["event"] == "trial_ended":
+                self._running.pop(event["id"], None)
+        return self._trials
+
+    def _known(self, trial_id: str) -> TrialRecord:
+        trials = self._current()
+        if trial_id not in trials:
+            close = difflib.get_close_matches(trial_id, trials, n=1)
+            raise RunFolderError(
+                f"{self.path} has no trial {trial_id!r} among its {len(trials)}; "
+                + (f"did you mean {close[0]!r}?" if close else "see trials() for all of them")
+            )
+        return trials[trial_id]
+
+    def _with_reports(self, trial: TrialRecord) -> TrialRecord:
+        """A running trial's metrics are in its own folder; of an ended one the study's events have them."""
+        self.refresh(trial.id)
+        reported = self._running.setdefault(trial.id, Reported(self.folder_of(trial.id).folder))
+        return dataclasses.replace(trial, metrics={**trial.metrics, **reported.metrics()})
+
+    def folder_of(self, trial_id: str) -> TrialFolder:
+        """Where a trial lies, known or not: `trial` without a look at the events of all others."""
+        if trial_id not in self._folders:
+            self._folders[trial_id] = TrialFolder(self.path / "trials" / trial_id)
+        return self._folders[trial_id]

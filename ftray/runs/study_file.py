@@ -1,0 +1,74 @@
+"""`study.json`: what a run folder was made for, written once.
+
+Takes: a study as a plain mapping. Gives: the file, its content, and in words how two studies differ.
+"""
+
+import datetime
+import importlib.metadata
+import json
+import platform
+import secrets
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ftray.errors import RunFolderError
+from ftray.runs.events import to_json, write_atomically
+from ftray.spec import fingerprint
+
+FORMAT = 1
+"""Number of the run folder's format; raised when an older reader would misread a newer folder."""
+
+VERSIONS_OF = ("ftray", "torch", "ray", "optuna", "numpy")
+
+
+def write_study(path: Path, study: Mapping[str, Any]) -> None:
+    content = {
+        "format": FORMAT,
+        "id": secrets.token_hex(6),
+        "fingerprint": fingerprint(study),
+        "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "versions": dict(versions()),
+        "study": study,
+    }
+    write_atomically(path, to_json(content, indent=2).encode())
+
+
+def read_study(path: Path) -> dict[str, Any]:
+    """The content of a `study.json`.
+
+    Raises: RunFolderError if it is missing, damaged, or of another format.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+        found, versions = content["format"], dict(content["versions"])
+        _ = content["fingerprint"], content["study"]
+    except FileNotFoundError:
+        raise RunFolderError(f"{path.parent} is no run folder: it has no {path.name}; check the path") from None
+    except (ValueError, LookupError, TypeError) as error:
+        raise RunFolderError(f"{path} must describe a study, but is damaged ({error!r}); restore the file") from None
+    if found != FORMAT:
+        raise RunFolderError(
+            f"{path.parent} must have run folder format {FORMAT}, got {found!r}; open it with the ftray version that "
+            f"wrote it ({versions.get('ftray', 'unknown')})"
+        )
+    return content
+
+
+def differences(old: Any, new: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """Every place where two plain mappings differ, as `key.of.the.place: old → new`."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in [*old, *(key for key in new if key not in old)]:
+            yield from differences(old.get(key, "(absent)"), new.get(key, "(absent)"), (*path, key))
+    elif old != new:
+        yield f"{'.'.join(path)}: {old!r} → {new!r}"
+
+
+def versions() -> Iterator[tuple[str, str]]:
+    """Python and the libraries that results depend on."""
+    yield "python", platform.python_version()
+    for package in VERSIONS_OF:
+        try:
+            yield package, importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue

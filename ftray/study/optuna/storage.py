@@ -1,0 +1,114 @@
+"""Where Optuna keeps a study: a journal in its run folder, or a database that a team shares. Knows Optuna alone.
+
+Takes: a study file's URL, a run folder. Gives: an empty Optuna storage and the study's name in it: what stands there is
+derived, and made anew from the run folder whenever the study starts.
+
+A password is never part of a URL, which ends up in files and on screens: libpq's own ways hold it (PGPASSWORD, or
+~/.pgpass with mode 600).
+"""
+
+import contextlib
+import re
+import warnings
+from collections.abc import Iterator
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+
+from ftray.errors import MissingDependencyError, SpecError, StorageError
+from ftray.runs import RunFolder
+
+JOURNAL = "optuna.journal"
+
+RUN = "run_folder"
+"""The user attribute of a study in a database that says where its run folder lies."""
+
+
+def check_storage(url: str | None) -> None:
+    """Raises: SpecError for what is no `postgresql://[USER@]HOST[:PORT]/DATABASE`, or holds a password."""
+    where = ("search", "storage")
+    if url is None:
+        return
+    found = re.fullmatch(r"postgresql://(?:(?P<user>[^@/]*)@)?[^@/]*/[\w-]+(\?[^@]*)?", url)
+    if (found and ":" in (found["user"] or "")) or re.search(r"[?&]password=", url) or re.search(r":[^/@]*@", url):
+        raise SpecError("must hold no password: leave it to PGPASSWORD or ~/.pgpass", where)
+    if found is None:
+        raise SpecError(
+            "must be postgresql://[USER@]HOST[:PORT]/DATABASE, or left out for a journal in the run folder; "
+            f"got {url!r}",
+            where,
+        )
+
+
+def name_in(url: str | None, name: str, run: RunFolder) -> str:
+    """A study's name in its storage; in a database also what tells it from the studies of others that are called so."""
+    return name if url is None else f"{name}-{run.id}"
+
+
+def open_storage(url: str | None, name: str, run: RunFolder) -> BaseStorage:
+    """The storage, without a study of that name.
+
+    Raises: StorageError for a database that cannot be reached; MissingDependencyError.
+    """
+    if url is None:
+        path = run.path / JOURNAL
+        path.unlink(missing_ok=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return JournalStorage(JournalFileBackend(str(path)))
+    storage, ours = _database(url), name_in(url, name, run)
+    known = {one.study_name: one._study_id for one in storage.get_all_studies()}
+    if ours in known:
+        storage.delete_study(known[ours])
+    return storage
+
+
+def note_run(study: optuna.Study, run: RunFolder) -> None:
+    """Says in a shared database where the truth about a study lies."""
+    study.set_user_attr(RUN, str(run.location))
+
+
+@contextlib.contextmanager
+def told_if_lost(url: str | None) -> Iterator[None]:
+    """Says in words that the database went away while a study ran.
+
+    Raises: StorageError.
+    """
+    if url is None:
+        yield
+        return
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        cause = error.__cause__ if isinstance(error.__cause__, SQLAlchemyError) else error
+        raise StorageError(
+            f"search.storage must stay within reach, but {url} answers: {told(cause)}. Nothing is lost: the run folder "
+            "is the truth, and the same command continues once the database is back"
+        ) from None
+
+
+def _database(url: str) -> RDBStorage:
+    try:
+        import psycopg  # noqa: F401
+    except ImportError:
+        raise MissingDependencyError(
+            "search.storage on PostgreSQL needs the package psycopg: pip install 'ftray[postgres]'"
+        ) from None
+    from sqlalchemy.exc import SQLAlchemyError
+
+    engine = {"connect_args": {"connect_timeout": 10}, "pool_pre_ping": True}
+    try:
+        return RDBStorage(url.replace("postgresql://", "postgresql+psycopg://", 1), engine_kwargs=engine)
+    except SQLAlchemyError as error:
+        raise StorageError(
+            f"search.storage must be a database that can be reached, but {url} answers: {told(error)}; check the host, "
+            "the database's name, the user, and the password in PGPASSWORD or ~/.pgpass"
+        ) from None
+
+
+def told(error: Exception) -> str:
+    """A database's own words, on a line."""
+    return " ".join(str(getattr(error, "orig", error)).split())

@@ -1,0 +1,232 @@
+"""The tables of a study: their columns, what each means, and how rows become typed columns.
+
+Takes: rows as plain mappings. Gives: arrow tables whose types depend on a column's name alone, never on what stands in
+it, so that the files of a study always fit each other.
+
+    trials    one row per trial or pre-training job, failed and pruned ones too
+    metrics   one row per report, of trials and pre-training jobs; steps that a resumed trial repeats stand once
+    folds     one row per fold and seed that a trial has finished: its own validation figures
+    returns   one row per bar, trial, fold and seed, of validation windows alone; benchmarks have no trial and no seed
+    fills     one row per order that was filled
+    events    everything that was noted beside reports, of the study and of its trials
+    encoders  one row per finished pre-training job: the encoder card
+
+`SCHEMA` has the columns. Beside them stand those whose names depend on the study: in `trials` the searched values
+(`trial/encoder/d_token`) and the last metrics (`validation/sharpe`), in `metrics` every reported figure, in `folds` the
+`validation/` figures. They keep the names that a study file calls them by; in SQL a name with a slash stands in double
+quotes. Fractions are never percentages, Sharpe ratios are annual, times are UTC
+(and say so nowhere else: they have no time zone, as in numpy).
+"""
+
+import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ftray.runs.events import to_json
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FORMAT = 1
+"""Number of the tables' format. Tables of another format are left alone, and derived anew from the events."""
+
+
+Frame = Any
+"""A pandas frame or a column of one, where it is worked with: by pandas' own types hardly anything is allowed."""
+
+
+class Column(NamedTuple):
+    """kind: text, int, float, bool, time or json (a text)."""
+
+    kind: str
+    meaning: str
+
+
+SCHEMA: dict[str, dict[str, Column]] = {
+    "trials": {
+        "trial": Column("text", "id, as the folder under trials/ is named"),
+        "number": Column("int", "among the study's trials; null for a pre-training job that only serves them"),
+        "kind": Column("text", "trial or pretraining"),
+        "state": Column("text", "PENDING, RUNNING, COMPLETE, PRUNED, FAILED or INTERRUPTED"),
+        "feasible": Column("bool", "whether it is known to meet every constraint of the study; null before its end"),
+        "error": Column("text", "why it failed"),
+        "started_at": Column("time", "start of its latest run"),
+        "ended_at": Column("time", "end of its latest run"),
+        "wall_seconds": Column("float", "spent running, summed over all ended runs"),
+        "encoder": Column("text", "ft or mlp"),
+        "encoder_shape": Column("text", "kind and size in a few letters, like ft 64/2/4 p60"),
+        "pretrained": Column("text", "where its weights came from, and whether they were frozen"),
+        "seed": Column("int", "its first seed"),
+        "n_seeds": Column("int", "seeds per fold"),
+        "n_runs": Column("int", "runs that it has finished, one per fold and seed"),
+        "candles": Column("text", "fingerprint of the candles that the study was made on"),
+        "commit": Column("text", "git commit of the folder that the study was started in; + after it: with changes"),
+        "host": Column("text", "machine of its process"),
+        "cpu": Column("text", "model of that machine's processor"),
+        "gpu": Column("text", "model of its GPU; null where it had none"),
+        "versions": Column("json", "of Python and the libraries"),
+        "lineage": Column("json", "per fold and seed: dataset, encoder, the study it came from, its training bars"),
+        "spec": Column("json", "the resolved spec"),
+    },
+    "metrics": {
+        "trial": Column("text", "id"),
+        "at": Column("time", "when it was reported"),
+        "fold": Column("int", "fold of the run that reported"),
+        "seed": Column("int", "its seed"),
+        "iteration": Column("int", "of that run's PPO"),
+        "env_steps": Column("int", "over all runs of the trial so far"),
+        "epoch": Column("int", "of a pre-training job"),
+        "best_epoch": Column("int", "of a pre-training job"),
+        "run_done": Column("bool", "whether this row ended a run"),
+        "runs_done": Column("int", "runs that the trial has finished"),
+    },
+    "folds": {
+        "trial": Column("text", "id"),
+        "fold": Column("int", "counted from 0"),
+        "seed": Column("int", "its own"),
+        "env_steps": Column("int", "of this run"),
+    },
+    "returns": {
+        "trial": Column("text", "id; null for a benchmark"),
+        "portfolio": Column("text", "policy, or the benchmark's name"),
+        "fold": Column("int", "counted from 0"),
+        "seed": Column("int", "null for a benchmark"),
+        "split": Column("text", "validation; the test window is in no table"),
+        "time": Column("time", "opening time of the deciding bar"),
+        "return": Column("float", "of equity, from this bar's close to the next one's"),
+        "equity": Column("float", "after the step, in quote currency"),
+        "exposure": Column("float", "fraction of equity in assets after the step"),
+        "turnover": Column("float", "traded notional as a fraction of equity"),
+        "regime": Column("text", "bear, sideways or bull, by the bars up to this one; null without enough of them"),
+    },
+    "fills": {
+        "trial": Column("text", "id"),
+        "fold": Column("int", "counted from 0"),
+        "seed": Column("int", "its own"),
+        "split": Column("text", "validation"),
+        "time": Column("time", "opening time of the deciding bar"),
+        "symbol": Column("text", "the asset"),
+        "notional": Column("float", "bought (+) or sold (−), in quote currency"),
+    },
+    "events": {
+        "trial": Column("text", "id; null for an event of the study as a whole"),
+        "at": Column("time", "when it was noted"),
+        "event": Column("text", "its name"),
+        "facts": Column("json", "what it says"),
+    },
+    "encoders": {
+        "encoder": Column("text", "fingerprint of the job, as its folder under encoders/ is named"),
+        "weights": Column("text", "fingerprint of the best weights"),
+        "validation_loss": Column("float", "of the best epoch"),
+        "best_epoch": Column("int", "counted from 1"),
+        "epochs": Column("int", "trained"),
+        "dataset": Column("text", "fingerprint of the data"),
+        "train_from": Column("text", "first bar that weights were fitted to"),
+        "train_to": Column("text", "last bar that weights were fitted to"),
+        "validation_from": Column("text", "first bar that the figures are of"),
+        "validation_to": Column("text", "last bar that the figures are of"),
+        "d_token": Column("int", "width of a token"),
+        "n_blocks": Column("int", "transformer blocks"),
+        "n_heads": Column("int", "attention heads"),
+        "patch_length": Column("int", "bars per token"),
+        "figures": Column("json", "reconstruction of hidden cells, probes, effective rank"),
+        "history": Column("json", "losses by epoch"),
+    },
+}
+
+OPEN = {"trials": ("trial/", None), "metrics": (None,), "folds": ("validation/",)}
+"""Tables with columns of the study's own. Those of searched values are typed by what stands in them."""
+
+
+def arrow_table(name: str, rows: Sequence[Mapping[str, Any]]) -> "pa.Table":
+    """Rows as a table: the documented columns, always all of them, then the study's own, sorted."""
+    import pyarrow as pa
+
+    fixed = SCHEMA[name]
+    own = sorted(set().union(*rows) - set(fixed)) if name in OPEN else []
+    columns = {column: _typed([row.get(column) for row in rows], fixed[column].kind) for column in fixed}
+    for column in own:
+        values = [row.get(column) for row in rows]
+        searched = name == "trials" and column.startswith("trial/")
+        if searched or any(isinstance(value, int | float) for value in values):
+            columns[column] = _as_found(values) if searched else _typed(values, "float")
+    return pa.table(columns)
+
+
+def empty_table(name: str) -> "pa.Table":
+    return arrow_table(name, [])
+
+
+def concat(tables: Iterable["pa.Table"]) -> "pa.Table":
+    """Tables below each other; columns that some lack are null there, and searched values of mixed types text."""
+    import pyarrow as pa
+
+    tables = list(tables)
+    kinds: dict[str, set[Any]] = {}
+    for table in tables:
+        for field in table.schema:
+            kinds.setdefault(field.name, set()).add(field.type)
+    for column, found in kinds.items():
+        if len(found - {pa.null()}) > 1 and not all(map(_is_number, found - {pa.null()})):
+            tables = [_as_text(table, column) for table in tables]
+    return pa.concat_tables(tables, promote_options="permissive")
+
+
+def arrow_type(kind: str) -> Any:
+    """The type of a documented kind."""
+    import pyarrow as pa
+
+    types = {"int": pa.int64(), "float": pa.float64(), "bool": pa.bool_(), "time": pa.timestamp("us")}
+    return types.get(kind, pa.string())
+
+
+def _typed(values: list[Any], kind: str) -> Any:
+    """A column of a documented kind; a figure that does not fit is null: a table must not break by a stray one."""
+    import pyarrow as pa
+
+    made: list[Any]
+    match kind:
+        case "text":
+            made = [None if value is None else str(value) for value in values]
+        case "json":
+            made = [None if value is None else to_json(value) for value in values]
+        case "time":
+            made = [_time(value) for value in values]
+        case "bool":
+            made = [None if value is None else bool(value) for value in values]
+        case "int":
+            made = [int(value) if isinstance(value, int | float) else None for value in values]
+        case _:
+            made = [value if isinstance(value, int | float) else None for value in values]
+    return pa.array(made, arrow_type(kind))
+
+
+def _as_found(values: list[Any]) -> Any:
+    import pyarrow as pa
+
+    kinds = {type(value) for value in values if value is not None}
+    if kinds == {int, float}:
+        return pa.array([None if value is None else float(value) for value in values])
+    if len(kinds) > 1 or kinds & {dict, list}:
+        return pa.array([None if value is None else to_json(value) for value in values])
+    return pa.array(values)
+
+
+def _as_text(table: "pa.Table", column: str) -> "pa.Table":
+    import pyarrow as pa
+
+    if column not in table.column_names or table.schema.field(column).type == pa.string():
+        return table
+    texts = [None if value is None else to_json(value) for value in table[column].to_pylist()]
+    return table.set_column(table.column_names.index(column), column, pa.array(texts, pa.string()))
+
+
+def _is_number(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
+
+
+def _time(value: Any) -> datetime.datetime | None:
+    time = datetime.datetime.fromisoformat(value) if isinstance(value, str) else value
+    return time if time is None or time.tzinfo is None else time.astimezone(datetime.UTC).replace(tzinfo=None)

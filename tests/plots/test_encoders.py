@@ -1,0 +1,59 @@
+import sys
+
+import pytest
+
+from ftray.errors import MissingDependencyError
+from ftray.plots.encoders import encoder_page, plot_history, plot_probes, plot_reconstruction
+
+SCORES = {"mse": 0.4, "r2": 0.5, "r2_by_indicator": {"close": 0.9, "still": None}}
+CARD = {
+    "weights": "w" * 64,
+    "dataset": "<data>",
+    "train_times": ["2020", "2022"],
+    "validation_times": ["2022", "2023"],
+    "best_epoch": 2,
+    "epochs": 3,
+    "validation_loss": 0.25,
+    "figures": {
+        "reconstruction": {"cells": {"encoder": SCORES, "mean": SCORES, "pca": SCORES}},
+        "probes": {
+            "volatility": {"skill": {}, "gain": {"raw_features": {"mean": 0.3, "low": 0.1, "high": 0.4}}},
+            "regime": {"skill": {}, "gain": {"raw_features": None}},
+        },
+        "effective_rank": {"encoder": 12.5},
+    },
+}
+HISTORY = [{"epoch": i, "train_loss": 1 / i, "validation_loss": 2 / i, "seconds": 1.0} for i in (1, 2, 3)]
+
+
+def test_a_bar_per_indicator_and_predictor_and_none_for_the_mean():
+    pytest.importorskip("plotly")
+    traces = plot_reconstruction(CARD, "cells").data
+    assert [trace.name for trace in traces] == ["encoder", "pca"]
+    assert list(traces[0].x) == ["close", "still"]
+
+
+def test_gains_have_their_intervals_and_probes_without_answer_are_left_out():
+    pytest.importorskip("plotly")
+    (trace,) = plot_probes(CARD).data
+    assert list(trace.x) == ["volatility"]
+    assert trace.error_y.array[0] == pytest.approx(0.1)
+    assert trace.error_y.arrayminus[0] == pytest.approx(0.2)
+
+
+def test_the_history_shows_losses_alone():
+    pytest.importorskip("plotly")
+    assert {trace.name for trace in plot_history(HISTORY).data} == {"train loss", "validation loss"}
+
+
+def test_the_page_needs_no_network_and_escapes_what_it_is_given():
+    pytest.importorskip("plotly")
+    page = encoder_page(CARD, HISTORY)
+    assert "&lt;data&gt;" in page
+    assert "<script src" not in page
+
+
+def test_without_plotly_the_error_holds_the_install_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "plotly", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install -e '.\[plots\]'"):
+        encoder_page(CARD, HISTORY)

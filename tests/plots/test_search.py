@@ -1,0 +1,198 @@
+"""Plots of a study compute what they say, and can be read without colour."""
+
+import datetime
+import re
+import sys
+
+import numpy as np
+import pytest
+
+from ftray import plots, stats
+from ftray.analysis import comparison
+from ftray.analysis.study import Study, open_study
+from ftray.errors import MissingDependencyError, RunFolderError
+from ftray.plots.theme import SERIES, series
+from ftray.plots.trials import runs_data
+from ftray.runs import RunFolder
+from ftray.tables.bars import Outcome, write_benchmarks, write_outcome
+from tests.analysis.test_study import OLD
+
+SHARPE, DRAWDOWN = "validation/sharpe", "validation/max_drawdown"
+N = 1_200
+TIMES = np.datetime64("2024-01-01") + np.arange(N) * np.timedelta64(1, "h")
+
+
+@pytest.fixture(scope="module")
+def old() -> Study:
+    return open_study(OLD)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> Study:
+    """Six trials of two seeds with bars in two regimes, one of them on a GPU; the later, the better."""
+    run = RunFolder.create(tmp_path_factory.mktemp("runs") / "study", {"name": "study", "trial": {}})
+    write_benchmarks(run.path, 0, {"equal_weight": outcome(99)})
+    for number in range(6):
+        name, encoder = f"trial-{number:04}", ("ft", "mlp")[number % 2]
+        values = {"trial/encoder/kind": encoder, "trial/ppo/learning_rate": 10.0 ** -(number + 1)}
+        run.add_trial(name, number, "trial", values, {"encoder": {"kind": encoder}})
+        run.trial_started(name)
+        done = []
+        for seed in (0, 1):
+            write_outcome(run.trial(name).folder, 0, seed, outcome(10 * number + seed))
+            sharpe = number + 0.1 * seed
+            done.append({"fold": 0, "seed": seed, "env_steps": 100, SHARPE: sharpe})
+            mean = {SHARPE: float(np.mean([one[SHARPE] for one in done])), DRAWDOWN: 0.1 + number / 100}
+            memory = {"vram/planned_gib": 1.8, "vram/used_gib": 1.5 + seed / 10} if number == 0 else {}
+            row = {"fold": 0, "seed": seed, "env_steps": 100 * (seed + 1), "run_done": True, "runs": list(done)}
+            run.trial(name).report({**row, **mean, **memory, "cost/cpu_seconds": 3600.0, "validation/years": 1.0})
+        run.trial_ended(name, "PRUNED" if number == 3 else "COMPLETE")
+    return open_study(run.path)
+
+
+def outcome(seed: int) -> Outcome:
+    returns = np.random.default_rng(seed).normal(0.0001, 0.01, N)
+    flat, labels = np.full(N, 0.5), np.where(np.arange(N) < 2 * N // 3, 0, 2)
+    return Outcome(TIMES, returns, np.cumprod(1 + returns), flat, flat / 10, np.zeros((N, 1)), ("BTC",), labels)
+
+
+def test_a_figure_that_runs_do_not_end_with_is_shown_as_it_was_reported(study):
+    cost = plots.curves_data(study, "encoder", "cost/cpu_seconds")
+    assert set(cost["mean"]) == {3600.0}
+
+
+def test_of_very_many_trials_an_even_choice_stands_for_all(study, monkeypatch):
+    monkeypatch.setattr(comparison, "MOST_COMPARED", 3)
+    assert comparison.compared([f"{i}" for i in range(9)]) == ["0", "4", "8"]
+    asked, frame = [], study.frame
+    monkeypatch.setattr(study, "frame", lambda *what, **equal: asked.append(equal["trial"]) or frame(*what, **equal))
+    chance = study.overfitting()
+    assert asked == [["trial-0000", "trial-0002", "trial-0005"]] and chance is not None and 0 <= chance <= 1
+
+
+def test_a_runs_own_figures_are_those_that_it_ended_with(old):
+    own = runs_data(old, SHARPE)
+    last = own.groupby(["trial", "fold", "seed"]).last()
+    folds = old.frame("folds").set_index(["trial", "fold", "seed"])
+    assert len(last) == 12
+    for key, row in last.iterrows():
+        assert row[SHARPE] == pytest.approx(folds.loc[key, SHARPE], abs=1e-9)
+        assert row["run_steps"] == folds.loc[key, "env_steps"]
+
+
+def test_learning_curves_are_interquartile_means_over_runs_with_bands(old):
+    data = plots.curves_data(old, "encoder")
+    assert data.groupby("group")["n_runs"].max().to_dict() == {"ft": 8, "mlp": 4}
+    assert (data["low"] <= data["mean"]).all() and (data["mean"] <= data["high"]).all()
+    own = runs_data(old, SHARPE)
+    last = own[(own["trial"] == "trial-0002") & (own["evaluation"] == 2)][SHARPE].to_numpy()
+    assert data[data["group"] == "mlp"]["mean"].iloc[-1] == pytest.approx(stats.interquartile_mean(last[:, None]))
+    by_trial = plots.curves_data(old, "trial", top=1)
+    assert set(by_trial["group"]) == {old.best().trial}
+    assert len(plots.plot_curves(data).data) == 4
+
+
+def test_equity_is_the_mean_over_seeds_and_its_band_holds_each(study):
+    data = plots.equity_data(study, "trial-0005")
+    bars = study.returns("trial-0005")
+    seeds = [bars[bars["seed"] == seed]["return"].to_numpy() for seed in (0, 1)]
+    assert data["equity"]["trial-0005"] == pytest.approx(np.cumprod(1 + np.mean(seeds, axis=0)))
+    assert data["low"][-1] == pytest.approx(min(np.prod(1 + one) for one in seeds))
+    assert list(data["equity"]) == ["trial-0005", "equal_weight"] and len(data["times"]) == N
+    figure = plots.plot_equity(data)
+    assert max(figure.data[-1].y) <= 0  # the drawdown
+    with pytest.raises(RunFolderError, match="no returns per bar"):
+        plots.equity_data(open_study(OLD), "trial-0000")
+
+
+def test_regimes_are_told_as_far_as_the_bars_allow(study):
+    data = plots.regimes_data(study, "trial-0005").set_index(["portfolio", "regime"])
+    assert data.loc[("trial-0005", "bear"), "n_bars"] == 2 * N // 3
+    bars = study.returns("trial-0005").groupby("time")["return"].mean().to_numpy()[: 2 * N // 3]
+    assert data.loc[("trial-0005", "bear"), "sharpe"] == pytest.approx(stats.sharpe(bars, 365 * 24))
+    assert np.isnan(data.loc[("trial-0005", "bull"), "sharpe"])  # 400 bars say nothing
+    shown = plots.plot_regimes(data.reset_index())
+    assert "-" in shown.data[-1].cells["values"][-1]
+
+
+def test_the_search_shows_the_best_so_far_beside_the_luck_line(study):
+    data = plots.search_data(study)
+    assert data["best"].tolist() == pytest.approx([0.05, 1.05, 2.05, 2.05, 4.05, 5.05])  # the pruned one does not count
+    assert data["luck_line"].tolist() == pytest.approx([stats.luck_line(n, 1.0) for n in range(1, 7)])
+    hollow = [
+        symbol for trace in plots.plot_search(data).data[:2] for symbol in trace.marker.symbol if "open" in symbol
+    ]
+    assert len(hollow) == 1
+
+
+def test_values_slices_and_parallel_coordinates_have_every_searched_value(study, old):
+    data = plots.values_data(study)
+    assert len(data) == 5 and {"trial/encoder/kind", "trial/ppo/learning_rate"} <= set(data.columns)
+    assert [trace.x[0] for trace in plots.plot_slices(data).data] == ["ft", 0.1]
+    (lines,) = plots.plot_parallel(data).data
+    assert [axis.label for axis in lines.dimensions] == ["encoder/kind", "ppo/learning_rate", "sharpe"]
+    (branched,) = plots.plot_parallel(plots.values_data(old)).data
+    missing = next(axis for axis in branched.dimensions if axis.label == "encoder/pretrained")
+    assert missing.ticktext[0] == "-" and 0 in missing["values"]  # the MLP has no such value
+    assert plots.values_data(old).attrs["log"] == ["trial/ppo/learning_rate"]
+
+
+def test_the_front_is_what_no_other_trial_beats(study):
+    data = plots.front_data(study)
+    assert data["front"].all()  # each is better in one and worse in the other
+    assert plots.front_data(study, x="cost/cpu_seconds")["front"].sum() == 1  # all cost the same
+    assert plots.plot_front(data).layout.xaxis.title.text == f"{DRAWDOWN} (less is better)"
+
+
+def test_groups_stand_with_their_intervals_and_how_often_they_win(study):
+    compared = study.compare("encoder")
+    figure = plots.plot_comparison(compared)
+    assert [trace.y[0] for trace in figure.data] == list(compared.index[::-1])
+    assert figure.data[-1].error_x.array[0] == pytest.approx(compared["high"].iloc[0] - compared["mean"].iloc[0])
+    assert any("%" in note.text for note in figure.layout.annotations)
+
+
+def test_memory_and_cost(study, old):
+    memory = plots.vram_data(study)
+    assert memory[["trial", "planned", "used"]].values.tolist() == [["trial-0000", 1.8, 1.6]]
+    assert plots.vram_data(old).empty and "no trial" in plots.plot_vram(plots.vram_data(old)).layout.annotations[0].text
+    cost = plots.cost_data(study)
+    assert cost["cpu_hours"].tolist() == [1.0] * 6 and cost["value"].tolist()[-1] == pytest.approx(5.05)
+    assert plots.plot_cost(cost).layout.xaxis.title.text == "CPU core hours"
+
+
+def test_importance_and_a_card_are_drawn(old):
+    importance = old.importance()
+    (bars,) = plots.plot_importance(importance).data
+    assert bars.y[-1] == importance.index[0].removeprefix("trial/") and bars.x[-1] == importance.iloc[0]
+    card = old.encoder_card(old.encoders["encoder"][0][:12])
+    assert plots.plot_history(card["history"]).data and plots.plot_reconstruction(card, "cells").data
+    with pytest.raises(RunFolderError, match="no finished encoder begins with 'zz'"):
+        old.encoder_card("zz")
+
+
+def test_series_differ_by_colour_by_dash_and_by_symbol():
+    for part in ("color", "symbol"):
+        assert len({getattr(one, part) for one in SERIES}) == len(SERIES)
+    assert len({one.dash for one in SERIES}) >= 6
+    looks = series(["mlp", "ft", "lstm", "cnn"])
+    assert len(set(looks.values())) == 4 and looks == series(["ft", "cnn", "mlp", "lstm"]) | looks
+    assert series(["ft"])["ft"] == looks["ft"]
+
+
+@pytest.mark.parametrize("name", [name for name in plots.__all__ if name.startswith("plot_")])
+def test_every_plot_says_in_a_line_what_it_draws(name):
+    assert re.match(r"[A-Z].+", getattr(plots, name).__doc__)
+
+
+def test_without_plotly_the_error_names_the_line_that_installs_it(old, monkeypatch):
+    data = plots.cost_data(old)
+    monkeypatch.setitem(sys.modules, "plotly", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install -e '.\[plots\]'"):
+        plots.plot_cost(data)
+
+
+def test_times_have_no_zone_and_are_utc(study):
+    started = study.trials["started_at"].max().to_pydatetime()
+    now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
+    assert datetime.timedelta(0) <= now - started < datetime.timedelta(hours=1)

@@ -1,0 +1,113 @@
+"""A trial file with holes is a conditional search space with stable names."""
+
+import pickle
+
+import optuna
+import pytest
+
+from ftray.errors import SpecError
+from ftray.search.space import Space
+
+TREE = {
+    "encoder": {
+        "choice": [
+            {"kind": "mlp", "hidden": {"int": [64, 512, 64]}},
+            {"kind": "ft", "d_token": {"choice": [32, 64]}, "pretrained": "none"},
+            {"kind": "ft", "d_token": {"choice": [32, 64]}, "pretrained": "auto", "frozen": {"choice": [True, False]}},
+        ]
+    },
+    "ppo": {"learning_rate": {"log": ["1e-5", 1e-3]}, "epochs": {"log": [1, 16]}, "gamma": {"float": [0.9, 0.99]}},
+    "seed": 3,
+}
+
+
+def test_names_are_paths_and_the_ranges_are_typed():
+    holes = Space(TREE).holes
+    assert {name: hole.ends() for name, hole in holes.items()} == {
+        "trial/encoder/kind": ("mlp", "ft pretrained=none", "ft pretrained=auto"),
+        "trial/encoder/hidden": (64, 512),
+        "trial/encoder/d_token": (32, 64),
+        "trial/encoder/frozen": (True, False),
+        "trial/ppo/learning_rate": (1e-5, 1e-3),
+        "trial/ppo/epochs": (1, 16),
+        "trial/ppo/gamma": (0.9, 0.99),
+    }
+
+
+def test_only_the_holes_of_the_chosen_subtree_are_drawn_and_the_values_fill_the_same_tree_again():
+    space, study = Space(TREE), optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    kinds = set()
+    for _ in range(30):
+        values, filled = space.draw(study.ask())
+        kinds.add(values["trial/encoder/kind"])
+        assert ("trial/encoder/hidden" in values) == (filled["encoder"]["kind"] == "mlp")
+        assert ("trial/encoder/frozen" in values) == (filled["encoder"].get("pretrained") == "auto")
+        assert space.fill(values) == filled
+        assert filled["seed"] == 3 and 1e-5 <= filled["ppo"]["learning_rate"] <= 1e-3
+    assert len(kinds) == 3
+
+
+def test_the_ends_reach_both_ends_of_every_range_and_every_subtree():
+    filled = list(Space(TREE).ends())
+    assert {tree["encoder"]["kind"] for tree in filled} == {"mlp", "ft"}
+    for section, key, ends in [
+        ("ppo", "learning_rate", {1e-5, 1e-3}),
+        ("ppo", "epochs", {1, 16}),
+        ("encoder", "hidden", {64, 512}),
+        ("encoder", "d_token", {32, 64}),
+        ("encoder", "frozen", {True, False}),
+    ]:
+        assert {tree[section][key] for tree in filled if key in tree[section]} == ends
+
+
+def test_a_hole_is_always_filled_where_every_branch_has_it():
+    conditional = {"trial/encoder/hidden", "trial/encoder/d_token", "trial/encoder/frozen"}
+    assert Space(TREE).always == set(Space(TREE).holes) - conditional
+    everywhere = [{"kind": kind, "w": {"int": [1, 9]}, kind: {"int": [1, 2]}} for kind in ("a", "b")]
+    assert Space({"e": {"choice": everywhere}}).always == {"trial/e/kind", "trial/e/w"}
+
+
+def test_a_tree_without_holes_has_one_variant_itself():
+    assert list(Space({"seed": 1, "ppo": {"epochs": 2}}).ends()) == [{"seed": 1, "ppo": {"epochs": 2}}]
+
+
+def test_a_space_can_be_pickled():
+    assert pickle.loads(pickle.dumps(Space(TREE))).holes == Space(TREE).holes
+
+
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        ({"seed": {"int": 3}}, r"^trial\.seed: a hole needs a list"),
+        ({"seed": {"int": [4, 1]}}, r"^trial\.seed: .*is no range"),
+        ({"seed": {"int": [1, 2.5]}}, r"^trial\.seed: .*whole numbers"),
+        ({"seed": {"int": [1, 4, 2, 7]}}, r"^trial\.seed: .*too many numbers"),
+        ({"seed": {"choise": [1, 2]}}, r"^trial\.seed: .*did you mean 'choice'"),
+        ({"lr": {"log": [0.0, 1.0]}}, r"^trial\.lr: .*is no range"),
+        ({"lr": {"float": ["a", 1.0]}}, r"^trial\.lr: .*is no range"),
+        ({"e": {"choice": [{"kind": "mlp"}, 3]}}, r"^trial\.e: options must be all plain values or all mappings"),
+        ({"e": {"choice": [[1], [2]]}}, r"^trial\.e: options must be plain values or mappings"),
+        ({"e": {"choice": [{"kind": "mlp"}, {"kind": "mlp"}]}}, r"^trial\.e: two options are told apart by nothing"),
+        (
+            {"e": {"choice": [{"kind": "a", "w": {"int": [1, 2]}}, {"kind": "b", "w": {"int": [1, 3]}}]}},
+            r"^trial\.e\.w: the same hole with two ranges",
+        ),
+    ],
+)
+def test_a_broken_hole_is_refused_by_its_path(tree, message):
+    with pytest.raises(SpecError, match=message):
+        Space(tree)
+
+
+@pytest.mark.parametrize(
+    ("point", "message"),
+    [
+        ({"trial/encoder/d_tokn": 32}, "no such hole; did you mean 'trial/encoder/d_token'"),
+        ({"trial/encoder/d_token": 48}, "48 lies outside"),
+        ({"trial/ppo/epochs": 17}, "17 lies outside"),
+        ({"trial/ppo/gamma": "high"}, "'high' lies outside"),
+    ],
+)
+def test_a_point_outside_the_space_is_refused(point, message):
+    with pytest.raises(SpecError, match=message):
+        Space(TREE).check_point(point, ("search", "points", "0"))
