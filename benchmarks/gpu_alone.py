@@ -159,10 +159,10 @@ def fill(device: str, gib: float) -> Iterator[Row]:
     """A process that claims its cap and takes blocks until it is refused; then it gives all back and goes on."""
     import torch
 
-    from ftray.agent.devices import claim
+    from ftray.agent.devices import cap_gpu_memory
 
     if device == "cuda":
-        claim(gib, torch.cuda.get_device_properties(0).total_memory / GIB)
+        cap_gpu_memory(gib, torch.cuda.get_device_properties(0).total_memory / GIB)
     yield {"claimed_gib": gib}
     blocks: list[torch.Tensor] = []
     error = None

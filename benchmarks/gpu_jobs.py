@@ -122,7 +122,7 @@ def unlucky(spec: Any, report: Any, *, folder: Path, resume: Path | None, shape:
     """
     import torch
 
-    from ftray.agent.devices import claim
+    from ftray.agent.devices import cap_gpu_memory
     from ftray.trial.out_of_memory import told_out_of_memory
     from ftray.trial.run import run_trial
     from ftray.trial.shape import WHOLE
@@ -137,7 +137,7 @@ def unlucky(spec: Any, report: Any, *, folder: Path, resume: Path | None, shape:
 
     if spec.seed == 1 and shape == WHOLE:
         with told_out_of_memory(spec, shape):
-            claim(given["gpus"].learner_cap_gib, given["gpus"].planned_gib)
+            cap_gpu_memory(given["gpus"].learner_cap_gib, given["gpus"].planned_gib)
             hoard: list[torch.Tensor] = []
             while given["gpus"].learner:
                 hoard.append(torch.empty(2**26, dtype=torch.uint8, device="cuda"))

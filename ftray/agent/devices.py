@@ -40,7 +40,7 @@ class GpuShares:
 NO_GPU = GpuShares()
 
 
-def claim(cap_gib: float, planned_gib: float, cuda: Any = torch.cuda) -> None:
+def cap_gpu_memory(cap_gib: float, planned_gib: float, cuda: Any = torch.cuda) -> None:
     """Caps what this process may allocate on the GPU that it holds; a cap of 0 leaves a CPU process alone.
 
     Beyond the cap PyTorch raises its out-of-memory error here, in the process that asked for too much, and not in a
@@ -76,18 +76,18 @@ def hide_gpus() -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Footing:
+class DevicePlacement:
     """Where a process's module lies. touched_cuda: whether the process has a CUDA context, of whatever size."""
 
     device: str
     touched_cuda: bool
 
     @classmethod
-    def of(cls, module: torch.nn.Module) -> "Footing":
+    def of(cls, module: torch.nn.Module) -> "DevicePlacement":
         return cls(next(module.parameters()).device.type, torch.cuda.is_initialized())
 
 
-def check_footing(found: Mapping[str, tuple[Footing, float]]) -> None:
+def check_devices(found: Mapping[str, tuple[DevicePlacement, float]]) -> None:
     """Proves that exactly those processes use a GPU that booked one. found: by process, its footing and its booking.
 
     Raises: TrainingError naming the processes and what each booked.

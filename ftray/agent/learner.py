@@ -118,7 +118,7 @@ class FTLearner(PPOTorchLearner):
         """
         n = len(self._figures)
         try:
-            with self._policy.every_sample_by_itself():
+            with self._policy.without_deduplication():
                 total = self._in_parts(samples)
             return {TOTAL: total, **self._figures[-1]}
         finally:

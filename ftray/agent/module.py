@@ -21,8 +21,8 @@ from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, ValueFunctionAPI
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import Tensor
 
-from ftray.agent.ahead import BARS_PER_PASS, MarketAhead
-from ftray.agent.devices import claim
+from ftray.agent.devices import cap_gpu_memory
+from ftray.agent.prefetch import BARS_PER_PASS, MarketPrefetch
 from ftray.errors import SpecError
 from ftray.features import Dataset, ObservationLayout
 from ftray.nets import EncoderSpec, build_encoder, gather_windows, load_market_weights, policy_head, value_head
@@ -54,14 +54,14 @@ class FTPolicy(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
     dataset: folder of a `Dataset`, for compact observations. layout: mapping of an `ObservationLayout`, for full ones.
     weights: a pre-training checkpoint that the market tower starts from.
     market_vectors: an .npy of (bars, D), for a frozen encoder: the market tower's output for every bar.
-    learner_cap_gib, env_runner_cap_gib, planned_gib: see `devices.claim`.
+    learner_cap_gib, env_runner_cap_gib, planned_gib: see `devices.cap_gpu_memory`.
     """
 
     def setup(self) -> None:
         given = self.model_config
         check_keys(given)
         cap = "env_runner_cap_gib" if self.inference_only else "learner_cap_gib"
-        claim(given.get(cap, 0.0), given.get("planned_gib", 0.0))
+        cap_gpu_memory(given.get(cap, 0.0), given.get("planned_gib", 0.0))
         dataset = Dataset.load(Path(given["dataset"])) if given.get("dataset") else None
         layout = dataset.layout if dataset else ObservationLayout.from_mapping(given["layout"])
         spec = parse_member(EncoderSpec, given["encoder"])
@@ -80,7 +80,7 @@ class FTPolicy(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         self.register_buffer(
             "market_vectors", mapped(np.load(vectors, mmap_mode="r")) if vectors else None, persistent=False
         )
-        self._ahead: MarketAhead | None = None
+        self._prefetch: MarketPrefetch | None = None
         self._by_itself = self._borrows_vectors = False
         if self.inference_only:
             self.eval()
@@ -101,8 +101,8 @@ class FTPolicy(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         bars, account = observations[:, layout.compact_bar].long(), observations[:, layout.compact_account]
         if self.market_vectors is not None:
             return self.encoder.fuse(self.market_vectors[bars], account)
-        if self._ahead is not None:
-            return self.encoder.fuse(self._ahead.at(bars), account)
+        if self._prefetch is not None:
+            return self.encoder.fuse(self._prefetch.at(bars), account)
         if not self.encoder.shares_bars:
             return self.encoder(self.windows(bars), account)
         if self._by_itself:
@@ -112,7 +112,7 @@ class FTPolicy(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         return self.encoder.fuse(self._market(unique)[inverse], account)
 
     @contextlib.contextmanager
-    def looking_ahead(self, observations: np.ndarray, n_steps: int) -> Iterator[None]:
+    def prefetching(self, observations: np.ndarray, n_steps: int) -> Iterator[None]:
         """Within the block, `encode` is asked for the accounts that stand there now, in each of their next steps.
 
         Shape: observations (E, 2 + A) or (E, size), for which there is nothing to compute ahead.
@@ -121,11 +121,11 @@ class FTPolicy(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         if self.market_vectors is None and self.encoder.shares_bars and observations.shape[-1] == layout.compact_size:
             bars = torch.from_numpy(observations[:, layout.compact_bar]).long().to(self.table.device)
             with torch.inference_mode():
-                self._ahead = MarketAhead(self._market, bars, n_steps, last_bar=len(self.table) - 1)
+                self._prefetch = MarketPrefetch(self._market, bars, n_steps, last_bar=len(self.table) - 1)
         try:
             yield
         finally:
-            self._ahead = None
+            self._prefetch = None
 
     def borrow_vectors(self, vectors: Tensor) -> None:
         """Takes the market vectors of the weights that the module holds now, until it gets others. Shape: (T, D)."""
@@ -139,7 +139,7 @@ class FTPolicy(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
             self.market_vectors, self._borrows_vectors = None, False
 
     @contextlib.contextmanager
-    def every_sample_by_itself(self) -> Iterator[None]:
+    def without_deduplication(self) -> Iterator[None]:
         """Within the block the market tower runs once per sample: how many different bars there are is not asked.
 
         Asking waits for the GPU, and shapes that depend on the answer cannot be part of a CUDA graph.

@@ -35,7 +35,7 @@ class ArrayEnvRunner(SingleAgentEnvRunner):
         steps: list[Steps] = []
         taken = 0
         module: Any = self.module
-        with module.looking_ahead(self._seen, -(-num_timesteps // self.num_envs)):
+        with module.prefetching(self._seen, -(-num_timesteps // self.num_envs)):
             while taken < num_timesteps:
                 steps.append(self._step(explore))
                 taken += self.num_envs - int(steps[-1][RESTARTING].sum())

@@ -12,7 +12,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from torch import Tensor
 
 from ftray.agent.connectors import ActionsToEnv, EpisodesToTrainBatch, ObservationsToModule
-from ftray.agent.devices import NO_GPU, Footing, GpuShares, check_footing
+from ftray.agent.devices import NO_GPU, DevicePlacement, GpuShares, check_devices
 from ftray.agent.env import TrainingEnv
 from ftray.agent.env_runner import FTEnvRunner, check_env_runners
 from ftray.agent.learner import FIGURES, FTLearner
@@ -151,18 +151,18 @@ def check_start(algorithm: PPO, gpus: GpuShares = NO_GPU, weights: Path | None =
     module = learner_module(algorithm)
     held_by_learner = ray.put(module.get_state(inference_only=True))
 
-    def take_and_tell(runner: Any) -> tuple[Footing, str]:
+    def take_and_tell(runner: Any) -> tuple[DevicePlacement, str]:
         # RLlib drops a sync that comes while an env runner is busy with an earlier one: after a restore, the weights.
         runner.set_state({"rl_module": held_by_learner})
-        return Footing.of(runner.module), market_fingerprint(runner.module)
+        return DevicePlacement.of(runner.module), market_fingerprint(runner.module)
 
-    found = {"learner": (Footing.of(module), market_fingerprint(module))}
+    found = {"learner": (DevicePlacement.of(module), market_fingerprint(module))}
     remote = group.num_remote_env_runners() > 0
     runners = group.foreach_env_runner(take_and_tell, local_env_runner=not remote)
     check_env_runners(algorithm)  # one that could not even be made has not answered
     found |= {f"env runner {number}": told for number, told in enumerate(runners, start=1)}
     booked = {who: gpus.learner if who == "learner" or not remote else gpus.env_runner for who in found}
-    check_footing({who: (footing, booked[who]) for who, (footing, _) in found.items() if remote or who == "learner"})
+    check_devices({who: (footing, booked[who]) for who, (footing, _) in found.items() if remote or who == "learner"})
     expected = found["learner"][1]
     if weights is not None:
         expected = weights_fingerprint(read_checkpoint(weights)["encoder_state_dict"])

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ftray.agent.ahead import BARS_PER_PASS
-from ftray.agent.devices import NO_GPU, GpuShares, claim
+from ftray.agent.devices import NO_GPU, GpuShares, cap_gpu_memory
 from ftray.agent.module import FTPolicy
+from ftray.agent.prefetch import BARS_PER_PASS
 from ftray.features import Dataset, ObservationLayout
 from ftray.locking import alone
 from ftray.nets import (
@@ -38,10 +38,10 @@ from ftray.vram.table import SLACK, Worker, no_grad_bytes
 GPU_PASS_BYTES = 2**29
 """What a pass on a GPU may hold of a trial's share; the plan of a frozen one counts no activations of its tower: the
 smallest row of the VRAM table leaves 0.7 GiB beside the CUDA context."""
-MOST_PER_SAMPLE = 32
+MAX_PER_SAMPLE = 32
 """Train bars per sample of an iteration up to which a GPU is faster with all of them than CPU cores are with those that
 accounts visit: on an H100 25,000 bars take a tenth of what 2,048 take on one core."""
-MOST_BARS = 2_048
+MAX_BARS = 2_048
 """Bars per pass that keep a GPU busy, whatever the encoder."""
 
 
@@ -83,7 +83,7 @@ def fresh_vectors(module: FTPolicy, batch_size: int) -> Tensor | None:
     if module.market_vectors is not None or not module.encoder.shares_bars:
         return None
     bars = _train_bars(module.model_config["dataset"])
-    if len(bars) > MOST_PER_SAMPLE * batch_size:
+    if len(bars) > MAX_PER_SAMPLE * batch_size:
         return None
     at_once = bars_at_once(module.encoder.spec, module.encoder.layout, module.table.device)
     return market_vectors(module.encoder, module.table, bars, at_once).cpu()
@@ -139,7 +139,7 @@ def _claimed(gpus: GpuShares) -> torch.device:
     """The device that a job's own process holds, within its cap from now on."""
     if not gpus.learner:
         return torch.device("cpu")
-    claim(gpus.learner_cap_gib, gpus.planned_gib)
+    cap_gpu_memory(gpus.learner_cap_gib, gpus.planned_gib)
     return torch.device("cuda")
 
 
@@ -149,7 +149,7 @@ def bars_at_once(spec: EncoderSpec, layout: ObservationLayout, device: torch.dev
         return BARS_PER_PASS
     tower = dataclasses.replace(spec, frozen=False) if isinstance(spec, FTSpec) else spec
     per_bar = SLACK * no_grad_bytes(Worker(tower, layout, no_grad=1))
-    return int(min(MOST_BARS, max(1, GPU_PASS_BYTES // per_bar)))
+    return int(min(MAX_BARS, max(1, GPU_PASS_BYTES // per_bar)))
 
 
 def acting(module: FTPolicy, dataset: Dataset, bars: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:

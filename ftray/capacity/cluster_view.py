@@ -1,6 +1,6 @@
 """What a cluster is and may become: its nodes, and those that its autoscaler may add.
 
-Takes: Ray's own list of nodes, and the cluster file that `ray up` left on the head. Gives: an `Outlook`.
+Takes: Ray's own list of nodes, and the cluster file that `ray up` left on the head. Gives: an `ClusterView`.
 """
 
 import dataclasses
@@ -25,18 +25,18 @@ ABOUT = 0.05
 
 
 @dataclasses.dataclass(frozen=True)
-class Outlook:
+class ClusterView:
     """nodes: as many of each kind as there are or may be. more: further ones, unknown before they are there."""
 
     nodes: tuple[Node, ...]
     more: int = 0
 
-    def joined(self, later: "Outlook") -> "Outlook":
+    def joined(self, later: "ClusterView") -> "ClusterView":
         """With what was seen later: a node that went may come back."""
-        return Outlook(most_of(self.nodes, later.nodes), later.more)
+        return ClusterView(max_of(self.nodes, later.nodes), later.more)
 
 
-def most_of(*several: Iterable[Node]) -> tuple[Node, ...]:
+def max_of(*several: Iterable[Node]) -> tuple[Node, ...]:
     """The nodes of several lists, each kind as often as the list has it that has most of it.
 
     A node says what its GPU really has, a cluster file names the model: where they are about equal, it is one kind, and
@@ -78,17 +78,17 @@ def share_gpu_type(one: Node, other: Node) -> bool:
     return one.gpu.name == other.gpu.name and abs(one.gpu.gib / other.gpu.gib - 1) < ABOUT
 
 
-def look_ahead() -> Outlook:
+def cluster_view() -> ClusterView:
     """The running Ray's outlook. Raises: SpecError for a GPU whose memory nothing tells."""
     named = os.environ.get(FTRAY_CLUSTER)
     file, entries, at_hand = Path(named or CLUSTER_FILE).expanduser(), ray.nodes(), nodes_at_hand()
     here = next(entry for entry in entries if entry["NodeID"] == ray.get_runtime_context().get_node_id())
     tree = _first_tree(file) if named or file.exists() else {}
     if not named and not made_by(tree, here):
-        return Outlook(at_hand)
+        return ClusterView(at_hand)
     if own := tree.get("provider", {}).get("worker_ips"):
-        return Outlook(at_hand, max(0, len(own) + 1 - sum(entry["Alive"] for entry in entries)))
-    return Outlook(most_of(at_hand, nodes_of_file(file)))
+        return ClusterView(at_hand, max(0, len(own) + 1 - sum(entry["Alive"] for entry in entries)))
+    return ClusterView(max_of(at_hand, nodes_of_file(file)))
 
 
 def _first_tree(file: Path) -> Mapping[str, Any]:

@@ -1,7 +1,7 @@
 """What a study's jobs ask of a cluster: whether each can be placed at all, and how many fit at once.
 
-Takes: a study, the nodes of a cluster. Gives: a `Room`, with the placement of every job that the study may draw, and
-`Rooms`, where nodes join while the study runs.
+Takes: a study, the nodes of a cluster. Gives: a `Capacity`, with the placement of every job that the study may draw, and
+`ElasticCapacity`, where nodes join while the study runs.
 """
 
 import dataclasses
@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ftray.capacity.cluster_view import Outlook, look_ahead
+from ftray.capacity.cluster_view import ClusterView, cluster_view
 from ftray.capacity.local_ray import Say
 from ftray.capacity.nodes import Node
 from ftray.errors import SpecError
@@ -18,14 +18,14 @@ from ftray.trial.resources import Placement, cpus, gpus, place_pretraining, plac
 
 
 @dataclasses.dataclass(frozen=True)
-class Room:
+class Capacity:
     """A cluster's nodes, and everything that a job of a study may ask of them: what it is, and its placement."""
 
     nodes: tuple[Node, ...]
     needs: tuple[tuple[str, Placement], ...]
 
     @classmethod
-    def of(cls, study: StudySpec, nodes: Sequence[Node]) -> "Room":
+    def of(cls, study: StudySpec, nodes: Sequence[Node]) -> "Capacity":
         """Raises: SpecError for a job that could never be placed: it would stay pending for ever, without a word from
         Ray."""
         found: dict[str, tuple[str, Placement]] = {}
@@ -81,7 +81,7 @@ class Room:
         return int(min(limits) + 1e-9)
 
 
-class Rooms:
+class ElasticCapacity:
     """The room of a cluster whose nodes come one after the other: it grows with them, and never shrinks.
 
     A node that goes may come back, so a study asks for as much as there ever was: that is what brings it back.
@@ -93,15 +93,15 @@ class Rooms:
     def __init__(
         self,
         study: StudySpec,
-        look: Callable[[], Outlook] = look_ahead,
+        look: Callable[[], ClusterView] = cluster_view,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ):
         self.study, self._look, self._clock, self._sleep = study, look, clock, sleep
-        self._outlook, self._looked, self._room = look(), clock(), Room((), ())
+        self._outlook, self._looked, self._room = look(), clock(), Capacity((), ())
 
     @property
-    def now(self) -> Room:
+    def now(self) -> Capacity:
         """The room as it is now; cheap enough to be asked all the time. `wait` comes first."""
         if self._clock() - self._looked >= self.EVERY:
             self._look_again()
@@ -119,7 +119,7 @@ class Rooms:
         end, told = self._clock() + self.study.search.pending_timeout, False
         while True:
             try:
-                self._room = Room.of(self.study, self._outlook.nodes)
+                self._room = Capacity.of(self.study, self._outlook.nodes)
                 return
             except SpecError as error:
                 if not self._outlook.more or self._clock() >= end:
@@ -133,5 +133,5 @@ class Rooms:
     def _look_again(self) -> None:
         outlook, self._looked = self._outlook.joined(self._look()), self._clock()
         if outlook.nodes != self._outlook.nodes:
-            self._room = Room.of(self.study, outlook.nodes)
+            self._room = Capacity.of(self.study, outlook.nodes)
         self._outlook = outlook

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 
-from ftray.capacity.cluster_view import Outlook, look_ahead
+from ftray.capacity.cluster_view import ClusterView, cluster_view
 from ftray.capacity.nodes import Node
 from ftray.storage import Location, Mirror, is_url
 from ftray.vram.gpus import Measured
@@ -31,9 +31,9 @@ class MeasuredRows:
             for node in nodes
         )
 
-    def look(self) -> Outlook:
-        """As `look_ahead`."""
-        outlook = look_ahead()
+    def look(self) -> ClusterView:
+        """As `cluster_view`."""
+        outlook = cluster_view()
         return dataclasses.replace(outlook, nodes=self.nodes(outlook.nodes))
 
     def _of(self, name: str) -> tuple[Measured, ...]:

@@ -19,7 +19,7 @@ from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ftray.capacity.cluster_view import share_gpu_type
-from ftray.capacity.elastic import Room
+from ftray.capacity.elastic import Capacity
 from ftray.capacity.local_ray import Say
 from ftray.capacity.nodes import GIB, RESOURCE, Node, nodes_of_ray
 from ftray.errors import UnusableGpuError
@@ -69,7 +69,7 @@ class Probed:
 
 
 def check_gpu_nodes(
-    room: Room,
+    room: Capacity,
     run: RunFolder,
     say: Say,
     probe: Probe = look_at_gpu,

@@ -93,12 +93,12 @@ def _check_cluster(cluster: Path) -> None:
 
 
 def _check_room(study: "StudySpec", cluster: Path, runs: str) -> None:
-    from ftray.capacity.elastic import Room
+    from ftray.capacity.elastic import Capacity
     from ftray.capacity.nodes import nodes_of_file
 
     nodes = with_measured(nodes_of_file(cluster), runs)
     try:
-        Room.of(study, nodes)
+        Capacity.of(study, nodes)
     except DataError as error:
         say(f"whether the trials fit is told there, as this machine does not reach the candles: {error}")
 

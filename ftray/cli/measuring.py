@@ -37,13 +37,13 @@ def _here(given: argparse.Namespace, study: "StudySpec | None") -> int:
 
 
 def _on_this_ray(given: argparse.Namespace, study: "StudySpec | None") -> int:
-    from ftray.capacity.cluster_view import look_ahead
+    from ftray.capacity.cluster_view import cluster_view
     from ftray.capacity.local_ray import local_ray
     from ftray.capacity.measuring import measure_on_cluster
 
     runs = given.runs or "runs"
     with local_ray(say):
-        for line in measure_on_cluster(look_ahead().nodes, _workers(study), runs):
+        for line in measure_on_cluster(cluster_view().nodes, _workers(study), runs):
             say(line)
     return 0
 

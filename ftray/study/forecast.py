@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ftray.capacity.elastic import Room
+from ftray.capacity.elastic import Capacity
 from ftray.capacity.measured_rows import MeasuredRows
 from ftray.capacity.nodes import PRICE, Node, node_types_of_file, nodes_of_file
 from ftray.errors import SpecError, StorageError
@@ -64,7 +64,7 @@ def describe_on_cluster(study: StudySpec, file: Path, runs: Location, study_word
         except SpecError as error:
             yield f"  never fits    {name}: {error}"
     try:
-        Room.of(study, nodes)
+        Capacity.of(study, nodes)
     except SpecError as error:
         yield f"  never fits    {error}"
         return
@@ -90,7 +90,7 @@ def prices_of_file(file: Path) -> dict[str, float]:
 def _forecast(
     study: StudySpec, name: str, spec: TrialSpec, placement: Placement, nodes: Sequence[Node], paces: Paces | None
 ) -> Forecast:
-    most = Room(tuple(nodes), ((name, placement),)).at_once
+    most = Capacity(tuple(nodes), ((name, placement),)).at_once
     at_once = min(most, study.search.max_concurrent or most)
     left, needed = min(at_once, study.search.n_trials), dict[str, int]()
     for node in nodes:

@@ -12,7 +12,7 @@ from ray.exceptions import RayError
 from ray.tune import PlacementGroupFactory
 from ray.tune.trainable import wrap_function
 
-from ftray.agent.devices import GpuShares, claim, hide_gpus
+from ftray.agent.devices import GpuShares, cap_gpu_memory, hide_gpus
 from ftray.agent.names import name_process
 from ftray.capacity.nodes import Node
 from ftray.capacity.probing import why_no_gpu
@@ -113,7 +113,7 @@ def _reporter(config: dict[str, Any], copy: JobCopy, place: Placement, cost: Cal
 
 
 def _pretrain(config: dict[str, Any], spec: TrialSpec, place: Placement, shared: Path, report: Report) -> None:
-    claim(place.shares.learner_cap_gib, place.shares.planned_gib)  # as `run_trial` does
+    cap_gpu_memory(place.shares.learner_cap_gib, place.shares.planned_gib)  # as `run_trial` does
     _, dataset = prepare_dataset(spec, shared, config["fold"])
     card = pretrain_encoder(spec, dataset, shared, report, device=place.shares.device)
     report({"epoch": card.epochs, "best_epoch": card.best_epoch, "validation_loss": card.validation_loss})

@@ -7,7 +7,7 @@ from ray.tune.stopper import Stopper
 
 from ftray.agent.names import has_dashboard
 from ftray.analysis.failures import describe_deaths, failures_told
-from ftray.capacity.elastic import Rooms
+from ftray.capacity.elastic import ElasticCapacity
 from ftray.capacity.local_ray import Say, local_ray
 from ftray.capacity.measured_rows import MeasuredRows
 from ftray.capacity.pending import PendingLimit
@@ -69,7 +69,7 @@ def run_study(
         if limits.before_start() is None:
             record_benchmarks(study.trial(next(iter(study.space.ends()))), run)
             with local_ray(say):
-                rooms = Rooms(study, MeasuredRows(root).look)
+                rooms = ElasticCapacity(study, MeasuredRows(root).look)
                 rooms.wait(say)
                 check_gpu_nodes(rooms.now, run, say, probe, pending_timeout=study.search.pending_timeout)
                 _search(study, run, limits, rooms, say, show, work)
@@ -97,7 +97,9 @@ def _close(study: StudySpec, run: RunFolder, limits: Limits, say: Say) -> None:
     run.mark_done()
 
 
-def _search(study: StudySpec, run: RunFolder, limits: Limits, rooms: Rooms, say: Say, show: Say, work: Work) -> None:
+def _search(
+    study: StudySpec, run: RunFolder, limits: Limits, rooms: ElasticCapacity, say: Say, show: Say, work: Work
+) -> None:
     already = len(_ended(run))
     say(f"study {study.name}: {study.search.n_trials} trials, {already} of them ended before, in {run.where}")
     run.append_event("study_started", n_trials=study.search.n_trials)

@@ -18,7 +18,7 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from ftray.analysis.failures import PROCESS_DIED
-from ftray.capacity.elastic import Rooms
+from ftray.capacity.elastic import ElasticCapacity
 from ftray.features import Dataset
 from ftray.pretraining import Choice, is_finished
 from ftray.runs import RunFolder, State, TrialFolder
@@ -67,7 +67,9 @@ class Job:
 class StudySearcher(OptunaSearch):
     """Hands out jobs in place of bare configurations; a job's outcome goes to the run folder, then to Optuna."""
 
-    def __init__(self, study: StudySpec, run: RunFolder, limits: Limits | None = None, rooms: Rooms | None = None):
+    def __init__(
+        self, study: StudySpec, run: RunFolder, limits: Limits | None = None, rooms: ElasticCapacity | None = None
+    ):
         """rooms: how many jobs are handed out at once; None: as many as are asked for."""
         self.study, self.run, self.limits, self.rooms = study, run, limits or Limits(study, run), rooms
         self.ready: deque[Job] = deque()

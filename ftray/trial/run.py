@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ftray.agent.devices import NO_GPU, GpuShares, claim
+from ftray.agent.devices import NO_GPU, GpuShares, cap_gpu_memory
 from ftray.agent.training import check_start, iterate, learner_module, ppo_config
 from ftray.agent.vectors import write_market_vectors
 from ftray.capacity.local_ray import check_room
@@ -61,7 +61,7 @@ def run_trial(
     runs, progress = runs_of(spec), Progress.read(resume, spec)
     metrics = progress.row
     check_room(place_trial(spec, (), shape).bundles)
-    claim(gpus.learner_cap_gib, gpus.planned_gib)  # before anything allocates: weights may be missing still
+    cap_gpu_memory(gpus.learner_cap_gib, gpus.planned_gib)  # before anything allocates: weights may be missing still
     if len(progress.finished) == len(runs):  # killed before its last row was heard of
         report(metrics, checkpoint=resume)
     with contextlib.closing(Evaluation(spec.trading, spec.ppo.evaluation_cpus, name)) as evaluation:

@@ -66,7 +66,7 @@ class TrainingStep:
         return self.heads[1](self._encode(self.worker.no_grad))
 
     @torch.no_grad()
-    def look_ahead(self) -> Tensor | None:
+    def market_vectors(self) -> Tensor | None:
         """What a backtest holds: the market vector of every bar. Shape: → (T, D)."""
         if not self.encoder.shares_bars or self.vectors is not None:
             return None
@@ -156,7 +156,7 @@ def peak_bytes(worker: Worker) -> int:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     step.infer()
-    vectors = step.look_ahead() if worker.minibatch else None
+    vectors = step.market_vectors() if worker.minibatch else None
     torch.cuda.synchronize()
     peak = max(trained, torch.cuda.max_memory_reserved())
     del vectors

@@ -14,7 +14,7 @@ import torch
 
 from ftray.agent import vectors
 from ftray.agent.devices import GpuShares
-from ftray.agent.vectors import MOST_BARS, bars_at_once, market_vectors, write_market_vectors
+from ftray.agent.vectors import MAX_BARS, bars_at_once, market_vectors, write_market_vectors
 from ftray.features import Dataset
 from ftray.nets import FTSpec, build_encoder, market_state_dict
 from ftray.vram.table import GIB, REFERENCE, TABLE
@@ -50,10 +50,10 @@ def test_a_job_with_a_gpu_share_claims_its_cap_before_anything_lies_on_the_gpu(d
     class ClaimedError(Exception):
         pass
 
-    def claim(*caps: float) -> None:
+    def cap_gpu_memory(*caps: float) -> None:
         raise ClaimedError(caps)
 
-    monkeypatch.setattr(vectors, "claim", claim)
+    monkeypatch.setattr(vectors, "cap_gpu_memory", cap_gpu_memory)
     with pytest.raises(ClaimedError) as claimed:
         write_market_vectors(FT, weights, dataset, tmp_path, HALF)
     assert claimed.value.args[0][0] == HALF.learner_cap_gib
@@ -97,7 +97,7 @@ def test_passes_are_larger_on_a_gpu_where_its_memory_allows_and_smaller_where_it
     balanced = FTSpec(pretrained="auto", frozen=True)
     per_feature = FTSpec(pretrained="auto", frozen=True, patch_length=1)
     assert bars_at_once(balanced, REFERENCE, cpu) == bars_at_once(per_feature, REFERENCE, cpu) == 128
-    assert 1_000 < bars_at_once(balanced, REFERENCE, gpu) <= MOST_BARS
+    assert 1_000 < bars_at_once(balanced, REFERENCE, gpu) <= MAX_BARS
     # A token per feature: 9 streams of 5,889 × 64 floats a bar; 128 bars would be 1.6 GiB.
     assert 30 <= bars_at_once(per_feature, REFERENCE, gpu) <= vectors.GPU_PASS_BYTES / (9 * 5_889 * 64 * 4)
     smallest = min(row.gib for row in TABLE if row.worker.encoder.kind == "ft")

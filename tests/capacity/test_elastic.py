@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ftray.capacity.cluster_view import FTRAY_CLUSTER, Outlook, look_ahead, made_by, most_of
-from ftray.capacity.elastic import Rooms
+from ftray.capacity.cluster_view import FTRAY_CLUSTER, ClusterView, cluster_view, made_by, max_of
+from ftray.capacity.elastic import ElasticCapacity
 from ftray.capacity.nodes import Node
 from ftray.errors import SpecError
 from ftray.study import parse_study
@@ -23,22 +23,22 @@ class Cluster:
     """Nodes that a test lets join, and a clock that it turns on."""
 
     def __init__(self, *nodes: Node, more: int = 0):
-        self.outlook, self.seconds, self.slept = Outlook(nodes, more), 0.0, 0
+        self.outlook, self.seconds, self.slept = ClusterView(nodes, more), 0.0, 0
 
-    def rooms(self, **search: object) -> Rooms:
+    def rooms(self, **search: object) -> ElasticCapacity:
         trial = TINY["trial"] | {"encoder": TINY["trial"]["encoder"]["choice"][0]}
         study = parse_study({"name": "grows", "trial": trial, "search": {"n_trials": 9, **search}})
-        return Rooms(study, look=lambda: self.outlook, clock=lambda: self.seconds, sleep=self.sleep)
+        return ElasticCapacity(study, look=lambda: self.outlook, clock=lambda: self.seconds, sleep=self.sleep)
 
     def becomes(self, *nodes: Node, more: int = 0) -> None:
-        self.outlook = Outlook(nodes, more)
-        self.seconds += Rooms.EVERY
+        self.outlook = ClusterView(nodes, more)
+        self.seconds += ElasticCapacity.EVERY
 
     def sleep(self, seconds: float) -> None:
         self.seconds, self.slept = self.seconds + seconds, self.slept + 1
 
 
-def waited(rooms: Rooms) -> list[str]:
+def waited(rooms: ElasticCapacity) -> list[str]:
     said: list[str] = []
     rooms.wait(said.append)
     return said
@@ -60,9 +60,9 @@ def test_the_nodes_are_looked_at_now_and_then_alone():
     cluster = Cluster(WORKER)
     rooms = cluster.rooms()
     rooms.wait(print)
-    cluster.outlook, cluster.seconds = Outlook((Node("2 CPUs", 2, 2.0),)), Rooms.EVERY / 2
+    cluster.outlook, cluster.seconds = ClusterView((Node("2 CPUs", 2, 2.0),)), ElasticCapacity.EVERY / 2
     assert rooms.now.at_once == 2
-    cluster.seconds = Rooms.EVERY
+    cluster.seconds = ElasticCapacity.EVERY
     assert rooms.now.at_once == 4
 
 
@@ -86,7 +86,7 @@ def test_a_study_waits_for_nodes_that_are_on_their_way_and_for_no_others():
         n_looks.append(1)
         sleep(seconds)
         if len(n_looks) == 3:
-            cluster.outlook = Outlook((HEAD, WORKER), more=1)
+            cluster.outlook = ClusterView((HEAD, WORKER), more=1)
 
     rooms._sleep = one_joins_later
     (line,) = waited(rooms)
@@ -117,20 +117,20 @@ def test_the_searcher_hands_out_as_many_jobs_as_there_is_room_for(tmp_path):
 
 def test_kinds_of_nodes_count_once_however_they_are_called():
     there, may_be = Node("1 × L4, 16 CPUs", 1, 16.0, 1, parse_gpu("L4"), "L4"), (HEAD, SPOT)
-    assert most_of((HEAD, there), may_be) == (HEAD, SPOT)
+    assert max_of((HEAD, there), may_be) == (HEAD, SPOT)
     on_demand = Node("on-demand", 2, 16.0, 1, parse_gpu("L4"), "L4")
-    assert [node.n for node in most_of((HEAD, SPOT, on_demand), (there,))] == [1, 6]
-    assert most_of((there, WORKER), may_be)[0].n == 4
+    assert [node.n for node in max_of((HEAD, SPOT, on_demand), (there,))] == [1, 6]
+    assert max_of((there, WORKER), may_be)[0].n == 4
 
 
 def test_a_node_that_tells_its_gpus_own_memory_is_one_of_those_that_the_file_tells_by_their_model():
     says = Node("there", 1, 16.0, 1, known_gpu("L4", 22.04), "L4")
     slice_of_one = Node("slice", 1, 16.0, 1, known_gpu("L4", 5.4), "L4")
-    assert most_of((HEAD, says), (HEAD, SPOT)) == (HEAD, SPOT), "planned for as the file says, which is less"
+    assert max_of((HEAD, says), (HEAD, SPOT)) == (HEAD, SPOT), "planned for as the file says, which is less"
     less = dataclasses.replace(says, gpu=known_gpu("L4", 21.6))
-    (both,) = most_of((SPOT,), (less,))
+    (both,) = max_of((SPOT,), (less,))
     assert (both.n, both.gpu) == (4, less.gpu)
-    assert most_of((SPOT,), (slice_of_one,)) == (SPOT, slice_of_one)
+    assert max_of((SPOT,), (slice_of_one,)) == (SPOT, slice_of_one)
 
 
 def test_only_the_head_of_the_files_own_cluster_believes_the_file():
@@ -146,6 +146,6 @@ def test_only_the_head_of_the_files_own_cluster_believes_the_file():
 def test_a_manifest_of_kuberay_tells_which_workers_may_come(cluster, monkeypatch):
     manifest = Path(__file__).parents[2] / "cluster" / "kuberay.yaml"
     monkeypatch.setenv(FTRAY_CLUSTER, str(manifest))
-    nodes = look_ahead().nodes
+    nodes = cluster_view().nodes
     assert [(node.n, node.cpus, node.n_gpus, node.accelerator) for node in nodes if node.n_gpus] == [(4, 14.0, 1, "L4")]
     assert any(node.cpus == 2 for node in nodes), "and what is there counts too"

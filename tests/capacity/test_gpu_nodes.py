@@ -18,8 +18,8 @@ import torch
 import yaml
 from ray.cluster_utils import Cluster
 
-from ftray.capacity.cluster_view import FTRAY_CLUSTER, look_ahead
-from ftray.capacity.elastic import Room
+from ftray.capacity.cluster_view import FTRAY_CLUSTER, cluster_view
+from ftray.capacity.elastic import Capacity
 from ftray.capacity.measuring import measure_on_cluster
 from ftray.capacity.nodes import GIB as LABEL
 from ftray.capacity.nodes import Node
@@ -75,9 +75,9 @@ def the_study() -> StudySpec:
     return study_of("planned", ["ends well"])
 
 
-def room_on(*models: str) -> Room:
+def room_on(*models: str) -> Capacity:
     nodes = [Node(model, 1, 2.0, 2, parse_gpu(model), model) for model in models]
-    return Room.of(the_study(), nodes)
+    return Capacity.of(the_study(), nodes)
 
 
 def of_this_process() -> GpuFacts:
@@ -187,9 +187,9 @@ def test_nodes_that_tell_more_gib_than_the_cluster_files_types_are_tried_type_by
     monkeypatch.setenv(FTRAY_CLUSTER, str(file))
     added = [add_node(gpus, model, **{LABEL: gib}) for model, gib in labels.items()]
     try:
-        nodes = [node for node in look_ahead().nodes if node.accelerator in labels]
+        nodes = [node for node in cluster_view().nodes if node.accelerator in labels]
         assert all(node.gpu == parse_gpu(node.accelerator) for node in nodes), "planned for as the file says"
-        check_gpu_nodes(Room.of(the_study(), nodes), run, lines.append, fine)
+        check_gpu_nodes(Capacity.of(the_study(), nodes), run, lines.append, fine)
     finally:
         for node in added:
             gpus.remove_node(node)

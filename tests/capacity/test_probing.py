@@ -1,6 +1,6 @@
 """Which live GPU nodes are of the types that a study's jobs may go to."""
 
-from ftray.capacity.cluster_view import most_of
+from ftray.capacity.cluster_view import max_of
 from ftray.capacity.nodes import Node
 from ftray.capacity.probing import gpu_types, live_types
 from ftray.vram.gpus import known_gpu, parse_gpu
@@ -14,7 +14,7 @@ def live(model: str, gib: float, cpus: float = 16.0) -> Node:
 
 def test_live_nodes_whose_labels_say_more_than_their_model_are_of_the_cluster_files_types():
     nodes = {"head": live("H100", 79.1), "a": live("L4", 22.04), "b": live("L4", 22.04), "c": live("T4", 14.75)}
-    hosts = gpu_types(most_of(nodes.values(), FILE))[1:]
+    hosts = gpu_types(max_of(nodes.values(), FILE))[1:]
     assert [host.gpu for host in hosts] == [node.gpu for node in FILE], "a plan goes by the file, which says less"
     assert live_types(hosts, nodes.items()) == {"a": hosts[0], "c": hosts[1]}
 

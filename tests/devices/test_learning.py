@@ -50,7 +50,7 @@ def test_a_policy_reads_full_observations(data, dataset, weights, spec, assert_a
 def test_an_env_runner_looks_ahead(data, dataset, weights, spec, assert_alike):
     def path(device: torch.device) -> Any:
         module, seen, out = policy(data, weights, spec, device), observed(dataset, 6), []
-        with torch.inference_mode(), module.looking_ahead(seen, 4):
+        with torch.inference_mode(), module.prefetching(seen, 4):
             for step in range(4):
                 seen[:, 0] += 1 if step != 2 else 30  # episodes that begin anew elsewhere
                 out.append(module.encode(torch.from_numpy(seen).to(device)))
@@ -115,5 +115,5 @@ def test_measuring_does_a_learners_work(dataset, spec, monkeypatch):
         step = TrainingStep(worker, str(SECOND))
         step.train()
         step.infer()
-        step.look_ahead()
+        step.market_vectors()
         assert step.table.device == SECOND

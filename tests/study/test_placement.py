@@ -9,7 +9,7 @@ import yaml
 
 from ftray.agent.devices import GpuShares
 from ftray.agent.spec import PPOSpec
-from ftray.capacity.elastic import Room
+from ftray.capacity.elastic import Capacity
 from ftray.capacity.nodes import Node, nodes_of_file, nodes_of_ray
 from ftray.cli import main
 from ftray.errors import SpecError, TrainingError
@@ -86,7 +86,7 @@ def test_pretraining_books_a_share_unless_it_is_meant_for_the_cpu():
 def test_a_pretraining_job_computes_where_it_booked(nodes, why, tmp_path, monkeypatch):
     """On a machine whose GPU another job holds, and on a node whose GPU PyTorch cannot use."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: why is None)
-    monkeypatch.setattr("ftray.study.jobs.claim", lambda cap_gib, planned_gib: None)
+    monkeypatch.setattr("ftray.study.jobs.cap_gpu_memory", lambda cap_gib, planned_gib: None)
     trial = TINY["trial"] | {"encoder": {**TINY["trial"]["encoder"]["choice"][1], "pretrained": "auto"}}
     trial["pretraining"] = TINY["trial"]["pretraining"] | {"device": "auto", "epochs": 1}
     spec, rows = parse(TrialSpec, trial | {"ppo": {}}), []
@@ -144,30 +144,30 @@ MLP = {"kind": "mlp", "hidden": 64, "encoding_dim": 64}
 
 def test_a_study_runs_as_many_jobs_at_once_as_the_cluster_has_shares_or_cores():
     study = study_of(encoder=MLP)
-    assert Room.of(study, [Node("", 3, 2.0)]).at_once == 6
-    assert Room.of(study, [Node("", 2, 64.0, 1, parse_gpu("12"))]).at_once == 2 * 12
-    assert Room.of(study, [Node("", 2, 8.0, 1, parse_gpu("12"))]).at_once == 2 * 8
+    assert Capacity.of(study, [Node("", 3, 2.0)]).at_once == 6
+    assert Capacity.of(study, [Node("", 2, 64.0, 1, parse_gpu("12"))]).at_once == 2 * 12
+    assert Capacity.of(study, [Node("", 2, 8.0, 1, parse_gpu("12"))]).at_once == 2 * 8
     wide = study_of(encoder=MLP, ppo=TINY["trial"]["ppo"] | {"n_env_runners": 6})
-    spread = Room.of(wide, [Node("", 4, 3.0, 1, parse_gpu("12"))])
+    spread = Capacity.of(wide, [Node("", 4, 3.0, 1, parse_gpu("12"))])
     assert spread.needs[0][1].strategy == "PACK" and spread.at_once == 2
 
 
 def test_a_job_that_could_never_be_placed_is_refused():
     study = study_of(encoder=MLP, ppo=TINY["trial"]["ppo"] | {"n_env_runners": 3})
     with pytest.raises(SpecError, match=r"a trial of this study asks for 3 CPUs .* and the cluster has 2"):
-        Room.of(study, [Node("", 1, 2.0)])
+        Capacity.of(study, [Node("", 1, 2.0)])
     runners = {"n_env_runners": 60, "env_runners_on_gpu": True, "cpus_per_env_runner": 0.1}
     with pytest.raises(SpecError, match=r"asks for \d\.\d\d GPUs .* and the cluster has 1 that it fits on"):
-        Room.of(study_of(encoder=MLP, ppo=TINY["trial"]["ppo"] | runners), [Node("", 1, 64.0, 1, parse_gpu("12"))])
+        Capacity.of(study_of(encoder=MLP, ppo=TINY["trial"]["ppo"] | runners), [Node("", 1, 64.0, 1, parse_gpu("12"))])
     with pytest.raises(SpecError, match=r"needs 0\.85 GiB"):
-        Room.of(study_of(encoder=MLP), [Node("", 1, 64.0, 1, parse_gpu("0.9"))])
+        Capacity.of(study_of(encoder=MLP), [Node("", 1, 64.0, 1, parse_gpu("0.9"))])
 
 
 def test_a_job_comes_to_the_same_placement_in_its_own_process():
     nodes = [T4, CPUS, BIG]
-    config = json.loads(json.dumps(Room.of(study_of(encoder=MLP), nodes).config))
+    config = json.loads(json.dumps(Capacity.of(study_of(encoder=MLP), nodes).config))
     assert [Node.from_mapping(node) for node in config["nodes"]] == nodes
-    assert Room.of(study_of(encoder=MLP), [CPUS]).config == {}
+    assert Capacity.of(study_of(encoder=MLP), [CPUS]).config == {}
 
 
 def entry(node_id="a", alive=True, labels=None, **resources):

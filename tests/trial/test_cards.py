@@ -3,7 +3,7 @@
 import pytest
 from ray._private.accelerators.nvidia_gpu import NvidiaGPUAcceleratorManager
 
-from ftray.agent.devices import claim
+from ftray.agent.devices import cap_gpu_memory
 from ftray.capacity.nodes import nodes_of_ray
 from ftray.errors import SpecError, TrainingError
 from ftray.trial import TrialSpec
@@ -146,7 +146,7 @@ def test_a_part_of_a_card_that_was_planned_as_the_whole_is_refused_with_both_fig
 ):
     shares = plan_trial(TrialSpec(), node(ray_name).gpu).shares
     with pytest.raises(TrainingError, match=rf"{shares.planned_gib:.2f} GiB, and this .* has {gib:.2f} GiB"):
-        claim(shares.learner_cap_gib, shares.planned_gib, Cuda(gib))
+        cap_gpu_memory(shares.learner_cap_gib, shares.planned_gib, Cuda(gib))
 
 
 @pytest.mark.parametrize("label", ["23,6", "none", "0", "-1"])

@@ -63,9 +63,9 @@ def test_beyond_its_cap_a_process_runs_out_of_memory_itself(cap_gib):
     """To 2 %: all below the cap can be had, and nothing above it."""
     alone(f"""
         import torch
-        from ftray.agent.devices import claim
+        from ftray.agent.devices import cap_gpu_memory
         cap, gib = {cap_gib}, torch.cuda.get_device_properties(0).total_memory / 2**30
-        claim(cap, gib)
+        cap_gpu_memory(cap, gib)
         def take(share):
             return torch.empty(int(share * cap * 2**30), dtype=torch.uint8, device="cuda")
         held = take(0.98)
@@ -85,12 +85,12 @@ def test_beyond_its_cap_a_process_runs_out_of_memory_itself(cap_gib):
 def test_a_gpu_smaller_than_planned_is_refused():
     alone("""
         import torch
-        from ftray.agent.devices import claim
+        from ftray.agent.devices import cap_gpu_memory
         from ftray.errors import TrainingError
         gib = torch.cuda.get_device_properties(0).total_memory / 2**30
-        claim(1.0, 1.01 * gib)
+        cap_gpu_memory(1.0, 1.01 * gib)
         try:
-            claim(1.0, 1.05 * gib)
+            cap_gpu_memory(1.0, 1.05 * gib)
         except TrainingError as error:
             assert f"{1.05 * gib:.2f} GiB" in str(error) and f"has {gib:.2f} GiB" in str(error)
         else:
@@ -103,14 +103,14 @@ def test_a_job_on_cpus_leaves_the_gpu_alone(tmp_path):
     alone(f"""
         import dataclasses, torch
         from pathlib import Path
-        from ftray.agent.devices import Footing
+        from ftray.agent.devices import DevicePlacement
         from ftray.pretraining import pretrain
         from ftray.trial.whereabouts import whereabouts
         from tests.pretraining.conftest import ENCODER, SPEC, small_dataset
         assert whereabouts()["gpu"]
         spec = dataclasses.replace(SPEC, device="auto")
         pretrain(ENCODER, spec, small_dataset(), Path({str(tmp_path)!r}), device="cpu")
-        assert Footing.of(torch.nn.Linear(1, 1)) == Footing("cpu", False)
+        assert DevicePlacement.of(torch.nn.Linear(1, 1)) == DevicePlacement("cpu", False)
         assert not torch._C._cuda_hasPrimaryContext(0)
     """)
 

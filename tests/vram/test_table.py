@@ -95,7 +95,7 @@ def test_weights_moments_and_data_are_those_of_a_real_learner(worker):
     # The last block's key bias gets no gradient: a softmax drops what it would add.
     unused = 2 * FLOAT * getattr(worker.encoder, "d_token", 0)
     assert formula(worker).moments - unused <= FLOAT * sum(m.numel() for m in moments) <= formula(worker).moments
-    vectors = step.look_ahead() if step.vectors is None else step.vectors
+    vectors = step.market_vectors() if step.vectors is None else step.vectors
     held = FLOAT * (step.table.numel() + (0 if vectors is None else vectors.numel()) + step.account.numel())
     assert held < data_bytes(worker) < held + 256 * 400
 
@@ -186,7 +186,7 @@ def test_a_market_longer_than_the_tables_is_added():
 
 
 def test_passes_without_gradients_are_no_larger_than_the_plan_counts_on():
-    from ftray.agent.ahead import BARS_PER_PASS
+    from ftray.agent.prefetch import BARS_PER_PASS
 
     assert BARS_PER_PASS <= NO_GRAD_CHUNK
 

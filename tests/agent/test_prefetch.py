@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftray.agent.ahead import MarketAhead
+from ftray.agent.prefetch import MarketPrefetch
 
 LAST_BAR = 60
 
@@ -25,7 +25,7 @@ def test_they_are_the_tower_s_wherever_episodes_begin_anew_and_however_many_step
         return torch.stack([at * 2.0, at + 0.5], dim=1)
 
     rng, now = np.random.default_rng(seed), torch.tensor(bars)
-    ahead = MarketAhead(tower, now, n_steps, LAST_BAR)
+    ahead = MarketPrefetch(tower, now, n_steps, LAST_BAR)
     for _ in range(n_steps + more):  # episodes that end bring a few steps more than were announced
         torch.testing.assert_close(ahead.at(now), torch.stack([now * 2.0, now + 0.5], dim=1))
         restart = torch.from_numpy((rng.random(len(bars)) < 0.2) | (now.numpy() == LAST_BAR))
@@ -34,7 +34,7 @@ def test_they_are_the_tower_s_wherever_episodes_begin_anew_and_however_many_step
 
 def test_accounts_that_stay_in_their_episodes_cost_one_pass_for_all_their_steps():
     asked = []
-    ahead = MarketAhead(
+    ahead = MarketPrefetch(
         lambda at: asked.append(at.tolist()) or at[:, None].float(), torch.tensor([3, 3, 9]), 4, LAST_BAR
     )
     for step in range(4):

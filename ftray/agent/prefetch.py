@@ -15,7 +15,7 @@ BARS_PER_PASS = 128
 """Larger passes leave the cache of a CPU: 512 bars take 1.7 times as long per bar as 128."""
 
 
-class MarketAhead:
+class MarketPrefetch:
     """The vectors of E accounts' next T bars; an account that begins a new episode elsewhere looks ahead anew."""
 
     def __init__(self, tower: Callable[[Tensor], Tensor], bars: Tensor, n_steps: int, last_bar: int):
