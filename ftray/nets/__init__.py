@@ -4,14 +4,12 @@ Takes: an `EncoderSpec` and an `ObservationLayout`. Gives: an `Encoder`, its wei
 what it attends to and how it fares in training, and a `PolicyNetwork` to deploy, as a module or as an ONNX file.
 """
 
-from collections.abc import Callable
-
-from ftray.features.layout import ObservationLayout
 from ftray.nets.attention import attention_data
 from ftray.nets.deployment import Policy, load_policy
 from ftray.nets.diagnostics import encoder_metrics, weight_drift
 from ftray.nets.encoder import Encoder, gather_windows
 from ftray.nets.export import export_onnx
+from ftray.nets.families import ENCODERS, build_encoder
 from ftray.nets.heads import actor_critic_parameters, policy_head, value_head
 from ftray.nets.masking import MaskSpec, draw_mask
 from ftray.nets.mlp import MLPEncoder
@@ -20,14 +18,6 @@ from ftray.nets.policy import PolicyNetwork
 from ftray.nets.spec import PRESETS, EncoderSpec, FTSpec, MLPSpec
 from ftray.nets.transformer import FTTransformer, patch_sums
 from ftray.nets.weights import load_market_weights, market_state_dict, read_checkpoint, weights_fingerprint
-
-ENCODERS: dict[str, Callable[..., Encoder]] = {"ft": FTTransformer, "mlp": MLPEncoder}
-
-
-def build_encoder(spec: EncoderSpec, layout: ObservationLayout) -> Encoder:
-    """A freshly initialised encoder for observations of this layout."""
-    return ENCODERS[spec.kind](spec, layout)
-
 
 __all__ = [
     "ENCODERS",

@@ -25,6 +25,7 @@ from ftray.errors import DataError, SpecError, WeightsError
 from ftray.features.layout import ObservationLayout
 from ftray.features.table import FeatureSpec, Scaler, raw_features
 from ftray.market import Candles
+from ftray.nets.families import build_encoder
 from ftray.nets.heads import policy_head
 from ftray.nets.onnx_process import FACTS, ONNX, exporting_onnx, sha256
 from ftray.nets.policy import PolicyNetwork
@@ -211,8 +212,6 @@ def _build(path: Path, parts: Mapping[str, Any]) -> tuple[Scaler, PolicyNetwork]
         spec = parse_member(EncoderSpec, parts["encoder"], path=("encoder",))
     except SpecError as error:
         raise WeightsError(f"{path}: {error}") from error
-    from ftray.nets import build_encoder
-
     with torch.device("meta"):  # the file brings the weights: none are drawn, and a wrong shape allocates nothing
         network = PolicyNetwork(build_encoder(spec, layout), policy_head(spec.encoding_dim, layout.n_assets))
     return scaler, network

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from ftray.features.layout import ObservationLayout
+from ftray.nets.families import build_encoder
 from ftray.nets.spec import EncoderSpec
 
 
@@ -31,8 +32,6 @@ def value_head(width: int) -> nn.Sequential:
 
 def actor_critic_parameters(spec: EncoderSpec, layout: ObservationLayout) -> int:
     """The number of parameters of encoder and both heads, counted without allocating any."""
-    from ftray.nets import build_encoder
-
     with torch.device("meta"):
         parts = [
             build_encoder(spec, layout),

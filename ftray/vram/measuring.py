@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ftray.errors import TrainingError
 from ftray.nets.encoder import gather_windows
+from ftray.nets.families import build_encoder
 from ftray.nets.graphs import CAPTURED_BYTES
 from ftray.nets.heads import policy_head, value_head
 from ftray.vram.gpus import Gpu, Measured, local_gpu, measured_file, read_measured
@@ -35,8 +36,6 @@ class TrainingStep:
     """
 
     def __init__(self, worker: Worker, device: str):
-        from ftray.nets import build_encoder
-
         self.worker, layout, width = worker, worker.layout, worker.encoder.encoding_dim
         with torch.device(device):
             self.encoder = build_encoder(worker.encoder, layout)

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from ftray.features.layout import ObservationLayout
+from ftray.nets.families import build_encoder
 from ftray.nets.graphs import CAPTURED_BYTES
 from ftray.nets.heads import policy_head, value_head
 from ftray.nets.spec import EncoderSpec, FTSpec, MLPSpec
@@ -120,8 +121,6 @@ def formula(worker: Worker) -> Need:
 @functools.lru_cache(maxsize=256)
 def parameters(worker: Worker) -> tuple[int, int]:
     """The numbers of frozen and of trained parameters of encoder and heads, counted without allocating any."""
-    from ftray.nets import build_encoder
-
     e, n_assets = worker.encoder, worker.layout.n_assets
     with torch.device("meta"):
         encoder = build_encoder(e, worker.layout)
