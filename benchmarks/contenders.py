@@ -13,9 +13,9 @@ from typing import Any
 from trainings import Stopwatch
 
 from ftray.agent import PPOSpec
-from ftray.agent.devices import NO_GPU, GpuShares
 from ftray.nets import PRESETS, EncoderSpec, MLPSpec
 from ftray.trading import TradingSpec
+from ftray.vram.plan import NO_GPU, GpuShares
 
 FTRAY, RLLIB, SB3 = "ftray", "rllib", "sb3"
 Iteration = Callable[[], dict[str, float]]

@@ -41,10 +41,10 @@ from trainings import (
 )
 
 from ftray.agent import PPOSpec
-from ftray.agent.devices import NO_GPU, GpuShares
 from ftray.features import FeatureSpec, dataset_of
 from ftray.market import WindowsSpec
 from ftray.nets import PRESETS
+from ftray.vram.plan import NO_GPU, GpuShares
 
 ROUNDS, TURNS = {"cpu": 3, "cuda": 1}, {"cpu": 2, "cuda": 5}
 """How often each contender has its turn (once with `--quick`), and how many iterations it then shows, by device: a GPU

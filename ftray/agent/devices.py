@@ -7,37 +7,13 @@ nothing still sees every GPU of its node.
 import dataclasses
 import os
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from ftray.errors import TrainingError
 from ftray.vram.probe import SMALLER
 from ftray.vram.table import GIB
-
-
-@dataclasses.dataclass(frozen=True)
-class GpuShares:
-    """What the processes of a trial book on a GPU, and what each may allocate.
-
-    learner, env_runner: fractions of one GPU, 1/k, or 0 for the CPU.
-    learner_cap_gib, env_runner_cap_gib: for PyTorch's allocator: a share without reserve and CUDA context.
-    planned_gib: of the GPU that the shares were planned for.
-    """
-
-    learner: float = 0.0
-    env_runner: float = 0.0
-    learner_cap_gib: float = 0.0
-    env_runner_cap_gib: float = 0.0
-    planned_gib: float = 0.0
-
-    @property
-    def device(self) -> Literal["cpu", "cuda"]:
-        """Where a job's own process computes: where it booked."""
-        return "cuda" if self.learner else "cpu"
-
-
-NO_GPU = GpuShares()
 
 
 def cap_gpu_memory(cap_gib: float, planned_gib: float, cuda: Any = torch.cuda) -> None:

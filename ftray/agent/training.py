@@ -12,7 +12,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from torch import Tensor
 
 from ftray.agent.connectors import ActionsToEnv, EpisodesToTrainBatch, ObservationsToModule
-from ftray.agent.devices import NO_GPU, DevicePlacement, GpuShares, check_devices
+from ftray.agent.devices import DevicePlacement, check_devices
 from ftray.agent.env import TrainingEnv
 from ftray.agent.env_runner import FTEnvRunner, check_env_runners
 from ftray.agent.learner import FIGURES, FTLearner
@@ -23,6 +23,7 @@ from ftray.errors import TrainingError, WeightsError
 from ftray.nets import EncoderSpec, market_state_dict, read_checkpoint, weights_fingerprint
 from ftray.spec import to_mapping
 from ftray.trading import TradingSpec
+from ftray.vram.plan import NO_GPU, GpuShares
 
 POLICY = "default_policy"
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ftray.agent.devices import NO_GPU, GpuShares, cap_gpu_memory
+from ftray.agent.devices import cap_gpu_memory
 from ftray.agent.module import FTPolicy
 from ftray.agent.prefetch import BARS_PER_PASS
 from ftray.features import Dataset, ObservationLayout
@@ -33,6 +33,7 @@ from ftray.nets import (
     read_checkpoint,
     weights_fingerprint,
 )
+from ftray.vram.plan import NO_GPU, GpuShares
 from ftray.vram.table import SLACK, Worker, no_grad_bytes
 
 GPU_PASS_BYTES = 2**29

@@ -12,8 +12,8 @@ from typing import Any
 import ray
 import yaml
 
-from ftray.capacity.local_ray import nodes_at_hand
-from ftray.capacity.nodes import Node, nodes_of_file
+from ftray.capacity.nodes import Node, nodes_of_file, nodes_of_ray
+from ftray.vram.gpus import local_gpu
 
 CLUSTER_FILE, FTRAY_CLUSTER = "~/ray_bootstrap_config.yaml", "FTRAY_CLUSTER"
 """Where `ray up` leaves its file on the head; the variable that names another one, where that is not how it came up."""
@@ -89,6 +89,14 @@ def cluster_view() -> ClusterView:
     if own := tree.get("provider", {}).get("worker_ips"):
         return ClusterView(at_hand, max(0, len(own) + 1 - sum(entry["Alive"] for entry in entries)))
     return ClusterView(max_of(at_hand, nodes_of_file(file)))
+
+
+def nodes_at_hand() -> tuple[Node, ...]:
+    """The nodes of the running Ray. Raises: SpecError for a GPU whose memory nothing tells."""
+    entries = ray.nodes()
+    has_gpus = any(entry["Resources"].get("GPU") for entry in entries if entry["Alive"])
+    here = ray.get_runtime_context().get_node_id()
+    return nodes_of_ray(entries, here, local_gpu() if has_gpus else None)
 
 
 def _first_tree(file: Path) -> Mapping[str, Any]:

@@ -1,50 +1,44 @@
-"""What a study's jobs ask of a cluster: whether each can be placed at all, and how many fit at once.
+"""How many jobs of a study a cluster holds at once: whether each can be placed at all, and how that grows.
 
-Takes: a study, the nodes of a cluster. Gives: a `Capacity`, with the placement of every job that the study may draw, and
-`ElasticCapacity`, where nodes join while the study runs.
+Takes: the nodes of a cluster, what jobs may ask of them. Gives: a `Capacity`, and an `ElasticCapacity`, where nodes
+join while the study runs.
 """
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ftray.capacity.cluster_view import ClusterView, cluster_view
 from ftray.capacity.local_ray import Say
 from ftray.capacity.nodes import Node
+from ftray.capacity.placement import Placement, cpus, gpus
 from ftray.errors import SpecError
-from ftray.study.spec import StudySpec
-from ftray.trial.resources import Placement, cpus, gpus, place_pretraining, place_trial
+
+Need = tuple[str, Placement]
+"""What a job is, in words, and its placement."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Capacity:
-    """A cluster's nodes, and everything that a job of a study may ask of them: what it is, and its placement."""
+    """A cluster's nodes, and everything that a job of a study may ask of them."""
 
     nodes: tuple[Node, ...]
-    needs: tuple[tuple[str, Placement], ...]
+    needs: tuple[Need, ...]
 
     @classmethod
-    def of(cls, study: StudySpec, nodes: Sequence[Node]) -> "Capacity":
-        """Raises: SpecError for a job that could never be placed: it would stay pending for ever, without a word from
-        Ray."""
-        found: dict[str, tuple[str, Placement]] = {}
-        for filled in study.space.ends():
-            spec, asked = study.trial(filled), []
-            if study.search.job == "trial":
-                asked.append(("a trial", place_trial(spec, nodes)))
-            if spec.encoder_to_pretrain:
-                asked.append(("a pre-training job", place_pretraining(spec, nodes)))
-            found |= {f"{what} {placement.bundles}": (what, placement) for what, placement in asked}
-        room = cls(tuple(nodes), tuple(found.values()))
-        for what, placement in room.needs:
-            room._check(what, placement)
-        return room
+    def of(cls, nodes: Sequence[Node], needs: Iterable[Need]) -> "Capacity":
+        """Raises: SpecError for a job that could never be placed: Ray would keep it pending for ever, silently."""
+        distinct = {f"{what} {placement.bundles}": (what, placement) for what, placement in needs}
+        capacity = cls(tuple(nodes), tuple(distinct.values()))
+        for what, placement in capacity.needs:
+            capacity._check(what, placement)
+        return capacity
 
     @property
-    def at_once(self) -> int:
+    def max_concurrent(self) -> int:
         """How many of the smallest jobs fit at once."""
-        return max(1, *(self._at_once(placement) for _, placement in self.needs))
+        return max(1, *(self._n_of(placement) for _, placement in self.needs))
 
     @property
     def config(self) -> dict[str, Any]:
@@ -71,10 +65,10 @@ class Capacity:
                 "trial.ppo.env_runners_on_gpu to false"
             )
 
-    def _at_once(self, placement: Placement) -> int:
+    def _n_of(self, placement: Placement) -> int:
         """Node by node where a job stays on one node; else by what the cluster has in all."""
         if placement.strategy == "STRICT_PACK":
-            return sum(node.n * placement.at_once(node) for node in self.nodes)
+            return sum(node.n * placement.jobs_per_node(node) for node in self.nodes)
         limits = [self._cpus / max(cpus(placement.bundles), 0.1)]
         if placement.plan:
             limits.append(sum(node.n * node.n_gpus for node in placement.hosts) / float(placement.plan.gpus_per_trial))
@@ -82,9 +76,9 @@ class Capacity:
 
 
 class ElasticCapacity:
-    """The room of a cluster whose nodes come one after the other: it grows with them, and never shrinks.
+    """The capacity of a cluster whose nodes join one after the other: it grows with them, and never shrinks.
 
-    A node that goes may come back, so a study asks for as much as there ever was: that is what brings it back.
+    A node that leaves may come back, so a study asks for the most there ever was: that is what brings it back.
     """
 
     EVERY = 10.0
@@ -92,46 +86,52 @@ class ElasticCapacity:
 
     def __init__(
         self,
-        study: StudySpec,
+        needs: Callable[[Sequence[Node]], Iterable[Need]],
+        max_concurrent: int | None = None,
         look: Callable[[], ClusterView] = cluster_view,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ):
-        self.study, self._look, self._clock, self._sleep = study, look, clock, sleep
-        self._outlook, self._looked, self._room = look(), clock(), Capacity((), ())
+        """needs: what jobs may ask of given nodes. max_concurrent: jobs at once, whatever the cluster holds."""
+        self._needs, self._max_concurrent = needs, max_concurrent
+        self._look, self._clock, self._sleep = look, clock, sleep
+        self._view, self._looked, self._capacity = look(), clock(), Capacity((), ())
 
     @property
     def now(self) -> Capacity:
-        """The room as it is now; cheap enough to be asked all the time. `wait` comes first."""
+        """The capacity at this moment; cheap enough to be asked all the time. `wait` comes first."""
         if self._clock() - self._looked >= self.EVERY:
             self._look_again()
-        return self._room
+        return self._capacity
 
-    def full(self, n_out: int) -> bool:
-        """Whether so many jobs are as many as there is room for: now, or with the nodes that they bring up."""
-        return n_out >= (self.study.search.max_concurrent or self.now.at_once)
+    def is_full(self, n_running: int) -> bool:
+        """Whether no further job fits: on the nodes that are there, or on those that these jobs bring up."""
+        return n_running >= (self._max_concurrent or self.now.max_concurrent)
 
-    def wait(self, say: Say) -> None:
-        """Sees to it that every job of the study can be placed, waiting for nodes that are on their way.
+    def wait(self, say: Say, pending_timeout: float) -> None:
+        """Returns when every job of the study can be placed; waits for nodes that are about to join.
 
-        Raises: SpecError for a job that could never be placed, or for which no node came within `pending_timeout`.
+        Raises: SpecError for a job that could never be placed, or for which no node joined within so many seconds.
         """
-        end, told = self._clock() + self.study.search.pending_timeout, False
+        end, announced = self._clock() + pending_timeout, False
         while True:
             try:
-                self._room = Capacity.of(self.study, self._outlook.nodes)
+                self._capacity = self._of(self._view)
                 return
             except SpecError as error:
-                if not self._outlook.more or self._clock() >= end:
+                if not self._view.more or self._clock() >= end:
                     raise
-                if not told:
-                    say(f"waiting for {self._outlook.more} nodes that are to join; as yet {error}")
-                told = True
+                if not announced:
+                    say(f"waiting for {self._view.more} nodes that are to join; until then {error}")
+                announced = True
             self._sleep(1.0)
-            self._outlook, self._looked = self._outlook.joined(self._look()), self._clock()
+            self._view, self._looked = self._view.joined(self._look()), self._clock()
 
     def _look_again(self) -> None:
-        outlook, self._looked = self._outlook.joined(self._look()), self._clock()
-        if outlook.nodes != self._outlook.nodes:
-            self._room = Capacity.of(self.study, outlook.nodes)
-        self._outlook = outlook
+        view, self._looked = self._view.joined(self._look()), self._clock()
+        if view.nodes != self._view.nodes:
+            self._capacity = self._of(view)
+        self._view = view
+
+    def _of(self, view: ClusterView) -> Capacity:
+        return Capacity.of(view.nodes, self._needs(view.nodes))

@@ -9,11 +9,9 @@ from collections.abc import Callable, Iterator
 import ray
 
 from ftray.capacity.connecting import connect
-from ftray.capacity.nodes import Node, nodes_of_ray
+from ftray.capacity.placement import Bundles, cpus
 from ftray.errors import NeverPlacedError
 from ftray.nets.graphs import GRAPHS_VARIABLE
-from ftray.trial.resources import Bundles, cpus
-from ftray.vram.gpus import local_gpu
 
 Say = Callable[[str], None]
 
@@ -60,7 +58,7 @@ def _for_workers() -> dict[str, str]:
     return WORKER_ENVIRONMENT | {name: os.environ[name] for name in FORWARDED if name in os.environ}
 
 
-def check_room(bundles: Bundles) -> None:
+def check_capacity(bundles: Bundles) -> None:
     """Refuses a trial that the cluster at hand can never hold: it would wait for its env runners without a word.
 
     Within a placement group there is nothing to wait for: its bundles are booked.
@@ -75,11 +73,3 @@ def check_room(bundles: Bundles) -> None:
             f"a trial must find room, but asks for {cpus(bundles):g} CPUs ({bundles}) and the cluster has {there:g}: "
             "lower trial.ppo.n_env_runners, trial.ppo.cpus_per_env_runner or trial.ppo.evaluation_cpus"
         )
-
-
-def nodes_at_hand() -> tuple[Node, ...]:
-    """The nodes of the running Ray. Raises: SpecError for a GPU whose memory nothing tells."""
-    entries = ray.nodes()
-    has_gpus = any(entry["Resources"].get("GPU") for entry in entries if entry["Alive"])
-    here = ray.get_runtime_context().get_node_id()
-    return nodes_of_ray(entries, here, local_gpu() if has_gpus else None)

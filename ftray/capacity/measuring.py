@@ -11,9 +11,9 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from ftray.capacity.nodes import RESOURCE, Node
+from ftray.capacity.placement import PIN
 from ftray.errors import ClusterError, SpecError
 from ftray.storage import Location
-from ftray.trial.resources import PIN
 from ftray.vram.gpus import Gpu, Measured
 from ftray.vram.measuring import describe_measured, measure
 from ftray.vram.rows import keep_rows

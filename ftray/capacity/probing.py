@@ -22,9 +22,9 @@ from ftray.capacity.cluster_view import share_gpu_type
 from ftray.capacity.elastic import Capacity
 from ftray.capacity.local_ray import Say
 from ftray.capacity.nodes import GIB, RESOURCE, Node, nodes_of_ray
+from ftray.capacity.placement import PIN
 from ftray.errors import UnusableGpuError
 from ftray.runs import RunFolder
-from ftray.trial.resources import PIN
 from ftray.vram.gpus import local_gpu
 from ftray.vram.probe import GpuFacts, look_at_gpu, why_smaller, why_unusable
 
@@ -69,7 +69,7 @@ class Probed:
 
 
 def check_gpu_nodes(
-    room: Capacity,
+    capacity: Capacity,
     run: RunFolder,
     say: Say,
     probe: Probe = look_at_gpu,
@@ -82,7 +82,7 @@ def check_gpu_nodes(
 
     Raises: UnusableGpuError if torch cannot use one of them, or if it is smaller than planned.
     """
-    hosts = gpu_types(node for _, placement in room.needs for node in placement.hosts)
+    hosts = gpu_types(node for _, placement in capacity.needs for node in placement.hosts)
     if not hosts:
         return
     there = live_types(hosts, _gpu_nodes())

@@ -42,7 +42,7 @@ def submit(given: argparse.Namespace) -> int:
     runs = place_of_runs(given.runs, runs_of(given.cluster))
     if given.cluster:
         _check_cluster(given.cluster)
-        _check_room(study, given.cluster, runs)
+        _check_capacity(study, given.cluster, runs)
     ray: RayCli = RayCli(say)
     options = [*_overrides(given), *["--retry-failed"] * given.retry_failed]
     with dashboard(ray, given.cluster, given.address) as board:
@@ -92,13 +92,13 @@ def _check_cluster(cluster: Path) -> None:
         raise SpecError(f"{cluster} cannot be used as it is:\n  " + "\n  ".join(problems))
 
 
-def _check_room(study: "StudySpec", cluster: Path, runs: str) -> None:
-    from ftray.capacity.elastic import Capacity
+def _check_capacity(study: "StudySpec", cluster: Path, runs: str) -> None:
     from ftray.capacity.nodes import nodes_of_file
+    from ftray.study.placing import capacity_of
 
     nodes = with_measured(nodes_of_file(cluster), runs)
     try:
-        Capacity.of(study, nodes)
+        capacity_of(study, nodes)
     except DataError as error:
         say(f"whether the trials fit is told there, as this machine does not reach the candles: {error}")
 

@@ -110,7 +110,8 @@ def _nodes(given: argparse.Namespace) -> "tuple[Node, ...]":
     if given.cluster:
         return nodes_of_file(given.cluster)
     if not given.gpu and os.environ.get("RAY_ADDRESS"):
-        from ftray.capacity.local_ray import local_ray, nodes_at_hand
+        from ftray.capacity.cluster_view import nodes_at_hand
+        from ftray.capacity.local_ray import local_ray
 
         with local_ray():
             return nodes_at_hand()

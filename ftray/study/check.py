@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
+from ftray.capacity.placement import cpus
 from ftray.errors import SpecError
 from ftray.nets import actor_critic_parameters
 from ftray.search.samplers import drawn_apart
 from ftray.study.spec import StudySpec
-from ftray.trial import TrialSpec, cpus, place_pretraining, place_trial
+from ftray.trial import TrialSpec, place_pretraining, place_trial
 from ftray.trial.vram import layout_of, plan_trial
 from ftray.vram.gpus import Gpu
 

@@ -12,14 +12,15 @@ from typing import Any
 from ftray.capacity.elastic import Capacity
 from ftray.capacity.measured_rows import MeasuredRows
 from ftray.capacity.nodes import PRICE, Node, node_types_of_file, nodes_of_file
+from ftray.capacity.placement import Placement
 from ftray.errors import SpecError, StorageError
 from ftray.storage import Location
 from ftray.study.check import span
 from ftray.study.pace import Pace, Paces
+from ftray.study.placing import capacity_of
 from ftray.study.spec import StudySpec
 from ftray.study.vram import PRETRAINING, describe_node, distinct_jobs, place, source_of
 from ftray.trial import TrialSpec
-from ftray.trial.resources import Placement
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,13 +33,13 @@ class Forecast:
     name: str
     spec: TrialSpec
     placement: Placement
-    at_once: int
+    max_concurrent: int
     needed: Mapping[str, int]
     pace: Pace | None
 
     def hours(self, n_trials: int) -> float:
         assert self.pace is not None
-        rounds = math.ceil(n_trials / max(1, min(self.at_once, n_trials)))
+        rounds = math.ceil(n_trials / max(1, min(self.max_concurrent, n_trials)))
         return rounds * self.pace.seconds * self.spec.env_steps / 3600
 
 
@@ -64,7 +65,7 @@ def describe_on_cluster(study: StudySpec, file: Path, runs: Location, study_word
         except SpecError as error:
             yield f"  never fits    {name}: {error}"
     try:
-        Capacity.of(study, nodes)
+        capacity_of(study, nodes)
     except SpecError as error:
         yield f"  never fits    {error}"
         return
@@ -90,16 +91,16 @@ def prices_of_file(file: Path) -> dict[str, float]:
 def _forecast(
     study: StudySpec, name: str, spec: TrialSpec, placement: Placement, nodes: Sequence[Node], paces: Paces | None
 ) -> Forecast:
-    most = Capacity(tuple(nodes), ((name, placement),)).at_once
-    at_once = min(most, study.search.max_concurrent or most)
-    left, needed = min(at_once, study.search.n_trials), dict[str, int]()
+    most = Capacity(tuple(nodes), ((name, placement),)).max_concurrent
+    max_concurrent = min(most, study.search.max_concurrent or most)
+    left, needed = min(max_concurrent, study.search.n_trials), dict[str, int]()
     for node in nodes:
-        per_node = placement.at_once(node)
+        per_node = placement.jobs_per_node(node)
         n = min(node.n, math.ceil(left / per_node)) if per_node and left > 0 else 0
         needed |= {node.name: n} if n else {}
         left -= n * per_node
     pace = paces.of(spec, placement.plan is not None) if paces else None
-    return Forecast(name, spec, placement, at_once, needed, pace)
+    return Forecast(name, spec, placement, max_concurrent, needed, pace)
 
 
 def _placed(study: StudySpec, trials: Sequence[Forecast], nodes: Sequence[Node]) -> Iterator[str]:
@@ -108,9 +109,9 @@ def _placed(study: StudySpec, trials: Sequence[Forecast], nodes: Sequence[Node])
     if plans:
         yield f"  trials        {span([plan.trials_per_gpu for plan, _ in plans])} per GPU; more: ftray vram"
         yield f"  GiB are from  {', '.join(sorted({source_of(plan, spec) for plan, spec in plans}))}"
-    per_node = [forecast.placement.at_once(node) for forecast in trials for node in nodes]
+    per_node = [forecast.placement.jobs_per_node(node) for forecast in trials for node in nodes]
     yield f"  per node      {span([n for n in per_node if n] or [0])}, cores counted"
-    yield f"  at once       {span([forecast.at_once for forecast in trials])}, of {study.search.n_trials} in all"
+    yield f"  at once       {span([forecast.max_concurrent for forecast in trials])}, of {study.search.n_trials} in all"
     yield f"  nodes         {span([sum(forecast.needed.values()) for forecast in trials])}, beside the head"
 
 
@@ -148,7 +149,7 @@ def _reckoned(
 
 def _cost(forecast: Forecast, nodes: Sequence[Node], prices: Mapping[str, float], hours: float) -> float | None:
     """Of the nodes that are needed, and of those that no trial runs on: they are there all the time."""
-    there = {node.name: 1 for node in nodes if not forecast.placement.at_once(node) and node.gpu is None}
+    there = {node.name: 1 for node in nodes if not forecast.placement.jobs_per_node(node) and node.gpu is None}
     counted: dict[str, Any] = {**there, **forecast.needed}
     if not all(name in prices for name in counted):
         return None

@@ -12,9 +12,10 @@ from ray.exceptions import RayError
 from ray.tune import PlacementGroupFactory
 from ray.tune.trainable import wrap_function
 
-from ftray.agent.devices import GpuShares, cap_gpu_memory, hide_gpus
+from ftray.agent.devices import cap_gpu_memory, hide_gpus
 from ftray.agent.names import name_process
 from ftray.capacity.nodes import Node
+from ftray.capacity.placement import Placement, cpus, gpus
 from ftray.capacity.probing import why_no_gpu
 from ftray.errors import FtrayError, OutOfMemoryError
 from ftray.runs import RunFolder
@@ -23,13 +24,13 @@ from ftray.runs.location import JOB
 from ftray.runs.staging import JobCopy, in_the_making
 from ftray.spec import parse
 from ftray.study.searcher import PRETRAINING
-from ftray.trial import Placement, TrialSpec, place_pretraining, place_trial, prepare_dataset, pretrain_encoder
+from ftray.trial import TrialSpec, place_pretraining, place_trial, prepare_dataset, pretrain_encoder
 from ftray.trial.out_of_memory import never_fitted, step_down
 from ftray.trial.reporting import Report
-from ftray.trial.resources import cpus, gpus
 from ftray.trial.run import run_trial
 from ftray.trial.shape import Shape
 from ftray.trial.whereabouts import whereabouts
+from ftray.vram.plan import GpuShares
 
 
 class Work(Protocol):

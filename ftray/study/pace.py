@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ftray.capacity.placement import cpus
 from ftray.errors import FtrayError
 from ftray.runs import RunFolder
 from ftray.runs.costs import CPU_SECONDS, GPU_SECONDS
 from ftray.spec import fingerprint, parse, to_mapping
 from ftray.storage import Location, Mirror, beside, is_url
-from ftray.trial import TrialSpec, cpus, place_trial
+from ftray.trial import TrialSpec, place_trial
 from ftray.trial.vram import layout_of
 
 IDLE = {

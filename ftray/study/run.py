@@ -19,6 +19,7 @@ from ftray.study.budget import Limits
 from ftray.study.jobs import Work, trainable
 from ftray.study.opening import open_run
 from ftray.study.optuna.storage import told_if_lost
+from ftray.study.placing import elastic_capacity
 from ftray.study.progress import Progress
 from ftray.study.schedulers import build_scheduler
 from ftray.study.searcher import OPTUNA_STATES, StudySearcher, drawn_trials
@@ -69,10 +70,10 @@ def run_study(
         if limits.before_start() is None:
             record_benchmarks(study.trial(next(iter(study.space.ends()))), run)
             with local_ray(say):
-                rooms = ElasticCapacity(study, MeasuredRows(root).look)
-                rooms.wait(say)
-                check_gpu_nodes(rooms.now, run, say, probe, pending_timeout=study.search.pending_timeout)
-                _search(study, run, limits, rooms, say, show, work)
+                capacity = elastic_capacity(study, MeasuredRows(root).look)
+                capacity.wait(say, study.search.pending_timeout)
+                check_gpu_nodes(capacity.now, run, say, probe, pending_timeout=study.search.pending_timeout)
+                _search(study, run, limits, capacity, say, show, work)
         _close(study, run, limits, say)
     return run
 
@@ -98,14 +99,14 @@ def _close(study: StudySpec, run: RunFolder, limits: Limits, say: Say) -> None:
 
 
 def _search(
-    study: StudySpec, run: RunFolder, limits: Limits, rooms: ElasticCapacity, say: Say, show: Say, work: Work
+    study: StudySpec, run: RunFolder, limits: Limits, capacity: ElasticCapacity, say: Say, show: Say, work: Work
 ) -> None:
     already = len(_ended(run))
     say(f"study {study.name}: {study.search.n_trials} trials, {already} of them ended before, in {run.where}")
     run.append_event("study_started", n_trials=study.search.n_trials)
     try:
         with told_if_lost(study.search.storage):
-            searcher = StudySearcher(study, run, limits, rooms)
+            searcher = StudySearcher(study, run, limits, capacity)
             for line in told(run):
                 say(line)
             _fit(study, run, searcher, Progress(run, searcher, say, show), work)
@@ -130,7 +131,7 @@ def _fit(study: StudySpec, run: RunFolder, searcher: StudySearcher, progress: Pr
             # On a GPU a trial starts in a process of its own: what the last one left in its memory is gone. Elsewhere
             # there is no such thing, and a process takes 4 s to start, 7 % of a trial of a minute. In Ray's dashboard a
             # process that is used again would keep the name of its first trial.
-            reuse_actors=not (searcher.rooms and searcher.rooms.now.config) and not has_dashboard(),
+            reuse_actors=not (searcher.capacity and searcher.capacity.now.config) and not has_dashboard(),
         ),
         run_config=tune.RunConfig(
             name="tune",

@@ -68,10 +68,10 @@ class StudySearcher(OptunaSearch):
     """Hands out jobs in place of bare configurations; a job's outcome goes to the run folder, then to Optuna."""
 
     def __init__(
-        self, study: StudySpec, run: RunFolder, limits: Limits | None = None, rooms: ElasticCapacity | None = None
+        self, study: StudySpec, run: RunFolder, limits: Limits | None = None, capacity: ElasticCapacity | None = None
     ):
-        """rooms: how many jobs are handed out at once; None: as many as are asked for."""
-        self.study, self.run, self.limits, self.rooms = study, run, limits or Limits(study, run), rooms
+        """capacity: how many jobs run at once; None: as many as Tune asks for."""
+        self.study, self.run, self.limits, self.capacity = study, run, limits or Limits(study, run), capacity
         self.ready: deque[Job] = deque()
         self.waiting: list[Job] = []
         self.in_the_making: set[str] = set()  # encoders whose job is ready or handed out
@@ -115,14 +115,14 @@ class StudySearcher(OptunaSearch):
         if self.limits.reached():
             return Searcher.FINISHED
         self._bring_back()
-        if self.rooms and self.rooms.full(len(self.handed_out)):
+        if self.capacity and self.capacity.is_full(len(self.handed_out)):
             return None
         while not self.ready and self.drawn < self.study.search.n_trials and len(self.waiting) < MOST_WAITING:
             self._draw()
         if self.ready:
             job = self.ready.popleft()
             self.handed_out[trial_id] = job
-            return job.config() | self._brought(job) | (self.rooms.now.config if self.rooms else {})
+            return job.config() | self._brought(job) | (self.capacity.now.config if self.capacity else {})
         # What runs may come back, for a smaller shape or after its process died, and after FINISHED nobody asks again.
         open_ends = self.waiting or self.in_the_making or self.handed_out or self.later
         return None if open_ends else Searcher.FINISHED

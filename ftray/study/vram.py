@@ -7,11 +7,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from ftray.capacity.nodes import Node
+from ftray.capacity.placement import Placement
 from ftray.errors import SpecError
 from ftray.study.spec import StudySpec
 from ftray.trial import TrialSpec, place_pretraining, place_trial
-from ftray.trial.resources import Placement
-from ftray.trial.vram import VramPlan, env_runner, layout_of, learner
+from ftray.trial.vram import env_runner, layout_of, learner
+from ftray.vram.plan import VramPlan
 from ftray.vram.table import Worker
 
 HEADER = ("GiB", "source", "share", "workers/GPU", "trials/GPU", "trials/node", "job")
@@ -108,7 +109,7 @@ def source_of(plan: VramPlan, spec: TrialSpec) -> str:
 def _per_node(placement: Placement, node: Node) -> str:
     if math.isinf(node.cpus):  # a GPU by itself
         return "-"
-    n = placement.at_once(node)
+    n = placement.jobs_per_node(node)
     by_cpus = placement.plan is not None and n < placement.plan.trials_per_gpu * node.n_gpus
     return f"{n} (CPUs)" if by_cpus else str(n)
 

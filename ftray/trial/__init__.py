@@ -5,15 +5,12 @@ preparing a trial needs no Ray, so only that is imported here.
 """
 
 from ftray.trial.preparation import choose_encoder, prepare_dataset, pretrain_encoder
-from ftray.trial.resources import Bundles, Placement, cpus, place_pretraining, place_trial
+from ftray.trial.resources import place_pretraining, place_trial
 from ftray.trial.spec import TrialSpec
 
 __all__ = [
-    "Bundles",
-    "Placement",
     "TrialSpec",
     "choose_encoder",
-    "cpus",
     "place_pretraining",
     "place_trial",
     "prepare_dataset",

@@ -16,7 +16,7 @@ from ftray.runs import TrialFolder
 from ftray.spec import to_mapping
 from ftray.trial.shape import WHOLE, Shape
 from ftray.trial.spec import TrialSpec
-from ftray.trial.vram import VramPlan
+from ftray.vram.plan import VramPlan
 
 LEARNER = "learner"
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from ftray.agent.devices import NO_GPU, GpuShares, cap_gpu_memory
+from ftray.agent.devices import cap_gpu_memory
 from ftray.agent.training import check_start, iterate, learner_module, ppo_config
 from ftray.agent.vectors import write_market_vectors
-from ftray.capacity.local_ray import check_room
+from ftray.capacity.local_ray import check_capacity
 from ftray.errors import WeightsError
 from ftray.features import Dataset
 from ftray.nets import FTSpec, market_state_dict, read_checkpoint
@@ -29,6 +29,7 @@ from ftray.trial.reporting import Report, Rows
 from ftray.trial.resources import place_trial
 from ftray.trial.shape import WHOLE, Shape
 from ftray.trial.spec import TrialSpec
+from ftray.vram.plan import NO_GPU, GpuShares
 
 
 def run_trial(
@@ -60,7 +61,7 @@ def run_trial(
     name, started = folder.absolute().name, time.monotonic()
     runs, progress = runs_of(spec), Progress.read(resume, spec)
     metrics = progress.row
-    check_room(place_trial(spec, (), shape).bundles)
+    check_capacity(place_trial(spec, (), shape).bundles)
     cap_gpu_memory(gpus.learner_cap_gib, gpus.planned_gib)  # before anything allocates: weights may be missing still
     if len(progress.finished) == len(runs):  # killed before its last row was heard of
         report(metrics, checkpoint=resume)

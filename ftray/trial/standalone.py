@@ -60,7 +60,7 @@ def _trained(spec: TrialSpec, folder: TrialFolder, run: RunFolder, reported: Cal
 
     Raises: OutOfMemoryError with all that was tried, where there is no smaller shape.
     """
-    from ftray.capacity.local_ray import nodes_at_hand
+    from ftray.capacity.cluster_view import nodes_at_hand
     from ftray.capacity.measured_rows import MeasuredRows, runs_root
     from ftray.trial.out_of_memory import never_fitted, release_memory, shape_of, step_down
     from ftray.trial.run import run_trial

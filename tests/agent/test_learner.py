@@ -15,13 +15,13 @@ import torch
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
 from ftray.agent import PPOSpec
-from ftray.agent.devices import NO_GPU, GpuShares
 from ftray.agent.env_runner import FTEnvRunner
 from ftray.agent.training import check_start, hand_out_vectors, iterate, learner_module, ppo_config
 from ftray.agent.vectors import fresh_vectors, market_vectors
 from ftray.errors import TrainingError
 from ftray.nets import FTSpec, build_encoder, market_state_dict
 from ftray.trading import TradingSpec
+from ftray.vram.plan import NO_GPU, GpuShares
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]  # RLlib wants a Ray even without env runners
 

@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from ftray.agent import vectors
-from ftray.agent.devices import GpuShares
 from ftray.agent.vectors import MAX_BARS, bars_at_once, market_vectors, write_market_vectors
 from ftray.features import Dataset
 from ftray.nets import FTSpec, build_encoder, market_state_dict
+from ftray.vram.plan import GpuShares
 from ftray.vram.table import GIB, REFERENCE, TABLE
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,8 @@ from ftray.capacity.cluster_view import FTRAY_CLUSTER, ClusterView, cluster_view
 from ftray.capacity.elastic import ElasticCapacity
 from ftray.capacity.nodes import Node
 from ftray.errors import SpecError
-from ftray.study import parse_study
+from ftray.study import StudySpec, parse_study
+from ftray.study.placing import needs_of
 from ftray.vram.gpus import known_gpu, parse_gpu
 from tests.study.by_hand import Hand
 from tests.study.tiny import TINY
@@ -19,93 +20,97 @@ HEAD, SPOT = Node("head", 1, 0.0), Node("spot", 4, 16.0, 1, parse_gpu("L4"), "L4
 WORKER = Node("2 CPUs", 1, 2.0)
 
 
+def study_of(**search: object) -> StudySpec:
+    trial = TINY["trial"] | {"encoder": TINY["trial"]["encoder"]["choice"][0]}
+    return parse_study({"name": "grows", "trial": trial, "search": {"n_trials": 9, **search}})
+
+
 class Cluster:
     """Nodes that a test lets join, and a clock that it turns on."""
 
     def __init__(self, *nodes: Node, more: int = 0):
-        self.outlook, self.seconds, self.slept = ClusterView(nodes, more), 0.0, 0
+        self.view, self.seconds, self.slept = ClusterView(nodes, more), 0.0, 0
+        self.later: dict[int, ClusterView] = {}  # what it becomes after so many sleeps
 
-    def rooms(self, **search: object) -> ElasticCapacity:
-        trial = TINY["trial"] | {"encoder": TINY["trial"]["encoder"]["choice"][0]}
-        study = parse_study({"name": "grows", "trial": trial, "search": {"n_trials": 9, **search}})
-        return ElasticCapacity(study, look=lambda: self.outlook, clock=lambda: self.seconds, sleep=self.sleep)
+    def capacity(self, **search: object) -> ElasticCapacity:
+        study = study_of(**search)
+        return ElasticCapacity(
+            lambda nodes: needs_of(study, nodes),
+            study.search.max_concurrent,
+            look=lambda: self.view,
+            clock=lambda: self.seconds,
+            sleep=self.sleep,
+        )
 
     def becomes(self, *nodes: Node, more: int = 0) -> None:
-        self.outlook = ClusterView(nodes, more)
+        self.view = ClusterView(nodes, more)
         self.seconds += ElasticCapacity.EVERY
 
     def sleep(self, seconds: float) -> None:
         self.seconds, self.slept = self.seconds + seconds, self.slept + 1
+        self.view = self.later.get(self.slept, self.view)
 
 
-def waited(rooms: ElasticCapacity) -> list[str]:
+def waited(capacity: ElasticCapacity, pending_timeout: float = 300.0) -> list[str]:
     said: list[str] = []
-    rooms.wait(said.append)
+    capacity.wait(said.append, pending_timeout)
     return said
 
 
 def test_room_grows_with_the_nodes_that_join_and_stays_when_one_goes():
     cluster = Cluster(HEAD, WORKER, more=1)
-    rooms = cluster.rooms()
-    assert waited(rooms) == [] and rooms.now.at_once == 2
+    capacity = cluster.capacity()
+    assert waited(capacity) == [] and capacity.now.max_concurrent == 2
     cluster.becomes(HEAD, Node("2 CPUs", 2, 2.0))
-    assert rooms.now.at_once == 4 and rooms.full(4) and not rooms.full(3)
+    assert capacity.now.max_concurrent == 4 and capacity.is_full(4) and not capacity.is_full(3)
     cluster.becomes(HEAD)
-    assert rooms.now.at_once == 4
+    assert capacity.now.max_concurrent == 4
     cluster.becomes(HEAD, Node("8 CPUs", 1, 8.0))
-    assert rooms.now.at_once == 12
+    assert capacity.now.max_concurrent == 12
 
 
 def test_the_nodes_are_looked_at_now_and_then_alone():
     cluster = Cluster(WORKER)
-    rooms = cluster.rooms()
-    rooms.wait(print)
-    cluster.outlook, cluster.seconds = ClusterView((Node("2 CPUs", 2, 2.0),)), ElasticCapacity.EVERY / 2
-    assert rooms.now.at_once == 2
+    capacity = cluster.capacity()
+    waited(capacity)
+    cluster.view, cluster.seconds = ClusterView((Node("2 CPUs", 2, 2.0),)), ElasticCapacity.EVERY / 2
+    assert capacity.now.max_concurrent == 2
     cluster.seconds = ElasticCapacity.EVERY
-    assert rooms.now.at_once == 4
+    assert capacity.now.max_concurrent == 4
 
 
 def test_nodes_that_may_come_count_from_the_start_and_max_concurrent_counts_before_them():
-    rooms = Cluster(HEAD, SPOT).rooms()
-    assert waited(rooms) == []
-    plan = rooms.now.needs[0][1].plan
-    assert plan is not None and rooms.now.at_once == 4 * min(plan.trials_per_gpu, 16)
-    assert rooms.now.config["nodes"][1]["n"] == 4
-    few = Cluster(HEAD, SPOT).rooms(max_concurrent=3)
-    few.wait(print)
-    assert few.full(3) and not few.full(2)
+    capacity = Cluster(HEAD, SPOT).capacity()
+    assert waited(capacity) == []
+    plan = capacity.now.needs[0][1].plan
+    assert plan is not None and capacity.now.max_concurrent == 4 * min(plan.trials_per_gpu, 16)
+    assert capacity.now.config["nodes"][1]["n"] == 4
+    few = Cluster(HEAD, SPOT).capacity(max_concurrent=3)
+    waited(few)
+    assert few.is_full(3) and not few.is_full(2)
 
 
 def test_a_study_waits_for_nodes_that_are_on_their_way_and_for_no_others():
     cluster = Cluster(HEAD, more=2)
-    rooms = cluster.rooms()
-    sleep, n_looks = rooms._sleep, []
-
-    def one_joins_later(seconds: float) -> None:
-        n_looks.append(1)
-        sleep(seconds)
-        if len(n_looks) == 3:
-            cluster.outlook = ClusterView((HEAD, WORKER), more=1)
-
-    rooms._sleep = one_joins_later
-    (line,) = waited(rooms)
+    capacity = cluster.capacity()
+    cluster.later[3] = ClusterView((HEAD, WORKER), more=1)
+    (line,) = waited(capacity)
     assert "waiting for 2 nodes that are to join" in line and "the cluster has 0" in line
-    assert len(n_looks) == 3 and rooms.now.at_once == 2
+    assert cluster.slept == 3 and capacity.now.max_concurrent == 2
     with pytest.raises(SpecError, match=r"asks for 1 CPUs .* and the cluster has 0"):
-        waited(Cluster(HEAD).rooms())
+        waited(Cluster(HEAD).capacity())
     hopeless = Cluster(HEAD, more=1)
     with pytest.raises(SpecError, match="asks for 1 CPUs"):
-        waited(hopeless.rooms(pending_timeout=7))
+        waited(hopeless.capacity(), pending_timeout=7)
     assert hopeless.slept == 7
 
 
 def test_the_searcher_hands_out_as_many_jobs_as_there_is_room_for(tmp_path):
     cluster = Cluster(HEAD, Node("1 CPU", 1, 1.0))
-    rooms = cluster.rooms()
-    rooms.wait(print)
-    hand = Hand(rooms.study, tmp_path / "run")
-    hand.searcher.rooms = rooms
+    capacity = cluster.capacity()
+    waited(capacity)
+    hand = Hand(study_of(), tmp_path / "run")
+    hand.searcher.capacity = capacity
     first, _ = hand.start()
     assert hand.searcher.suggest("too many") is None
     cluster.becomes(HEAD, Node("1 CPU", 2, 1.0))

@@ -27,6 +27,7 @@ from ftray.capacity.probing import EVENT, check_gpu_nodes
 from ftray.errors import ClusterError, TrainingError, UnusableGpuError
 from ftray.runs import RunFolder
 from ftray.study import StudySpec
+from ftray.study.placing import capacity_of
 from ftray.study.run import run_study
 from ftray.study.vram import workers_of
 from ftray.vram.gpus import Measured, parse_gpu
@@ -77,7 +78,7 @@ def the_study() -> StudySpec:
 
 def room_on(*models: str) -> Capacity:
     nodes = [Node(model, 1, 2.0, 2, parse_gpu(model), model) for model in models]
-    return Capacity.of(the_study(), nodes)
+    return capacity_of(the_study(), nodes)
 
 
 def of_this_process() -> GpuFacts:
@@ -189,7 +190,7 @@ def test_nodes_that_tell_more_gib_than_the_cluster_files_types_are_tried_type_by
     try:
         nodes = [node for node in cluster_view().nodes if node.accelerator in labels]
         assert all(node.gpu == parse_gpu(node.accelerator) for node in nodes), "planned for as the file says"
-        check_gpu_nodes(Capacity.of(the_study(), nodes), run, lines.append, fine)
+        check_gpu_nodes(capacity_of(the_study(), nodes), run, lines.append, fine)
     finally:
         for node in added:
             gpus.remove_node(node)

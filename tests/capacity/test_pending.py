@@ -52,8 +52,8 @@ def test_room_that_vanished_ends_a_study_in_words_and_the_same_command_continues
 
 
 def test_a_request_that_grew_too_large_for_the_cluster_ends_a_study_too(tmp_path, monkeypatch):
+    from ftray.capacity.placement import Placement
     from ftray.study import jobs, run
-    from ftray.trial import Placement
 
     placement = jobs.placement
     monkeypatch.setattr(jobs, "placed", lambda config: Placement([{"CPU": 1.0}, {"CPU": 64.0}]))

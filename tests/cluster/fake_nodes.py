@@ -17,9 +17,9 @@ import yaml
 from ray import cluster_utils
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 
-from ftray.capacity.elastic import Capacity
 from ftray.capacity.nodes import Node
-from ftray.trial.resources import Placement
+from ftray.capacity.placement import Placement
+from ftray.study.placing import capacity_of
 
 from .hosts import ROOT, until
 from .played_job import SHARES, the_study
@@ -96,7 +96,7 @@ def n_nodes() -> int:
 
 def bring_up(share: int, trials: int, node: Node, patience: float) -> Case:
     """Lets trials wait, as Tune does: a placement group each; then takes them away."""
-    room = Capacity.of(the_study("waits", trials, share), [node])
+    room = capacity_of(the_study("waits", trials, share), [node])
     ((_, placement),) = room.needs
     planned, began = planned_for(placement, node, trials), time.monotonic()
     groups = [placement_group(placement.bundles, strategy=placement.strategy) for _ in range(trials)]

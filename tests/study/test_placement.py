@@ -7,10 +7,9 @@ import pytest
 import torch
 import yaml
 
-from ftray.agent.devices import GpuShares
 from ftray.agent.spec import PPOSpec
-from ftray.capacity.elastic import Capacity
 from ftray.capacity.nodes import Node, nodes_of_file, nodes_of_ray
+from ftray.capacity.placement import PIN, holds
 from ftray.cli import main
 from ftray.errors import SpecError, TrainingError
 from ftray.nets import FTSpec, MLPSpec
@@ -18,12 +17,14 @@ from ftray.pretraining import PretrainingSpec
 from ftray.spec import parse
 from ftray.study import parse_study
 from ftray.study.jobs import _pretrain
+from ftray.study.placing import capacity_of
 from ftray.study.run import run_study
 from ftray.study.vram import describe_vram, workers_of
 from ftray.trial import TrialSpec, place_pretraining, place_trial
-from ftray.trial.resources import LEARNER_MEMORY, PIN, holds
+from ftray.trial.resources import LEARNER_MEMORY
 from ftray.trial.shape import Shape
 from ftray.vram.gpus import Gpu, parse_gpu
+from ftray.vram.plan import GpuShares
 
 from .tiny import TINY, tiny_file
 
@@ -128,11 +129,11 @@ def test_bundles_stay_on_one_node_where_one_can_hold_them_and_spread_where_none_
 
 def test_jobs_at_once_are_limited_by_gpu_or_by_cores():
     place = place_trial(TrialSpec(), [T4])
-    assert place.at_once(T4) == 7
-    assert place.at_once(Node("few cores", 1, 4.0, 1, T4.gpu, "T4")) == 0  # another node than it was planned for
+    assert place.jobs_per_node(T4) == 7
+    assert place.jobs_per_node(Node("few cores", 1, 4.0, 1, T4.gpu, "T4")) == 0  # another node than it was planned for
     few = Node("few cores", 1, 4.0, 1, T4.gpu, "T4")
-    assert place_trial(TrialSpec(), [few]).at_once(few) == 2
-    assert place_trial(TrialSpec(), [CPUS]).at_once(CPUS) == 4
+    assert place_trial(TrialSpec(), [few]).jobs_per_node(few) == 2
+    assert place_trial(TrialSpec(), [CPUS]).jobs_per_node(CPUS) == 4
 
 
 def study_of(**trial):
@@ -144,30 +145,30 @@ MLP = {"kind": "mlp", "hidden": 64, "encoding_dim": 64}
 
 def test_a_study_runs_as_many_jobs_at_once_as_the_cluster_has_shares_or_cores():
     study = study_of(encoder=MLP)
-    assert Capacity.of(study, [Node("", 3, 2.0)]).at_once == 6
-    assert Capacity.of(study, [Node("", 2, 64.0, 1, parse_gpu("12"))]).at_once == 2 * 12
-    assert Capacity.of(study, [Node("", 2, 8.0, 1, parse_gpu("12"))]).at_once == 2 * 8
+    assert capacity_of(study, [Node("", 3, 2.0)]).max_concurrent == 6
+    assert capacity_of(study, [Node("", 2, 64.0, 1, parse_gpu("12"))]).max_concurrent == 2 * 12
+    assert capacity_of(study, [Node("", 2, 8.0, 1, parse_gpu("12"))]).max_concurrent == 2 * 8
     wide = study_of(encoder=MLP, ppo=TINY["trial"]["ppo"] | {"n_env_runners": 6})
-    spread = Capacity.of(wide, [Node("", 4, 3.0, 1, parse_gpu("12"))])
-    assert spread.needs[0][1].strategy == "PACK" and spread.at_once == 2
+    spread = capacity_of(wide, [Node("", 4, 3.0, 1, parse_gpu("12"))])
+    assert spread.needs[0][1].strategy == "PACK" and spread.max_concurrent == 2
 
 
 def test_a_job_that_could_never_be_placed_is_refused():
     study = study_of(encoder=MLP, ppo=TINY["trial"]["ppo"] | {"n_env_runners": 3})
     with pytest.raises(SpecError, match=r"a trial of this study asks for 3 CPUs .* and the cluster has 2"):
-        Capacity.of(study, [Node("", 1, 2.0)])
+        capacity_of(study, [Node("", 1, 2.0)])
     runners = {"n_env_runners": 60, "env_runners_on_gpu": True, "cpus_per_env_runner": 0.1}
     with pytest.raises(SpecError, match=r"asks for \d\.\d\d GPUs .* and the cluster has 1 that it fits on"):
-        Capacity.of(study_of(encoder=MLP, ppo=TINY["trial"]["ppo"] | runners), [Node("", 1, 64.0, 1, parse_gpu("12"))])
+        capacity_of(study_of(encoder=MLP, ppo=TINY["trial"]["ppo"] | runners), [Node("", 1, 64.0, 1, parse_gpu("12"))])
     with pytest.raises(SpecError, match=r"needs 0\.85 GiB"):
-        Capacity.of(study_of(encoder=MLP), [Node("", 1, 64.0, 1, parse_gpu("0.9"))])
+        capacity_of(study_of(encoder=MLP), [Node("", 1, 64.0, 1, parse_gpu("0.9"))])
 
 
 def test_a_job_comes_to_the_same_placement_in_its_own_process():
     nodes = [T4, CPUS, BIG]
-    config = json.loads(json.dumps(Capacity.of(study_of(encoder=MLP), nodes).config))
+    config = json.loads(json.dumps(capacity_of(study_of(encoder=MLP), nodes).config))
     assert [Node.from_mapping(node) for node in config["nodes"]] == nodes
-    assert Capacity.of(study_of(encoder=MLP), [CPUS]).config == {}
+    assert capacity_of(study_of(encoder=MLP), [CPUS]).config == {}
 
 
 def entry(node_id="a", alive=True, labels=None, **resources):

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from ftray.agent import vectors
-from ftray.agent.devices import GpuShares
 from ftray.errors import OutOfMemoryError
 from ftray.features import FeatureSpec
 from ftray.market import SimulatorSpec, WindowsSpec
@@ -14,6 +13,7 @@ from ftray.nets import FTSpec, build_encoder, market_state_dict
 from ftray.trial import TrialSpec, prepare_dataset
 from ftray.trial import run as running
 from ftray.trial.run import starting_weights
+from ftray.vram.plan import GpuShares
 
 HALF = GpuShares(learner=0.5, learner_cap_gib=0.25, planned_gib=1.0)
 

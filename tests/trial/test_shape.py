@@ -20,8 +20,8 @@ from ftray.trial import TrialSpec
 from ftray.trial.out_of_memory import never_fitted, shape_of, step_down
 from ftray.trial.run import run_trial
 from ftray.trial.shape import LEAST_SAMPLES, WHOLE, Shape
-from ftray.trial.vram import VramPlan
 from ftray.vram.gpus import Gpu
+from ftray.vram.plan import VramPlan
 
 from .test_run import TRIAL, Reports, run
 

@@ -1,0 +1,32 @@
+"""What the jobs of a study may ask of a cluster.
+
+Takes: a study, nodes. Gives: the placement of every job that its space can produce, and capacities made of them.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from ftray.capacity.cluster_view import ClusterView, cluster_view
+from ftray.capacity.elastic import Capacity, ElasticCapacity, Need
+from ftray.capacity.nodes import Node
+from ftray.study.spec import StudySpec
+from ftray.trial import place_pretraining, place_trial
+
+
+def needs_of(study: StudySpec, nodes: Sequence[Node]) -> Iterator[Need]:
+    """What each corner of the space asks for. Raises: SpecError for a job that fits on none of the nodes' GPUs."""
+    for filled in study.space.ends():
+        spec = study.trial(filled)
+        if study.search.job == "trial":
+            yield "a trial", place_trial(spec, nodes)
+        if spec.encoder_to_pretrain:
+            yield "a pre-training job", place_pretraining(spec, nodes)
+
+
+def capacity_of(study: StudySpec, nodes: Sequence[Node]) -> Capacity:
+    """How many jobs of a study these nodes hold. Raises: SpecError for a job that could never be placed."""
+    return Capacity.of(nodes, needs_of(study, nodes))
+
+
+def elastic_capacity(study: StudySpec, look: Callable[[], ClusterView] = cluster_view) -> ElasticCapacity:
+    """The capacity of a cluster that may grow while the study runs."""
+    return ElasticCapacity(lambda nodes: needs_of(study, nodes), study.search.max_concurrent, look)
