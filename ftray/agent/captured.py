@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from ftray.nets.graphs import WARM_UP, CapturedStep, side_stream
 
 Samples = Mapping[str, Tensor]
-Figures = dict[str, Tensor]
+Metrics = dict[str, Tensor]
 
-MOST_GRAPHS = 8
+MAX_GRAPHS = 8
 """Numbers of samples that get a graph: minibatches of one training differ by a few, as episodes end when they end."""
 
 
@@ -28,21 +28,21 @@ class CapturedGradients:
     cannot record the pass, or memory does not suffice for a further graph.
     """
 
-    def __init__(self, gradients: Callable[[Samples], Figures], parameters: Sequence[nn.Parameter]):
+    def __init__(self, gradients: Callable[[Samples], Metrics], parameters: Sequence[nn.Parameter]):
         """gradients: fills `grad` of the parameters, which have none, and returns scalars; never waits for the GPU."""
         self._gradients, self._parameters = gradients, parameters
         self._graphs: dict[int, tuple[CapturedStep, list[Tensor | None]]] = {}
         self._names: list[str] = []
-        self._left, self._most, self._pool = WARM_UP, MOST_GRAPHS, torch.cuda.graph_pool_handle()
+        self._left, self._max_graphs, self._pool = WARM_UP, MAX_GRAPHS, torch.cuda.graph_pool_handle()
 
-    def __call__(self, samples: Samples) -> Figures | None:
-        """A pass's figures, its gradients in the parameters; None where there is no graph for these samples."""
+    def __call__(self, samples: Samples) -> Metrics | None:
+        """A pass's metrics, its gradients in the parameters; None where there is no graph for these samples."""
         n = len(next(iter(samples.values())))
         if self._left > 0:
             self._left -= 1
             with side_stream():
                 return self._gradients(samples)
-        if n not in self._graphs and len(self._graphs) < self._most:
+        if n not in self._graphs and len(self._graphs) < self._max_graphs:
             self._capture(n, samples)
         if n not in self._graphs:
             return None
@@ -56,15 +56,15 @@ class CapturedGradients:
         columns = list(samples)
 
         def step(*values: Tensor) -> tuple[Tensor, ...]:
-            figures = self._gradients(dict(zip(columns, values, strict=True)))
-            self._names = list(figures)
-            return tuple(figures.values())
+            metrics = self._gradients(dict(zip(columns, values, strict=True)))
+            self._names = list(metrics)
+            return tuple(metrics.values())
 
         try:
             graph = CapturedStep(step, *samples.values(), pool=self._pool)
         except RuntimeError as error:  # out of memory, too: without a graph it fits
             warnings.warn(f"training runs kernel by kernel: CUDA recorded no graph of a pass ({error})", stacklevel=2)
-            self._most = len(self._graphs)
+            self._max_graphs = len(self._graphs)
             for parameter in self._parameters:
                 parameter.grad = None
         else:

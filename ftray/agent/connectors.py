@@ -41,7 +41,7 @@ class ObservationsToModule(ConnectorV2):
 
 
 class ActionsToEnv(ConnectorV2):
-    """Draws the actions: what the environment gets, clipped to its Box, and what the learner needs to know of them.
+    """Samples the actions: what the environment gets, clipped to its Box, and what the learner needs to know of them.
 
     A number that is not finite never reaches the environment: that account's action is 0, all cash, and the learner,
     which finds the number in the train batch, stops the trial.
@@ -51,13 +51,13 @@ class ActionsToEnv(ConnectorV2):
         inputs = batch[Columns.ACTION_DIST_INPUTS]
         mean, log_std = inputs.chunk(2, dim=-1)
         noise = torch.randn_like(mean) if explore else torch.zeros_like(mean)
-        drawn = {
+        sampled = {
             Columns.ACTIONS: mean + log_std.exp() * noise,
             Columns.ACTION_LOGP: (-0.5 * noise.square() - log_std - HALF_LOG_TWO_PI).sum(dim=-1),
             Columns.ACTION_DIST_INPUTS: inputs,
             Columns.VF_PREDS: batch[Columns.VF_PREDS],
         }
-        arrays = {name: tensor.detach().cpu().numpy() for name, tensor in drawn.items()}
+        arrays = {name: tensor.detach().cpu().numpy() for name, tensor in sampled.items()}
         actions = arrays[Columns.ACTIONS]
         return arrays | {Columns.ACTIONS_FOR_ENV: np.where(np.isfinite(actions), actions, 0.0).clip(-1.0, 1.0)}
 
@@ -124,7 +124,7 @@ class EpisodesToTrainBatch(ConnectorV2):
 def check_bars_follow(fragments: Sequence[np.ndarray]) -> None:
     """Proves that every fragment walks its market bar by bar. Shape: fragments of (T + 1, 2 + A).
 
-    What an environment breaks here, RLlib trains on without a word: with another autoreset mode a new episode's first
+    RLlib trains on silently with what an environment breaks here: with another autoreset mode a new episode's first
     observation stands at the end of the old one; an environment that returns the same array again and again leaves
     every stored observation equal to the last.
 

@@ -1,6 +1,6 @@
-"""A process's share of a GPU: what it booked, the cap on what it may allocate, and proof that it stayed within.
+"""A process's share of a GPU: what it booked, the cap on what it may allocate, and a check that it stayed within.
 
-Ray books fractions of a GPU and enforces none of them: a process may allocate what it likes, and one that booked
+Ray books fractions of a GPU and enforces none of them: a process can allocate any amount, and one that booked
 nothing still sees every GPU of its node.
 """
 
@@ -64,16 +64,16 @@ class DevicePlacement:
 
 
 def check_devices(found: Mapping[str, tuple[DevicePlacement, float]]) -> None:
-    """Proves that exactly those processes use a GPU that booked one. found: by process, its footing and its booking.
+    """Proves that exactly those processes use a GPU that booked one. found: by process, its placement and its booking.
 
     Raises: TrainingError naming the processes and what each booked.
     """
     wrong = []
-    for who, (footing, booked) in found.items():
-        if booked == 0 and (footing.device == "cuda" or footing.touched_cuda):
+    for who, (placement, booked) in found.items():
+        if booked == 0 and (placement.device == "cuda" or placement.touched_cuda):
             wrong.append(f"{who} uses a CUDA device and booked none")
-        elif booked > 0 and footing.device != "cuda":
-            wrong.append(f"{who} booked {booked:.3g} of a GPU and computes on the {footing.device}")
+        elif booked > 0 and placement.device != "cuda":
+            wrong.append(f"{who} booked {booked:.3g} of a GPU and computes on the {placement.device}")
     if wrong:
         raise TrainingError(
             f"a process must use the GPU that it booked and no other: {'; '.join(wrong)}. Neighbours on that GPU would "

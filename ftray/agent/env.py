@@ -12,7 +12,7 @@ from ftray.trading import TradingSpec, VectorTradingEnv
 class TrainingEnv(VectorTradingEnv):
     """A `VectorTradingEnv` with compact observations on the train window.
 
-    RLlib takes a class and calls it with one mapping: `env_config`, and `num_envs` laid over it.
+    RLlib takes a class and calls it with one mapping: `env_config` with `num_envs` added.
     """
 
     def __init__(self, context: Mapping[str, Any]):

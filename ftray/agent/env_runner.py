@@ -1,7 +1,7 @@
-"""The env runner: RLlib's, except that it tells why it failed.
+"""The env runner: RLlib's, except that it reports why it failed.
 
-RLlib's own ends its process at the first exception, a minute later, and is started anew: what reaches the trial is a
-dead actor, or nothing at all while other env runners fill in, and the reason is a line in some log.
+RLlib's own ends its process a minute after the first exception, and RLlib starts a new one: the trial sees a dead
+actor, or nothing at all while other env runners fill in, and the reason is a line in some log.
 """
 
 from typing import Any
@@ -39,7 +39,7 @@ class FTEnvRunner(ArrayEnvRunner):
 
 
 def check_env_runners(algorithm: PPO) -> None:
-    """Stops a trial whose env runners fail by themselves; one that was killed is RLlib's to replace.
+    """Stops a trial whose env runners raise errors; RLlib replaces one that was killed.
 
     Raises: OutOfMemoryError, or TrainingError with what the env runner said.
     """

@@ -2,9 +2,8 @@
 
 Its optimisers carry only what trains, a pre-trained tower at a rate of its own. Minibatches keep the samples of a bar
 together, so that the market tower runs once for all of them; on a GPU, where launches take longer than the tower, a
-minibatch is one CUDA graph instead. A minibatch too large for the memory is worked off in parts, with the same
-gradients. A gradient that is no number ends the trial there and then: RLlib would replace it by
-zeros and go on.
+minibatch is one CUDA graph instead. A minibatch too large for the memory is processed in parts, with the same
+gradients. A gradient that is not finite ends the trial: RLlib would replace it by zeros and continue.
 """
 
 import time
@@ -27,7 +26,7 @@ from ftray.nets.graphs import worth_a_graph
 from ftray.nets.optimisers import within_its_devices
 from ftray.vram.table import Worker, step_bytes
 
-FIGURES, TOTAL = "figures", "total"
+METRICS, TOTAL = "metrics", "total"
 
 
 class FTLearner(PPOTorchLearner):
@@ -40,7 +39,7 @@ class FTLearner(PPOTorchLearner):
     def build(self) -> None:
         super().build()
         self._rng = np.random.default_rng(self.config.learner_config_dict.get("seed", 0))
-        self._figures: list[dict[str, Tensor]] = []
+        self._minibatch_metrics: list[dict[str, Tensor]] = []
         self._captured: CapturedGradients | None = None
         if self._is_captured():
             self._captured = CapturedGradients(self._at_once, [p for p in self._policy.parameters() if p.requires_grad])
@@ -78,12 +77,12 @@ class FTLearner(PPOTorchLearner):
         samples = batch[DEFAULT_MODULE_ID]
         for optimizer in self._optimizer_parameters:
             optimizer.zero_grad(set_to_none=True)
-        figures = self._captured(dict(samples)) if self._captured is not None else None
-        if figures is None:
+        metrics = self._captured(dict(samples)) if self._captured is not None else None
+        if metrics is None:
             total = self._in_parts(samples)
         else:
-            total = figures.pop(TOTAL)
-            self._figures.append(figures)
+            total = metrics.pop(TOTAL)
+            self._minibatch_metrics.append(metrics)
         self._clip(samples)
         for optimizer in self._optimizer_parameters:
             optimizer.step()
@@ -112,20 +111,20 @@ class FTLearner(PPOTorchLearner):
         return config.learner_config_dict.get("micro_batches", 1) == 1 and worth_a_graph(self._device, needed)
 
     def _at_once(self, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The gradients of a whole minibatch, and its figures, without a shape that depends on what it holds.
+        """The gradients of a whole minibatch, and its metrics, without a shape that depends on what it holds.
 
         Several accounts on a bar run its tower as often: the GPU has time for that, and none for launches.
         """
-        n = len(self._figures)
+        n = len(self._minibatch_metrics)
         try:
             with self._policy.without_deduplication():
                 total = self._in_parts(samples)
-            return {TOTAL: total, **self._figures[-1]}
+            return {TOTAL: total, **self._minibatch_metrics[-1]}
         finally:
-            del self._figures[n:]  # those of a pass that is recorded are no figures yet
+            del self._minibatch_metrics[n:]  # a pass that is being recorded computes nothing
 
     def compute_loss_for_module(self, *, module_id: Any, config: Any, batch: Any, fwd_out: Any) -> Tensor:
-        loss, figures = ppo_loss(
+        loss, metrics = ppo_loss(
             batch,
             fwd_out[Columns.ACTION_DIST_INPUTS],
             self._policy.compute_values(batch, embeddings=fwd_out[Columns.EMBEDDINGS]),
@@ -133,7 +132,7 @@ class FTLearner(PPOTorchLearner):
             value_weight=config.vf_loss_coeff,
             entropy_weight=config.entropy_coeff,
         )
-        self._figures.append(figures)
+        self._minibatch_metrics.append(metrics)
         return loss
 
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
@@ -143,10 +142,10 @@ class FTLearner(PPOTorchLearner):
     def after_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
         """Figures are means over all minibatches of the update; RLlib's own are those of the last one."""
         super().after_gradient_based_update(timesteps=timesteps)
-        seen, self._figures = self._figures, []
+        seen, self._minibatch_metrics = self._minibatch_metrics, []
         for name in seen[-1]:
-            mean = torch.stack([figures[name] for figures in seen if name in figures]).mean().item()
-            self.metrics.log_value((DEFAULT_MODULE_ID, FIGURES, name), mean, window=1)
+            mean = torch.stack([metrics[name] for metrics in seen if name in metrics]).mean().item()
+            self.metrics.log_value((DEFAULT_MODULE_ID, METRICS, name), mean, window=1)
         self.metrics.log_value((DEFAULT_MODULE_ID, "seconds"), time.perf_counter() - self._started, window=1)
 
     @property
@@ -162,15 +161,15 @@ class FTLearner(PPOTorchLearner):
         norms = [torch.nn.utils.get_total_norm(gradients) for gradients in (towers, others)]
         norm = torch.linalg.vector_norm(torch.stack([n.to(self._device) for n in norms]))
         if not torch.isfinite(norm):
-            raise TrainingError(diagnosis(self._policy, samples, self._figures[-1]))
+            raise TrainingError(diagnosis(self._policy, samples, self._minibatch_metrics[-1]))
         if self.config.grad_clip:
             torch.nn.utils.clip_grads_with_norm_(carried, self.config.grad_clip, norm)
-        self._figures[-1] |= {"gradient_norm": norm} | ({"tower_gradient_norm": norms[0]} if towers else {})
+        self._minibatch_metrics[-1] |= {"gradient_norm": norm} | ({"tower_gradient_norm": norms[0]} if towers else {})
 
 
-def diagnosis(module: torch.nn.Module, samples: Mapping[str, Tensor], figures: Mapping[str, Tensor]) -> str:
+def diagnosis(module: torch.nn.Module, samples: Mapping[str, Tensor], metrics: Mapping[str, Tensor]) -> str:
     """Why a gradient is not finite, as far as it can be seen from outside."""
-    parts = {name: float(value) for name, value in figures.items() if not torch.isfinite(value)}
+    parts = {name: float(value) for name, value in metrics.items() if not torch.isfinite(value)}
     broken = [name for name, column in samples.items() if not torch.isfinite(column).all()]
     weights = [name for name, p in module.named_parameters() if not torch.isfinite(p).all()]
     gradients = [

@@ -1,6 +1,6 @@
 """PPO's loss (Schulman et al. 2017, arXiv:1707.06347), and what an update does to the policy.
 
-Takes: a minibatch, the module's outputs for it. Gives: the loss to descend, and figures of its parts.
+Takes: a minibatch, the module's outputs for it. Gives: the loss to descend, and metrics of its parts.
 
 Legend: M samples of a minibatch, A assets.
 """
@@ -25,7 +25,7 @@ def ppo_loss(
     value_weight: float,
     entropy_weight: float,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The mean loss over a minibatch, and its figures, detached.
+    """The mean loss over a minibatch, and its metrics, detached.
 
     Squared error of the values, not clipped: RLlib's clip silences the critic on large returns.
 
@@ -46,5 +46,5 @@ def ppo_loss(
         spread = (2.0 * (old_log_std - log_std)).exp() + ((old_mean - mean) * (-log_std).exp()).square()
         kl = (log_std - old_log_std + 0.5 * (spread - 1.0)).sum(-1).mean()
         clipped = ((ratio - 1.0).abs() > clip).float().mean()
-    figures = {"policy": -surrogate, "value": value_loss, "entropy": entropy, "kl": kl, "clip_fraction": clipped}
-    return loss, {name: figure.detach() for name, figure in figures.items()}
+    metrics = {"policy": -surrogate, "value": value_loss, "entropy": entropy, "kl": kl, "clip_fraction": clipped}
+    return loss, {name: metric.detach() for name, metric in metrics.items()}

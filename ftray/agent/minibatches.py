@@ -1,4 +1,4 @@
-"""How a train batch is dealt out: in minibatches that keep the samples of a bar together, in parts that fit the memory.
+"""Minibatches: a train batch cut so that samples of a bar stay together, and into parts that fit the memory.
 
 Legend: B samples of a train batch, M samples of a minibatch.
 """
@@ -19,7 +19,7 @@ more than a whole number of minibatches, and they are no reason for one more ste
 def minibatches(
     samples: Mapping[str, Tensor], groups: np.ndarray, size: int, epochs: int, rng: np.random.Generator
 ) -> Iterator[dict[str, Tensor]]:
-    """Every sample once per epoch, in minibatches of nearly equal size; the order is drawn anew for each epoch.
+    """Every sample once per epoch, in minibatches of nearly equal size; each epoch has a new random order.
 
     Whole groups are shuffled, and a minibatch is cut from the row they make: at most two groups per minibatch are torn.
 

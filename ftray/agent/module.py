@@ -113,9 +113,9 @@ class FTPolicy(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
 
     @contextlib.contextmanager
     def prefetching(self, observations: np.ndarray, n_steps: int) -> Iterator[None]:
-        """Within the block, `encode` is asked for the accounts that stand there now, in each of their next steps.
+        """Within the block, `encode` takes the market vectors of these accounts' next steps from a prefetched batch.
 
-        Shape: observations (E, 2 + A) or (E, size), for which there is nothing to compute ahead.
+        Shape: observations (E, 2 + A) or (E, size), for which there is nothing to prefetch.
         """
         layout = self.encoder.layout
         if self.market_vectors is None and self.encoder.shares_bars and observations.shape[-1] == layout.compact_size:
@@ -159,7 +159,7 @@ class FTPolicy(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         return observations[:, self.encoder.layout.compact_bar] if compact else np.arange(len(observations))
 
     def n_passes(self, observations: Tensor) -> int:
-        """In how many parts a minibatch is best worked off: one, but for a tower whose passes a CPU cannot cache."""
+        """The number of parts in which a minibatch is processed fastest: more than one where a pass exceeds a CPU's cache."""
         at_once = self.encoder.bars_per_pass
         if at_once is None or self.market_vectors is not None or observations.device.type != "cpu":
             return 1

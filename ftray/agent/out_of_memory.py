@@ -1,11 +1,11 @@
-"""Telling that GPU memory ran out, from whatever process and library the news comes."""
+"""Recognises that GPU memory ran out, whichever process and library reports it."""
 
 import torch
 
 SIGNS = (
     "CUDA out of memory",
     "CUDA error: out of memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",  # what a library says that could not even begin
+    "CUBLAS_STATUS_ALLOC_FAILED",  # what a library raises that could not even start
     "torch.OutOfMemoryError",  # in the traceback of another process
 )
 HOST_MEMORY = "node running low on memory"

@@ -1,7 +1,8 @@
-"""Looking ahead: market vectors of bars that accounts have yet to reach.
+"""Prefetching: market vectors of bars that accounts have yet to reach, computed in large batches.
 
 With late fusion a market vector depends on the bar alone, and while weights stand still an env runner knows the bars
-to come: each account's next ones. The tower works through them in large batches, not a few at every step.
+to come: each account's next ones. The tower computes their vectors in large batches, not a few at every step. No account sees
+a vector before it stands at that bar.
 
 Legend: E accounts, T steps, D width of the market vector.
 """
@@ -16,7 +17,7 @@ BARS_PER_PASS = 128
 
 
 class MarketPrefetch:
-    """The vectors of E accounts' next T bars; an account that begins a new episode elsewhere looks ahead anew."""
+    """The vectors of E accounts' next T bars; computed again for an account that begins a new episode elsewhere."""
 
     def __init__(self, tower: Callable[[Tensor], Tensor], bars: Tensor, n_steps: int, last_bar: int):
         """tower: bars (N,) → vectors (N, D). bars: where the accounts stand (E,). last_bar: the table's."""

@@ -21,8 +21,8 @@ class PPOSpec:
     reward_scale: the reward that the learner sees is the environment's, times this (log growth per bar is about 1e-3).
     env_runners_on_gpu: whether env runners, too, hold the model on a GPU; each books a share of its own.
     evaluate_every: iterations between two backtests on the validation window; a checkpoint is kept each time.
-    evaluation_cpus: cores of a process beside the trial that runs those backtests while training goes on; 0 runs them
-        in the trial's own process, between two iterations. The figures are the same, up to a GPU's rounding.
+    evaluation_cpus: cores of a second process that runs those backtests while the trial trains; 0 runs them
+        in the trial's own process, between two iterations. The metrics are the same, up to a GPU's rounding.
     """
 
     env_steps: Count = 20_000

@@ -15,7 +15,7 @@ from ftray.agent.connectors import ActionsToEnv, EpisodesToTrainBatch, Observati
 from ftray.agent.devices import DevicePlacement, check_devices
 from ftray.agent.env import TrainingEnv
 from ftray.agent.env_runner import FTEnvRunner, check_env_runners
-from ftray.agent.learner import FIGURES, FTLearner
+from ftray.agent.learner import METRICS, FTLearner
 from ftray.agent.module import FTPolicy, mapped
 from ftray.agent.spec import PPOSpec
 from ftray.agent.vectors import fresh_vectors
@@ -46,7 +46,7 @@ def ppo_config(
     dataset: folder of a prepared `Dataset`, readable from every process of the trial.
     weights: pre-training checkpoint that the encoder's market tower starts from.
     market_vectors: .npy of the market tower's output per bar, for a frozen encoder.
-    micro_batches: parts that each minibatch is worked off in, gradients accumulated: less memory, the same mathematics.
+    micro_batches: parts that each minibatch is processed in, gradients accumulated: less memory, the same mathematics.
     gpus: what the processes of the trial book; nothing by default.
     trial: the trial's id, after which its env runners are named.
     """
@@ -152,18 +152,20 @@ def check_start(algorithm: PPO, gpus: GpuShares = NO_GPU, weights: Path | None =
     module = learner_module(algorithm)
     held_by_learner = ray.put(module.get_state(inference_only=True))
 
-    def take_and_tell(runner: Any) -> tuple[DevicePlacement, str]:
+    def sync(runner: Any) -> tuple[DevicePlacement, str]:
         # RLlib drops a sync that comes while an env runner is busy with an earlier one: after a restore, the weights.
         runner.set_state({"rl_module": held_by_learner})
         return DevicePlacement.of(runner.module), market_fingerprint(runner.module)
 
     found = {"learner": (DevicePlacement.of(module), market_fingerprint(module))}
     remote = group.num_remote_env_runners() > 0
-    runners = group.foreach_env_runner(take_and_tell, local_env_runner=not remote)
+    runners = group.foreach_env_runner(sync, local_env_runner=not remote)
     check_env_runners(algorithm)  # one that could not even be made has not answered
-    found |= {f"env runner {number}": told for number, told in enumerate(runners, start=1)}
+    found |= {f"env runner {number}": state for number, state in enumerate(runners, start=1)}
     booked = {who: gpus.learner if who == "learner" or not remote else gpus.env_runner for who in found}
-    check_devices({who: (footing, booked[who]) for who, (footing, _) in found.items() if remote or who == "learner"})
+    check_devices(
+        {who: (placement, booked[who]) for who, (placement, _) in found.items() if remote or who == "learner"}
+    )
     expected = found["learner"][1]
     if weights is not None:
         expected = weights_fingerprint(read_checkpoint(weights)["encoder_state_dict"])
@@ -181,11 +183,11 @@ def market_fingerprint(module: FTPolicy) -> str:
     return weights_fingerprint(market_state_dict(module.encoder))
 
 
-def hand_out_vectors(algorithm: PPO, vectors: Tensor) -> None:
+def share_vectors(algorithm: PPO, vectors: Tensor) -> None:
     """Gives env runners the market vectors of the weights that they sample with. Shape: vectors (T, D), on the CPU.
 
     Each would compute those of its own bars on a CPU core: 0.6 s per iteration for the balanced encoder, 2 s for the
-    large one, in which an H100 idles. One array in the object store serves all runners of a node.
+    large one, during which an H100 idles. One array in the object store serves all runners of a node.
     """
     group = algorithm.env_runner_group
     assert group is not None
@@ -201,13 +203,13 @@ def hand_out_vectors(algorithm: PPO, vectors: Tensor) -> None:
 def iterate(algorithm: PPO) -> dict[str, float]:
     """One PPO iteration; its metrics under flat names.
 
-    Raises: TrainingError if an env runner failed or no samples came; RLlib itself would go on without a word.
+    Raises: TrainingError if an env runner failed or no samples came; RLlib itself would silently continue.
     """
     began = time.perf_counter()
     vectors = fresh_vectors(learner_module(algorithm), algorithm.config.train_batch_size_per_learner)  # type: ignore
     if vectors is not None:
-        hand_out_vectors(algorithm, vectors)
-    handing_out = time.perf_counter() - began
+        share_vectors(algorithm, vectors)
+    sharing = time.perf_counter() - began
     result = algorithm.train()
     check_env_runners(algorithm)
     learners = result.get("learners", {}).get(POLICY)
@@ -216,17 +218,17 @@ def iterate(algorithm: PPO) -> dict[str, float]:
             "an iteration brought no samples: every env runner is dead or timed out. "
             "Look for their errors in Ray's logs (/tmp/ray/session_latest/logs), or try n_env_runners: 0."
         )
-    runners, figures = result["env_runners"], learners[FIGURES]
+    runners, learned = result["env_runners"], learners[METRICS]
     steps = int(runners["num_env_steps_sampled"])
     learning = float(learners["seconds"])
-    seconds = result["time_this_iter_s"] + handing_out
+    seconds = result["time_this_iter_s"] + sharing
     sampling = seconds - learning  # with weight sync and all else
     metrics = {
         "env_steps": int(result["num_env_steps_sampled_lifetime"]),
         "iteration": int(result["training_iteration"]),
-        "loss/policy": figures["policy"],
-        "loss/value": figures["value"],
-        **{name: figures[name] for name in ("entropy", "kl", "clip_fraction", "gradient_norm")},
+        "loss/policy": learned["policy"],
+        "loss/value": learned["value"],
+        **{name: learned[name] for name in ("entropy", "kl", "clip_fraction", "gradient_norm")},
         "explained_variance": float(learners["explained_variance"]),
         "seconds/sampling": sampling,
         "seconds/learning": learning,
@@ -234,8 +236,8 @@ def iterate(algorithm: PPO) -> dict[str, float]:
         "steps_per_second/sampling": steps / sampling,
         "steps_per_second/learning": steps / learning,
     }
-    if "tower_gradient_norm" in figures:
-        metrics["encoder/gradient_norm"] = figures["tower_gradient_norm"]
+    if "tower_gradient_norm" in learned:
+        metrics["encoder/gradient_norm"] = learned["tower_gradient_norm"]
     if "intraclass_correlation" in learners:
         metrics["advantages/intraclass_correlation"] = float(learners["intraclass_correlation"])
     reward = float(runners.get("episode_return_mean", math.nan))

@@ -38,7 +38,7 @@ from ftray.vram.table import SLACK, Worker, no_grad_bytes
 
 GPU_PASS_BYTES = 2**29
 """What a pass on a GPU may hold of a trial's share; the plan of a frozen one counts no activations of its tower: the
-smallest row of the VRAM table leaves 0.7 GiB beside the CUDA context."""
+smallest row of the VRAM table leaves 0.7 GiB next to the CUDA context."""
 MAX_PER_SAMPLE = 32
 """Train bars per sample of an iteration up to which a GPU is faster with all of them than CPU cores are with those that
 accounts visit: on an H100 25,000 bars take a tenth of what 2,048 take on one core."""
@@ -123,7 +123,7 @@ def write_market_vectors(
 
 def _computed(spec: EncoderSpec, weights: Path, dataset: Dataset, gpus: GpuShares) -> np.ndarray:
     """The vectors from the device that the job holds, which has its memory back afterwards."""
-    device = _claimed(gpus)
+    device = _capped_device(gpus)
     encoder = build_encoder(spec, dataset.layout)
     load_market_weights(encoder, weights)
     bars = dataset.table.decision_bars((*dataset.windows.train, *dataset.windows.validation))
@@ -136,7 +136,7 @@ def _computed(spec: EncoderSpec, weights: Path, dataset: Dataset, gpus: GpuShare
     return vectors
 
 
-def _claimed(gpus: GpuShares) -> torch.device:
+def _capped_device(gpus: GpuShares) -> torch.device:
     """The device that a job's own process holds, within its cap from now on."""
     if not gpus.learner:
         return torch.device("cpu")
@@ -154,7 +154,7 @@ def bars_at_once(spec: EncoderSpec, layout: ObservationLayout, device: torch.dev
 
 
 def acting(module: FTPolicy, dataset: Dataset, bars: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """`module.act` for a run over known bars: the market tower works through them in batches, ahead of the steps.
+    """`module.act` for a run over known bars: the market tower computes their vectors in batches before the first step.
 
     From a GPU the vectors come to the CPU, where the steps are made: on the GPU each would be a copy, some 20 launches
     and a wait, for a handful of accounts.

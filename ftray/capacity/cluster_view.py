@@ -21,7 +21,7 @@ HEAD, GROUP = "node:__internal_head__", "ray.io/node-group"
 """Ray's resource of the head alone; Ray's label of a node's type in a cluster that an autoscaler looks after."""
 
 ABOUT = 0.05
-"""How much two figures for one GPU may differ: by the driver's version, and what it keeps; models differ by more."""
+"""How much two sizes of one GPU may differ: by the driver's version, and what it keeps; models differ by more."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +40,7 @@ def max_of(*several: Iterable[Node]) -> tuple[Node, ...]:
     """The nodes of several lists, each kind as often as the list has it that has most of it.
 
     A node says what its GPU really has, a cluster file names the model: where they are about equal, it is one kind, and
-    the smaller figure holds.
+    the smaller size counts.
     """
     found: list[Node] = []
     for nodes in several:
@@ -79,7 +79,7 @@ def share_gpu_type(one: Node, other: Node) -> bool:
 
 
 def cluster_view() -> ClusterView:
-    """The running Ray's outlook. Raises: SpecError for a GPU whose memory nothing tells."""
+    """The view of the running Ray. Raises: SpecError for a GPU whose memory is not known."""
     named = os.environ.get(FTRAY_CLUSTER)
     file, entries, at_hand = Path(named or CLUSTER_FILE).expanduser(), ray.nodes(), nodes_at_hand()
     here = next(entry for entry in entries if entry["NodeID"] == ray.get_runtime_context().get_node_id())
@@ -92,7 +92,7 @@ def cluster_view() -> ClusterView:
 
 
 def nodes_at_hand() -> tuple[Node, ...]:
-    """The nodes of the running Ray. Raises: SpecError for a GPU whose memory nothing tells."""
+    """The nodes of the running Ray. Raises: SpecError for a GPU whose memory is not known."""
     entries = ray.nodes()
     has_gpus = any(entry["Resources"].get("GPU") for entry in entries if entry["Alive"])
     here = ray.get_runtime_context().get_node_id()

@@ -1,4 +1,4 @@
-"""A Ray to run on, quiet and gone afterwards."""
+"""A Ray to run on: started quietly where none runs, and stopped afterwards."""
 
 import contextlib
 import logging
@@ -59,7 +59,7 @@ def _for_workers() -> dict[str, str]:
 
 
 def check_capacity(bundles: Bundles) -> None:
-    """Refuses a trial that the cluster at hand can never hold: it would wait for its env runners without a word.
+    """Refuses a trial that the cluster at hand can never hold: it would silently wait for its env runners.
 
     Within a placement group there is nothing to wait for: its bundles are booked.
 
@@ -70,6 +70,6 @@ def check_capacity(bundles: Bundles) -> None:
     there = ray.cluster_resources().get("CPU", 0.0)
     if ray.util.get_current_placement_group() is None and cpus(bundles) > there:
         raise NeverPlacedError(
-            f"a trial must find room, but asks for {cpus(bundles):g} CPUs ({bundles}) and the cluster has {there:g}: "
-            "lower trial.ppo.n_env_runners, trial.ppo.cpus_per_env_runner or trial.ppo.evaluation_cpus"
+            f"a trial must fit on the cluster, but asks for {cpus(bundles):g} CPUs ({bundles}) and the cluster has "
+            f"{there:g}: lower trial.ppo.n_env_runners, trial.ppo.cpus_per_env_runner or trial.ppo.evaluation_cpus"
         )

@@ -1,4 +1,4 @@
-"""Measured rows on their way into plans.
+"""Plans with measured rows.
 
 Takes: where run folders lie, nodes. Gives: the same nodes, with what was measured on their GPUs for the studies there.
 """
@@ -32,7 +32,7 @@ class MeasuredRows:
         )
 
     def look(self) -> ClusterView:
-        """As `cluster_view`."""
+        """The view of the running Ray, whose nodes know these rows."""
         outlook = cluster_view()
         return dataclasses.replace(outlook, nodes=self.nodes(outlook.nodes))
 

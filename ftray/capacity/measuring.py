@@ -42,7 +42,7 @@ def measure_on_cluster(
     kinds = gpu_models(nodes)
     if not kinds:
         raise SpecError("measuring needs GPUs, and this cluster has none: run it where there are some")
-    pending = {_task(node, led=len(kinds) > 1).remote(measure, list(workers)): gpu for gpu, node in kinds}
+    pending = {_task(node, pinned=len(kinds) > 1).remote(measure, list(workers)): gpu for gpu, node in kinds}
     yield f"measuring {len(workers)} workers on {', '.join(gpu.name for gpu, _ in kinds)}"
     end, failed = time.monotonic() + patience, list[str]()
     while pending:
@@ -84,12 +84,12 @@ def gpu_models(nodes: Iterable[Node]) -> list[tuple[Gpu, Node]]:
     return [(node.gpu, node) for node in found.values() if node.gpu is not None]
 
 
-def _task(node: Node, led: bool) -> Any:
-    """A whole GPU, so that nothing else runs on it; led to the model where there are several.
+def _task(node: Node, pinned: bool) -> Any:
+    """A whole GPU, so that nothing else runs on it; pinned to the model where there are several.
 
     Its process ends with the task and gives all memory back.
     """
-    resources = {f"{RESOURCE}{node.accelerator}": PIN} if led else {}
+    resources = {f"{RESOURCE}{node.accelerator}": PIN} if pinned else {}
     return ray.remote(num_gpus=1, num_cpus=1, max_calls=1, max_retries=1, resources=resources)(_measured)
 
 

@@ -46,14 +46,14 @@ class Node:
 def nodes_of_ray(entries: Iterable[Mapping[str, Any]], here: str = "", local: Gpu | None = None) -> tuple[Node, ...]:
     """The nodes that are alive now, of `ray.nodes()`. here, local: the driver's own node, and the GPU that it sees.
 
-    Raises: SpecError for a GPU whose memory nothing tells.
+    Raises: SpecError for a GPU whose memory is not known.
     """
     counted: collections.Counter[Node] = collections.Counter()
     for entry in entries:
         if entry["Alive"]:
             resources, sees = entry["Resources"], local if entry["NodeID"] == here else None
             node = _node("", 1, resources, entry.get("Labels") or {}, sees)
-            # A job can only be led to what is there: a label without its resource leads nowhere.
+            # A job is pinned by the resource: a label without it pins nothing.
             counted[dataclasses.replace(node, accelerator=_accelerator(resources))] += 1
     return tuple(dataclasses.replace(node, n=n) for node, n in counted.items())
 
@@ -61,7 +61,7 @@ def nodes_of_ray(entries: Iterable[Mapping[str, Any]], here: str = "", local: Gp
 def nodes_of_file(path: Path) -> tuple[Node, ...]:
     """The nodes that a cluster file allows, by their type; the head counts once.
 
-    Raises: SpecError for a file without node types, or a GPU whose memory nothing tells.
+    Raises: SpecError for a file without node types, or a GPU whose memory is not known.
     """
     head, types = node_types_of_file(path)
     counted = ((name, max(int(kind.get("max_workers", 0)), int(name == head)), kind) for name, kind in types.items())
@@ -96,24 +96,24 @@ def node_types_of_file(path: Path) -> tuple[str, dict[str, Mapping[str, Any]]]:
     types = tree.get("available_node_types")
     if not isinstance(types, Mapping) or not types:
         raise SpecError(f"{path} must be a cluster file of `ray up` with available_node_types, or a KubeRay manifest")
-    most = {"max_workers": tree.get("max_workers", 1)}
-    return str(tree.get("head_node_type")), {str(name): most | kind for name, kind in types.items()}
+    default = {"max_workers": tree.get("max_workers", 1)}
+    return str(tree.get("head_node_type")), {str(name): default | kind for name, kind in types.items()}
 
 
 def derive_from_manifest(manifest: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
-    """A RayCluster, or a RayJob's, as the YAML of `ray up` that Ray's own autoscaler makes of it in the cluster."""
+    """A RayCluster, or a RayJob's, as the YAML of `ray up` that Ray's own autoscaler derives from it in the cluster."""
     from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr as derive
 
     try:
         spec = manifest["spec"].get("rayClusterSpec", manifest["spec"])
         return derive({"metadata": {"name": "", "namespace": "", **manifest["metadata"]}, "spec": spec})
-    except Exception as error:  # whatever it stumbles over
+    except Exception as error:  # Ray raises whatever it finds
         words = str(error).splitlines()[0] if str(error) else repr(error)
         raise SpecError(f"{path}: Ray's autoscaler cannot read this manifest: {words}") from None
 
 
 def node_of_type(name: str, n: int, kind: Mapping[str, Any]) -> Node:
-    """A node of a cluster file's type. Raises: SpecError for a GPU whose memory nothing tells."""
+    """A node of a cluster file's type. Raises: SpecError for a GPU whose memory is not known."""
     return _node(name, n, kind.get("resources") or {}, kind.get("labels") or {})
 
 
@@ -131,7 +131,7 @@ def _node(name: str, n: int, resources: Mapping[str, Any], labels: Mapping[str, 
     if gpu is None:
         raise SpecError(
             f"a node{' ' * bool(name)}{name} has {n_gpus} GPU(s) of a kind whose memory is not known "
-            f"({accelerator or 'Ray tells no accelerator type'}): give the node the label {GIB}, in GiB as PyTorch "
+            f"({accelerator or 'Ray knows no accelerator type'}): give the node the label {GIB}, in GiB as PyTorch "
             f"reports it (ray start --labels {GIB}=23.6, or labels: in the cluster file)"
         )
     return Node(name or f"{n_gpus} × {gpu.name}, {cpus:g} CPUs", n, cpus, n_gpus, gpu, accelerator)
@@ -155,6 +155,6 @@ def _labelled_gib(label: Any, name: str) -> float:
     if gib <= 0:
         raise SpecError(
             f"the label {GIB} of node{' ' * bool(name)}{name} must be GiB as PyTorch reports them, like 23.6, got "
-            f"{label!r}: give the right figure, or leave the label out where the model is known"
+            f"{label!r}: give the right number, or leave the label out where the model is known"
         )
     return gib

@@ -1,4 +1,4 @@
-"""The end of waiting: a request for resources that nobody can grant stays pending for ever, without a word from Ray."""
+"""A limit on waiting: Ray silently keeps a request pending for ever that no node can grant."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,10 +12,10 @@ from ftray.errors import NeverPlacedError
 
 
 class PendingLimit(Callback):
-    """Stops a study in which jobs wait for room and none has run for so many seconds.
+    """Stops a study in which jobs wait for resources and none has run for so many seconds.
 
-    Room that running jobs give back is worth waiting for, however long; nothing else is sure to come. A cluster that
-    scales up starts its nodes within the limit.
+    Resources that running jobs will free are worth waiting for, however long; nothing else is certain to come. A
+    cluster that scales up starts its nodes within the limit.
     """
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic):
@@ -36,7 +36,7 @@ class PendingLimit(Callback):
             self._since = self.clock()
         if self.clock() - self._since >= self.seconds:
             raise NeverPlacedError(
-                f"the jobs of a study must find room, and {len(waiting)} waited {self.seconds:g} s for it while none "
+                f"the jobs of a study need resources, and {len(waiting)} waited {self.seconds:g} s for them while none "
                 f"ran. {_asked(waiting[0])}; {_there()}. Start the nodes that are missing, free what others hold, or "
                 "ask for less; nothing is lost, the same command continues."
             )
@@ -51,10 +51,12 @@ def _there() -> str:
     total, free = ray.cluster_resources(), ray.available_resources()
     names = [name for name in total if name in ("CPU", "GPU", "memory") or name.startswith("accelerator_type:")]
     nodes = sum(node["Alive"] for node in ray.nodes())
-    figures = ", ".join(f"{_shown(name, total)} {name} ({_shown(name, free)} free)" for name in sorted(names))
-    return f"the cluster has {nodes} nodes with {figures}"
+    amounts = ", ".join(
+        f"{_format_amount(name, total)} {name} ({_format_amount(name, free)} free)" for name in sorted(names)
+    )
+    return f"the cluster has {nodes} nodes with {amounts}"
 
 
-def _shown(name: str, resources: Mapping[str, float]) -> str:
+def _format_amount(name: str, resources: Mapping[str, float]) -> str:
     amount = resources.get(name, 0.0)
     return f"{amount / 2**30:.1f} GiB" if name == "memory" else f"{amount:g}"

@@ -1,4 +1,4 @@
-"""GPU nodes are tried before the first trial: a GPU that Ray counts and PyTorch cannot use would fail every one.
+"""Every type of GPU node is probed before the first trial: a GPU that PyTorch cannot use would fail every trial.
 
 Takes: the nodes that a study's jobs may go to. Gives: a line per node type, an event of the run folder, or the end of
 the study in words.
@@ -26,12 +26,12 @@ from ftray.capacity.placement import PIN
 from ftray.errors import UnusableGpuError
 from ftray.runs import RunFolder
 from ftray.vram.gpus import local_gpu
-from ftray.vram.probe import GpuFacts, look_at_gpu, why_smaller, why_unusable
+from ftray.vram.probe import GpuFacts, probe_gpu, why_smaller, why_unusable
 
 Probe = Callable[[], GpuFacts]
 
 SHARE = 0.0001
-"""Of a GPU: the smallest that Ray books, so that a node whose GPUs are shared out has room for it."""
+"""Of a GPU: the smallest that Ray books, so that it fits on a node whose GPUs are shared out."""
 PATIENCE = 120.0
 """Seconds that a node which is there may take: a process starts, imports torch and makes a CUDA context."""
 EVENT = "gpu_nodes"
@@ -72,11 +72,11 @@ def check_gpu_nodes(
     capacity: Capacity,
     run: RunFolder,
     say: Say,
-    probe: Probe = look_at_gpu,
+    probe: Probe = probe_gpu,
     patience: float = PATIENCE,
     pending_timeout: float = PATIENCE,
 ) -> None:
-    """Tries each type of GPU node that jobs of the study may go to, says what came of it, and notes it.
+    """Tries each type of GPU node that jobs of the study may go to, reports the result, and records it.
 
     patience: seconds for nodes that are there; pending_timeout: for the first one, if none is there yet.
 
@@ -87,10 +87,10 @@ def check_gpu_nodes(
         return
     there = live_types(hosts, _gpu_nodes())
     if there:
-        probed = list(_answers({_led_to(node_id, probe): host for node_id, host in there.items()}, patience))
+        probed = list(_answers({_pinned_to(node_id, probe): host for node_id, host in there.items()}, patience))
     else:
         say("no GPU node is there yet: the study waits for the first one, to see whether torch can use its GPU")
-        tasks = {_led_to_kind(node, len(hosts) > 1, probe): node for node in hosts}
+        tasks = {_pinned_to_kind(node, len(hosts) > 1, probe): node for node in hosts}
         probed = list(_answers(tasks, pending_timeout, first=True))
         if not probed:
             say(f"no GPU node came within {pending_timeout:g} s")
@@ -102,11 +102,11 @@ def check_gpu_nodes(
     if problems:
         raise UnusableGpuError(
             "GPUs that trials are planned for must be as large as planned, and torch must be able to use them, but "
-            f"{'; '.join(problems)}. {MENDS} No trial was spent; the same command continues"
+            f"{'; '.join(problems)}. {REMEDIES} No trial was spent; the same command continues"
         )
 
 
-MENDS = (
+REMEDIES = (
     "Install a torch that the driver serves (uv pip install torch --torch-backend=auto) or a newer driver on these "
     f"nodes; give a GPU that is smaller than planned the node label {GIB}; or hide the GPUs where Ray starts "
     "(CUDA_VISIBLE_DEVICES=) to run on CPUs."
@@ -115,12 +115,12 @@ MENDS = (
 
 def why_no_gpu() -> str | None:
     """Why torch sees no GPU in this process, for a job that booked one and failed; None where it sees one."""
-    problem = None if torch.cuda.is_available() else why_unusable(look_at_gpu())
-    return f"torch must be able to use the GPU that this job booked, but {problem}. {MENDS}" if problem else None
+    problem = None if torch.cuda.is_available() else why_unusable(probe_gpu())
+    return f"torch must be able to use the GPU that this job booked, but {problem}. {REMEDIES}" if problem else None
 
 
 def gpu_types(nodes: Iterable[Node]) -> list[Node]:
-    """One node of each type of GPU, however many there are and whatever they are called; the smaller figure holds."""
+    """One node of each type of GPU, however many there are and whatever they are called; the smaller size counts."""
     found: list[Node] = []
     for node in nodes:
         if node.gpu is None:
@@ -156,13 +156,13 @@ def _gpu_nodes() -> Iterator[tuple[str, Node]]:
         yield entry["NodeID"], nodes_of_ray([entry], here, local)[0]
 
 
-def _led_to(node_id: str, probe: Probe) -> Any:
+def _pinned_to(node_id: str, probe: Probe) -> Any:
     where = NodeAffinitySchedulingStrategy(node_id, soft=False)
     return _task(probe, scheduling_strategy=where)
 
 
-def _led_to_kind(node: Node, led: bool, probe: Probe) -> Any:
-    pin = {f"{RESOURCE}{node.accelerator}": PIN} if led and node.accelerator else {}
+def _pinned_to_kind(node: Node, pinned: bool, probe: Probe) -> Any:
+    pin = {f"{RESOURCE}{node.accelerator}": PIN} if pinned and node.accelerator else {}
     return _task(probe, resources=pin)
 
 
@@ -196,7 +196,7 @@ def _answers(tasks: Mapping[Any, Node], patience: float, first: bool = False) ->
 def _answer(ref: Any, node: Node) -> Probed:
     try:
         node_id, facts = ray.get(ref)
-        # A node that came tells its GiB better than a file; of two figures for one GPU, the plan goes by the smaller.
+        # A live node knows its GiB better than a file; of two sizes for one GPU, the plan takes the smaller.
         came = dict(_gpu_nodes()).get(node_id, node)
         return Probed(_smaller(came, node) if share_gpu_type(came, node) else came, facts)
     except RayTaskError as error:  # raised there: torch cannot even be imported, say

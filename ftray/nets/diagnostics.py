@@ -27,7 +27,7 @@ def encoder_metrics(encoder: Encoder, windows: Tensor) -> dict[str, float]:
         policy and value hear of the market. Over the tokens of the market alone: each family sums to 1.
     token_norm: mean Euclidean norm of the tokenizer's tokens.
 
-    With early fusion the account is all cash. `CHUNK` windows are worked off at a time, and of an attention map only
+    With early fusion the account is all cash. `CHUNK` windows are processed at a time, and of an attention map only
     [CLS]'s row is held: memory is bounded at one token per feature, too.
 
     Shape: (B, S, L), on the encoder's device.

@@ -31,10 +31,10 @@ class CapturedStep:
     """Records what a step launches, without running it; each call runs it on other inputs of the same shapes.
 
     The step must not wait for the device, nor copy from pageable memory; what it draws from the default generator is
-    drawn anew in each call. Activations and gradients stay allocated between calls.
+    sampled again in each call. Activations and gradients stay allocated between calls.
 
     Raises: RuntimeError for a step that cannot be recorded. The GPU's default generator is then of no more use in this
-        process (PyTorch 2.11: "Offset increment outside graph capture"); whatever draws nothing from it goes on.
+        process (PyTorch 2.11: "Offset increment outside graph capture"); whatever samples nothing from it continues.
     """
 
     def __init__(self, step: Callable[..., tuple[Tensor, ...]], *inputs: Tensor, pool: Any = None):

@@ -17,7 +17,7 @@ KINDS = ("cells", "spans", "series", "bars")
 
 @spec
 class MaskSpec:
-    """In which proportions of samples each kind of mask is drawn; one sample has one kind.
+    """Which fraction of samples gets each kind of mask; one sample has one kind.
 
     cells: single cells; interpolation along time solves most of them.
     spans: runs of `span_length` bars of one series; the rest of the series and the other series must answer.

@@ -1,4 +1,4 @@
-"""What an encoder is to be: `FTSpec` (FT-Transformer) or `MLPSpec` (the baseline), told apart by `kind`."""
+"""Descriptions of encoders: `FTSpec` (FT-Transformer) or `MLPSpec` (the baseline), distinguished by `kind`."""
 
 from typing import Annotated, Literal
 

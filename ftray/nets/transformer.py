@@ -184,7 +184,7 @@ class MarketTower(nn.Module):
 class FTTransformer(Encoder):
     """The FT-Transformer encoder; `spec.fusion` says where the account joins.
 
-    Late: the account's rows, scaled and summed, stand beside the market vector in front of the projection.
+    Late: the account's rows, scaled and summed, are joined to the market vector before the projection.
     Early: one token per account scalar in every block, as the paper would have it.
     """
 

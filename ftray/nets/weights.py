@@ -19,7 +19,7 @@ State = dict[str, Tensor]
 
 
 def market_state_dict(encoder: Encoder) -> State:
-    """The weights of the market tower, detached copies on the CPU, with what their shapes do not tell beside them."""
+    """The weights of the market tower, detached copies on the CPU, with what their shapes do not say."""
     state = {name: value.detach().cpu().clone() for name, value in encoder.tower.state_dict().items()}
     return {**state, **{name: torch.tensor(number) for name, number in _geometry(encoder).items()}}
 

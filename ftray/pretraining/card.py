@@ -1,4 +1,4 @@
-"""The encoder card's figures: what pre-training has brought, beside what a sceptic would name.
+"""The encoder card: what pre-training has achieved, compared with what a sceptic would name.
 
 Takes: a pre-trained model, bars to fit baselines and probes on, later bars to score them on. Gives: plain values.
 
@@ -40,9 +40,9 @@ def examine(
     n_windows: int,
     batch_size: int,
 ) -> dict[str, Any]:
-    """All figures of the card that are measured on the scored bars.
+    """Everything of the card that is measured on the scored bars.
 
-    fresh: an encoder of the same shape with its first weights. horizon: bars that the probes' labels look ahead.
+    fresh: an encoder of the same shape with its first weights. horizon: bars that the probes' labels lie in the future.
     n_windows: windows to fill in; four times as many bars score the probes, and eight times as many fit them.
     batch_size: of the training: what it could hold, this can.
 

@@ -36,11 +36,11 @@ def pretrain(
 ) -> EncoderCard:
     """Trains the encoder's market tower by masked feature modelling on the dataset's train windows.
 
-    A folder with a finished job is answered at once. An interrupted job goes on after its last whole epoch and ends, on
-    a CPU, with the same weights as if nothing had happened.
+    A folder with a finished job is returned at once. An interrupted job continues after its last whole epoch and ends,
+    on a CPU, with the same weights as if nothing had happened.
 
     report: called with every epoch's row of the history. progress: show a bar on a terminal, lines elsewhere.
-    device: where the job was placed, whatever else the machine has; by default nobody placed it, and `spec.device`
+    device: where the job was placed, whatever else the machine has; by default it was not placed, and `spec.device`
         decides.
 
     Raises: DataError for features that are not finite; TrainingError for a train window too short, a loss that is not

@@ -21,12 +21,12 @@ def pretraining_need(encoder: FTSpec, spec: PretrainingSpec, layout: Observation
         n_weights = sum(p.numel() for p in MaskedModel(FTTransformer(tower, layout)).parameters())
     step = step_bytes(tower, spec, layout)
     if step <= CAPTURED_BYTES:
-        step *= 2  # the graph keeps its activations; an epoch's last, smaller batch has its own beside them
+        step *= 2  # the graph keeps its activations; an epoch's last, smaller batch has its own in addition
     n_windows = exam_size(spec.epochs * min(spec.windows_per_epoch or n_bars, n_bars))
     return Need(
         weights=2 * FLOAT * n_weights,  # the fresh encoder that the card compares with, or autocast's copies
         gradients=FLOAT * n_weights,
-        moments=3 * FLOAT * n_weights,  # AdamW works on all tensors at once, and holds their new moments beside the old
+        moments=3 * FLOAT * n_weights,  # AdamW works on all tensors at once, and holds new and old moments at once
         activations=max(step, exam_bytes(n_windows, layout)),
         data=FLOAT * n_bars * (layout.n_series + 2 * (2 + layout.n_assets)),
     )

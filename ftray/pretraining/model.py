@@ -59,7 +59,7 @@ class MaskedModel(nn.Module):
 
     Embedding and decoder rows start from `time_basis`, the same for every series and patch: attention can then hand
     values from one series to another from the first step on, where independent rows would have to be aligned first.
-    A series' bias starts as its indicator's vector plus its asset's, so that attention can tell kin from strangers.
+    A series' bias starts as its indicator's vector plus its asset's: attention starts with what belongs together.
     """
 
     def __init__(self, encoder: FTTransformer):
@@ -134,8 +134,8 @@ class MaskedModel(nn.Module):
 def time_basis(length: int, width: int) -> Tensor:
     """A row per bar of a patch: its place in the discrete cosine transform, slow movements first, zeros behind.
 
-    Orthonormal columns (the DCT-II of Ahmed, Natarajan and Rao 1974), as many as `width` has room for; smooth series
-    live in a few of them, which is what Adam, who scales every weight by itself, can make use of.
+    Orthonormal columns (the DCT-II of Ahmed, Natarajan and Rao 1974), as many as fit into `width`; smooth series
+    live in a few of them, which is what Adam, which scales every weight separately, can make use of.
 
     Shape: (length, width).
     """

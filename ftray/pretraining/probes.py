@@ -1,4 +1,4 @@
-"""Linear probes: what a linear model reads off a vector about the market, beside other vectors of the same bars.
+"""Linear probes: what a linear model reads from a vector about the market, compared with other vectors of those bars.
 
 Takes: vectors and labels of bars to fit on and of later bars to score on. Gives: skills, and the differences of skills
 with block-bootstrap intervals, as plain values.
@@ -31,7 +31,7 @@ MIN_BLOCKS = 5
 """Blocks are shortened to have so many: a single one would be an interval of no width."""
 
 NOTHING = 1e-6
-"""Loss of the best constant below which there is nothing to tell apart: all bars have one label."""
+"""Loss of the best constant below which there is nothing to distinguish: all bars have one label."""
 
 BEAR, SIDEWAYS, BULL = range(3)
 TREND = 0.5
@@ -184,7 +184,7 @@ class _Exam:
 def block_bootstrap(values: np.ndarray, block: int) -> dict[str, float]:
     """The mean of values in time order, and the bounds of its interval. Shape: (m,).
 
-    Blocks of neighbours are drawn whole, because neighbours share windows and labels (Künsch 1989; circular as in
+    Whole blocks of neighbours are sampled, because neighbours share windows and labels (Künsch 1989; circular as in
     Politis and Romano 1992).
     """
     m = len(values)

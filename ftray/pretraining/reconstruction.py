@@ -1,4 +1,4 @@
-"""How well hidden cells are filled in: the encoder beside the baselines, by kind of mask and by indicator.
+"""How well hidden cells are predicted: the encoder compared with the baselines, by kind of mask and by indicator.
 
 Takes: predictors and windows. Gives: mean squared errors and R², as plain values.
 

@@ -32,7 +32,7 @@ class Samples:
 def draw_samples(dataset: Dataset, spec: PretrainingSpec) -> tuple[Samples, Samples]:
     """The samples to fit and to validate on; the labels of both are standardised with statistics of the former.
 
-    The train windows, laid end to end, are cut in two; windows and labels keep to their side of the cut and to their
+    The train windows, joined end to end, are cut in two; windows and labels keep to their side of the cut and to their
     piece, so the decision bars of one part are at least lookback + horizon away from those of the other, and no bar
     outside the train windows is read.
 

@@ -34,12 +34,12 @@ class PretrainingSpec:
     dropout: of the encoder while it is pre-trained; reinforcement learning uses none.
     validation: the last fraction of the train window's bars, held out to choose the best epoch.
     warm_up: fraction of all steps in which the learning rate rises, before its cosine decay to zero.
-    windows_per_epoch: so many training windows, drawn anew for each epoch; None takes all of them.
+    windows_per_epoch: so many training windows, sampled again for each epoch; None takes all of them.
     horizon, pooled_weight: the [CLS] vector predicts the log of each asset's realised volatility over the next
         `horizon` bars, and every series at the window's last bar; both losses are added `pooled_weight` times. Labels
         of neighbouring bars overlap, so there are few of them to learn from: a large weight learns them by heart.
     patience: epochs without a better validation loss before an early stop; None never stops early.
-    device: `auto` goes where the job is placed; where nobody placed it, to a GPU if there is one.
+    device: `auto` goes where the job is placed; where it was not placed, to a GPU if there is one.
     cpus: cores that a study books for the job.
     """
 

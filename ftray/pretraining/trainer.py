@@ -84,10 +84,10 @@ class Trainer:
         self.model.eval()
         masks, total = self._generator(VALIDATION, 0), None
         for i, (bars, volatility) in enumerate(self._batches(self.validation)):
-            drawn = self._drawn(bars, volatility, masks)
-            losses, predicted = self._losses(*drawn)
+            sampled = self._sampled(bars, volatility, masks)
+            losses, predicted = self._losses(*sampled)
             sums = losses.masked + losses.pooled + losses.present
-            self._require_finite(sums, f"validation after epoch {epoch}", i, drawn[0], predicted)
+            self._require_finite(sums, f"validation after epoch {epoch}", i, sampled[0], predicted)
             total = losses if total is None else total + losses
         return self._means("validation", total)
 
@@ -120,23 +120,23 @@ class Trainer:
                 group["lr"].fill_(rate)
             else:
                 group["lr"] = rate
-        drawn = self._drawn(bars, volatility, masks)
-        *losses, total, predicted = self._run(*drawn)
-        self._require_finite(total, f"epoch {epoch}", batch, drawn[0], predicted)
+        sampled = self._sampled(bars, volatility, masks)
+        *losses, total, predicted = self._run(*sampled)
+        self._require_finite(total, f"epoch {epoch}", batch, sampled[0], predicted)
         return Losses(*(value.clone() for value in losses))  # a replay overwrites its outputs
 
-    def _run(self, *drawn: Tensor) -> tuple[Tensor, ...]:
+    def _run(self, *sampled: Tensor) -> tuple[Tensor, ...]:
         """`_update`, as a CUDA graph once it has warmed up; a last batch that is smaller runs kernel by kernel."""
-        if self._captured is not None and self._captured.fits(*drawn):
-            return self._captured(*drawn)
-        if self._steps_to_capture < 0 or len(drawn[0]) < min(self.spec.batch_size, self.windows_per_epoch):
-            return self._update(*drawn)
+        if self._captured is not None and self._captured.fits(*sampled):
+            return self._captured(*sampled)
+        if self._steps_to_capture < 0 or len(sampled[0]) < min(self.spec.batch_size, self.windows_per_epoch):
+            return self._update(*sampled)
         self._steps_to_capture -= 1
         if self._steps_to_capture >= 0:
             with side_stream():
-                return self._update(*drawn)
+                return self._update(*sampled)
         try:
-            self._captured = CapturedStep(self._update, *drawn)
+            self._captured = CapturedStep(self._update, *sampled)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
@@ -144,7 +144,7 @@ class Trainer:
                 f"CUDA could not record the pre-training step as a graph ({error}): set {GRAPHS_VARIABLE}=off in the "
                 "environment to run it kernel by kernel, at a quarter of the speed; finished epochs are kept"
             ) from error
-        return self._captured(*drawn)
+        return self._captured(*sampled)
 
     def _update(self, windows: Tensor, volatility: Tensor, shown: Tensor, mask: Tensor, hidden: Tensor) -> Any:
         """One step of the optimiser: the fields of `Losses`, a number that is finite if all is, and the predictions."""
@@ -164,7 +164,7 @@ class Trainer:
             predictions = self.model(shown, mask)
         return self.model.losses(predictions, (windows, volatility), hidden), predictions[0]
 
-    def _drawn(self, bars: Tensor, volatility: Tensor, masks: torch.Generator) -> tuple[Tensor, ...]:
+    def _sampled(self, bars: Tensor, volatility: Tensor, masks: torch.Generator) -> tuple[Tensor, ...]:
         """Windows as they are, their labels, windows as they are shown, the mask, and which cells are hidden."""
         windows = gather_windows(self.table, bars, self.layout.lookback)
         hidden = draw_mask(self.spec.masks, self.spec.mask_ratio, tuple(windows.shape), masks)
@@ -237,7 +237,7 @@ def learning_rate(spec: PretrainingSpec, step: int, n_steps: int) -> float:
 
 
 def pick_device(name: str, placed: Device | None = None, cuda: Any = torch.cuda) -> torch.device:
-    """Where a job computes. name: what its spec asks for. placed: where it booked, None where nobody booked anything.
+    """Where a job computes. name: what its spec asks for. placed: where it booked, None where it booked nothing.
 
     A job that was placed on CPUs leaves the GPUs of its machine to those who booked them.
 

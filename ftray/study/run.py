@@ -27,7 +27,7 @@ from ftray.study.spec import StudySpec
 from ftray.study.warm_start import told
 from ftray.trial.judge import record_benchmarks
 from ftray.trial.run import run_trial
-from ftray.vram.probe import look_at_gpu
+from ftray.vram.probe import probe_gpu
 
 MANY = 100_000
 """Jobs that may wait for nodes. With no number at all Tune lets one wait, and a cluster would grow a node at a time."""
@@ -40,7 +40,7 @@ def run_study(
     show: Say = lambda line: None,
     retry_failed: bool = False,
     work: Work = run_trial,
-    probe: Probe = look_at_gpu,
+    probe: Probe = probe_gpu,
 ) -> RunFolder:
     """Runs a study to its end in `root/NAME`; a second call continues it, a finished one is only returned.
 

@@ -142,7 +142,7 @@ NOISE = re.compile(
     r"|MAX|Q|GPU|MIG)$"
 )
 VARIANT = re.compile(r"^(\d+)GB?$|^NVL$")
-"""What tells apart models of one name, where `MODELS` has them apart; elsewhere it is noise."""
+"""What distinguishes models of one name where `MODELS` lists them separately; elsewhere it is ignored."""
 SLICE = re.compile(r"^(?:\d+C\.)?\d+G\.(\d+)GB(?:[+-]\w+)*$")
 """A MIG profile, as in `H100 80GB HBM3 MIG 1g.10gb`."""
 VGPU = re.compile(r"^(\d+)[ABCQ]$")
@@ -152,7 +152,7 @@ VGPU = re.compile(r"^(\d+)[ABCQ]$")
 def canonical_name(name: str) -> str:
     """One name for what PyTorch calls `NVIDIA GeForce RTX 3060` and Ray `GeForce-RTX-3060`.
 
-    Ray names a MIG slice and a vGPU after the whole card: only the names that PyTorch and NVML give tell them apart.
+    Ray names a MIG slice and a vGPU after the whole card: only the names that PyTorch and NVML give distinguish them.
 
     >>> [canonical_name(name) for name in ("Tesla T4", "NVIDIA A100-SXM4-40GB", "A100-40G", "NVIDIA H100 80GB HBM3")]
     ['T4', 'A100 40G', 'A100 40G', 'H100']

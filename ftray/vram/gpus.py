@@ -24,7 +24,7 @@ RESERVE = 0.11
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """What a worker of that `Worker.key` took: bytes that PyTorch reserved, and the CUDA context beside them.
+    """What a worker of that `Worker.key` took: bytes that PyTorch reserved, and the size of the CUDA context.
 
     at: when it was measured, ISO 8601; empty where it was not noted.
     """
@@ -45,7 +45,7 @@ class Gpu:
 
     @property
     def usable_gib(self) -> float:
-        """What there is to give away: all but the reserve."""
+        """What can be shared out: all but the reserve."""
         return (1.0 - RESERVE) * self.gib
 
     @property
@@ -55,7 +55,7 @@ class Gpu:
         return max((row.context_bytes / GIB for row in self.measured), default=known)
 
     def needs(self, worker: Worker) -> tuple[float, str]:
-        """GiB that a worker needs, CUDA context included, and where the figure is from.
+        """GiB that a worker needs, CUDA context included, and where the number comes from.
 
         `measured` beats `table` beats `formula`.
         """

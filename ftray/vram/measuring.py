@@ -85,7 +85,7 @@ def measure(workers: Iterable[Worker]) -> Iterator[tuple[Worker, Measured | None
     """Each worker's need on the GPU at hand, its context included, one process after the other; kept for later plans.
 
     The context is what the GPU's free memory falls by, beyond what PyTorch reserved: the GPU must be otherwise idle.
-    Market and train batch have the size that the table's rows include. None for a worker that the GPU has no room for.
+    Market and train batch have the size that the table's rows include. None for a worker that does not fit on the GPU.
 
     Raises: TrainingError without a CUDA device.
     """
@@ -101,7 +101,7 @@ def measure(workers: Iterable[Worker]) -> Iterator[tuple[Worker, Measured | None
 
 
 def describe_measured(found: Iterable[tuple[Worker, Measured | None]]) -> Iterator[str]:
-    """Predicted beside measured, a line per worker as it comes."""
+    """Predicted and measured memory, a line per worker as soon as it is measured."""
     for i, (worker, row) in enumerate(found):
         if i == 0:
             yield f"{'predicted':>16}  {'measured':>8}  {'PyTorch':>7}  {'context':>7}  GiB per worker"

@@ -1,4 +1,4 @@
-"""What GPU this process has, without initialising CUDA: a context takes some 0.5 GiB of a GPU that nobody booked.
+"""What GPU this process has, without initialising CUDA: a context takes 0.5 GiB, which a CPU process has not booked.
 
 NVML, the driver's own library, knows every GPU and its memory at no cost. It knows nothing of CUDA_VISIBLE_DEVICES,
 and its order is the one of the PCI bus, whereas CUDA counts the fastest GPU first. Where NVML does not answer (a
@@ -35,7 +35,7 @@ Found = tuple[str, float]
 """A GPU's name as the driver gives it, and its GiB as PyTorch sees them."""
 
 
-class NvmlCannotTellError(Exception):
+class NvmlUnavailableError(Exception):
     """NVML is missing, does not answer, or cannot know which GPU is CUDA's first."""
 
 
@@ -46,7 +46,7 @@ def asked_elsewhere() -> Found:
     if asked.returncode:
         said = (asked.stderr.strip().splitlines() or ["nothing"])[-1]
         raise TrainingError(
-            f"PyTorch says that it can use a GPU here, and could not tell its memory: {said}. Hide the GPU "
+            f"PyTorch says that it can use a GPU here, and could not read its memory: {said}. Hide the GPU "
             "(CUDA_VISIBLE_DEVICES=) to run on the CPU"
         )
     name, n_bytes = json.loads(asked.stdout.splitlines()[-1])
@@ -67,7 +67,7 @@ def gpu_in_sight(
         return found.name, found.total_memory / GIB
     try:
         found = first_visible(nvml, environment)
-    except NvmlCannotTellError:
+    except NvmlUnavailableError:
         return elsewhere()
     return found or elsewhere()  # CUDA sees a GPU, so there is one
 
@@ -75,17 +75,17 @@ def gpu_in_sight(
 def first_visible(nvml: Any = pynvml, environment: Mapping[str, str] = os.environ) -> Found | None:
     """The first GPU or MIG slice that CUDA_VISIBLE_DEVICES leaves to this process, by NVML alone; None without one.
 
-    Raises: NvmlCannotTellError.
+    Raises: NvmlUnavailableError.
     """
     try:
         nvml.nvmlInit()
     except nvml.NVMLError as error:
-        raise NvmlCannotTellError(str(error)) from None
+        raise NvmlUnavailableError(str(error)) from None
     try:
         handle = _first(nvml, environment)
         return None if handle is None else (nvml.nvmlDeviceGetName(handle), _bytes(nvml, handle) / GIB)
     except nvml.NVMLError as error:
-        raise NvmlCannotTellError(str(error)) from None
+        raise NvmlUnavailableError(str(error)) from None
     finally:
         nvml.nvmlShutdown()
 
@@ -109,7 +109,7 @@ def _first(nvml: Any, environment: Mapping[str, str]) -> Any:
     if environment.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID":
         models = {nvml.nvmlDeviceGetName(device) for device in devices}
         if len(models) > 1:
-            raise NvmlCannotTellError(f"CUDA orders {', '.join(sorted(models))} in its own way")
+            raise NvmlUnavailableError(f"CUDA orders {', '.join(sorted(models))} in its own way")
     return _slice_of(nvml, devices[int(number[0])])
 
 

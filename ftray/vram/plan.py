@@ -84,7 +84,7 @@ class VramPlan:
         cap = self.gpu.usable_gib / k - self.gpu.context_gib
         if cap <= 0:
             raise SpecError(
-                f"a share must hold a CUDA context, {self.gpu.context_gib:.2f} GiB, and something beside it, and 1/{k} "
+                f"a share must hold a CUDA context, {self.gpu.context_gib:.2f} GiB, and more, and 1/{k} "
                 f"of the {self.gpu.usable_gib:.2f} GiB of a {self.gpu.name} does not: measure this GPU again with "
                 "`ftray vram --measure`, while nothing else runs on it"
             )
@@ -96,7 +96,7 @@ def workers_per_gpu(gib: float, gpu: Gpu, who: str) -> int:
     k = math.floor(gpu.usable_gib / gib)
     if k < 1:
         raise SpecError(
-            f"{who} needs {gib:.2f} GiB, and a {gpu.name} has {gpu.usable_gib:.2f} GiB to give away (of {gpu.gib:.2f}, "
+            f"{who} needs {gib:.2f} GiB, and a {gpu.name} has {gpu.usable_gib:.2f} GiB to share out (of {gpu.gib:.2f}, "
             f"with a reserve of {RESERVE:.0%}): take a smaller encoder, a longer patch_length, fewer samples at once "
             "(trial.ppo.minibatch_size, trial.pretraining.batch_size), activation_checkpointing or a larger GPU; or "
             "hide the GPU (CUDA_VISIBLE_DEVICES=) to run on the CPU"

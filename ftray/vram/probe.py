@@ -1,4 +1,4 @@
-"""Whether PyTorch can use a GPU: asked by doing it, in a process of its own; and what is wrong, in words.
+"""Whether PyTorch can use a GPU: a process of its own computes on it; and what is wrong, as text.
 
 Takes: nothing. Gives: `GpuFacts`.
 """
@@ -45,7 +45,7 @@ class GpuFacts:
         return dataclasses.asdict(self)
 
 
-def look_at_gpu() -> GpuFacts:
+def probe_gpu() -> GpuFacts:
     """Computes on the process's GPU. To be called where CUDA may be initialised: it holds a context from then on."""
     facts = GpuFacts(str(torch.__version__), torch.version.cuda or "", driver_version())
     with warnings.catch_warnings(record=True) as warned:
@@ -58,7 +58,7 @@ def look_at_gpu() -> GpuFacts:
             total = float((square @ square).sum())
             found = torch.cuda.get_device_properties(0)
             gib = found.total_memory / GIB
-        except Exception as error:  # whatever a driver, a library or a card makes of it
+        except Exception as error:  # a driver, a library or a card may raise anything
             return dataclasses.replace(facts, error=(str(error) or repr(error)).splitlines()[0])
     wrong = "" if total == 64**3 else f"a product of two matrices of ones summed to {total:g}, not to {64**3}"
     return dataclasses.replace(facts, device=found.name, gib=round(gib, 2), error=wrong)

@@ -1,7 +1,7 @@
 """What one process needs of a GPU's memory: the VRAM table, and a formula for what the table does not cover.
 
 Takes: a `Worker`, the actor-critic that a process holds and the samples that pass through it at once. Gives: GiB, or
-bytes told apart by what they are for. `measuring` holds the formula against a real GPU.
+bytes by what they are for. `measuring` compares the formula with a real GPU.
 
 Legend: B samples at once, N tokens, D width, F hidden width of a feed-forward, H heads, S series, L lookback, A assets,
 E encoding_dim, T bars of the table.
@@ -173,7 +173,7 @@ def tower_floats(encoder: EncoderSpec, layout: ObservationLayout) -> int:
     """Floats per sample that the market tower's step keeps at its peak.
 
     Every term is the size of a tensor in `transformer` that autograd keeps (a token's stream is N × D), and the last
-    term what backward holds beside them: the gradients inside one block.
+    term what backward holds on top of them: the gradients inside one block.
     """
     if isinstance(encoder, MLPSpec):
         return 2 * layout.n_features + 4 * encoder.hidden
@@ -182,7 +182,7 @@ def tower_floats(encoder: EncoderSpec, layout: ObservationLayout) -> int:
     tokens = 2 * cell_floats(encoder, layout) + stream
     last = stream + (8 * encoder.n_heads + 16) * encoder.d_token  # [CLS] alone queries, over the tokens themselves
     gradients = (6 if n_full else 4) * stream
-    if encoder.activation_checkpointing:  # the blocks' inputs, and one block worked off anew
+    if encoder.activation_checkpointing:  # the blocks' inputs, and one block recomputed
         return tokens + n_full * stream + (block if n_full else last) + gradients
     # The first block has no normalisation: what it keeps is its input.
     return tokens + n_full * block - (stream if n_full else 0) + last + gradients
@@ -191,7 +191,7 @@ def tower_floats(encoder: EncoderSpec, layout: ObservationLayout) -> int:
 def block_floats(encoder: FTSpec, layout: ObservationLayout) -> int:
     """Floats per sample that autograd keeps of one block whose tokens are all read.
 
-    Both normalised inputs, query, key, value, their mixture before and after its heads are laid side by side, both
+    Both normalised inputs, query, key, value, their mixture before and after its heads are joined, both
     sums; value, gate and product of the feed-forward; means, deviations and the attention's normalisers per token.
     CUDA's attention for float32 wants heads of a multiple of 4; for others PyTorch falls back to one that holds maps.
     """
@@ -233,7 +233,7 @@ TABLE = (
 
 
 def predicted(worker: Worker, context_gib: float = CONTEXT_GIB) -> tuple[float, str]:
-    """GiB that a worker needs, CUDA context included, and where the figure is from: `table` or `formula`.
+    """GiB that a worker needs, CUDA context included, and where the number comes from: `table` or `formula`.
 
     A learner takes the smallest row that covers it in every dimension, or the row at the table's edge; the formula,
     where that says more: for a learner beyond the edge, and on a GPU whose context alone takes most of a row. The

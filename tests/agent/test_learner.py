@@ -16,7 +16,7 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
 from ftray.agent import PPOSpec
 from ftray.agent.env_runner import FTEnvRunner
-from ftray.agent.training import check_start, hand_out_vectors, iterate, learner_module, ppo_config
+from ftray.agent.training import check_start, iterate, learner_module, ppo_config, share_vectors
 from ftray.agent.vectors import fresh_vectors, market_vectors
 from ftray.errors import TrainingError
 from ftray.nets import FTSpec, build_encoder, market_state_dict
@@ -235,7 +235,7 @@ def test_env_runners_act_by_the_vectors_that_they_are_given(data_folder, dataset
 
         group, remote = algorithm.env_runner_group, n_env_runners > 0
         before = group.foreach_env_runner(acts, local_env_runner=not remote)
-        hand_out_vectors(algorithm, market_vectors(module.encoder, module.table, bars))
+        share_vectors(algorithm, market_vectors(module.encoder, module.table, bars))
         after = group.foreach_env_runner(acts, local_env_runner=not remote)
         for (own, had), (given, has) in zip(before, after, strict=True):
             assert (had, has) == (False, True)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ftray.errors import TrainingError
-from ftray.vram.nvml import NvmlCannotTellError, asked_elsewhere, first_visible, gpu_in_sight
+from ftray.vram.nvml import NvmlUnavailableError, asked_elsewhere, first_visible, gpu_in_sight
 from tests.vram.stand_ins import Card, Cuda, Nvml
 
 SMALL = Card("GPU-1111-aaaa", total=24.0)
@@ -84,7 +84,7 @@ def test_what_the_driver_keeps_of_an_h100_does_not_count():
 
 def test_of_several_models_only_cuda_knows_which_one_it_counts_first():
     mixed = Nvml(Card("GPU-1", "NVIDIA T1000", 4.0), Card("GPU-2", "NVIDIA GeForce RTX 4090", 24.0))
-    with pytest.raises(NvmlCannotTellError, match="GeForce RTX 4090, NVIDIA T1000"):
+    with pytest.raises(NvmlUnavailableError, match="GeForce RTX 4090, NVIDIA T1000"):
         first_visible(mixed, {})
     assert first_visible(mixed, {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": "1"})[1] == 23.5
     assert first_visible(mixed, {"CUDA_VISIBLE_DEVICES": "GPU-2"})[1] == 23.5

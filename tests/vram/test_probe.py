@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ftray.vram.probe import GpuFacts, driver_version, look_at_gpu, why_smaller, why_unusable
+from ftray.vram.probe import GpuFacts, driver_version, probe_gpu, why_smaller, why_unusable
 
 FINE = GpuFacts("2.13.0+cu130", "13.0", "580.65.06", "NVIDIA L4", 21.9)
 OLD = GpuFacts("2.13.0+cu130", "13.0", "535.104.05", error="torch sees no CUDA device")
@@ -48,6 +48,6 @@ def test_the_drivers_version_is_read_from_what_its_kernel_module_says(line, vers
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_where_torch_sees_no_gpu_the_look_says_why():
-    facts = look_at_gpu()
+    facts = probe_gpu()
     assert not facts.usable and facts.torch == torch.__version__ and facts.gib == 0
     assert f"torch {torch.__version__} is built" in str(why_unusable(facts))
