@@ -159,7 +159,7 @@ class FTPolicy(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         return observations[:, self.encoder.layout.compact_bar] if compact else np.arange(len(observations))
 
     def n_passes(self, observations: Tensor) -> int:
-        """The number of parts in which a minibatch is processed fastest: more than one where a pass exceeds a CPU's cache."""
+        """In how many parts a minibatch is processed fastest: several where a pass exceeds a CPU's cache."""
         at_once = self.encoder.bars_per_pass
         if at_once is None or self.market_vectors is not None or observations.device.type != "cpu":
             return 1

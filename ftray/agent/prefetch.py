@@ -1,8 +1,8 @@
 """Prefetching: market vectors of bars that accounts have yet to reach, computed in large batches.
 
 With late fusion a market vector depends on the bar alone, and while weights stand still an env runner knows the bars
-to come: each account's next ones. The tower computes their vectors in large batches, not a few at every step. No account sees
-a vector before it stands at that bar.
+to come: each account's next ones. The tower computes their vectors in large batches, not a few at every
+step. No account sees a vector before it stands at that bar.
 
 Legend: E accounts, T steps, D width of the market vector.
 """
