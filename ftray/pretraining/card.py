@@ -45,43 +45,53 @@ def examine(
     fresh: an encoder of the same shape with its first weights. horizon: bars that the probes' labels lie in the future.
     n_windows: windows to fill in; four times as many bars score the probes, and eight times as many fit them.
     batch_size: of the training: what it could hold, this can.
-
-    Returns: `reconstruction` as in `ftray.pretraining.reconstruction`, `probes` as in `ftray.pretraining.probes`,
-    `effective_rank` of each vector, and how many windows and bars that took.
+    Returns: `reconstruction`, `probes`, `effective_rank` of each vector, numbers of windows and bars; see the modules.
     """
-    device = next(model.parameters()).device
-    table = torch.from_numpy(np.array(dataset.table.values, np.float32)).to(device)
-
-    def windows(chosen: np.ndarray) -> Tensor:
-        return gather_windows(table, torch.from_numpy(chosen).to(device), dataset.layout.lookback)
-
+    model.eval(), fresh.eval()
+    windows = _windows_of(dataset, next(model.parameters()).device)
     seen = windows(thin(bars.fit, 4 * n_windows))
-    pca, means = fit_pca(seen, model.encoder.d_market), seen.mean(dim=(0, 2))
-    predictors = {
+    pca = fit_pca(seen, model.encoder.d_market)
+    hidden = windows(thin(bars.scored, n_windows))
+    probed = Bars(thin(bars.fit, 8 * n_windows), thin(bars.scored, 4 * n_windows))
+
+    def vectors(read: Callable[[Tensor], Tensor], chosen: np.ndarray) -> Tensor:
+        return torch.cat([read(windows(batch)) for batch in _batches(chosen, batch_size)]).cpu()
+
+    readers = {
+        "encoder": model.encoder.market,
+        "random_encoder": fresh.to(seen.device).market,
+        "raw_features": pca.scores,
+    }
+    pairs = {name: (vectors(read, probed.fit), vectors(read, probed.scored)) for name, read in readers.items()}
+    return {
+        "reconstruction": reconstruction(_predictors(model, pca, seen), hidden, dataset.layout, batch_size),
+        "probes": probe(pairs, dataset, probed, horizon, subject="encoder"),
+        "effective_rank": {name: effective_rank(scored) for name, (_, scored) in pairs.items()},
+        "n_windows": len(hidden),
+        "n_probe_bars": {"fit": len(probed.fit), "scored": len(probed.scored)},
+    }
+
+
+def _batches(bars: np.ndarray, size: int) -> list[np.ndarray]:
+    return np.array_split(bars, math.ceil(len(bars) / size))
+
+
+def _predictors(model: MaskedModel, pca: Any, seen: Tensor) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
+    """The model and the baselines, each from shown cells and their mask to predicted cells. Shape: seen (n, S, L)."""
+    means = seen.mean(dim=(0, 2))
+    return {
         "encoder": lambda shown, mask: model(shown, mask)[0],
         "mean": mean_of(means),
         "last_value": last_value(means),
         "interpolation": interpolation(means),
         "pca": pca,
     }
-    readers = {"encoder": model.encoder.market, "random_encoder": fresh.to(device).market, "raw_features": pca.scores}
-    model.eval()
-    fresh.eval()
-    hidden = windows(thin(bars.scored, n_windows))
-    probed = Bars(thin(bars.fit, 8 * n_windows), thin(bars.scored, 4 * n_windows))
 
-    def vectors(read: Callable[[Tensor], Tensor], chosen: np.ndarray) -> Tensor:
-        batches = np.array_split(chosen, math.ceil(len(chosen) / batch_size))
-        return torch.cat([read(windows(batch)) for batch in batches]).cpu()
 
-    pairs = {name: (vectors(read, probed.fit), vectors(read, probed.scored)) for name, read in readers.items()}
-    return {
-        "reconstruction": reconstruction(predictors, hidden, dataset.layout, batch_size),
-        "probes": probe(pairs, dataset, probed, horizon, subject="encoder"),
-        "effective_rank": {name: effective_rank(scored) for name, (_, scored) in pairs.items()},
-        "n_windows": len(hidden),
-        "n_probe_bars": {"fit": len(probed.fit), "scored": len(probed.scored)},
-    }
+def _windows_of(dataset: Dataset, device: torch.device) -> Callable[[np.ndarray], Tensor]:
+    """A function of bars (n,) that gives their windows (n, S, L) on the device."""
+    table = torch.from_numpy(np.array(dataset.table.values, np.float32)).to(device)
+    return lambda bars: gather_windows(table, torch.from_numpy(bars).to(device), dataset.layout.lookback)
 
 
 def thin(bars: np.ndarray, n: int) -> np.ndarray:

@@ -114,7 +114,7 @@ def test_a_gpu_that_pytorch_cannot_use_is_none():
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_what_the_other_process_said_is_repeated_where_it_failed():
     asked_elsewhere.cache_clear()
-    with pytest.raises(TrainingError, match=r"could not tell its memory: .*(CUDA|cuda|driver).*Hide the GPU"):
+    with pytest.raises(TrainingError, match=r"could not read its memory: .*(CUDA|cuda|driver).*Hide the GPU"):
         asked_elsewhere()
 
 
