@@ -55,7 +55,7 @@ class LoopEnv:
 
     def reset(self, bar: int) -> np.ndarray:
         self.bar, self.last_bar = bar, bar + self.spec.episode_bars
-        self.cash, self.units = self.spec.initial_cash, [0.0] * self.n_assets
+        self.cash, self.units = self.spec.rules.initial_cash, [0.0] * self.n_assets
         return self.observation()
 
     def equity(self, prices: list[float]) -> float:
@@ -69,16 +69,16 @@ class LoopEnv:
         self.trade([max(float(wanted), 0.0) for wanted in action], self.opens[self.bar + 1])
         self.bar += 1
         after = self.equity(self.closes[self.bar])
-        ruined = after < 0.01 * self.spec.initial_cash
+        ruined = after < 0.01 * self.spec.rules.initial_cash
         info = {"bar": self.bar, "equity": after}
         return self.observation(), math.log(after / before), ruined, self.bar >= self.last_bar and not ruined, info
 
     def trade(self, wanted: list[float], prices: list[float]) -> None:
-        total, equity, cost = max(1.0, sum(wanted)), self.equity(prices), self.spec.fee + self.spec.slippage
+        total, equity, cost = max(1.0, sum(wanted)), self.equity(prices), self.spec.rules.cost
         orders = []
         for asset, price in enumerate(prices):
             units = wanted[asset] / total * equity / price - self.units[asset]
-            orders.append(units if abs(units * price) >= self.spec.min_order else 0.0)
+            orders.append(units if abs(units * price) >= self.spec.rules.min_order else 0.0)
         needed = 0.0
         for asset, (units, price) in enumerate(zip(orders, prices, strict=True)):
             if units < 0:
@@ -88,7 +88,7 @@ class LoopEnv:
                 needed += units * price * (1.0 + cost)
         affordable = min(1.0, self.cash / needed) if needed else 1.0
         for asset, (units, price) in enumerate(zip(orders, prices, strict=True)):
-            if units > 0 and units * price * affordable >= self.spec.min_order:
+            if units > 0 and units * price * affordable >= self.spec.rules.min_order:
                 self.cash -= units * price * affordable * (1.0 + cost)
                 self.units[asset] += units * affordable
         self.cash = max(self.cash, 0.0)

@@ -45,7 +45,7 @@ class FullEnv(VectorTradingEnv):
         """
         ended = self._ended
         assert ended is not None
-        self._restart(ended, self._starts.draw(int(ended.sum()) // self.trading.accounts_per_bar, self.np_random))
+        self._restart(ended, self._starts.sample(int(ended.sum()) // self.trading.accounts_per_bar, self.np_random))
         self._ended = np.zeros_like(ended)
         observations[ended] = self._observations()[ended]
         return observations

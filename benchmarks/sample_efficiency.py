@@ -49,7 +49,7 @@ from ftray.market import Candles, SimulatorSpec, WindowsSpec, load_market
 from ftray.nets import PRESETS, EncoderSpec, MLPSpec
 from ftray.pretraining import PretrainingSpec, pretrain
 from ftray.stats import interquartile_mean, interquartile_mean_interval
-from ftray.trading import TradingSpec, backtest
+from ftray.trading import MarketRules, TradingSpec, backtest
 
 SCRATCH, TUNED, FROZEN = "from scratch", "pre-trained, fine-tuned", "pre-trained, frozen"
 SHUFFLED, MLP = "shuffled, fine-tuned", "MLP-512"
@@ -71,7 +71,7 @@ PPO = PPOSpec(
 )
 PRETRAINING = PretrainingSpec(epochs=20, batch_size=128, learning_rate=3e-3, windows_per_epoch=8_192, device="cpu")
 TRADING = {
-    SIMULATOR: TradingSpec(fee=0.0002, slippage=0.0, min_order=0.0, episode_bars=100),
+    SIMULATOR: TradingSpec(rules=MarketRules(fee=0.0002, slippage=0.0, min_order=0.0), episode_bars=100),
     REAL: TradingSpec(episode_bars=100),
 }
 
@@ -84,7 +84,7 @@ def markets(folder: Path, quick: bool) -> dict[str, Candles]:
     }
 
 
-def greedy_growth(dataset: Dataset, trading: TradingSpec) -> float:
+def greedy_growth(dataset: Dataset, rules: MarketRules) -> float:
     """Growth per day of knowing the return from the next fill to the one after: all in the asset, or the cash, that
     brings most after the costs of changing over."""
     opens, n_assets = dataset.candles.column("open"), dataset.layout.n_assets
@@ -93,9 +93,9 @@ def greedy_growth(dataset: Dataset, trading: TradingSpec) -> float:
 
     def greedy(bars: np.ndarray, accounts: np.ndarray) -> np.ndarray:
         traded = np.abs(choices - accounts[:, None, 1:]).sum(axis=-1)
-        return choices[np.argmax(returns[bars] @ choices.T - trading.cost * traded, axis=1)]
+        return choices[np.argmax(returns[bars] @ choices.T - rules.cost * traded, axis=1)]
 
-    return growth_per_day(backtest(greedy, dataset, dataset.windows.validation, trading), dataset)
+    return growth_per_day(backtest(greedy, dataset, dataset.windows.validation, rules), dataset)
 
 
 def jobs_of(market: str, candles: Candles, folder: Path, seeds: int, quick: bool) -> tuple[list[Job], dict[str, float]]:
@@ -107,7 +107,7 @@ def jobs_of(market: str, candles: Candles, folder: Path, seeds: int, quick: bool
     start = time.perf_counter()
     spec = dataclasses.replace(PRETRAINING, epochs=2, windows_per_epoch=1_024) if quick else PRETRAINING
     weights = pretrain(FT, spec, dataset, folder / "encoders" / dataset.fingerprint).path
-    known = {"reachable": greedy_growth(dataset, trading) if market == SIMULATOR else 0.0}
+    known = {"reachable": greedy_growth(dataset, trading.rules) if market == SIMULATOR else 0.0}
     known["pretraining_seconds"] = time.perf_counter() - start
     tuned = dataclasses.replace(FT, pretrained=str(weights))
     frozen = dataclasses.replace(tuned, frozen=True)

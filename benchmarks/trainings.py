@@ -26,7 +26,7 @@ from ftray.market import Candles, FilesSpec, SimulatorSpec, Window, Windows, Win
 from ftray.market.windows import split
 from ftray.nets import EncoderSpec, build_encoder, market_state_dict, read_checkpoint
 from ftray.spec import fingerprint
-from ftray.trading import TradingSpec, backtest
+from ftray.trading import MarketRules, TradingSpec, backtest
 
 CANDLES = Path(__file__).parents[2] / "shared" / "data" / "binance_1h"
 PACKAGES = ("torch", "numpy", "ray", "gymnasium", "stable-baselines3")
@@ -153,7 +153,7 @@ def curve(job: Job) -> list[dict[str, float]]:
         row: dict[str, float] = {"env_steps": 0, "bars": 0, "distinct_bars": 0}
         seconds, rows = 0.0, []
         while True:
-            growth = validation_growth(module, dataset, job.trading, explored=job.explored)
+            growth = validation_growth(module, dataset, job.trading.rules, explored=job.explored)
             rows.append(row | {"seconds": seconds, "growth": growth})
             if row["env_steps"] >= job.ppo.env_steps:
                 return rows
@@ -167,7 +167,7 @@ def curve(job: Job) -> list[dict[str, float]]:
         algorithm.stop()
 
 
-def validation_growth(module: Any, dataset: Dataset, trading: TradingSpec, *, explored: bool) -> float:
+def validation_growth(module: Any, dataset: Dataset, rules: MarketRules, *, explored: bool) -> float:
     """Log growth per day on the validation window, by the mean action or by drawn ones (the same draws every time)."""
     import torch
     from ray.rllib.core.columns import Columns
@@ -182,7 +182,7 @@ def validation_growth(module: Any, dataset: Dataset, trading: TradingSpec, *, ex
                 mean = mean + log_std.exp() * torch.randn(mean.shape, generator=generator)
             return mean.clamp(-1.0, 1.0).numpy()
 
-    return growth_per_day(backtest(act, dataset, dataset.windows.validation, trading), dataset)
+    return growth_per_day(backtest(act, dataset, dataset.windows.validation, rules), dataset)
 
 
 def growth_per_day(outcome: Any, dataset: Dataset) -> float:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ftray.runs import RunFolder
     from ftray.study import load_study
     from ftray.study.run import run_study
-    from ftray.trading import TradingEnv, TradingSpec, VectorTradingEnv, backtest
+    from ftray.trading import MarketRules, TradingEnv, TradingSpec, VectorTradingEnv, backtest
     from ftray.trial import TrialSpec
     from ftray.trial.run import run_trial
 
@@ -30,6 +30,7 @@ __all__ = [
     "FilesSpec",
     "FtrayError",
     "MLPSpec",
+    "MarketRules",
     "PPOSpec",
     "RunFolder",
     "SimulatorSpec",
@@ -57,6 +58,7 @@ _HOMES = {
     "FilesSpec": "ftray.market",
     "FtrayError": "ftray.errors",
     "MLPSpec": "ftray.nets",
+    "MarketRules": "ftray.trading",
     "PPOSpec": "ftray.agent",
     "RunFolder": "ftray.runs",
     "SimulatorSpec": "ftray.market",

@@ -56,7 +56,8 @@ NonNegative = Annotated[float, Between(0.0)]
 def spec(cls: type[S]) -> type[S]:
     """Class decorator: a frozen, keyword-only dataclass whose annotations are checked on construction.
 
-    A method `check(self)`, if the class has one, holds the rules between fields and raises `SpecError`.
+    A method `check(self)`, if the class has one, holds the rules between fields and raises `SpecError`. A mapping
+    `MOVED`, if it has one, names the keys that earlier versions had, and where they are now.
     """
     rules = getattr(cls, "check", None)
 
@@ -124,7 +125,9 @@ def _parsed(cls: Any, mapping: Any, path: tuple[str, ...]) -> Any:
     hints = _hints(cls)
     for key in mapping:
         if key not in hints:
-            raise SpecError(f"no such key; {nearest(str(key), hints)}", (*path, str(key)))
+            place = getattr(cls, "MOVED", {}).get(key)
+            why = f"moved to {'.'.join((*path, place))}" if place else f"no such key; {nearest(str(key), hints)}"
+            raise SpecError(why, (*path, str(key)))
     defaults = {field.name: field.default for field in dataclasses.fields(cls)}
     values = {
         key: _converted(hints[key], _with_kind(value, defaults[key]), (*path, key)) for key, value in mapping.items()

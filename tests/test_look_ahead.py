@@ -20,7 +20,7 @@ from ftray.features.table import raw_features
 from ftray.market import Candles, SimulatorSpec, Window, Windows, simulate
 from ftray.nets import ENCODERS, EncoderSpec, build_encoder, policy_head
 from ftray.spec import parse_member
-from ftray.trading import TradingEnv, TradingSpec
+from ftray.trading import MarketRules, TradingEnv, TradingSpec
 
 N_BARS = 1_300
 TRAIN = Window(0, 800)
@@ -66,7 +66,7 @@ def walk(candles: Candles, t: int, policy: Policy) -> list[np.ndarray]:
     """All that an account sees and does on its way to bar t, in a market whose last bar may be t."""
     whole = Window(0, len(candles))
     dataset = Dataset(candles, a_table(candles), Windows(TRAIN, whole, whole), fingerprint="")
-    env = TradingEnv(dataset, whole, TradingSpec(impact=0.01, reward="differential_sharpe"))
+    env = TradingEnv(dataset, whole, TradingSpec(rules=MarketRules(impact=0.01), reward="differential_sharpe"))
     observation, _ = env.reset(options={"bar": t - WALK})
     history = [observation, *policy(observation)]
     for _ in range(WALK):

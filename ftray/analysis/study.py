@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ftray.analysis.best import Best, Scope, best_of
 from ftray.analysis.failures import failures_data
 from ftray.errors import RunFolderError
+from ftray.results.version_0_1 import read_spec
 from ftray.runs.folder import RunFolder
 from ftray.runs.records import TrialRecord
 from ftray.search.objectives import Objective, constraints_of, front, objectives_of
@@ -271,7 +272,7 @@ class Study(Queries):
             "versions": json.loads(row["versions"] or "null") or self.run.versions,
             "encoders": encoders,
             "runs": told.get("runs", []),
-            "spec": json.loads(row["spec"]),
+            "spec": read_spec(row["spec"]),
         }
 
     def pareto(self) -> "pd.DataFrame":
@@ -323,7 +324,7 @@ def records_of(rows: "pd.DataFrame") -> list[TrialRecord]:
         metrics = {name: value for name, value in known.items() if name not in values and name not in SCHEMA["trials"]}
         name = f"{known['study']}/{known['trial']}" if "study" in known else known["trial"]
         facts = {"number": known.get("number"), "kind": known["kind"], "state": known["state"]}
-        spec = json.loads(known.get("spec", "{}"))
+        spec = read_spec(known.get("spec", "{}"))
         made.append(TrialRecord(name, values=values, spec=spec, metrics=metrics, error=known.get("error"), **facts))
     return made
 

@@ -3,7 +3,6 @@
 Takes: a study. Gives: HTML. Raises: RunFolderError where a study has nothing to tell, with the reason.
 """
 
-import json
 from typing import Any
 
 from ftray import plots
@@ -15,6 +14,7 @@ from ftray.boards.live import luck_told
 from ftray.boards.standing import standing_data
 from ftray.boards.terminal import fraction, ratio
 from ftray.errors import RunFolderError
+from ftray.results.version_0_1 import read_spec
 from ftray.search.space import Hole, Space
 from ftray.tables.schema import Frame
 
@@ -72,15 +72,15 @@ def data(study: Study) -> str:
                 f"{own['time'].nunique():,}",
             ]
         )
-    trading = spec.get("trading") or {}
+    rules = (spec.get("trading") or {}).get("rules") or {}
     told = html.facts(
         {
             "market": _in_words(spec.get("market")),
             "windows": _in_words(spec.get("windows")),
             "lookback, bars": (spec.get("features") or {}).get("lookback"),
             "indicators": ", ".join((spec.get("features") or {}).get("indicators") or []) or None,
-            "fee, of notional": trading.get("fee"),
-            "slippage, of the price": trading.get("slippage"),
+            "fee, of notional": rules.get("fee"),
+            "slippage, of the price": rules.get("slippage"),
             "candles": study.run.study.get("candles"),
         }
     )
@@ -248,7 +248,7 @@ def _any_spec(study: Study) -> dict[str, Any]:
     if not specs:
         raise RunFolderError("no trial has been drawn yet")
     found = next((one for one in specs if one["kind"] == "trial"), specs[0])
-    return json.loads(found["spec"])
+    return read_spec(found["spec"])
 
 
 def _range(hole: Hole) -> str:

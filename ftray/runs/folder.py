@@ -103,7 +103,7 @@ class RunFolder(Located):
 
     @property
     def study(self) -> dict[str, Any]:
-        """The resolved study, as the mapping it was created with."""
+        """The resolved study, as the mapping it was created with, in the form of this version."""
         return self._content["study"]
 
     @property
@@ -279,7 +279,7 @@ class RunFolder(Located):
         return read_study(self.path / "study.json")
 
     def _expecting(self, study: dict[str, Any]) -> "RunFolder":
-        if self.fingerprint != fingerprint(study):
+        if fingerprint(self.study) != fingerprint(study):
             changes = list(differences(self.study, study))
             more = f" and {len(changes) - 5} more" if len(changes) > 5 else ""
             raise RunFolderError(

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from ftray.errors import RunFolderError
 from ftray.runs.events import Event, to_json
+from ftray.results.version_0_1 import upgrade_trial
 
 State = Literal["PENDING", "RUNNING", "COMPLETE", "PRUNED", "FAILED", "INTERRUPTED"]
 STATES: tuple[State, ...] = get_args(State)
@@ -67,6 +68,7 @@ def _apply(trials: dict[str, TrialRecord], event: Event) -> None:
     name, at = event["event"], datetime.datetime.fromisoformat(event["at"])
     if name == "trial_added":
         fields = {key: event[key] for key in ("id", "number", "kind", "values", "spec")}
+        fields["spec"] = upgrade_trial(fields["spec"])
         trials[event["id"]] = TrialRecord(**fields, state="PENDING")
     elif name == "trial_started":
         trial = trials[event["id"]]

@@ -14,6 +14,7 @@ from typing import Any
 
 from ftray.errors import RunFolderError
 from ftray.runs.events import to_json, write_atomically
+from ftray.results.version_0_1 import upgrade_study
 from ftray.spec import fingerprint
 
 FORMAT = 1
@@ -42,7 +43,7 @@ def read_study(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
         found, versions = content["format"], dict(content["versions"])
-        _ = content["fingerprint"], content["study"]
+        content["study"], _ = upgrade_study(content["study"]), content["fingerprint"]
     except FileNotFoundError:
         raise RunFolderError(f"{path.parent} is no run folder: it has no {path.name}; check the path") from None
     except (ValueError, LookupError, TypeError) as error:

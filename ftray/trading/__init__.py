@@ -1,21 +1,26 @@
-"""Trading: accounts, the one step they take, environments to learn in, backtests.
+"""Trading: accounts, the one bar that they advance by, environments to learn in, backtests.
 
-Takes: a `Dataset`, a window of it, a `TradingSpec`. Gives: gymnasium environments and `Backtest`s, in which every trade
-is made by one step function. Money is float64.
+Takes: a `Dataset`, a window of it; `MarketRules` for backtests and benchmarks, a `TradingSpec` for environments. Gives:
+gymnasium environments and `Backtest`s, whose accounts all advance by one function. Money is float64.
 """
 
-from ftray.trading.account import Account, Fills, Step, rebalance, step, target_weights
-from ftray.trading.backtest import Backtest, backtest, buy_and_hold, equal_weight
+from ftray.trading.account import rebalance, target_weights
+from ftray.trading.advance import advance
+from ftray.trading.backtest import EQUAL_WEIGHT, Backtest, backtest, benchmarks, buy_and_hold, equal_weight
+from ftray.trading.books import Account, Fills, Step, StepPrices
 from ftray.trading.env import TradingEnv, VectorTradingEnv
-from ftray.trading.prices import PriceTape, StepPrices
+from ftray.trading.prices import PriceTape
 from ftray.trading.rewards import REWARDS, Reward
+from ftray.trading.rules import MarketRules
 from ftray.trading.spec import TradingSpec
 
 __all__ = [
+    "EQUAL_WEIGHT",
     "REWARDS",
     "Account",
     "Backtest",
     "Fills",
+    "MarketRules",
     "PriceTape",
     "Reward",
     "Step",
@@ -23,10 +28,11 @@ __all__ = [
     "TradingEnv",
     "TradingSpec",
     "VectorTradingEnv",
+    "advance",
     "backtest",
+    "benchmarks",
     "buy_and_hold",
     "equal_weight",
     "rebalance",
-    "step",
     "target_weights",
 ]

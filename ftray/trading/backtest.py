@@ -1,12 +1,11 @@
-"""Backtests: a policy over a whole window, bar by bar, and the two portfolios every policy must be compared with.
+"""Backtests: a policy over a whole window, bar by bar, and the benchmarks that every policy must be compared with.
 
-Takes: a policy (a function of bars and accounts), a dataset, a window of it or the windows of a fold, a `TradingSpec`.
+Takes: a policy (a function of bars and accounts), a dataset, a window of it or the windows of a fold, `MarketRules`.
 Gives: a `Backtest`.
 
 Nothing spans a gap in time or a seam between windows: each segment starts all in cash with `initial_cash` and is
-marked, not sold, at its last close; the segments' growth is chained. All segments run side by side as one batch of
-accounts. A ruined account is closed at that bar's close: what is left lies in cash to the end of its segment, and no
-order follows.
+marked, not sold, at its last close; the segments' growth is chained. All segments run as one batch of accounts. What a
+ruined account has left stays in cash to the end of its segment (see `advance`).
 
 Legend: N steps in time order, G segments, E accounts, A assets.
 """
@@ -21,9 +20,14 @@ from ftray.errors import DataError
 from ftray.features import Dataset
 from ftray.market import Pieces
 from ftray.spec import nearest
-from ftray.trading.account import Account, Step, step, target_weights
+from ftray.trading.account import target_weights
+from ftray.trading.advance import advance
+from ftray.trading.books import Account, Step
 from ftray.trading.prices import PriceTape, tradable_segments
-from ftray.trading.spec import TradingSpec
+from ftray.trading.rules import MarketRules
+
+EQUAL_WEIGHT = "equal_weight"
+"""The name of the benchmark that a policy is first compared with."""
 
 Policy = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(bars (E,) int64, accounts (E, 1 + A) float32) → actions (E, A)."""
@@ -69,26 +73,26 @@ class Backtest:
         )
 
 
-def backtest(policy: Policy, dataset: Dataset, window: Pieces, spec: TradingSpec) -> Backtest:
+def backtest(policy: Policy, dataset: Dataset, window: Pieces, rules: MarketRules) -> Backtest:
     """Let a policy decide at every tradable bar of a window, or of several.
 
     Raises: DataError if there is none; TrainingError for actions that are not finite.
     """
-    return _run(lambda _, bars, accounts: policy(bars, accounts), dataset, window, spec)
+    return _run(lambda _, bars, accounts: policy(bars, accounts), dataset, window, rules)
 
 
-def equal_weight(dataset: Dataset, window: Pieces, spec: TradingSpec, *, every: int | None = None) -> Backtest:
-    """The same fraction of equity in each asset, rebalanced every so many bars: a day's worth unless told otherwise."""
+def equal_weight(dataset: Dataset, window: Pieces, rules: MarketRules, *, every: int | None = None) -> Backtest:
+    """The same fraction of equity in each asset, rebalanced every so many bars; None: once a day."""
     every = max(1, round(dataset.candles.bars_per_day)) if every is None else every
     weight = 1.0 / dataset.layout.n_assets
 
     def decide(k: int, bars: np.ndarray, _: np.ndarray) -> np.ndarray | None:
         return np.full((len(bars), dataset.layout.n_assets), weight) if k % every == 0 else None
 
-    return _run(decide, dataset, window, spec)
+    return _run(decide, dataset, window, rules)
 
 
-def buy_and_hold(dataset: Dataset, window: Pieces, spec: TradingSpec, symbol: str) -> Backtest:
+def buy_and_hold(dataset: Dataset, window: Pieces, rules: MarketRules, symbol: str) -> Backtest:
     """Everything into one asset at each segment's first bar, and nothing after."""
     symbols = dataset.layout.symbols
     if symbol not in symbols:
@@ -98,26 +102,35 @@ def buy_and_hold(dataset: Dataset, window: Pieces, spec: TradingSpec, symbol: st
     def decide(k: int, bars: np.ndarray, _: np.ndarray) -> np.ndarray | None:
         return np.tile(everything, (len(bars), 1)) if k == 0 else None
 
-    return _run(decide, dataset, window, spec)
+    return _run(decide, dataset, window, rules)
+
+
+def benchmarks(dataset: Dataset, window: Pieces, rules: MarketRules) -> dict[str, Backtest]:
+    """What everyone could have had on a window: `equal_weight`, and `hold_BTC` and so on for each asset.
+
+    The names are the same wherever a benchmark is stored or printed.
+    """
+    held = {f"hold_{symbol}": buy_and_hold(dataset, window, rules, symbol) for symbol in dataset.layout.symbols}
+    return {EQUAL_WEIGHT: equal_weight(dataset, window, rules), **held}
 
 
 Decision = Callable[[int, np.ndarray, np.ndarray], np.ndarray | None]
 """(steps since the segment's start, bars, accounts) → actions, or None to hold everything as it is."""
 
 
-def _run(decide: Decision, dataset: Dataset, window: Pieces, spec: TradingSpec) -> Backtest:
+def _run(decide: Decision, dataset: Dataset, window: Pieces, rules: MarketRules) -> Backtest:
     segments = tradable_segments(dataset, window)
     lengths = np.array([len(segment) - 1 for segment in segments])
     starts = np.cumsum(lengths) - lengths
     bars = np.concatenate([segment.start + np.arange(n) for segment, n in zip(segments, lengths, strict=True)])
     before, after, turnover = np.empty((3, len(bars)))
     weights, notional, fees, slippage = np.empty((4, len(bars), dataset.layout.n_assets))
-    for at, result in _steps(decide, PriceTape(dataset.candles, spec), bars, starts, lengths, spec):
+    for at, result in _steps(decide, PriceTape(dataset.candles, rules), bars, starts, lengths, rules):
         before[at], after[at], turnover[at] = result.equity_before, result.equity, result.turnover
         weights[at] = result.account.units * result.prices.next_close / result.equity[:, None]
         notional[at], fees[at], slippage[at] = result.fills.notional, result.fills.fees, result.fills.slippage
 
-    growth = after[starts + lengths - 1] / spec.initial_cash
+    growth = after[starts + lengths - 1] / rules.initial_cash
     chained = np.repeat(np.concatenate(([1.0], np.cumprod(growth)[:-1])), lengths)
     return Backtest(
         bars=bars,
@@ -130,29 +143,24 @@ def _run(decide: Decision, dataset: Dataset, window: Pieces, spec: TradingSpec) 
         turnover=turnover,
         fees=fees.sum(axis=1) * chained,
         slippage=slippage.sum(axis=1) * chained,
-        initial_cash=spec.initial_cash,
+        initial_cash=rules.initial_cash,
         bars_per_year=dataset.candles.bars_per_year,
         symbols=dataset.candles.symbols,
     )
 
 
 def _steps(
-    decide: Decision, tape: PriceTape, bars: np.ndarray, starts: np.ndarray, lengths: np.ndarray, spec: TradingSpec
+    decide: Decision, tape: PriceTape, bars: np.ndarray, starts: np.ndarray, lengths: np.ndarray, rules: MarketRules
 ) -> Iterator[tuple[np.ndarray, Step]]:
     """The k-th steps of all segments that are that long, made at once; with their indices (E,) among the N steps."""
     longest_first = np.argsort(-lengths, kind="stable")  # the segments still running are then the first rows
-    account = Account.all_cash(len(lengths), tape.n_assets, spec.initial_cash)
-    ruined = np.zeros(len(lengths), dtype=bool)
+    account = Account.all_cash(len(lengths), tape.n_assets, rules.initial_cash)
     for k in range(int(lengths.max())):
         running = int((lengths > k).sum())
-        account, ruined = Account(account.cash[:running], account.units[:running]), ruined[:running]
+        account = Account(account.cash[:running], account.units[:running])
         at = starts[longest_first[:running]] + k
         prices = tape.step(bars[at])
         actions = decide(k, bars[at], account.fractions(prices.close))
-        weights = None if actions is None else np.where(ruined[:, None], 0.0, target_weights(actions))
-        result = step(account, weights, prices, spec)
+        result = advance(account, None if actions is None else target_weights(actions), prices, rules)
         yield at, result
-        account, ruined = result.account, result.equity < spec.ruin
-        if ruined.any():
-            cash = np.where(ruined, result.equity, account.cash)
-            account = Account(cash, np.where(ruined[:, None], 0.0, account.units))
+        account = result.next_account

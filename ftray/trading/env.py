@@ -3,7 +3,7 @@
 Takes: a dataset, a window of it or the windows of a fold, a `TradingSpec`. Gives: `TradingEnv`, `VectorTradingEnv`.
 
 An action is one number per asset, see `target_weights`. A market that ends truncates, ruin terminates. On an episode's
-last step `infos["performance"]` holds its figures.
+last step `infos["performance"]` holds its metrics.
 
 Legend: E accounts, A assets.
 """
@@ -20,7 +20,9 @@ from gymnasium.vector.utils import batch_space
 from ftray.errors import DataError, SpecError, TrainingError
 from ftray.features import Dataset
 from ftray.market import Pieces
-from ftray.trading.account import Account, Step, step, target_weights
+from ftray.trading.account import target_weights
+from ftray.trading.advance import advance
+from ftray.trading.books import Account, Step
 from ftray.trading.episodes import EpisodeStarts, EpisodeStatistics
 from ftray.trading.prices import PriceTape, tradable_segments
 from ftray.trading.rewards import REWARDS
@@ -71,12 +73,12 @@ class VectorTradingEnv(gym.vector.VectorEnv):
         self.observation_space = batch_space(self.single_observation_space, n_envs)
         self.action_space = batch_space(self.single_action_space, n_envs)
 
-        self._tape = PriceTape(dataset.candles, spec)
+        self._tape = PriceTape(dataset.candles, spec.rules)
         self._starts = EpisodeStarts(tradable_segments(dataset, window), spec.episode_bars)
         self._reward = REWARDS[spec.reward]
         self._memory = self._reward.fresh_memory(n_envs)
-        self._account = Account.all_cash(n_envs, dataset.layout.n_assets, spec.initial_cash)
-        self._statistics = EpisodeStatistics(n_envs, spec.initial_cash, dataset.candles.bars_per_year)
+        self._account = Account.all_cash(n_envs, dataset.layout.n_assets, spec.rules.initial_cash)
+        self._statistics = EpisodeStatistics(n_envs, spec.rules.initial_cash, dataset.candles.bars_per_year)
         self._bars = np.zeros(n_envs, dtype=np.int64)
         self._ends = np.zeros(n_envs, dtype=np.int64)
         self._ended: np.ndarray | None = None  # None: not reset yet
@@ -101,10 +103,10 @@ class VectorTradingEnv(gym.vector.VectorEnv):
             self._np_random, self._np_random_seed = seeding.np_random(seed)
         n_timelines = self.num_envs // self.trading.accounts_per_bar
         bars = (options or {}).get("bars")
-        drawn = self._starts.draw(n_timelines, self.np_random) if bars is None else self._starts.at(bars)
-        if len(drawn[0]) != n_timelines:
-            raise SpecError(f"`bars` must name one bar for each of {n_timelines} timelines, got {len(drawn[0])}")
-        self._restart(np.ones(self.num_envs, dtype=bool), drawn)
+        starts = self._starts.sample(n_timelines, self.np_random) if bars is None else self._starts.at(bars)
+        if len(starts[0]) != n_timelines:
+            raise SpecError(f"`bars` must name one bar for each of {n_timelines} timelines, got {len(starts[0])}")
+        self._restart(np.ones(self.num_envs, dtype=bool), starts)
         self._ended = np.zeros(self.num_envs, dtype=bool)
         return self._observations(), {}
 
@@ -117,15 +119,16 @@ class VectorTradingEnv(gym.vector.VectorEnv):
         weights = target_weights(np.asarray(actions))
         restarting = self._ended
         # An account at its end has no next bar: it steps from the bar before, and its new episode replaces the result.
-        result = step(self._account, weights, self._tape.step(self._bars - restarting), self.trading)
+        result = advance(self._account, weights, self._tape.step(self._bars - restarting), self.trading.rules)
         rewards = self._rewards(result)
+        # Ruin ends an episode, so no bar follows for which the account would be closed: it is shown as it was ruined.
         self._account, self._bars = result.account, self._bars + 1
         self._statistics.add(result)
-        terminated, truncated = self._endings(result.equity)
+        terminated, truncated = self._endings(result.ruined)
         if restarting.any():
             rewards[restarting], terminated[restarting], truncated[restarting] = 0.0, False, False
             n_timelines = int(restarting.sum()) // self.trading.accounts_per_bar
-            self._restart(restarting, self._starts.draw(n_timelines, self.np_random))
+            self._restart(restarting, self._starts.sample(n_timelines, self.np_random))
         self._ended = terminated | truncated
         return self._observations(), rewards, terminated, truncated, self._infos(self._ended)
 
@@ -135,25 +138,25 @@ class VectorTradingEnv(gym.vector.VectorEnv):
             rewards = rewards - self.trading.turnover_penalty * result.turnover
         return rewards * self.reward_scale
 
-    def _endings(self, equity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        terminated = equity < self.trading.ruin
+    def _endings(self, ruined: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which episodes terminate, and which are truncated; each (E,) bool."""
         over = self._bars >= self._ends
-        if terminated.any():
-            by_timeline = terminated.reshape(-1, self.trading.accounts_per_bar).any(axis=1)
+        if ruined.any():
+            by_timeline = ruined.reshape(-1, self.trading.accounts_per_bar).any(axis=1)
             over = over | np.repeat(by_timeline, self.trading.accounts_per_bar)
-        return terminated, over & ~terminated
+        return ruined, over & ~ruined
 
-    def _restart(self, which: np.ndarray, drawn: tuple[np.ndarray, np.ndarray]) -> None:
-        """Begin new episodes for the accounts in the mask `which` (E,), on freshly drawn timelines."""
+    def _restart(self, which: np.ndarray, starts: tuple[np.ndarray, np.ndarray]) -> None:
+        """Begin new episodes for the accounts in the mask `which` (E,), at the bars and with the ends in `starts`."""
         shared = self.trading.accounts_per_bar
-        bars, ends = (np.repeat(array, shared) for array in drawn)
+        bars, ends = (np.repeat(array, shared) for array in starts)
         self._bars, self._ends = self._bars.copy(), self._ends.copy()
         self._bars[which], self._ends[which] = bars, ends
         cash, units = self._account.cash.copy(), self._account.units.copy()
-        cash[which], units[which] = self.trading.initial_cash, 0.0
+        cash[which], units[which] = self.trading.rules.initial_cash, 0.0
         if shared > 1:
             parts = self.np_random.standard_exponential((len(bars), self.dataset.layout.n_account))  # a flat Dirichlet
-            money = self.trading.initial_cash * parts / parts.sum(axis=1, keepdims=True)
+            money = self.trading.rules.initial_cash * parts / parts.sum(axis=1, keepdims=True)
             cash[which], units[which] = money[:, 0], money[:, 1:] / self._tape.close(bars)
         self._account = Account(cash, units)
         self._memory = np.where(which, self._reward.fresh_memory(self.num_envs), self._memory)
@@ -169,12 +172,12 @@ class VectorTradingEnv(gym.vector.VectorEnv):
         return observations
 
     def _infos(self, ended: np.ndarray) -> dict[str, Any]:
-        """Gymnasium's form for vectors: arrays, each beside a mask of the accounts it is meant for."""
+        """Gymnasium's form for vectors: arrays, each with a mask of the accounts that it is meant for."""
         if not ended.any():
             return {}
-        figures = self._statistics.performance()
-        masks = {f"_{name}": ended.copy() for name in figures}
-        return {"performance": {**figures, **masks}, "_performance": ended.copy()}
+        metrics = self._statistics.performance()
+        masks = {f"_{name}": ended.copy() for name in metrics}
+        return {"performance": {**metrics, **masks}, "_performance": ended.copy()}
 
 
 class TradingEnv(gym.Env):

@@ -1,6 +1,6 @@
 """Episodes: where they may start, where they end, and how they went.
 
-Takes: tradable segments, finished steps. Gives: random starts with their ends, and an episode's performance figures.
+Takes: tradable segments, finished steps. Gives: random starts with their ends, and an episode's metrics.
 
 Legend: E accounts, N possible starts.
 """
@@ -12,7 +12,7 @@ import numpy as np
 
 from ftray.errors import DataError
 from ftray.market import Segment
-from ftray.trading.account import Step
+from ftray.trading.books import Step
 
 
 class EpisodeStarts:
@@ -23,10 +23,10 @@ class EpisodeStarts:
         last_bar = np.concatenate([np.full(len(segment) - 1, segment.stop - 1) for segment in segments])
         self.ends = np.minimum(self.bars + episode_bars, last_bar)
 
-    def draw(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def sample(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Starts and ends (n,) of n random episodes; the bar at the end is seen, not decided on."""
-        drawn = rng.integers(len(self.bars), size=n)
-        return self.bars[drawn], self.ends[drawn]
+        sampled = rng.integers(len(self.bars), size=n)
+        return self.bars[sampled], self.ends[sampled]
 
     def at(self, bars: Any) -> tuple[np.ndarray, np.ndarray]:
         """Starts and ends of episodes that start at given bars."""
@@ -39,7 +39,7 @@ class EpisodeStarts:
 
 
 class EpisodeStatistics:
-    """Running figures of E episodes, kept in a few sums so that no history is stored."""
+    """Running metrics of E episodes, kept in a few sums so that no history is stored."""
 
     def __init__(self, n_accounts: int, initial_cash: float, bars_per_year: float):
         self._initial_cash, self._bars_per_year = initial_cash, bars_per_year
@@ -69,7 +69,7 @@ class EpisodeStatistics:
         np.maximum(self._drawdown, 1.0 - step.equity / self._peak, out=self._drawdown)
 
     def performance(self) -> dict[str, np.ndarray]:
-        """Figures (E,) of the episodes so far; turnover and costs are fractions of equity, summed over the episode.
+        """Metrics (E,) of the episodes so far; turnover and costs are fractions of equity, summed over the episode.
 
         The Sharpe ratio is annualised, with the sample variance (n − 1); without movement it is 0.
         """

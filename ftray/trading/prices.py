@@ -5,39 +5,24 @@ Takes: candles; a dataset and a window (or several). Gives: `StepPrices` of any 
 Legend: T bars, E accounts, A assets.
 """
 
-import dataclasses
-
 import numpy as np
 
 from ftray.errors import DataError
 from ftray.features import Dataset
 from ftray.market import Candles, Pieces, Segment, pieces
-from ftray.trading.spec import TradingSpec
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class StepPrices:
-    """What a step needs of the market, each array (E, A).
-
-    close: of the deciding bar. fill: the price orders fill at. next_close: of the bar after.
-    volume: of the bar that orders fill in, in units of the asset; None where impact is 0.
-    """
-
-    close: np.ndarray
-    fill: np.ndarray
-    next_close: np.ndarray
-    volume: np.ndarray | None = None
+from ftray.trading.books import StepPrices
+from ftray.trading.rules import MarketRules
 
 
 class PriceTape:
     """The candles' prices, laid out so that those of many bars are gathered at once; volumes where depth matters."""
 
-    def __init__(self, candles: Candles, spec: TradingSpec):
+    def __init__(self, candles: Candles, rules: MarketRules):
         self._close = np.ascontiguousarray(candles.column("close"))
         # Row t of what follows is for orders decided at t: those for the next open fill in bar t + 1.
-        later = 1 if spec.fill == "open" else 0
+        later = 1 if rules.fill == "open" else 0
         self._fill = np.ascontiguousarray(candles.column("open")[1:]) if later else self._close
-        self._volume = np.ascontiguousarray(candles.column("volume")[later:]) if spec.impact > 0 else None
+        self._volume = np.ascontiguousarray(candles.column("volume")[later:]) if rules.impact > 0 else None
 
     @property
     def n_assets(self) -> int:

@@ -1,20 +1,18 @@
 """Rewards: what a step is worth to the learner.
 
 Takes: a `Step`, and the memory that earlier steps left. Gives: one float64 per account, and the memory for the step
-after. Memory is a value: who steps the accounts keeps it beside them. A new reward is one function and one line in
+after. Memory is a value, and whoever steps the accounts keeps it. A new reward is one function and one line in
 `REWARDS`; tests/trading/test_rewards.py holds it to the contract.
 
-Legend: E accounts, M figures that a reward remembers of each (mostly none).
+Legend: E accounts, M numbers that a reward remembers of each (mostly none).
 """
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from ftray.trading.account import Step
+from ftray.trading.books import Step
 
 SHARPE_RATE = 0.01
 """Weight of the newest return in the differential Sharpe ratio's moments: they look back about 100 bars."""
@@ -22,8 +20,8 @@ SHARPE_RATE = 0.01
 FIRST_VARIANCE = 0.01**2
 """Squared volatility of a bar that the moments start from: an hour of crypto. Gone after a few hundred bars."""
 
-LEAST_VARIANCE = 1e-4**2
-"""An account that long sat in cash has no volatility; without a floor its next trade would be worth any number."""
+MIN_VARIANCE = 1e-4**2
+"""An account that was long in cash has no volatility; without a floor its next trade could be worth any number."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +32,7 @@ class Reward:
     start: (M,) the memory that an account begins an episode with.
     """
 
-    compute: "Callable[[Step, np.ndarray], tuple[np.ndarray, np.ndarray]]"
+    compute: Callable[[Step, np.ndarray], tuple[np.ndarray, np.ndarray]]
     start: tuple[float, ...] = ()
 
     def fresh_memory(self, n_accounts: int) -> np.ndarray:
@@ -42,18 +40,18 @@ class Reward:
         return np.tile(np.array(self.start)[:, None], n_accounts)
 
 
-def log_growth(step: "Step", memory: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def log_growth(step: Step, memory: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Log of equity over equity one bar before: sums to the log of an episode's total growth."""
     return np.log(step.equity / step.equity_before), memory
 
 
-def excess_growth(step: "Step", memory: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def excess_growth(step: Step, memory: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Log growth beyond that of an equal-weight portfolio without costs: the market's own moves are no merit."""
     market = (step.prices.next_close / step.prices.close).mean(axis=1)
     return np.log(step.equity / step.equity_before / market), memory
 
 
-def differential_sharpe(step: "Step", memory: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def differential_sharpe(step: Step, memory: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What a return adds to the moving Sharpe ratio S = A / √(B − A²), to first order in the moments' rate η.
 
     A, B: exponentially weighted means of returns R and of their squares. The reward is η dS/dη
@@ -64,7 +62,7 @@ def differential_sharpe(step: "Step", memory: np.ndarray) -> tuple[np.ndarray, n
     returns = step.equity / step.equity_before - 1.0
     mean, square = memory
     surprise = np.stack((returns - mean, returns * returns - square))
-    variance = np.maximum(square - mean * mean, LEAST_VARIANCE)
+    variance = np.maximum(square - mean * mean, MIN_VARIANCE)
     slope = (square * surprise[0] - 0.5 * mean * surprise[1]) / (variance * np.sqrt(variance))
     return SHARPE_RATE * slope, memory + SHARPE_RATE * surprise
 

@@ -22,7 +22,7 @@ from ftray.agent.vectors import acting
 from ftray.errors import NeverPlacedError
 from ftray.features import Dataset
 from ftray.nets import encoder_metrics, weight_drift
-from ftray.trading import Backtest, TradingSpec, backtest
+from ftray.trading import Backtest, MarketRules, backtest
 
 Figures = dict[str, float]
 Weights = dict[str, Tensor]
@@ -47,8 +47,8 @@ class Evaluation:
     trial: the trial's id, after which that process is named.
     """
 
-    def __init__(self, trading: TradingSpec, cpus: int, trial: str):
-        self.trading, self.cpus, self.trial = trading, cpus, trial
+    def __init__(self, rules: MarketRules, cpus: int, trial: str):
+        self.rules, self.cpus, self.trial = rules, cpus, trial
         self._judge: Any = None
 
     def begin(self, module: FTPolicy, dataset: Dataset, start: Weights) -> "Future[Judged]":
@@ -58,10 +58,10 @@ class Evaluation:
         """
         if self.cpus == 0:
             here: Future[Judged] = Future()
-            here.set_result(evaluate(module, dataset, self.trading, start))
+            here.set_result(evaluate(module, dataset, self.rules, start))
             return here
         if self._judge is None:
-            self._judge = ray.remote(Judge).options(**_room(self.cpus)).remote(self.trading, self.cpus, self.trial)
+            self._judge = ray.remote(Judge).options(**_room(self.cpus)).remote(self.rules, self.cpus, self.trial)
         weights = module.get_state(inference_only=True)  # sent as they are now: the next iteration changes them
         return self._judge.judged.remote(blueprint(module), weights, start).future()
 
@@ -75,8 +75,8 @@ class Evaluation:
 class Judge:
     """The process beside a trial."""
 
-    def __init__(self, trading: TradingSpec, cpus: int, trial: str):
-        self.trading, self.trial = trading, trial
+    def __init__(self, rules: MarketRules, cpus: int, trial: str):
+        self.rules, self.trial = rules, trial
         torch.set_num_threads(cpus)
 
     def __repr__(self) -> str:
@@ -87,7 +87,7 @@ class Judge:
         module = blueprint.build()
         assert isinstance(module, FTPolicy)
         module.set_state(weights)
-        return evaluate(module, Dataset.load(Path(module.model_config["dataset"])), self.trading, start)
+        return evaluate(module, Dataset.load(Path(module.model_config["dataset"])), self.rules, start)
 
 
 def outcome_of(judged: "Future[Judged]") -> Judged:
@@ -98,13 +98,13 @@ def outcome_of(judged: "Future[Judged]") -> Judged:
         raise error.cause from error
 
 
-def evaluate(module: FTPolicy, dataset: Dataset, trading: TradingSpec, start: Weights) -> Judged:
+def evaluate(module: FTPolicy, dataset: Dataset, rules: MarketRules, start: Weights) -> Judged:
     """The deterministic policy on the validation windows, with its performance under `validation/` names.
 
     Under `encoder/` names: how far its market tower went from its start, and what it looks at in a few train windows.
     """
     act = acting(module, dataset, dataset.table.decision_bars(dataset.windows.validation))
-    outcome = backtest(act, dataset, dataset.windows.validation, trading)
+    outcome = backtest(act, dataset, dataset.windows.validation, rules)
     train = dataset.table.decision_bars(dataset.windows.train)
     probe = train[np.linspace(0, len(train) - 1, min(N_PROBED, len(train))).astype(int)]
     fares = encoder_metrics(module.encoder, module.windows(torch.from_numpy(probe).to(module.table.device)))

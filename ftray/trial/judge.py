@@ -1,4 +1,4 @@
-"""Judging a finished policy: a backtest on one window, beside what everyone could have had there."""
+"""Judging a finished policy: its backtest on one window, and the benchmarks there."""
 
 import contextlib
 import dataclasses
@@ -15,10 +15,11 @@ from ftray.errors import RunFolderError, SpecError, WeightsError
 from ftray.features import Dataset, build_dataset
 from ftray.market import Pieces
 from ftray.nets import Policy, PolicyNetwork, exporting_onnx
+from ftray.results.version_0_1 import upgrade_trial
 from ftray.runs import RunFolder
 from ftray.spec import parse, to_mapping
 from ftray.storage import Location, is_url
-from ftray.trading import Backtest, backtest, buy_and_hold, equal_weight
+from ftray.trading import EQUAL_WEIGHT, Backtest, backtest, benchmarks
 from ftray.trial.outcome import keep_benchmarks
 from ftray.trial.preparation import prepare_dataset
 from ftray.trial.progress import Run, runs_of
@@ -43,7 +44,7 @@ def exporting_policy(module: FTPolicy, spec: TrialSpec, dataset: Dataset, folder
 
 
 def judge(policy: Policy, spec: TrialSpec, dataset: Dataset, window: str = "validation") -> dict[str, Backtest]:
-    """Backtests by name: the policy, equal weight, and each asset bought and held, on an open window of the dataset.
+    """Backtests by name: `policy`, and the benchmarks (`ftray.trading.benchmarks`), on an open window of the dataset.
 
     Raises: SpecError for the test window, which `ftray promote` alone reads; WeightsError if the policy was trained on
         another layout or scaling than the dataset has.
@@ -61,45 +62,38 @@ def judge_bars(policy: Policy, spec: TrialSpec, dataset: Dataset, bars: Pieces) 
     def act(at: np.ndarray, account: np.ndarray) -> np.ndarray:
         return policy(dataset.table.observation(at, account))
 
-    held = {f"hold {symbol}": buy_and_hold(dataset, bars, spec.trading, symbol) for symbol in dataset.layout.symbols}
-    return {
-        "policy": backtest(act, dataset, bars, spec.trading),
-        "equal weight": equal_weight(dataset, bars, spec.trading),
-        **held,
-    }
+    rules = spec.trading.rules
+    return {"policy": backtest(act, dataset, bars, rules), **benchmarks(dataset, bars, rules)}
 
 
 def performance_table(judged: dict[str, Backtest]) -> dict[str, dict[str, float]]:
-    """Every measure of every backtest, and of equal weight at the policy's mean exposure."""
-    policy, even = judged["policy"], judged["equal weight"]
+    """Every measure of every backtest, and of equal weight at the policy's mean exposure: `exposure_matched`."""
+    policy, even = judged["policy"], judged[EQUAL_WEIGHT]
     matched = stats.exposure_matched(even.returns, even.weights.sum(axis=1), policy.weights.sum(axis=1))
     table = {name: outcome.performance() for name, outcome in judged.items()}
     return {
         "policy": table.pop("policy"),
-        "equal weight": table.pop("equal weight"),
-        "at its exposure": stats.performance(matched, policy.bars_per_year),
+        EQUAL_WEIGHT: table.pop(EQUAL_WEIGHT),
+        "exposure_matched": stats.performance(matched, policy.bars_per_year),
         **table,
     }
 
 
 def record_benchmarks(spec: TrialSpec, run: RunFolder) -> None:
-    """Equal weight, and holding each asset, on the validation windows: what every trial stands beside.
+    """Stores the benchmarks on the validation windows, which every trial is compared with.
 
-    Figures are means over the folds, as a trial's own are.
+    Metrics are means over the folds, as a trial's own are.
     """
-    figures: dict[str, list[dict[str, float]]] = {}
+    metrics: dict[str, list[dict[str, float]]] = {}
     for fold in range(spec.n_folds):
         _, dataset = prepare_dataset(spec, run.path, fold)
-        windows = dataset.windows.validation
-        outcomes = {"equal_weight": equal_weight(dataset, windows, spec.trading)}
-        for symbol in dataset.layout.symbols:
-            outcomes[f"hold_{symbol}"] = buy_and_hold(dataset, windows, spec.trading, symbol)
+        outcomes = benchmarks(dataset, dataset.windows.validation, spec.trading.rules)
         keep_benchmarks(run.path, fold, dataset, outcomes)
         for name, outcome in outcomes.items():
-            figures.setdefault(name, []).append(outcome.performance())
+            metrics.setdefault(name, []).append(outcome.performance())
     run.sync("benchmarks")
     run.record_benchmarks(
-        {name: {key: fmean(one[key] for one in folds) for key in folds[0]} for name, folds in figures.items()}
+        {name: {key: fmean(one[key] for one in folds) for key in folds[0]} for name, folds in metrics.items()}
     )
 
 
@@ -111,7 +105,7 @@ def judge_folder(location: Location, trial: str | None, window: str) -> tuple[Pa
     is_policy = not is_url(location) and (Path(location) / "policy.json").exists()
     folder = Path(location) if is_policy else _policy_of(RunFolder.open(location), trial)
     policy = Policy.load(folder)
-    spec = parse(TrialSpec, policy.facts["trial"], path=("trial",))
+    spec = parse(TrialSpec, upgrade_trial(policy.facts["trial"]), path=("trial",))
     dataset = build_dataset(spec.market, spec.windows, spec.features, policy.facts["fold"])
     return folder, judge(policy, spec, dataset, window)
 

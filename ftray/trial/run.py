@@ -65,7 +65,7 @@ def run_trial(
     cap_gpu_memory(gpus.learner_cap_gib, gpus.planned_gib)  # before anything allocates: weights may be missing still
     if len(progress.finished) == len(runs):  # killed before its last row was heard of
         report(metrics, checkpoint=resume)
-    with contextlib.closing(Evaluation(spec.trading, spec.ppo.evaluation_cpus, name)) as evaluation:
+    with contextlib.closing(Evaluation(spec.trading.rules, spec.ppo.evaluation_cpus, name)) as evaluation:
         for run in runs[len(progress.finished) :]:
             data, dataset = prepare_dataset(spec, shared, run.fold)
             with told_out_of_memory(spec, shape):

@@ -50,7 +50,7 @@ def run(tmp_path: Path) -> RunFolder:
     run.record_benchmarks(
         {
             "equal_weight": {"sharpe": 0.5, "total_return": 0.2, "max_drawdown": 0.3},
-            "buy_and_hold/BTC": {"sharpe": 0.1, "total_return": 0.1, "max_drawdown": 0.4},
+            "hold_BTC": {"sharpe": 0.1, "total_return": 0.1, "max_drawdown": 0.4},
         }
     )
     return run
@@ -59,7 +59,7 @@ def run(tmp_path: Path) -> RunFolder:
 def test_the_best_validation_sharpe_ratio_comes_first_and_benchmarks_stand_between(run: RunFolder):
     frame = leaderboard_data(run)
     assert frame["trial"].tolist() == [
-        *("trial-0002", "equal_weight", "trial-0001", "buy_and_hold/BTC"),
+        *("trial-0002", "equal_weight", "trial-0001", "hold_BTC"),
         *("trial-0003", "trial-0004", "trial-0006", "trial-0007"),
     ]
     assert frame["rank"].fillna(0).tolist() == [1, 0, 2, 0, 0, 0, 0, 0]
@@ -92,7 +92,7 @@ def test_the_best_few_are_shown_beside_all_benchmarks(run: RunFolder):
     out = io.StringIO()
     print_leaderboard(run, top=1, console=Console(file=out))
     names = [line.split()[1] for line in out.getvalue().splitlines()[1:4]]
-    assert names == ["trial-0002", "equal_weight", "buy_and_hold/BTC"]
+    assert names == ["trial-0002", "equal_weight", "hold_BTC"]
 
 
 def test_before_any_trial_has_ended_the_first_few_are_those_that_run(tmp_path):

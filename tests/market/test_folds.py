@@ -27,7 +27,7 @@ from ftray.market import (
     split,
 )
 from ftray.spec import parse_member, to_mapping
-from ftray.trading import TradingSpec, backtest
+from ftray.trading import MarketRules, backtest
 
 LOOKBACK, HOLDING = 30, 10
 REACH = LOOKBACK + HOLDING
@@ -240,7 +240,7 @@ class TestNoPieceIsGluedToAnother:
         dataset, seams = self.market(spec)
         everything = lambda bars, _: np.tile([0.5, 0.5], (len(bars), 1))  # noqa: E731
         for piece in self.validated(spec):
-            result = backtest(everything, dataset, piece, TradingSpec())
+            result = backtest(everything, dataset, piece, MarketRules())
             assert np.abs(result.returns).max() < 0.01
             assert result.bars.min() >= piece.start + LOOKBACK - 1 and result.bars.max() + 1 < piece.stop
             assert not np.isin(result.bars + 1, seams).any()
@@ -249,8 +249,8 @@ class TestNoPieceIsGluedToAnother:
         dataset, seams = self.market(spec)
         everything = lambda bars, _: np.tile([0.5, 0.5], (len(bars), 1))  # noqa: E731
         for one in fold(self.N_BARS, spec, LOOKBACK).folds:
-            result = backtest(everything, dataset, one.validation, TradingSpec())
-            alone = [backtest(everything, dataset, piece, TradingSpec()) for piece in one.validation]
+            result = backtest(everything, dataset, one.validation, MarketRules())
+            alone = [backtest(everything, dataset, piece, MarketRules()) for piece in one.validation]
             assert np.abs(result.returns).max() < 0.01
             assert not np.isin(result.bars + 1, seams).any()
             np.testing.assert_allclose(result.returns, np.concatenate([piece.returns for piece in alone]))
@@ -260,7 +260,7 @@ class TestNoPieceIsGluedToAnother:
         folds = fold(self.N_BARS, spec, LOOKBACK)
         weights = (np.array([1.0, 0.0]), np.array([0.0, 1.0]), np.array([0.5, 0.5]))
         held = {
-            (config, window): backtest(lambda b, _, w=w: np.tile(w, (len(b), 1)), dataset, window, TradingSpec())
+            (config, window): backtest(lambda b, _, w=w: np.tile(w, (len(b), 1)), dataset, window, MarketRules())
             for config, w in enumerate(weights)
             for window in self.validated(spec)
         }

@@ -139,14 +139,14 @@ def test_a_forced_read_is_recorded_shown_and_counted_and_a_second_one_refused(ru
         def act(bars, account, policy=policy):
             return policy(dataset.table.observation(bars, account))
 
-        assert test == backtest(act, dataset, dataset.windows.test, spec.trading).performance()
-        own = backtest(act, dataset, dataset.windows.validation, spec.trading).performance()
+        assert test == backtest(act, dataset, dataset.windows.test, spec.trading.rules).performance()
+        own = backtest(act, dataset, dataset.windows.validation, spec.trading.rules).performance()
         assert validation["sharpe"] == pytest.approx(own["sharpe"], rel=1e-4, abs=1e-6)
     assert len(found.forced) == 1 and f"luck line {found.luck.luck_line:.2f}" in found.forced[0]
     (read,) = reads_of(run)
     assert read.trial == best.id and read.forced == found.forced and read.figures[0] == found.test[0]
     table = "\n".join(promotion_told(found))
-    assert all(name in table for name in ("mean ± standard error", "equal weight", "hold AAVE", "forced, against"))
+    assert all(name in table for name in ("mean ± standard error", "equal_weight", "hold_AAVE", "forced, against"))
 
     again = (run.path / "promoted" / best.id / "seed-2" / "events.jsonl").read_bytes()
     with pytest.raises(RefusedError, match=r"(?s)read once:.*mean Sharpe.*--force reads it again"):
@@ -169,7 +169,7 @@ def test_no_figure_is_shown_that_could_not_be_recorded(run, monkeypatch, capsys)
     monkeypatch.setattr(promote, "record_read", full)
     assert main(["promote", str(run.path), "--seeds", "1", "--force"]) == 1
     shown = capsys.readouterr().out
-    assert "test Sharpe" not in shown and "equal weight" not in shown
+    assert "test Sharpe" not in shown and "equal_weight" not in shown
 
 
 @pytest.mark.ray

@@ -94,7 +94,7 @@ def test_the_folder_holds_the_resolved_study_a_table_and_the_end_mark(run):
     assert run.is_done
     assert len(open_study(run.path).trials) == 5
     assert json.loads((run.path / "study.json").read_text())["study"]["trial"]["encoder"]["choice"]
-    assert records(run)["trial-0000"].spec["trading"]["fee"] == 0.0025  # resolved, with defaults
+    assert records(run)["trial-0000"].spec["trading"]["rules"]["fee"] == 0.0025  # resolved, with defaults
     assert {"equal_weight", "hold_AAVE", "hold_AVAX"} <= set(run.benchmarks())
 
 
@@ -155,8 +155,8 @@ def test_a_second_driver_is_refused_in_words(run, study_file):
 
 
 def test_another_study_under_the_same_name_is_refused_with_what_differs(run, study_file):
-    other = load_study(study_file, ["trial.trading.fee=0.001"])
-    with pytest.raises(RunFolderError, match=r"belongs to another study; it differs in trial\.trading\.fee"):
+    other = load_study(study_file, ["trial.trading.rules.fee=0.001"])
+    with pytest.raises(RunFolderError, match=r"belongs to another study; it differs in trial\.trading\.rules"):
         run_study(other, run.path.parent, say=lambda line: None)
 
 

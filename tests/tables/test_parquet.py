@@ -130,7 +130,7 @@ def test_what_is_noted_after_the_end_is_seen(run):
 
 
 def test_bars_fills_and_folds_of_a_finished_run_are_tables(run, tmp_path):
-    write_benchmarks(run.path, 0, {"equal weight": outcome()})
+    write_benchmarks(run.path, 0, {"equal_weight": outcome()})
     name = begin(run, 0)
     folder = run.trial(name).folder
     done = []
@@ -145,7 +145,7 @@ def test_bars_fills_and_folds_of_a_finished_run_are_tables(run, tmp_path):
         assert bars["regime"].tolist()[1:4] == ["bear", "sideways", "bull"] and bars["regime"].isna().sum() == 2
         assert study.fills(name)["symbol"].tolist() == ["BTC", "ETH"] * 2
         assert study.folds(name)["validation/sharpe"].tolist() == [1.0, 2.0]
-        assert study.returns("equal weight")["time"].tolist() == bars["time"].tolist()[:4]
+        assert study.returns("equal_weight")["time"].tolist() == bars["time"].tolist()[:4]
         assert study.trials["n_runs"].tolist() == [2]
         run.trial_ended(name, "COMPLETE") if not run.is_done else None
         run.mark_done()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ftray.errors import DataError, SpecError, TrainingError
 from ftray.spec import parse
-from ftray.trading import Account, StepPrices, TradingSpec, rebalance, step, target_weights
+from ftray.trading import Account, MarketRules, StepPrices, TradingSpec, advance, rebalance, target_weights
 
 EPSILON = 1e-9
 
@@ -22,10 +22,10 @@ class Situation:
     weights: np.ndarray
     prices: np.ndarray
     volume: np.ndarray
-    spec: TradingSpec
+    rules: MarketRules
 
     def rebalance(self):
-        return rebalance(self.account, self.weights, self.prices, self.spec, self.volume)
+        return rebalance(self.account, self.weights, self.prices, self.rules, self.volume)
 
     @property
     def rounding(self) -> np.ndarray:
@@ -39,7 +39,7 @@ def situations(draw, max_accounts: int = 4):
     prices = 10.0 ** rng.uniform(-4, 5, (e, a))
     money = 10.0 ** rng.uniform(-1, 6, (e, 1 + a)) * (rng.random((e, 1 + a)) > 0.3)
     money[:, 0] += 1.0
-    spec = TradingSpec(
+    rules = MarketRules(
         fee=draw(st.sampled_from([0.0, 0.0025, 0.1])),
         slippage=draw(st.sampled_from([0.0, 0.0005, 0.1])),
         impact=draw(st.sampled_from([0.0, 0.01, 0.1])),
@@ -47,7 +47,7 @@ def situations(draw, max_accounts: int = 4):
     )
     actions = rng.uniform(-1, 2, (e, a)) * draw(st.sampled_from([0.1, 1.0, 10.0]))
     volume = 10.0 ** rng.uniform(-2, 8, (e, a)) / prices * (rng.random((e, a)) > 0.2)
-    return Situation(Account(money[:, 0].copy(), money[:, 1:] / prices), target_weights(actions), prices, volume, spec)
+    return Situation(Account(money[:, 0].copy(), money[:, 1:] / prices), target_weights(actions), prices, volume, rules)
 
 
 @given(situations())
@@ -63,21 +63,21 @@ def test_fees_are_a_fixed_part_of_an_order_and_slippage_grows_with_its_share_of_
     _, fills = market.rebalance()
     traded = np.abs(fills.notional)
     share = np.divide(traded, market.volume * market.prices, out=np.zeros_like(traded), where=market.volume > 0)
-    np.testing.assert_allclose(fills.fees, market.spec.fee * traded)
-    np.testing.assert_allclose(fills.slippage, traded * (market.spec.slippage + market.spec.impact * np.sqrt(share)))
+    np.testing.assert_allclose(fills.fees, market.rules.fee * traded)
+    np.testing.assert_allclose(fills.slippage, traded * (market.rules.slippage + market.rules.impact * np.sqrt(share)))
 
 
 @given(situations())
 def test_with_depth_no_order_is_larger_than_what_its_bar_traded(market):
     _, fills = market.rebalance()
-    if market.spec.impact > 0:
+    if market.rules.impact > 0:
         assert (np.abs(fills.notional) <= market.volume * market.prices * (1 + EPSILON)).all()
         assert not fills.notional[market.volume == 0].any()
 
 
 @given(situations())
 def test_without_impact_volume_has_no_say(market):
-    free = dataclasses.replace(market, spec=dataclasses.replace(market.spec, impact=0.0))
+    free = dataclasses.replace(market, rules=dataclasses.replace(market.rules, impact=0.0))
     blind = dataclasses.replace(free, volume=None)
     assert free.rebalance()[0].units.tobytes() == blind.rebalance()[0].units.tobytes()
 
@@ -100,27 +100,27 @@ def test_nothing_is_ever_owed_and_nothing_sold_short(market):
 def test_no_order_is_smaller_than_the_minimum(market):
     _, fills = market.rebalance()
     sizes = np.abs(fills.notional)
-    assert ((sizes == 0) | (sizes >= market.spec.min_order * (1 - EPSILON))).all()
+    assert ((sizes == 0) | (sizes >= market.rules.min_order * (1 - EPSILON))).all()
 
 
 @given(situations())
 def test_weights_are_hit_within_the_minimum_order_the_volume_and_what_costs_take(market):
-    spec, held = market.spec, market.account.units * market.prices
+    rules, held = market.rules, market.account.units * market.prices
     wanted = market.weights * market.account.equity(market.prices)[:, None]
-    depth = market.volume * market.prices if spec.impact > 0 else np.inf
+    depth = market.volume * market.prices if rules.impact > 0 else np.inf
     order = np.clip(wanted - held, -depth, depth)  # what of it the bar can fill
     unfilled = wanted - held - order
     after, _ = market.rebalance()
     missed = np.abs(after.units * market.prices - wanted + unfilled)
     # Buys shrink by what cash falls short of: costs of all orders, and sales that were dropped or did not fill.
-    unpaid = (spec.cost + spec.impact) * np.abs(order).sum(axis=1, keepdims=True)
+    unpaid = (rules.cost + rules.impact) * np.abs(order).sum(axis=1, keepdims=True)
     unsold = np.maximum(-unfilled, 0).sum(axis=1, keepdims=True)
-    dropped = spec.min_order * (1 + market.weights.shape[1])
+    dropped = rules.min_order * (1 + market.weights.shape[1])
     assert (missed <= unpaid + unsold + dropped + market.rounding).all()
 
-    costs_to_come = (1 + spec.cost + spec.impact) * np.maximum(order, 0).sum(axis=1)
+    costs_to_come = (1 + rules.cost + rules.impact) * np.maximum(order, 0).sum(axis=1)
     rich = market.account.cash >= costs_to_come  # cash alone pays for all buys
-    assert (missed[rich] <= spec.min_order + market.rounding[rich]).all()
+    assert (missed[rich] <= rules.min_order + market.rounding[rich]).all()
 
 
 def row_of(array: np.ndarray, e: int) -> np.ndarray:
@@ -130,13 +130,13 @@ def row_of(array: np.ndarray, e: int) -> np.ndarray:
 def assert_a_batch_is_its_single_accounts(market: Situation) -> None:
     prices, volume, account = market.prices, market.volume, market.account
     moved = StepPrices(prices, prices * 1.01, prices * np.linspace(0.9, 1.1, prices.shape[1]), volume)
-    batch = step(account, market.weights, moved, market.spec)
+    batch = advance(account, market.weights, moved, market.rules)
     for e in range(len(prices)):
-        alone = step(
+        alone = advance(
             Account(row_of(account.cash, e), row_of(account.units, e)),
             row_of(market.weights, e),
             StepPrices(*(row_of(array, e) for array in (moved.close, moved.fill, moved.next_close, volume))),
-            market.spec,
+            market.rules,
         )
         for one, many in (
             (alone.equity, batch.equity),
@@ -181,7 +181,7 @@ def test_target_weights_are_long_only_and_sum_to_at_most_one(seed, n_assets):
 def test_costs_by_hand():
     """10,000 in cash, half of it into an asset at 50: 100 units, 5,000 × 0.3 % = 15 in costs."""
     after, fills = rebalance(
-        Account.all_cash(1, 1, 10_000), np.array([[0.5]]), np.array([[50.0]]), TradingSpec(fee=0.0025, slippage=0.0005)
+        Account.all_cash(1, 1, 10_000), np.array([[0.5]]), np.array([[50.0]]), MarketRules(fee=0.0025, slippage=0.0005)
     )
     assert after.units[0, 0] == pytest.approx(100.0)
     assert after.cash[0] == pytest.approx(4_985.0)
@@ -190,16 +190,16 @@ def test_costs_by_hand():
 
 
 def test_all_in_pays_its_costs_out_of_the_purchase():
-    after, fills = rebalance(Account.all_cash(1, 1, 10_030), np.array([[1.0]]), np.array([[1.0]]), TradingSpec())
+    after, fills = rebalance(Account.all_cash(1, 1, 10_030), np.array([[1.0]]), np.array([[1.0]]), MarketRules())
     assert fills.notional[0, 0] == pytest.approx(10_000.0)
     assert after.cash[0] == pytest.approx(0.0, abs=1e-9)
 
 
 def test_impact_by_hand():
     """5,000 in a bar that traded 20,000: a quarter of it, so half the impact of 2 %, beside 0.05 % fixed."""
-    spec = TradingSpec(fee=0.0, slippage=0.0005, impact=0.02)
+    rules = MarketRules(fee=0.0, slippage=0.0005, impact=0.02)
     weights, price, volume = np.array([[0.5]]), np.array([[50.0]]), np.array([[400.0]])
-    after, fills = rebalance(Account.all_cash(1, 1, 10_000), weights, price, spec, volume)
+    after, fills = rebalance(Account.all_cash(1, 1, 10_000), weights, price, rules, volume)
     assert fills.slippage[0, 0] == pytest.approx(5_000 * (0.0005 + 0.01))
     assert after.cash[0] == pytest.approx(5_000 - 52.5)
 
@@ -207,26 +207,26 @@ def test_impact_by_hand():
 def test_an_order_beyond_the_volume_fills_in_part_and_in_a_bar_without_trades_not_at_all():
     account = Account(np.array([1_000.0]), np.array([[0.0, 8.0, 8.0]]))
     prices, volume = np.full((1, 3), 100.0), np.array([[3.0, 3.0, 0.0]])
-    spec = TradingSpec(impact=0.01, min_order=0)
-    after, _ = rebalance(account, np.array([[1.0, 0.0, 0.0]]), prices, spec, volume)
+    rules = MarketRules(impact=0.01, min_order=0)
+    after, _ = rebalance(account, np.array([[1.0, 0.0, 0.0]]), prices, rules, volume)
     np.testing.assert_array_equal(after.units, [[3.0, 5.0, 8.0]])
 
 
 def test_impact_without_volume_is_refused_in_words():
     with pytest.raises(DataError, match=r"impact = 0\.01 needs the volume"):
-        rebalance(Account.all_cash(1, 1, 100), np.ones((1, 1)), np.ones((1, 1)), TradingSpec(impact=0.01))
+        rebalance(Account.all_cash(1, 1, 100), np.ones((1, 1)), np.ones((1, 1)), MarketRules(impact=0.01))
 
 
 def test_a_weight_of_zero_sells_to_exactly_nothing():
     account = Account(np.array([0.0]), np.array([[0.1, 1 / 3, 7e-5]]))
-    after, _ = rebalance(account, np.zeros((1, 3)), np.array([[1e4, 3e3, 7e7]]), TradingSpec())
+    after, _ = rebalance(account, np.zeros((1, 3)), np.array([[1e4, 3e3, 7e7]]), MarketRules())
     assert (after.units == 0).all()
 
 
 def test_orders_fill_at_the_open_and_are_marked_at_the_close():
     prices = StepPrices(close=np.array([[100.0]]), fill=np.array([[110.0]]), next_close=np.array([[121.0]]))
-    free = TradingSpec(fee=0, slippage=0, min_order=0)
-    result = step(Account.all_cash(1, 1, 1_100), np.array([[1.0]]), prices, free)
+    free = MarketRules(fee=0, slippage=0, min_order=0)
+    result = advance(Account.all_cash(1, 1, 1_100), np.array([[1.0]]), prices, free)
     assert result.account.units[0, 0] == pytest.approx(10.0)
     assert result.equity_before[0] == 1_100
     assert result.equity[0] == pytest.approx(1_210.0)
@@ -235,7 +235,7 @@ def test_orders_fill_at_the_open_and_are_marked_at_the_close():
 def test_holding_trades_nothing():
     prices = StepPrices(np.array([[100.0]]), np.array([[110.0]]), np.array([[50.0]]))
     account = Account(np.array([5.0]), np.array([[2.0]]))
-    result = step(account, None, prices, TradingSpec())
+    result = advance(account, None, prices, MarketRules())
     assert result.account is account
     assert not result.fills.notional.any()
     assert result.equity[0] == 105.0
@@ -259,7 +259,7 @@ def test_actions_that_are_no_numbers_are_refused(wrong):
 )
 def test_impossible_costs_are_refused_at_the_door(values):
     with pytest.raises(SpecError):
-        parse(TradingSpec, values)
+        parse(MarketRules, values)
 
 
 def test_an_unknown_reward_is_refused_with_the_nearest_one():

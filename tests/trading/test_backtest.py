@@ -7,11 +7,11 @@ import pytest
 
 from ftray.errors import DataError, TrainingError
 from ftray.features import Dataset
-from ftray.trading import TradingSpec, backtest, buy_and_hold, equal_weight
+from ftray.trading import MarketRules, backtest, buy_and_hold, equal_weight
 from ftray.trading.prices import tradable_segments
 from tests.trading.conftest import PIECES
 
-FREE = TradingSpec(fee=0, slippage=0, min_order=0, fill="close")
+FREE = MarketRules(fee=0, slippage=0, min_order=0, fill="close")
 
 
 def everything(symbol: int, n_assets: int = 3):
@@ -35,8 +35,8 @@ def test_a_free_account_in_one_asset_returns_what_the_asset_returns(broken_datas
 
 
 def test_each_segment_starts_in_cash_and_pays_to_get_in_again(broken_dataset: Dataset):
-    spec = TradingSpec()
-    result = buy_and_hold(broken_dataset, broken_dataset.windows.train, spec, broken_dataset.layout.symbols[0])
+    rules = MarketRules()
+    result = buy_and_hold(broken_dataset, broken_dataset.windows.train, rules, broken_dataset.layout.symbols[0])
     assert len(result.segment_starts) > 1
     np.testing.assert_array_equal(np.flatnonzero(result.turnover), result.segment_starts)
     np.testing.assert_allclose(result.weights[:, 0], 1, atol=1e-9)
@@ -49,7 +49,7 @@ def test_a_policy_sees_its_bar_and_its_own_account(dataset: Dataset):
         seen.append((bars.copy(), accounts.copy()))
         return np.full((len(bars), 3), 0.25)
 
-    result = backtest(policy, dataset, dataset.windows.validation, TradingSpec())
+    result = backtest(policy, dataset, dataset.windows.validation, MarketRules())
     assert [bars[0] for bars, _ in seen] == result.bars.tolist()
     first, second = seen[0][1], seen[1][1]
     assert first.dtype == np.float32
@@ -58,14 +58,14 @@ def test_a_policy_sees_its_bar_and_its_own_account(dataset: Dataset):
 
 
 def test_cash_earns_nothing_and_costs_nothing(dataset: Dataset):
-    result = backtest(lambda bars, _: np.zeros((len(bars), 3)), dataset, dataset.windows.test, TradingSpec())
+    result = backtest(lambda bars, _: np.zeros((len(bars), 3)), dataset, dataset.windows.test, MarketRules())
     performance = result.performance()
     for name in ("total_return", "sharpe", "max_drawdown", "turnover", "fees", "exposure"):
         assert performance[name] == 0.0, name
 
 
 def test_the_performance_is_that_of_the_equity(dataset: Dataset):
-    result = backtest(everything(2), dataset, dataset.windows.validation, TradingSpec())
+    result = backtest(everything(2), dataset, dataset.windows.validation, MarketRules())
     performance = result.performance()
     assert performance["total_return"] == pytest.approx(result.equity[-1] / result.initial_cash - 1)
     assert performance["exposure"] == pytest.approx(result.weights.sum(axis=1).mean())
@@ -73,18 +73,18 @@ def test_the_performance_is_that_of_the_equity(dataset: Dataset):
 
 
 def test_equal_weight_rebalances_daily_at_the_same_costs(dataset: Dataset):
-    window, spec = dataset.windows.validation, TradingSpec(min_order=0)
-    daily = equal_weight(dataset, window, spec)
+    window, rules = dataset.windows.validation, MarketRules(min_order=0)
+    daily = equal_weight(dataset, window, rules)
     assert np.flatnonzero(daily.turnover).tolist() == list(range(0, len(daily), 24))
-    np.testing.assert_allclose(daily.fees, spec.fee * np.abs(daily.notional).sum(axis=1))
-    hourly = equal_weight(dataset, window, spec, every=1)
+    np.testing.assert_allclose(daily.fees, rules.fee * np.abs(daily.notional).sum(axis=1))
+    hourly = equal_weight(dataset, window, rules, every=1)
     assert hourly.fees.sum() > daily.fees.sum()
 
 
 @pytest.mark.parametrize("run", [equal_weight, lambda *arguments: buy_and_hold(*arguments, "AVAX")])
 def test_nothing_is_carried_over_the_seam_between_two_windows(jumping_dataset: Dataset, run):
-    result = run(jumping_dataset, PIECES, TradingSpec())
-    late, early = (run(jumping_dataset, piece, TradingSpec()) for piece in PIECES)
+    result = run(jumping_dataset, PIECES, MarketRules())
+    late, early = (run(jumping_dataset, piece, MarketRules()) for piece in PIECES)
     assert result.bars.tolist() == [*early.bars, *late.bars]
     np.testing.assert_array_equal(result.returns, [*early.returns, *late.returns])
     assert np.abs(result.returns).max() < 0.2
@@ -100,10 +100,10 @@ def test_costs_can_only_hurt(dataset: Dataset):
 def test_a_ruined_account_is_closed_and_its_figures_stay_finite(broken_dataset: Dataset):
     """Costs of 20 % on every change of mind: ruin within 30 bars, nothing but cash from there to the segment's end."""
     window = broken_dataset.windows.train
-    spec = TradingSpec(fee=0.1, slippage=0.1, min_order=0)
-    result = backtest(lambda bars, _: np.tile((bars % 2)[:, None], (1, 3)), broken_dataset, window, spec)
+    rules = MarketRules(fee=0.1, slippage=0.1, min_order=0)
+    result = backtest(lambda bars, _: np.tile((bars % 2)[:, None], (1, 3)), broken_dataset, window, rules)
     ends = [*result.segment_starts[1:], len(result)]
-    capital = spec.initial_cash
+    capital = rules.initial_cash
     for start, end in zip(result.segment_starts, ends, strict=True):
         equity = result.equity[start:end]
         ruined = int(np.argmax(equity < 0.01 * capital))
@@ -123,9 +123,9 @@ def test_a_ruined_account_shows_its_policy_nothing_but_cash(dataset: Dataset):
         seen.append(accounts[0])
         return np.tile((bars % 2)[:, None], (1, 3))
 
-    spec = TradingSpec(fee=0.1, slippage=0.1, min_order=0)
-    result = backtest(spendthrift, dataset, dataset.windows.validation, spec)
-    ruined = int(np.argmax(result.equity < spec.ruin))
+    rules = MarketRules(fee=0.1, slippage=0.1, min_order=0)
+    result = backtest(spendthrift, dataset, dataset.windows.validation, rules)
+    ruined = int(np.argmax(result.equity < rules.ruin))
     np.testing.assert_array_equal(seen[ruined + 1 :], np.tile([1, 0, 0, 0], (len(seen) - ruined - 1, 1)))
 
 
@@ -134,15 +134,15 @@ def test_large_orders_leave_a_market_with_depth_at_worse_prices(dataset: Dataset
     window = dataset.windows.validation
 
     def growth(impact: float, cash: float) -> float:
-        spec = TradingSpec(impact=impact, initial_cash=cash, min_order=0)
-        result = equal_weight(dataset, window, spec, every=1)
+        rules = MarketRules(impact=impact, initial_cash=cash, min_order=0)
+        result = equal_weight(dataset, window, rules, every=1)
         return result.equity[-1] / cash
 
     assert growth(0.01, 1e7) < growth(0.01, 1e4) < growth(0.0, 1e4) == pytest.approx(growth(0.0, 1e7))
 
 
 def test_buy_and_hold_buys_once(dataset: Dataset):
-    result = buy_and_hold(dataset, dataset.windows.validation, TradingSpec(), dataset.layout.symbols[1])
+    result = buy_and_hold(dataset, dataset.windows.validation, MarketRules(), dataset.layout.symbols[1])
     assert np.count_nonzero(result.notional) == 1
     assert result.notional[0, 1] > 0
 
@@ -150,12 +150,12 @@ def test_buy_and_hold_buys_once(dataset: Dataset):
 def test_an_unknown_symbol_is_refused_with_the_nearest_one(dataset: Dataset):
     symbol = dataset.layout.symbols[0]
     with pytest.raises(DataError, match=f"did you mean '{symbol}'"):
-        buy_and_hold(dataset, dataset.windows.validation, TradingSpec(), symbol + "X")
+        buy_and_hold(dataset, dataset.windows.validation, MarketRules(), symbol + "X")
 
 
 def test_a_policy_that_diverged_is_refused(dataset: Dataset):
     with pytest.raises(TrainingError, match="finite"):
-        backtest(lambda bars, _: np.full((len(bars), 3), np.nan), dataset, dataset.windows.validation, TradingSpec())
+        backtest(lambda bars, _: np.full((len(bars), 3), np.nan), dataset, dataset.windows.validation, MarketRules())
 
 
 def test_the_future_changes_nothing_before_it(dataset: Dataset):
@@ -166,7 +166,7 @@ def test_the_future_changes_nothing_before_it(dataset: Dataset):
     values[middle + 1 :] *= 3.0
     changed = dataclasses.replace(dataset, candles=dataclasses.replace(dataset.candles, values=values))
     policy = lambda bars, accounts: accounts[:, ::-1][:, :3] + np.sin(bars)[:, None]  # noqa: E731
-    one, other = (backtest(policy, which, window, TradingSpec()) for which in (dataset, changed))
+    one, other = (backtest(policy, which, window, MarketRules()) for which in (dataset, changed))
     known = one.bars < middle
     np.testing.assert_array_equal(one.equity[known], other.equity[known])
     assert one.equity[-1] != other.equity[-1]

@@ -14,7 +14,7 @@ from gymnasium.wrappers.vector import DictInfoToList
 from ftray import stats
 from ftray.errors import DataError, SpecError, TrainingError
 from ftray.market import Window
-from ftray.trading import TradingEnv, TradingSpec, VectorTradingEnv, backtest
+from ftray.trading import MarketRules, TradingEnv, TradingSpec, VectorTradingEnv, backtest
 from ftray.trading.prices import tradable_segments
 from tests.trading.conftest import PIECES
 
@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from benchmarks.env import largest_difference
 
 SPEC = TradingSpec(episode_bars=40)
+RUINOUS = MarketRules(fee=0.1, slippage=0.1, min_order=0)
 KPIS = {"total_return", "sharpe", "max_drawdown", "turnover", "costs", "n_bars"}
 
 
@@ -50,8 +51,8 @@ def test_gymnasium_finds_nothing_to_complain_about(dataset):
 @pytest.mark.parametrize("fill", ["open", "close"])
 def test_env_vector_env_and_backtest_agree_on_equity_exactly(broken_dataset, fill, impact):
     window = broken_dataset.windows.train
-    spec = TradingSpec(fill=fill, impact=impact, initial_cash=1e5, fee=0.0005, episode_bars=100_000)
-    tested = backtest(lambda bars, _: actions_at(bars), broken_dataset, window, spec)
+    spec = TradingSpec(rules=MarketRules(fill=fill, impact=impact, initial_cash=1e5, fee=0.0005), episode_bars=100_000)
+    tested = backtest(lambda bars, _: actions_at(bars), broken_dataset, window, spec.rules)
     segments = tradable_segments(broken_dataset, window)
     assert len(segments) > 1
 
@@ -73,7 +74,7 @@ def test_env_vector_env_and_backtest_agree_on_equity_exactly(broken_dataset, fil
         assert len(alone) == len(segment) - 1
         assert alone == [equity[i] for equity in equities[: len(alone)]]
         assert (np.array(alone) * growth == tested.equity[first : first + len(alone)]).all()
-        growth *= alone[-1] / spec.initial_cash
+        growth *= alone[-1] / spec.rules.initial_cash
 
 
 def test_the_same_rules_written_asset_by_asset_in_plain_python_give_the_same_equity(dataset):
@@ -152,7 +153,7 @@ def test_an_observation_holds_nothing_of_the_future(dataset):
 @pytest.mark.parametrize(("fill", "column", "later"), [("open", "open", 1), ("close", "close", 0)])
 def test_orders_fill_at_the_next_open_or_at_the_deciding_close(dataset, fill, column, later):
     """All in at bar 300: equity after it is what the fill price and the next close say."""
-    env = TradingEnv(dataset, dataset.windows.train, TradingSpec(fill=fill, fee=0, slippage=0))
+    env = TradingEnv(dataset, dataset.windows.train, TradingSpec(rules=MarketRules(fill=fill, fee=0, slippage=0)))
     env.reset(options={"bar": 300})
     *_, info = env.step(np.array([0.0, 1.0, 0.0]))
     paid, worth = dataset.candles.column(column)[300 + later, 1], dataset.candles.column("close")[301, 1]
@@ -162,8 +163,8 @@ def test_orders_fill_at_the_next_open_or_at_the_deciding_close(dataset, fill, co
 @pytest.mark.parametrize(("fill", "later"), [("open", 1), ("close", 0)])
 def test_impact_is_reckoned_with_the_volume_of_the_bar_that_orders_fill_in(dataset, fill, later):
     """Half of a fortune into one asset at bar 300, at no cost but impact: q of the volume slips impact × √q."""
-    spec = TradingSpec(fill=fill, fee=0, slippage=0, impact=0.02, initial_cash=5e4)
-    env = TradingEnv(dataset, dataset.windows.train, spec)
+    rules = MarketRules(fill=fill, fee=0, slippage=0, impact=0.02, initial_cash=5e4)
+    env = TradingEnv(dataset, dataset.windows.train, TradingSpec(rules=rules))
     env.reset(options={"bar": 300})
     *_, info = env.step(np.array([0.0, 0.5, 0.0]))
     price, volume = dataset.candles.column(fill)[300 + later, 1], dataset.candles.column("volume")[300 + later, 1]
@@ -220,7 +221,7 @@ def test_episodes_end_when_their_bars_are_over_and_say_so_as_truncation(dataset)
 
 
 def test_ruin_terminates(dataset):
-    spec = TradingSpec(fee=0.1, slippage=0.1, min_order=0, episode_bars=1_000)
+    spec = TradingSpec(rules=RUINOUS, episode_bars=1_000)
     env = TradingEnv(dataset, dataset.windows.train, spec)
     env.reset(options={"bar": 250})
     for i in range(200):
@@ -229,7 +230,7 @@ def test_ruin_terminates(dataset):
             break
     assert terminated
     assert not truncated
-    assert info["equity"] < 0.01 * spec.initial_cash
+    assert info["equity"] < 0.01 * spec.rules.initial_cash
     assert np.isfinite(list(info["performance"].values())).all()
 
 
@@ -247,7 +248,7 @@ def test_the_last_step_of_an_episode_carries_its_performance(dataset):
     for name in ("total_return", "sharpe", "max_drawdown", "n_bars"):
         assert performance[name] == pytest.approx(expected[name], rel=1e-9), name
     assert performance["turnover"] > 0
-    assert performance["costs"] == pytest.approx(performance["turnover"] * SPEC.cost, rel=1e-9)
+    assert performance["costs"] == pytest.approx(performance["turnover"] * SPEC.rules.cost, rel=1e-9)
 
 
 def test_every_episode_is_counted_afresh(dataset):
@@ -256,7 +257,7 @@ def test_every_episode_is_counted_afresh(dataset):
     for _, _, _, _, truncated, infos in play(env, 5 * SPEC.episode_bars):
         if truncated.any():
             assert (infos["performance"]["n_bars"][truncated] <= SPEC.episode_bars).all()
-            growth = env.equity[truncated] / SPEC.initial_cash - 1
+            growth = env.equity[truncated] / SPEC.rules.initial_cash - 1
             np.testing.assert_array_equal(infos["performance"]["total_return"][truncated], growth)
             n_ended += truncated.sum()
     assert n_ended > 4
@@ -295,7 +296,7 @@ def test_accounts_that_share_a_bar_share_a_timeline_and_differ_in_holdings(datas
     groups = observation[:, 1:].reshape(3, 4, -1)
     assert all(len(np.unique(group, axis=0)) == 4 for group in groups)
     np.testing.assert_allclose(observation[:, 1:].sum(axis=1), 1, rtol=1e-6)
-    np.testing.assert_allclose(env.equity, spec.initial_cash)
+    np.testing.assert_allclose(env.equity, spec.rules.initial_cash)
     ends = 0
     for _, observation, _, terminated, truncated, _ in play(env, 100):
         timelines = observation[:, 0].reshape(3, 4)
@@ -307,7 +308,7 @@ def test_accounts_that_share_a_bar_share_a_timeline_and_differ_in_holdings(datas
 
 
 def test_one_ruined_account_ends_the_timeline_for_its_neighbours(dataset):
-    spec = TradingSpec(fee=0.1, slippage=0.1, min_order=0, episode_bars=1_000, accounts_per_bar=2)
+    spec = TradingSpec(rules=RUINOUS, episode_bars=1_000, accounts_per_bar=2)
     env = VectorTradingEnv(dataset, Window(0, 1_000), spec, n_envs=4)
     env.reset(options={"bars": [250, 300]})
     for i in range(100):

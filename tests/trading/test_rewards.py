@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from ftray.trading import REWARDS, Account, StepPrices, TradingEnv, TradingSpec, VectorTradingEnv, step
+from ftray.trading import REWARDS, Account, MarketRules, StepPrices, TradingEnv, TradingSpec, VectorTradingEnv, advance
 from ftray.trading.rewards import FIRST_VARIANCE, SHARPE_RATE
 
 N_BARS = 60
@@ -18,12 +18,14 @@ def a_life(n_accounts: int, seed: int = 0):
     account, close = Account.all_cash(n_accounts, 3, 10_000), np.full((n_accounts, 3), 100.0)
     for _ in range(N_BARS):
         next_close = close * np.exp(0.01 * rng.standard_normal(close.shape))
-        result = step(account, rng.dirichlet(np.ones(4), n_accounts)[:, 1:], StepPrices(close, close, next_close), FREE)
+        result = advance(
+            account, rng.dirichlet(np.ones(4), n_accounts)[:, 1:], StepPrices(close, close, next_close), FREE
+        )
         yield result
         account, close = result.account, next_close
 
 
-FREE = TradingSpec(fee=0, slippage=0, min_order=0)
+FREE = MarketRules(fee=0, slippage=0, min_order=0)
 
 
 def rewards_of(name: str, steps) -> np.ndarray:
@@ -126,7 +128,7 @@ def test_log_growth_sums_to_the_log_of_total_growth(dataset):
 
 
 def test_equal_weight_without_costs_has_no_excess_growth(dataset):
-    spec = TradingSpec(fee=0, slippage=0, min_order=0, reward="excess_growth", fill="close")
+    spec = TradingSpec(rules=dataclasses.replace(FREE, fill="close"), reward="excess_growth")
     env = TradingEnv(dataset, dataset.windows.train, spec)
     env.reset(seed=3)
     assert all(abs(env.step(np.full(3, 1 / 3))[1]) < 1e-12 for _ in range(30))

@@ -66,13 +66,13 @@ def test_only_the_last_run_of_a_trial_takes_the_time_for_an_onnx_file(run, datas
 def test_a_run_is_judged_by_its_best_trial_and_everything_is_written(run, capsys):
     assert main(["backtest", str(run.path)]) == 0
     printed = capsys.readouterr().out
-    for word in ("policy", "equal weight", "at its exposure", "hold AAVE", "sharpe", "max drawdown"):
+    for word in ("policy", "equal_weight", "exposure_matched", "hold_AAVE", "sharpe", "max drawdown"):
         assert word in printed
     folder = run.trial("trial-0000").folder / "backtest-validation"
     equity = pd.read_parquet(folder / "equity.parquet")
     weights = pd.read_parquet(folder / "weights.parquet")
     fills = pd.read_parquet(folder / "fills.parquet")
-    assert list(equity) == ["time", "policy", "equal weight", "hold AAVE", "hold AVAX"]
+    assert list(equity) == ["time", "policy", "equal_weight", "hold_AAVE", "hold_AVAX"]
     assert len(equity) == len(weights) > 100
     np.testing.assert_allclose(weights[["cash", "AAVE", "AVAX"]].sum(axis=1), 1.0)
     assert set(fills["symbol"]) <= {"AAVE", "AVAX"} and (fills["notional"] != 0).all()

@@ -14,7 +14,7 @@ from ftray.agent import PPOSpec
 from ftray.features import Dataset, FeatureSpec
 from ftray.market import SimulatorSpec, WindowsSpec
 from ftray.nets import MLPSpec
-from ftray.trading import TradingSpec, backtest
+from ftray.trading import MarketRules, TradingSpec, backtest
 from ftray.trial import TrialSpec, prepare_dataset
 
 # What is worth knowing at a bar pays at the next one, so nothing is discounted and no lookback is needed.
@@ -23,7 +23,7 @@ TRIAL = TrialSpec(
     windows=WindowsSpec(holding=1),
     features=FeatureSpec(lookback=1, indicators=("volume",)),
     encoder=MLPSpec(hidden=64, encoding_dim=64),
-    trading=TradingSpec(fee=0.0002, slippage=0.0, min_order=0.0, episode_bars=100),
+    trading=TradingSpec(rules=MarketRules(fee=0.0002, slippage=0.0, min_order=0.0), episode_bars=100),
     ppo=PPOSpec(
         env_steps=40_000,
         train_batch_size=4_096,
@@ -69,9 +69,9 @@ def greedy_growth(dataset: Dataset) -> float:
 
     def greedy(bars: np.ndarray, accounts: np.ndarray) -> np.ndarray:
         traded = np.abs(choices - accounts[:, None, 1:]).sum(axis=-1)
-        return choices[np.argmax(returns[bars] @ choices.T - TRIAL.trading.cost * traded, axis=1)]
+        return choices[np.argmax(returns[bars] @ choices.T - TRIAL.trading.rules.cost * traded, axis=1)]
 
-    result = backtest(greedy, dataset, dataset.windows.validation, TRIAL.trading)
+    result = backtest(greedy, dataset, dataset.windows.validation, TRIAL.trading.rules)
     return float(np.log(result.equity[-1] / result.initial_cash))
 
 

@@ -1,0 +1,37 @@
+"""What version 0.1 stored, as this version has it: whoever reads a stored study or trial takes it through here.
+
+In version 0.1 the market's rules stood directly in a trial's `trading`; now they are in `trading.rules`.
+
+Takes: plain mappings from study.json, events, tables and policies, of any version. Gives: plain mappings.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+RULES = ("fee", "slippage", "impact", "min_order", "initial_cash", "fill")
+
+
+def upgrade_trial(trial: Mapping[str, Any]) -> dict[str, Any]:
+    """A trial's spec, or the tree of a study's trial.
+
+    A rule that was searched stays where it was: the values and the tables of that study have its name by its place.
+    """
+    trading = trial.get("trading")
+    if not isinstance(trading, Mapping):
+        return dict(trial)
+    rules = {key: value for key, value in trading.items() if key in RULES and not isinstance(value, Mapping)}
+    if not rules:
+        return dict(trial)
+    return {**trial, "trading": {"rules": rules, **{key: trading[key] for key in trading if key not in rules}}}
+
+
+def upgrade_study(study: Mapping[str, Any]) -> dict[str, Any]:
+    """A study's mapping, as `study.json` has it."""
+    trial = study.get("trial")
+    return {**study, "trial": upgrade_trial(trial)} if isinstance(trial, Mapping) else dict(study)
+
+
+def read_spec(text: str) -> dict[str, Any]:
+    """A trial's spec from the JSON that the tables have of it."""
+    return upgrade_trial(json.loads(text))

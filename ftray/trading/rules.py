@@ -1,0 +1,41 @@
+"""`MarketRules`: what trading costs, when orders fill and when an account is ruined, whoever trades."""
+
+from typing import Annotated, Literal
+
+from ftray.spec import Between, NonNegative, spec
+
+CostRate = Annotated[float, Between(0.0, 0.1)]
+
+RUIN = 0.01
+"""Fraction of the initial cash below which an account is ruined."""
+
+
+@spec
+class MarketRules:
+    """The market's rules: the same for every policy, benchmark and paper account that is compared.
+
+    fee, slippage: fractions of an order's notional, taken at the fill price.
+    impact: what an order of its bar's whole volume slips further, as a fraction of notional; an order for a share q of
+        that volume slips impact × √q. About one bar's volatility is realistic: 0.01 for hourly crypto. Above 0 the
+        market has depth, and no order is larger than what its bar traded; at 0 any order fills, whatever its size.
+    min_order: smallest order that is sent, in quote currency; smaller ones are dropped.
+    initial_cash: in quote currency.
+    fill: the price orders fill at, next bar's open or the deciding bar's close.
+    """
+
+    fee: CostRate = 0.0025
+    slippage: CostRate = 0.0005
+    impact: CostRate = 0.0
+    min_order: NonNegative = 10.0
+    initial_cash: Annotated[float, Between(1e-2)] = 10_000.0
+    fill: Literal["open", "close"] = "open"
+
+    @property
+    def cost(self) -> float:
+        """What an order costs without its impact, as a fraction of its notional."""
+        return self.fee + self.slippage
+
+    @property
+    def ruin(self) -> float:
+        """Equity below which an account is ruined, in quote currency."""
+        return RUIN * self.initial_cash
