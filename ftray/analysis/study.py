@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from ftray.analysis.best import Best, Scope, best_of
 from ftray.analysis.failures import failures_data
 from ftray.errors import RunFolderError
-from ftray.results.version_0_1 import read_spec
 from ftray.runs.folder import RunFolder
 from ftray.runs.records import TrialRecord
+from ftray.runs.version_0_1 import read_spec
 from ftray.search.objectives import Objective, constraints_of, front, objectives_of
 from ftray.storage import Location, Mirror, beside, is_url
 from ftray.tables.bars import SPLIT

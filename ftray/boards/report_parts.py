@@ -14,7 +14,7 @@ from ftray.boards.live import luck_told
 from ftray.boards.standing import standing_data
 from ftray.boards.terminal import fraction, ratio
 from ftray.errors import RunFolderError
-from ftray.results.version_0_1 import read_spec
+from ftray.runs.version_0_1 import read_spec
 from ftray.search.space import Hole, Space
 from ftray.tables.schema import Frame
 

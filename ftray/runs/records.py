@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from ftray.errors import RunFolderError
 from ftray.runs.events import Event, to_json
-from ftray.results.version_0_1 import upgrade_trial
+from ftray.runs.version_0_1 import upgrade_trial
 
 State = Literal["PENDING", "RUNNING", "COMPLETE", "PRUNED", "FAILED", "INTERRUPTED"]
 STATES: tuple[State, ...] = get_args(State)

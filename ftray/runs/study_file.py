@@ -14,7 +14,7 @@ from typing import Any
 
 from ftray.errors import RunFolderError
 from ftray.runs.events import to_json, write_atomically
-from ftray.results.version_0_1 import upgrade_study
+from ftray.runs.version_0_1 import upgrade_study
 from ftray.spec import fingerprint
 
 FORMAT = 1

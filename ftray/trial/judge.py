@@ -15,8 +15,8 @@ from ftray.errors import RunFolderError, SpecError, WeightsError
 from ftray.features import Dataset, build_dataset
 from ftray.market import Pieces
 from ftray.nets import Policy, PolicyNetwork, exporting_onnx
-from ftray.results.version_0_1 import upgrade_trial
 from ftray.runs import RunFolder
+from ftray.runs.version_0_1 import upgrade_trial
 from ftray.spec import parse, to_mapping
 from ftray.storage import Location, is_url
 from ftray.trading import EQUAL_WEIGHT, Backtest, backtest, benchmarks

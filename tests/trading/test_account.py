@@ -140,6 +140,8 @@ def assert_a_batch_is_its_single_accounts(market: Situation) -> None:
         )
         for one, many in (
             (alone.equity, batch.equity),
+            (alone.ruined, batch.ruined),
+            (alone.next_account.cash, batch.next_account.cash),
             (alone.account.cash, batch.account.cash),
             (alone.account.units, batch.account.units),
             (alone.fills.notional, batch.fills.notional),
@@ -232,11 +234,39 @@ def test_orders_fill_at_the_open_and_are_marked_at_the_close():
     assert result.equity[0] == pytest.approx(1_210.0)
 
 
+def test_a_ruined_account_is_closed_into_cash_at_that_close_and_its_neighbour_is_not():
+    """10,000 lose 99.5 % in one bar: below the hundredth of the initial cash that ruins an account."""
+    account = Account(np.array([0.0, 9_000.0]), np.array([[100.0], [10.0]]))
+    prices = StepPrices(*(np.full((2, 1), price) for price in (100.0, 100.0, 0.5)))
+    result = advance(account, None, prices, MarketRules())
+    assert result.ruined.tolist() == [True, False]
+    assert result.account.units[:, 0].tolist() == [100.0, 10.0]  # as it was ruined
+    assert result.next_account.units[:, 0].tolist() == [0.0, 10.0]
+    assert result.next_account.cash.tolist() == [50.0, 9_000.0]
+
+
+def test_no_order_of_a_ruined_account_is_sent():
+    accounts = Account(np.array([99.0, 101.0]), np.zeros((2, 1)))
+    prices = StepPrices(*(np.full((2, 1), 1.0) for _ in range(3)))
+    result = advance(accounts, np.ones((2, 1)), prices, MarketRules())
+    assert result.fills.notional[0, 0] == 0.0
+    assert result.fills.notional[1, 0] > 0.0
+    assert result.ruined.tolist() == [True, False]
+
+
+def test_what_a_ruined_account_still_holds_can_only_be_sold():
+    account = Account(np.array([0.0]), np.array([[50.0, 40.0]]))
+    prices = StepPrices(*(np.ones((1, 2)) for _ in range(3)))
+    result = advance(account, np.array([[1.0, 0.0]]), prices, MarketRules())
+    assert result.account.units.tolist() == [[0.0, 0.0]]
+
+
 def test_holding_trades_nothing():
     prices = StepPrices(np.array([[100.0]]), np.array([[110.0]]), np.array([[50.0]]))
     account = Account(np.array([5.0]), np.array([[2.0]]))
     result = advance(account, None, prices, MarketRules())
     assert result.account is account
+    assert result.next_account is account
     assert not result.fills.notional.any()
     assert result.equity[0] == 105.0
 

@@ -7,7 +7,7 @@ import pytest
 
 from ftray.errors import DataError, TrainingError
 from ftray.features import Dataset
-from ftray.trading import MarketRules, backtest, buy_and_hold, equal_weight
+from ftray.trading import MarketRules, backtest, benchmarks, buy_and_hold, equal_weight
 from ftray.trading.prices import tradable_segments
 from tests.trading.conftest import PIECES
 
@@ -145,6 +145,14 @@ def test_buy_and_hold_buys_once(dataset: Dataset):
     result = buy_and_hold(dataset, dataset.windows.validation, MarketRules(), dataset.layout.symbols[1])
     assert np.count_nonzero(result.notional) == 1
     assert result.notional[0, 1] > 0
+
+
+def test_benchmarks_are_named_alike_wherever_they_come_from(dataset: Dataset):
+    window, rules = dataset.windows.validation, MarketRules(fee=0.001)
+    found = benchmarks(dataset, window, rules)
+    assert list(found) == ["equal_weight", "hold_AAVE", "hold_AVAX", "hold_BTC"]
+    np.testing.assert_array_equal(found["equal_weight"].equity, equal_weight(dataset, window, rules).equity)
+    np.testing.assert_array_equal(found["hold_BTC"].equity, buy_and_hold(dataset, window, rules, "BTC").equity)
 
 
 def test_an_unknown_symbol_is_refused_with_the_nearest_one(dataset: Dataset):
