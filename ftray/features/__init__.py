@@ -1,4 +1,4 @@
-"""Features: what a policy may know of the market at a bar, and where it stands in an observation.
+"""Features: what a policy may know of the market at a bar, and where it is in an observation.
 
 Takes: candles and windows. Gives: a `FeatureTable` of causal indicators under a scaler that has seen the train window
 alone, the `ObservationLayout` that everyone slices through, and the `Dataset` that carries them between processes.

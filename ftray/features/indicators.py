@@ -2,12 +2,12 @@
 
 Takes: the candles of one asset over one contiguous segment, (T, 5) float64 in the order of `COLUMNS`.
 Gives: one value per bar, (T,) float64, that depends on this bar and earlier ones alone and carries no price level:
-every price stands relative to another price, every volume relative to its trailing mean; years at 10 and at 60,000
-compare.
+every price is relative to another price, every volume to its trailing mean, so that years at 10 and at 60,000 can be
+compared.
 
-`open`, `high` and `low` stand relative to the bar's own close, and `close` relative to its trailing mean. Against one
-common reference the four would be near copies of each other: badly conditioned for a network, and a masked one could be
-read off its neighbours without learning anything.
+`open`, `high` and `low` are relative to the bar's own close, and `close` to its trailing mean. Relative to one common
+reference the four would be near copies of each other: badly conditioned for a network, and a masked one could be copied
+from its neighbours without learning anything.
 
 Legend: T bars.
 """
@@ -33,9 +33,9 @@ BREAKOUT_VOLUME = 1.5
 FORGOTTEN = 1e-3
 """What is left of a segment's start after `warm_up` bars: at most this share of the indicator's standard deviation."""
 
-# What keeps divisors off zero, so that markets that stand still give finite values.
+# Added to divisors, so that a market that does not move gives finite values.
 _STILL_PRICE = 1e-6  # of the price
-_STILL_VOLUME = 1e-2  # of the mean volume; a bar without trades lies at log(0.01), not at minus infinity
+_STILL_VOLUME = 1e-2  # of the mean volume; a bar without trades gives log(0.01), not minus infinity
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _close(ohlcv: np.ndarray) -> np.ndarray:
 
 
 def _volume(ohlcv: np.ndarray) -> np.ndarray:
-    """log(volume / its trailing mean), from below bounded; 0 where nothing was traded for the whole reference."""
+    """log(volume / its trailing mean), bounded from below; 0 where nothing was traded for the whole reference."""
     volume = ohlcv[:, 4]
     mean = _trailing_mean(volume)
     ratio = np.divide(volume, mean, out=np.ones_like(mean), where=mean > 0)
@@ -109,8 +109,8 @@ def _macd_lines(ohlcv: np.ndarray) -> tuple[np.ndarray, ...]:
 def _rsi(ohlcv: np.ndarray) -> np.ndarray:
     """RSI / 50 − 1, from −1 to 1.
 
-    That is the Chande momentum oscillator / 100 (TA-Lib gives both the same smoothing), which has the neutral answer 0
-    for a price that stands still, where TA-Lib's RSI says 0 of 100: the deepest fall there is.
+    That is the Chande momentum oscillator / 100 (TA-Lib gives both the same smoothing), which is a neutral 0
+    for a price that does not move, where TA-Lib's RSI is 0 of 100: the deepest fall possible.
     """
     return talib.CMO(np.ascontiguousarray(ohlcv[:, 3]), PERIOD) / 100
 

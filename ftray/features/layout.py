@@ -1,4 +1,4 @@
-"""The observation, described once: everything that slices an observation asks this layout where.
+"""The layout of observations: everything that slices one takes its slices from here.
 
 An observation is `[cash (1), holdings (A), features (F × A × L)]`, all float32: cash and holdings as fractions of
 equity, features as indicator × asset × bar with the oldest bar first. A series is one (indicator, asset) pair; the
@@ -16,7 +16,7 @@ from ftray.spec import fingerprint
 
 @dataclasses.dataclass(frozen=True)
 class ObservationLayout:
-    """Where everything stands in an observation.
+    """Where everything is in an observation.
 
     >>> layout = ObservationLayout(symbols=("BTC", "ETH"), indicators=("close", "rsi", "macd"), lookback=4)
     >>> layout.size, layout.n_series, layout.n_features
@@ -77,12 +77,12 @@ class ObservationLayout:
 
     @property
     def compact_bar(self) -> int:
-        """Where the bar index stands in the compact form."""
+        """Where the bar index is in the compact form."""
         return 0
 
     @property
     def compact_account(self) -> slice:
-        """Where the account stands in the compact form."""
+        """Where the account is in the compact form."""
         return slice(1, self.compact_size)
 
     def series(self, indicator: str, symbol: str) -> int:

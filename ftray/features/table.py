@@ -1,7 +1,7 @@
-"""The feature table: every indicator of every asset at every bar, scaled with what the train window knows.
+"""The feature table: every indicator of every asset at every bar, scaled with statistics of the train window.
 
 Takes: candles, a `FeatureSpec` and the train window. Gives: a `FeatureTable`, whose row t is a function of the bars up
-to t alone, and which cuts the windows of an observation out of itself.
+to t alone, and which gives the windows of observations.
 
 Legend: T bars, A assets, F indicators, S = F × A series, L lookback, B a batch of bars.
 """
@@ -63,7 +63,7 @@ class Scaler:
     def fit(cls, raw: np.ndarray, clip: float) -> "Scaler":
         """Mean and standard deviation of each series. Shape: raw (T, S), the bars of the train window alone.
 
-        A series that never moves (a price that stands still) is centred and left at its scale.
+        A series that never moves (a price that stays the same) is centred and left at its scale.
         """
         deviation = raw.std(axis=0)
         return cls(raw.mean(axis=0), np.where(deviation > 1e-9, deviation, 1.0), clip)
@@ -136,7 +136,7 @@ class FeatureTable:
     def _windows(self) -> np.ndarray:
         """Every window, by its first bar. Shape: (T − L + 1, S, L), a view.
 
-        It is one of a second table, in which the bars of a series lie side by side: an observation then copies runs of
+        The view is of a second table, in which the bars of a series are contiguous: an observation then copies runs of
         L values, which is three times as fast as picking one value per row.
         """
         by_series = np.ascontiguousarray(self.values.T)

@@ -37,7 +37,7 @@ class Candles:
     symbols: the A asset names, in the order of every asset axis in ftray.
     times: (T,) datetime64[ns], UTC, the opening time of each bar, strictly increasing.
     values: (T, A, 5) float64 in the order of `COLUMNS`; prices in quote currency, volume in base units.
-    interval: length of one bar; wherever two times are further apart than this, a segment ends.
+    interval: length of one bar; where two times differ by more than this, a segment ends.
     regimes: (T,) int8 labels of the simulator (0 bear, 1 sideways, 2 bull), or None for real markets.
     """
 
@@ -69,7 +69,7 @@ class Candles:
 
     @functools.cached_property
     def segments(self) -> tuple[Segment, ...]:
-        """The contiguous runs of bars; exchange outages lie between them."""
+        """The contiguous runs of bars; between them are exchange outages."""
         breaks = np.flatnonzero(np.diff(self.times) != self.interval) + 1
         edges = [0, *breaks.tolist(), len(self)]
         return tuple(Segment(a, b) for a, b in itertools.pairwise(edges) if b > a)

@@ -27,14 +27,14 @@ READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
     ".csv": pd.read_csv,
 }
 TIME_COLUMNS = ("date", "timestamp")
-# Epoch times are told apart by size: as milliseconds, 1e11 lies in 1973; as seconds, in the year 5138.
+# The unit of epoch times is known by their size: 1e11 milliseconds are in 1973, 1e11 seconds in the year 5138.
 EPOCH_UNITS = {"s": 1e11, "ms": 1e14, "us": 1e17}
 _NAME = re.compile(r"(?P<base>[^\W_]+)(?:[_-](?P<quote>(?!\d+[smhdwM]$)[^\W_]+))?(?:[_-](?P<interval>\d+[smhdwM]))?")
 
 
 @spec
 class FilesSpec:
-    """Where candle files lie.
+    """Where candle files are.
 
     path: a folder, or a URL of object storage, with one file per asset: `BTC_USDT-1h.feather`, `ETH_USDT.csv`,
         `LTC.parquet`.

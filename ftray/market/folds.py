@@ -1,10 +1,10 @@
-"""Folds: several pairs of training and validation over one market, and the test window that none of them touches.
+"""Folds: several pairs of training and validation over one market, and the test window outside all of them.
 
 Takes: a number of bars, a spec (`kind: single | walk_forward | combinatorial`), the lookback. Gives: `Folds`.
 
-What a fold trains on and what it is validated on are lists of separate windows, each contiguous. They are never glued:
-across a seam between two pieces prices jump by whatever happened in the bars between, and an account that is carried
-over it earns returns that nobody could have traded. Returns of pieces may be chained, prices and positions may not.
+What a fold trains on and what it is validated on are lists of separate windows, each contiguous. They are never joined:
+from one window to the next prices jump by whatever happened in the bars between, and an account that is carried over
+such a seam earns returns that nobody could have traded. Returns of windows may be chained, prices and positions not.
 """
 
 import dataclasses
@@ -20,12 +20,12 @@ from ftray.spec import Between, Count, Fraction, Index, spec
 
 @spec
 class WalkForwardSpec:
-    """Validation windows one after the other, each behind the bars that its policy has trained on.
+    """Validation windows one after the other, each after the bars that its policy has trained on.
 
     n_folds: validation windows; they follow each other without a gap and end where the development bars end.
     train: fraction of the development bars (all but the test window and its purge gap) before the first of them.
     expanding: every fold trains on all bars before its validation; False keeps the length of the first fold's training.
-    test: fraction of all bars at the end, which no fold touches.
+    test: fraction of all bars at the end, outside all folds.
     purge, holding: as in `WindowsSpec`.
     """
 
@@ -46,8 +46,8 @@ class CombinatorialSpec:
     n_validation_groups: of them validated on per fold; C(n_groups, n_validation_groups) folds in all, from which
         C(n_groups − 1, n_validation_groups − 1) whole paths over the development bars are rebuilt.
     embargo: fraction of the development bars left out of training after a validation window, on top of the purge:
-        markets remember for longer than observations reach.
-    test: fraction of all bars at the end, which no fold touches.
+        markets depend on their past for longer than observations reach.
+    test: fraction of all bars at the end, outside all folds.
     purge, holding: as in `WindowsSpec`; the purge applies on both sides of a validation window.
 
     Source: López de Prado 2018, Advances in Financial Machine Learning, chapter 12; purge and embargo: chapter 7.
@@ -79,18 +79,18 @@ class Fold:
 
 @dataclasses.dataclass(frozen=True)
 class Folds:
-    """All folds of a market. test: behind every fold and a purge gap; empty if the spec asks for none."""
+    """All folds of a market. test: after every fold and a purge gap; empty if the spec asks for none."""
 
     folds: tuple[Fold, ...]
     test: Window
 
     @property
     def windows(self) -> tuple[Windows, ...]:
-        """Each fold beside the test window."""
+        """Each fold with the test window."""
         return tuple(Windows(one.train, one.validation, self.test) for one in self.folds)
 
     def paths(self) -> tuple[tuple[tuple[int, Window], ...], ...]:
-        """Walks over the validated bars: each is a tuple of (index of a fold, one of its validation windows).
+        """Paths over the validated bars: each is a tuple of (index of a fold, one of its validation windows).
 
         A path goes through every validation window once, in time order; path p takes it from the p-th fold that is
         validated on it. Single and walk-forward folds have one path.
@@ -121,7 +121,7 @@ def fold(n_bars: int, spec: FoldsSpec, lookback: int) -> Folds:
     """The folds of a market with `n_bars` bars, observed through `lookback` bars.
 
     Raises: SpecError for a purge below lookback + holding; DataError for a window too short for one observation and
-    the holding horizon behind it.
+    the holding horizon after it.
 
     >>> for one in fold(1_000, WalkForwardSpec(n_folds=2, test=0.0, holding=20), lookback=80).folds:
     ...     print(one)
@@ -166,7 +166,7 @@ FOLDS: dict[str, Callable[[int, Any, int], Folds]] = {
 
 
 def _development(n_bars: int, spec: WalkForwardSpec | CombinatorialSpec, lookback: int) -> tuple[int, int, Window]:
-    """The purge gap, how many bars the folds share, and the test window behind them."""
+    """The purge gap, how many bars the folds share, and the test window after them."""
     purge = purge_gap(spec.purge, spec.holding, lookback)
     n_test = round(n_bars * spec.test)
     return purge, max(0, n_bars - n_test - (purge if n_test else 0)), Window(n_bars - n_test, n_bars)

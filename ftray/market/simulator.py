@@ -1,9 +1,9 @@
-"""A market out of thin air: correlated assets with regimes, volatility clustering and realistic candles.
+"""A simulated market: correlated assets with regimes, volatility clustering and realistic candles.
 
 Takes: a `SimulatorSpec`. Gives: `Candles` with regime labels; the same spec gives the same bits.
 Every log return is Gaussian given its volatility, with the drift corrected for convexity, so that prices are a
-martingale with `drift: 0`: no policy has an edge there. With `leak: 1` the volume of a bar gives away the next return.
-These two are the standing controls: statistics must find nothing in the first, and learning must exploit the second.
+martingale with `drift: 0`: no policy has an edge there. With `leak: 1` the volume of a bar determines the next return.
+These two are the controls: statistics must find nothing in the first, and learning must exploit the second.
 
 Legend: T bars, A assets.
 """
@@ -66,7 +66,7 @@ def simulate(spec: SimulatorSpec) -> Candles:
     rng = np.random.default_rng(spec.seed)
     interval = parse_interval(spec.interval)
     kept = _kept_bars(rng, spec)
-    n_bars = int(kept[-1]) + 2  # one more than is shown: the last volume may leak a return too
+    n_bars = int(kept[-1]) + 2  # one more than is returned: the last volume may leak a return, too
     bars_per_day = float(np.timedelta64(1, "D") / interval)
 
     regimes = _regimes(rng, n_bars, bars_per_day)
@@ -148,13 +148,13 @@ def _extremes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """High and low of every bar (T, A): the extremes of a Brownian bridge from open to close, each sampled exactly.
 
-    Source: Glasserman 2003, Monte Carlo Methods in Financial Engineering, section 6.4. High and low are drawn
+    Source: Glasserman 2003, Monte Carlo Methods in Financial Engineering, section 6.4. High and low are sampled
     independently of each other, which leaves the distribution of each exact.
     """
     up, down = (np.hypot(returns, volatility * np.sqrt(2.0 * rng.standard_exponential(returns.shape))) for _ in "hl")
     highs = opens * np.exp((returns + up) / 2)
     lows = opens * np.exp((returns - down) / 2)
-    # The bridge lies outside both ends but for rounding, and a legal candle leaves none.
+    # The extremes are outside both ends but for rounding, which no legal candle may have.
     return np.maximum(highs, np.maximum(opens, closes)), np.minimum(lows, np.minimum(opens, closes))
 
 
@@ -168,7 +168,7 @@ def _volumes(
 ) -> np.ndarray:
     """Volume in base units (T, A): it rises with volatility and with the size of the bar's own return.
 
-    scores: (T, A) shocks in units of their volatility; the last one belongs to the bar behind the market's end.
+    scores: (T, A) shocks in units of their volatility; the last one belongs to the bar after the market's end.
     """
     activity = (
         np.log(volatility / volatility.mean(axis=0))

@@ -1,9 +1,9 @@
 """Windows: chronological ranges of bars for training, validation and test, with a purge gap between them.
 
 An observation looks `lookback` bars back and a position is held for up to `holding` bars. Two windows that are closer
-than the sum share information: the last labels of one lie in the first observations of the next (López de Prado 2018,
-Advances in Financial Machine Learning, chapter 7). Windows in time order need the purge alone; an embargo guards
-training bars that follow an evaluated window, and here there are none.
+than the sum share information: the last labels of one are in the first observations of the next (López de Prado 2018,
+Advances in Financial Machine Learning, chapter 7). Windows in time order need the purge alone: an embargo is for
+training bars after an evaluated window, and here there are none.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from ftray.spec import Count, Fraction, Index, spec
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Window:
-    """A contiguous range of bars `[start, stop)`; holes in time may lie inside."""
+    """A contiguous range of bars `[start, stop)`; it may have holes in time."""
 
     start: int
     stop: int
@@ -48,7 +48,7 @@ class WindowsSpec:
     """How bars are split once, in time order.
 
     validation, test: fractions of all bars; training gets the rest, less the two purge gaps.
-    purge: bars left out between two windows; None stands for the least that is honest, lookback + holding.
+    purge: bars left out between two windows; None: lookback + holding, the least without leakage.
     holding: bars that a position or a label may reach into the future.
     """
 
@@ -69,7 +69,7 @@ class WindowsSpec:
 class Windows:
     """What one policy trains on, is validated on and, once, tested on; no window closer to another than the purge gap.
 
-    train, validation: separate windows in time order. test: behind all of them; empty if there is none.
+    train, validation: separate windows in time order. test: after all of them; empty if there is none.
     """
 
     train: tuple[Window, ...]
@@ -81,7 +81,7 @@ def split(n_bars: int, spec: WindowsSpec, lookback: int) -> Windows:
     """The only fold of a market with `n_bars` bars, observed through `lookback` bars.
 
     Raises: SpecError for a purge below lookback + holding; DataError for a window too short for one observation and
-    the holding horizon behind it.
+    the holding horizon after it.
 
     >>> windows = split(1_000, WindowsSpec(), lookback=60)
     >>> print(*windows.train, *windows.validation, windows.test)
@@ -103,7 +103,7 @@ def split(n_bars: int, spec: WindowsSpec, lookback: int) -> Windows:
 
 
 def purge_gap(purge: int | None, holding: int, lookback: int) -> int:
-    """Bars to leave out between two windows: `purge`, or for None the least that is honest, lookback + holding.
+    """Bars to leave out between two windows: `purge`, or for None lookback + holding, the least without leakage.
 
     Raises: SpecError for a purge below that.
     """

@@ -7,7 +7,7 @@ Takes: an `FTSpec`, a `PretrainingSpec`, a `Dataset` and a folder. Gives: checkp
 from ftray.pretraining.folder import BEST_ENCODER, FINAL_ENCODER, EncoderCard, is_finished, read_card
 from ftray.pretraining.job import pretrain
 from ftray.pretraining.spec import PretrainingSpec, encoder_fingerprint
-from ftray.pretraining.store import Choice, EncoderStore, touches
+from ftray.pretraining.store import Choice, EncoderStore, overlaps
 
 __all__ = [
     "BEST_ENCODER",
@@ -18,7 +18,7 @@ __all__ = [
     "PretrainingSpec",
     "encoder_fingerprint",
     "is_finished",
+    "overlaps",
     "pretrain",
     "read_card",
-    "touches",
 ]

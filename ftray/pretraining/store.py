@@ -196,7 +196,7 @@ class EncoderStore:
                     or config["layout"] != dataset.layout.to_mapping()
                 ):
                     continue
-                problem = touches(config["train_windows"], dataset) or _other_loss(config, spec, dataset)
+                problem = overlaps(config["train_windows"], dataset) or _other_loss(config, spec, dataset)
             except (OSError, ValueError, LookupError, TypeError, RunFolderError) as error:
                 refused.append(f"{folder} is damaged ({error})")
                 continue
@@ -217,8 +217,8 @@ def _todo(wanted: str) -> tuple[Choice, None]:
     return Choice(wanted, wanted, f"pre-trains encoder {wanted[:12]}"), None
 
 
-def touches(trained: Sequence[Sequence[str]], dataset: Dataset) -> str | None:
-    """Which of the windows that a trial is judged on holds bars that weights were trained on; None if none does.
+def overlaps(trained: Sequence[Sequence[str]], dataset: Dataset) -> str | None:
+    """Which window that a trial is evaluated on has bars that weights were trained on, in words; None if none has.
 
     trained: first and last bar of each train window, as `Dataset.times` writes them.
     """

@@ -1,7 +1,8 @@
 """Statistics of returns, in plain numpy.
 
 Takes: simple returns per bar, equity, scores of several runs. Gives: measures of one run; how much of the best of many
-runs is luck; how far runs can be told apart; what kind of market a run did well in. Every answer is defined.
+runs is luck; which of several runs are better, and how surely; what kind of market a run did well in. Every measure is
+defined for any legal input.
 """
 
 from ftray.stats.comparison import (
@@ -33,7 +34,7 @@ from ftray.stats.measures import (
 from ftray.stats.overfitting import overfitting_probability, returns_matrix
 from ftray.stats.paired import signed_rank_probability
 from ftray.stats.regimes import (
-    LEAST_BARS,
+    MIN_BARS,
     REGIMES,
     UNKNOWN,
     RegimePerformance,
@@ -55,7 +56,7 @@ from ftray.stats.significance import (
 )
 
 __all__ = [
-    "LEAST_BARS",
+    "MIN_BARS",
     "REGIMES",
     "UNKNOWN",
     "RegimePerformance",

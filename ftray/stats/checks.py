@@ -1,4 +1,4 @@
-"""What statistics demand of their input, said once; behind these doors every array is float64 and finite."""
+"""The checks on what statistics are given: an array that passed one is float64 and finite."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -39,11 +39,11 @@ def checked_along(values: ArrayLike, returns: np.ndarray, name: str) -> np.ndarr
     return values
 
 
-def checked_matrix(values: ArrayLike, rows: str, columns: str, least: int = 1) -> np.ndarray:
-    """A matrix with at least `least` rows. Shape: (rows, columns)."""
+def checked_matrix(values: ArrayLike, rows: str, columns: str, min_rows: int = 1) -> np.ndarray:
+    """A matrix with at least `min_rows` rows. Shape: (rows, columns)."""
     values = np.asarray(values, dtype=np.float64)
-    if values.ndim != 2 or len(values) < least or not values.size:
-        raise ValueError(f"expected the shape ({rows}, {columns}) with at least {least} {rows}, got {values.shape}")
+    if values.ndim != 2 or len(values) < min_rows or not values.size:
+        raise ValueError(f"expected the shape ({rows}, {columns}) with at least {min_rows} {rows}, got {values.shape}")
     if not np.isfinite(values).all():
         row, column = np.argwhere(~np.isfinite(values))[0].tolist()
         raise ValueError(f"values must be finite, got {values[row, column]} at row {row} of {rows}, column {column}")

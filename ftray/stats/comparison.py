@@ -27,7 +27,7 @@ def interquartile_mean(scores: ArrayLike) -> float:
 
 
 def probability_of_improvement(scores: ArrayLike, others: ArrayLike) -> float:
-    """Probability that a run of the first group beats one of the second on a task drawn at random; a tie counts half.
+    """Probability that a run of the first group beats one of the second on a random task; a tie counts half.
 
     scores: (R, K). others: (Q, K), on the same tasks.
 
@@ -55,17 +55,17 @@ def probability_of_improvement_interval(
 def _bootstrap(
     statistic: Statistic, groups: tuple[np.ndarray, ...], confidence: float, n_resamples: int, seed: int
 ) -> tuple[float, float]:
-    """Percentile interval of a statistic, with the runs of every task resampled apart from those of the others.
+    """Percentile interval of a statistic, with the runs of every task resampled independently.
 
-    The tasks stay as they are: the interval tells what other seeds would have shown, not what other tasks would.
+    The tasks are not resampled: the interval covers other seeds, not other tasks.
     """
     tail = (1.0 - checked_confidence(confidence)) / 2
     rng = np.random.default_rng(seed)
     resampled = []
     for group in groups:
         n_runs, n_tasks = group.shape
-        drawn = rng.integers(n_runs, size=(n_resamples, n_runs, n_tasks))
-        resampled.append(group[drawn, np.arange(n_tasks)])
+        sampled = rng.integers(n_runs, size=(n_resamples, n_runs, n_tasks))
+        resampled.append(group[sampled, np.arange(n_tasks)])
     low, high = np.quantile(statistic(*resampled), [tail, 1.0 - tail])
     return float(low), float(high)
 

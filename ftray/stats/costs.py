@@ -1,4 +1,4 @@
-"""What trading costs a run, and how much of it the run could bear."""
+"""What trading costs a run, and the fee at which it would have earned nothing."""
 
 import numpy as np
 from numpy.typing import ArrayLike

@@ -1,4 +1,4 @@
-"""How much samples that share something resemble each other.
+"""How much samples of the same group resemble each other.
 
 Takes: values and the groups that they belong to. Gives: the intraclass correlation.
 """

@@ -14,8 +14,8 @@ from ftray.stats.costs import break_even_fee
 
 # Returns are ratios of equities near 1, so float64 carries them to about 2e-16: less variation than this is rounding.
 _ROUNDING = 1e-14
-# Annualising a short run multiplies its log growth manifold; exp(500) keeps the answer, and ratios of it, finite.
-_MOST_LOG_GROWTH = 500.0
+# Annualising multiplies the log growth of a short run many times; exp(500) keeps the answer, and ratios of it, finite.
+_MAX_LOG_GROWTH = 500.0
 
 
 def equity_curve(returns: ArrayLike, initial: float = 1.0) -> np.ndarray:
@@ -43,7 +43,7 @@ def annual_return(returns: ArrayLike, periods_per_year: float) -> float:
     if np.any(returns == -1.0):
         return -1.0
     log_growth = np.log1p(returns).sum() * periods / len(returns)
-    return float(np.expm1(min(log_growth, _MOST_LOG_GROWTH)))
+    return float(np.expm1(min(log_growth, _MAX_LOG_GROWTH)))
 
 
 def volatility(returns: ArrayLike, periods_per_year: float) -> float:
@@ -82,7 +82,7 @@ def calmar(returns: ArrayLike, periods_per_year: float) -> float:
 
 
 def drawdowns(equity: ArrayLike) -> np.ndarray:
-    """How far equity lies below its highest value so far, as a fraction ≥ 0 of that value. Shape: (T,).
+    """How far equity is below its highest value so far, as a fraction ≥ 0 of that value. Shape: (T,).
 
     >>> drawdowns([100.0, 80.0, 120.0, 90.0]).tolist()
     [0.0, 0.2, 0.0, 0.25]
@@ -98,7 +98,7 @@ def max_drawdown(equity: ArrayLike) -> float:
 
 
 def drawdown_length(equity: ArrayLike) -> int:
-    """The longest run of bars spent below an earlier peak, in bars; a run that has not recovered counts as it stands.
+    """The longest run of bars spent below an earlier peak, in bars; one that has not ended yet counts, too.
 
     >>> drawdown_length([100.0, 80.0, 90.0, 120.0, 110.0])
     2
@@ -108,7 +108,7 @@ def drawdown_length(equity: ArrayLike) -> int:
 
 
 def hit_rate(returns: ArrayLike) -> float:
-    """Bars with a gain over bars with a gain or a loss; bars without a position so leave it alone.
+    """Bars with a gain over bars with a gain or a loss; bars without a position do not count.
 
     >>> hit_rate([0.01, 0.0, 0.02, -0.05])
     0.6666666666666666
@@ -141,11 +141,11 @@ def kurtosis(returns: ArrayLike) -> float:
 
 
 def exposure_matched(benchmark: ArrayLike, benchmark_exposure: ArrayLike, exposure: ArrayLike) -> np.ndarray:
-    """Returns of a benchmark that is as exposed, on average, as a strategy; the rest lies in cash.
+    """Returns of a benchmark that is as exposed, on average, as a strategy; the rest is in cash.
 
-    Half in cash halves return and drawdown: beside it stands what the same caution would have earned without a
-    policy. The mean exposure is matched, not each bar's, so that the strategy's timing stays its own merit. The
-    benchmark's costs are scaled with it, and the trades that hold its exposure constant are free.
+    A policy that is half in cash has half the return and half the drawdown; this is what the same caution would have
+    earned without it. The mean exposure is matched, not each bar's, so that the strategy's timing stays its own merit.
+    The benchmark's costs are scaled with it, and the trades that hold its exposure constant are free.
 
     benchmark, benchmark_exposure: (T,) its returns and its fraction of equity in assets.
     exposure: (T,) the strategy's.
@@ -179,8 +179,24 @@ def performance(
         them together.
     """
     returns, periods = checked_returns(returns), checked_periods(periods_per_year)
+    measures = _of_returns(returns, periods)
+    if turnover is not None:
+        measures["turnover"] = float(checked_along(turnover, returns, "turnover").mean() * periods)
+    if fees is not None:
+        measures["fees"] = float(checked_along(fees, returns, "fees").sum())
+    if turnover is not None and fees is not None:
+        measures["break_even_fee"] = break_even_fee(returns, turnover, fees)
+    if exposure is not None:
+        measures["exposure"] = float(checked_along(exposure, returns, "exposure").mean())
+    if orders is not None:
+        measures["n_trades"] = float(checked_along(orders, returns, "orders").sum())
+    return measures
+
+
+def _of_returns(returns: np.ndarray, periods: float) -> dict[str, float]:
+    """The measures that need nothing but returns."""
     equity = equity_curve(returns)
-    measures = {
+    return {
         "total_return": total_return(equity),
         "annual_return": annual_return(returns, periods),
         "volatility": volatility(returns, periods),
@@ -198,17 +214,6 @@ def performance(
         "n_bars": float(len(returns)),
         "years": len(returns) / periods,
     }
-    if turnover is not None:
-        measures["turnover"] = float(checked_along(turnover, returns, "turnover").mean() * periods)
-    if fees is not None:
-        measures["fees"] = float(checked_along(fees, returns, "fees").sum())
-    if turnover is not None and fees is not None:
-        measures["break_even_fee"] = break_even_fee(returns, turnover, fees)
-    if exposure is not None:
-        measures["exposure"] = float(checked_along(exposure, returns, "exposure").mean())
-    if orders is not None:
-        measures["n_trades"] = float(checked_along(orders, returns, "orders").sum())
-    return measures
 
 
 def _deviation(returns: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""Does choosing by backtest choose well? The probability of backtest overfitting, by symmetric cross-validation.
+"""How often choosing by backtest fails: the probability of backtest overfitting, by symmetric cross-validation.
 
 Takes: returns of many configurations on the same bars. Gives: the probability that the one which is best on one half of
 the bars is below the median on the other half.
@@ -17,7 +17,7 @@ from ftray.stats.checks import checked_matrix, checked_series
 Piece = tuple[ArrayLike, ArrayLike]
 """(bars (n,) int, returns (n,)) of one contiguous piece."""
 
-_MOST_BLOCKS = 20
+_MAX_BLOCKS = 20
 """184,756 halves; every two blocks more make it four times as many."""
 
 _CELLS = 4_000_000
@@ -27,7 +27,7 @@ _CELLS = 4_000_000
 def returns_matrix(configurations: Sequence[Sequence[Piece]]) -> tuple[np.ndarray, np.ndarray]:
     """The returns of configurations, each over its separate pieces, on one axis of bars in time order.
 
-    Returns stand beside each other here and nothing is computed across the seams: no price, no position.
+    Nothing is computed across the seams between pieces: no price, no position.
     Returns: (N, T) returns and (T,) bars.
     Raises: ValueError if a configuration has a bar twice, or other bars than the first one.
 
@@ -64,19 +64,20 @@ def returns_matrix(configurations: Sequence[Sequence[Piece]]) -> tuple[np.ndarra
 def overfitting_probability(returns: ArrayLike, n_blocks: int = 16) -> float:
     """Probability of backtest overfitting, with the Sharpe ratio as the measure that chooses.
 
-    The bars are cut into S blocks; every half of the blocks is once what is chosen on, and the other half what is
-    judged on. The answer is the share of choices whose rank among N, over N + 1, is at most one half: near 0.5 when
-    there is nothing to choose, near 0 when the best is truly better. Ties among the best share their outcome.
+    The bars are cut into S blocks. Every half of the blocks is used once to choose on, and the other half to judge the
+    choice on. The answer is the share of choices whose rank among N, over N + 1, is at most one half: near 0.5 when
+    no configuration is better than another, near 0 when the best is truly better. Ties among the best count
+    in equal parts.
 
     returns: (N, T), N ≥ 2; the oldest T mod S bars are left out, so that the blocks are equally long.
     Source: Bailey, Borwein, López de Prado and Zhu 2017, The Probability of Backtest Overfitting, Journal of
     Computational Finance 20(4): combinatorially symmetric cross-validation.
     """
-    returns = checked_matrix(returns, "configurations", "bars", least=2)
+    returns = checked_matrix(returns, "configurations", "bars", min_rows=2)
     n_configurations, n_bars = returns.shape
-    if n_blocks % 2 or not 2 <= n_blocks <= min(_MOST_BLOCKS, n_bars // 2):
+    if n_blocks % 2 or not 2 <= n_blocks <= min(_MAX_BLOCKS, n_bars // 2):
         raise ValueError(
-            f"n_blocks must be even, at least 2, at most {_MOST_BLOCKS} and at most half of the {n_bars} bars, "
+            f"n_blocks must be even, at least 2, at most {_MAX_BLOCKS} and at most half of the {n_bars} bars, "
             f"got {n_blocks}: take fewer blocks or more bars"
         )
     blocks = returns[:, n_bars % n_blocks :].reshape(n_configurations, n_blocks, -1)

@@ -1,4 +1,4 @@
-"""Is one configuration worse than another on the same folds and seeds?
+"""Whether one configuration is worse than another on the same folds and seeds.
 
 Takes: differences of pairs. Gives: an exact probability, however few they are.
 """
@@ -10,10 +10,10 @@ from ftray.stats.checks import checked_series
 
 
 def signed_rank_probability(differences: ArrayLike) -> float:
-    """Probability that differences lie this low where both sides are equally good: a one-sided signed-rank test.
+    """Probability of differences this low if both sides are equally good: a one-sided signed-rank test.
 
-    Exact with ties too: given the sizes' ranks (their mean where sizes are tied), every sign is equally likely, and the
-    sums of the positive ranks are counted through. Pairs that do not differ say nothing and are left out.
+    Exact with ties too: given the sizes' ranks (their mean where sizes are tied), every sign is equally likely, and all
+    sums of the positive ranks are counted. Pairs that do not differ are left out.
     Source: Wilcoxon 1945, Individual Comparisons by Ranking Methods, Biometrics Bulletin 1(6).
 
     >>> signed_rank_probability([-1.0, -2.0, -3.0, -4.0, -5.0])

@@ -3,8 +3,8 @@
 Takes: closing prices of all assets, the runs of bars without a hole in time, the train window. Gives: one label per
 bar, and measures per label.
 
-A label is causal: it knows the bars up to its own, inside its segment, and thresholds of the train window. It may
-therefore stand beside a decision at that bar, and an evaluation by regime chooses nothing with hindsight.
+A label is causal: it depends on the bars up to its own, inside its segment, and on thresholds of the train window. It
+is known when a decision at that bar is made, so that an evaluation by regime uses no hindsight.
 
 Legend: T bars, A assets.
 """
@@ -24,8 +24,8 @@ UNKNOWN = -1
 REGIMES = ("bear", "sideways", "bull")
 """The names of the labels 0, 1 and 2; `UNKNOWN` marks bars without enough history."""
 
-LEAST_BARS = 500
-"""Below this many bars the interval of an hourly Sharpe ratio is wider than ±8: there is nothing to say."""
+MIN_BARS = 500
+"""Below this many bars the interval of an hourly Sharpe ratio is wider than ±8: no measure is given."""
 
 _CHUNK = 4_096
 
@@ -56,7 +56,7 @@ class RegimePerformance:
     """A run's measures on the bars of one regime.
 
     sharpe, interval: annual, with its 95 % interval; annual_return: of these bars alone, compounded. All three are
-    None where there are fewer bars than a verdict needs.
+    None where there are too few bars.
     """
 
     n_bars: int
@@ -99,22 +99,22 @@ def regime_labels(
 
 
 def regime_performance(
-    returns: ArrayLike, labels: ArrayLike, periods_per_year: float, *, least_bars: int = LEAST_BARS
+    returns: ArrayLike, labels: ArrayLike, periods_per_year: float, *, min_bars: int = MIN_BARS
 ) -> dict[str, RegimePerformance]:
-    """How a run did in each regime, with what the number of bars allows to say.
+    """How a run did in each regime, as far as it has enough bars there.
 
     returns: (T,). labels: (T,), each of the bar at which the position behind the return was decided.
     """
     returns, periods = checked_returns(returns), checked_periods(periods_per_year)
     labels = checked_along(labels, returns, "labels")
     return {
-        name: _performance(returns[labels == label], periods, max(2, least_bars)) for label, name in enumerate(REGIMES)
+        name: _performance(returns[labels == label], periods, max(2, min_bars)) for label, name in enumerate(REGIMES)
     }
 
 
-def _performance(returns: np.ndarray, periods: float, least_bars: int) -> RegimePerformance:
+def _performance(returns: np.ndarray, periods: float, min_bars: int) -> RegimePerformance:
     n_bars = len(returns)
-    if n_bars < least_bars:
+    if n_bars < min_bars:
         return RegimePerformance(n_bars, None, None, None)
     ratio = sharpe(returns, periods)
     interval = sharpe_interval(ratio, n_bars, periods, skewness=skewness(returns), kurtosis=kurtosis(returns))

@@ -1,4 +1,4 @@
-"""How much of a Sharpe ratio is luck: its standard error, and the best that many skill-less trials would show.
+"""How much of a Sharpe ratio is luck: its standard error, and the expected maximum of many trials without skill.
 
 Takes: annualised Sharpe ratios with the length and the moments of the returns behind them, all plain floats that a
 run's `performance` holds. Gives: probabilities, lengths, intervals.
@@ -46,7 +46,7 @@ def sharpe_interval(
     kurtosis: float = 3.0,
     confidence: float = 0.95,
 ) -> tuple[float, float]:
-    """Where the true annual Sharpe ratio lies with this confidence, by `sharpe_error` and a normal distribution."""
+    """Where the true annual Sharpe ratio is with this confidence, by `sharpe_error` and a normal distribution."""
     error = sharpe_error(sharpe, n_bars, periods_per_year, skewness=skewness, kurtosis=kurtosis)
     width = NORMAL.inv_cdf((1.0 + checked_confidence(confidence)) / 2) * error
     return sharpe - width, sharpe + width
@@ -81,7 +81,7 @@ def deflated_sharpe(
 ) -> float:
     """Probability that the best of N trials has skill: its Sharpe ratio against the best that N skill-less would show.
 
-    n_trials: independent trials behind the choice, counted honestly; `effective_trials` counts correlated ones.
+    n_trials: all independent trials behind the choice; `effective_trials` counts correlated ones.
     deviation: standard deviation of the trials' annual Sharpe ratios, as in the source. None takes what skill-less
         trials have from sampling alone, √(periods / T): a search that has converged on one strategy has trials that
         hardly differ, and their own deviation would then forgive all the earlier draws.

@@ -72,7 +72,7 @@ class Step:
     """What one bar did to the accounts.
 
     account: after the bar's orders, marked at its close. fills: those orders. equity_before, equity: (E,) at the two
-    closes that the step lies between. ruined: (E,) bool. next_account: what the next bar begins with: ruined accounts
+    closes that the step is between. ruined: (E,) bool. next_account: what the next bar begins with: ruined accounts
     are closed into cash.
     """
 

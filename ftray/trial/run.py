@@ -17,7 +17,7 @@ from ftray.capacity.local_ray import check_capacity
 from ftray.errors import WeightsError
 from ftray.features import Dataset
 from ftray.nets import FTSpec, market_state_dict, read_checkpoint
-from ftray.pretraining import touches
+from ftray.pretraining import overlaps
 from ftray.storage import local
 from ftray.trial.evaluation import Evaluation
 from ftray.trial.judge import exporting_policy
@@ -137,7 +137,7 @@ def starting_weights(
         return None, None
     auto = encoder.pretrained == "auto"
     weights = pretrain_encoder(spec, dataset, shared, device=gpus.device).path if auto else local(encoder.pretrained)
-    check_weights_are_honest(weights, dataset)
+    check_no_leakage(weights, dataset)
     if not encoder.frozen or encoder.fusion == "early":
         return weights, None
     return weights, write_market_vectors(encoder, weights, dataset, shared / "data" / dataset.fingerprint, gpus)
@@ -150,16 +150,16 @@ def origin(dataset: Dataset, weights: Path | None) -> dict[str, Any]:
     return {"dataset": dataset.fingerprint, **began}
 
 
-def check_weights_are_honest(weights: Path, dataset: Dataset) -> None:
-    """Refuses weights that were trained on bars of a validation window or the test window, or do not say on which.
+def check_no_leakage(weights: Path, dataset: Dataset) -> None:
+    """Refuses weights that were trained on bars of a validation window or the test window, or on unknown bars.
 
     Raises: WeightsError with all four times.
     """
     trained = read_checkpoint(weights).get("train_windows")
     if not trained:
-        raise WeightsError(f"{weights} does not tell the bars it was trained on; pre-train it with `ftray pretrain`")
-    if problem := touches(trained, dataset):
+        raise WeightsError(f"{weights} does not say on which bars it was trained; pre-train it with `ftray pretrain`")
+    if problem := overlaps(trained, dataset):
         raise WeightsError(
-            f"{weights} was {problem}: its figures would be no validation. "
+            f"{weights} was {problem}: its metrics there would prove nothing. "
             "Pre-train on the trial's own train windows (pretrained: auto)."
         )

@@ -134,12 +134,12 @@ def test_measures_per_regime_are_those_of_its_bars_with_an_interval():
 
 
 def test_there_is_no_verdict_under_the_minimum_sample():
-    labels = np.repeat([BEAR, BULL], [stats.LEAST_BARS - 1, stats.LEAST_BARS])
+    labels = np.repeat([BEAR, BULL], [stats.MIN_BARS - 1, stats.MIN_BARS])
     measured = stats.regime_performance(np.full(len(labels), 0.001), labels, 8_760)
-    assert measured["bear"] == stats.RegimePerformance(stats.LEAST_BARS - 1, None, None, None)
+    assert measured["bear"] == stats.RegimePerformance(stats.MIN_BARS - 1, None, None, None)
     assert measured["sideways"] == stats.RegimePerformance(0, None, None, None)
     assert measured["bull"].annual_return is not None
-    assert stats.regime_performance([0.1], [BULL], 365, least_bars=0)["bull"].sharpe is None
+    assert stats.regime_performance([0.1], [BULL], 365, min_bars=0)["bull"].sharpe is None
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from ftray.nets import Policy
 from ftray.pretraining import read_card
 from ftray.runs import TrialFolder
 from ftray.trial import TrialSpec, prepare_dataset, pretrain_encoder
-from ftray.trial.run import check_weights_are_honest, run_trial
+from ftray.trial.run import check_no_leakage, run_trial
 
 from .test_run import FT, TRIAL, run
 
@@ -155,7 +155,7 @@ def test_weights_of_one_fold_are_refused_where_another_is_validated(shared):
     datasets = [prepare_dataset(spec, shared, fold)[1] for fold in range(3)]
     assert len(datasets[1].windows.train) == 2
     weights = pretrain_encoder(spec, datasets[1], shared).path
-    check_weights_are_honest(weights, datasets[1])
+    check_no_leakage(weights, datasets[1])
     for other in (datasets[0], datasets[2]):
         with pytest.raises(WeightsError, match="and the trial's validation window begins at"):
-            check_weights_are_honest(weights, other)
+            check_no_leakage(weights, other)

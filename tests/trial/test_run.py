@@ -148,7 +148,7 @@ def test_weights_that_saw_the_validation_window_are_refused_with_both_times(tmp_
     refused = {
         "validation window begins": [dataset.windows.train[0], validation],
         "test window begins": [dataset.windows.test],
-        "does not tell the bars": [],
+        "does not say on which bars": [],
     }
     for message, windows in refused.items():
         path = tmp_path / "weights.pth"
