@@ -1,4 +1,4 @@
-"""Steps per second of the trading environments on one core, beside one that loops over its assets in Python.
+"""Steps per second of the trading environments on one core, and of one that loops over its assets in Python.
 
     python benchmarks/env.py --json FILE [--quick]
 
@@ -6,7 +6,8 @@ The reference market: 7 assets, 14 indicators, lookback 60, observations of 5,88
 one bar. The rival is what trading environments usually look like: one account, a Python loop over its assets, a window
 stacked bar by bar. It trades by the same rules, which is checked before anything is timed: the same actions lead to the
 same observations and the same equity. The cases take turns, and medians are compared. A second is one of processor
-time, which a busy machine stretches less than wall time; steps per wall second stand beside it. `--quick` repeats less.
+time, which a busy machine stretches less than wall time; steps per wall second are printed, too. `--quick` repeats
+less.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""How far back each indicator's value depends on where its history starts, beside the warm-up that it declares.
+"""How far back each indicator's value depends on where its history starts, and the warm-up that it declares.
 
     python benchmarks/warm_up.py --json FILE [--quick]
 

@@ -1,12 +1,12 @@
-"""The look-ahead prover: whatever happens after bar t, nothing that ftray knows or does at t changes by a single bit.
+"""The proof that nothing looks ahead: whatever happens after bar t, no bit of what ftray computes at t changes.
 
 The future of a market is rewritten (other prices and volumes, a crash without a trade, no future at all), and all that
-lies between candles and actions is compared with what it was: indicators, scaled features, observations, rewards,
+is computed from candles to actions is compared with what it was: indicators, scaled features, observations, rewards,
 encodings, actions. The tests run over the tables of indicators and encoders: new members are covered without an edit.
 
-Indicators are held to it at every bar. What is scaled is held to it from the last bar of the train window on: a scaler
-is fitted on the whole train window, so that inside of it the scale of a feature does depend on later train bars, which
-is what training may know, and nothing after it is.
+Indicators are tested at every bar, scaled features from the last bar of the train window on: a scaler is fitted on the
+whole train window, so that inside of it the scale of a feature depends on later train bars. Training may use those, and
+nothing after them.
 """
 
 from collections.abc import Callable
@@ -117,7 +117,7 @@ def test_no_scaled_feature_changes_with_what_comes_after(t, rewrite):
 
 @every_future
 @pytest.mark.parametrize("t", BARS_AFTER_TRAINING)
-def test_no_account_feels_what_comes_after(t, rewrite):
+def test_no_account_depends_on_what_comes_after(t, rewrite):
     """Observations, rewards, equity and actions on the way to t, with orders that fill at opens."""
     assert_walk_is_causal(t, rewrite, at_random)
 
@@ -152,27 +152,27 @@ def the_next_return(ohlcv: np.ndarray) -> np.ndarray:
     ],
     ids=["the next return", "the mean of all bars", "a centred average"],
 )
-def test_the_prover_catches_an_indicator_that_looks_ahead(monkeypatch, leak):
+def test_the_proof_catches_an_indicator_that_looks_ahead(monkeypatch, leak):
     monkeypatch.setitem(INDICATORS, "leak", Indicator("leak", leak, warm_up=0))
     with pytest.raises(AssertionError):
         assert_indicator_is_causal("leak", ANY_BARS[0], another_market)
 
 
-def test_the_prover_catches_an_account_that_acts_on_the_next_return(monkeypatch):
+def test_the_proof_catches_an_account_that_acts_on_the_next_return(monkeypatch):
     monkeypatch.setitem(INDICATORS, "leak", Indicator("leak", the_next_return, warm_up=0))
     with pytest.raises(AssertionError):
         assert_walk_is_causal(BARS_AFTER_TRAINING[1], another_market, at_random)
 
 
-def test_the_prover_catches_a_scaler_that_saw_more_than_the_train_window():
+def test_the_proof_catches_a_scaler_that_saw_more_than_the_train_window():
     t = BARS_AFTER_TRAINING[1]
     assert_table_is_causal(t, another_market, train=Window(0, t + 1))
     with pytest.raises(AssertionError):
         assert_table_is_causal(t, another_market, train=Window(0, t + 2))
 
 
-def test_the_prover_catches_an_environment_that_shows_the_next_bar(monkeypatch):
-    honest = FeatureTable.observation
-    monkeypatch.setattr(FeatureTable, "observation", lambda self, bars, account: honest(self, bars + 1, account))
+def test_the_proof_catches_an_environment_that_shows_the_next_bar(monkeypatch):
+    original = FeatureTable.observation
+    monkeypatch.setattr(FeatureTable, "observation", lambda self, bars, account: original(self, bars + 1, account))
     with pytest.raises(AssertionError):
         assert_walk_is_causal(BARS_AFTER_TRAINING[1], another_market, at_random)

@@ -206,11 +206,11 @@ def test_the_scaler_of_a_dataset_never_sees_validation_or_test(monkeypatch):
         monkeypatch.setattr(dataset_module, "load_market", lambda _: market)
         return build_dataset(SimulatorSpec(), WindowsSpec(), SPEC)
 
-    honest = build(MARKET)
+    plain = build(MARKET)
     wild = MARKET.values.copy()
-    wild[honest.windows.train[0].stop :] *= np.random.default_rng(0).lognormal(sigma=2, size=(1, 2, 1))
-    wild[honest.windows.train[0].stop :, :, 4] *= 1e6
-    assert build(with_values(MARKET, wild)).table.scaler.to_mapping() == honest.table.scaler.to_mapping()
+    wild[plain.windows.train[0].stop :] *= np.random.default_rng(0).lognormal(sigma=2, size=(1, 2, 1))
+    wild[plain.windows.train[0].stop :, :, 4] *= 1e6
+    assert build(with_values(MARKET, wild)).table.scaler.to_mapping() == plain.table.scaler.to_mapping()
 
 
 def test_a_window_without_a_decision_bar_is_refused_by_name(monkeypatch):

@@ -46,7 +46,7 @@ def test_a_patch_is_named_by_its_first_and_its_last_bar():
     assert SMALL.patch_name(3, 3, 4) == SMALL.feature_name(3 * 4 + 3)
 
 
-def test_a_layout_survives_its_mapping_and_its_fingerprint_tells_layouts_apart():
+def test_a_layout_survives_its_mapping_and_its_fingerprint_differs_from_that_of_another_layout():
     assert ObservationLayout.from_mapping(SMALL.to_mapping()) == SMALL
     others = [
         ObservationLayout(("ETH", "BTC"), SMALL.indicators, 4),

@@ -32,10 +32,10 @@ def with_wild_bars_from(start: int):
 
 
 def assert_the_scaler_saw_the_train_window_alone(build) -> None:
-    honest, wild = build(MARKET, SPEC, TRAIN), build(with_wild_bars_from(TRAIN.stop), SPEC, TRAIN)
-    np.testing.assert_array_equal(wild.scaler.center, honest.scaler.center)
-    np.testing.assert_array_equal(wild.scaler.scale, honest.scaler.scale)
-    np.testing.assert_array_equal(wild.values[: TRAIN.stop], honest.values[: TRAIN.stop])
+    plain, wild = build(MARKET, SPEC, TRAIN), build(with_wild_bars_from(TRAIN.stop), SPEC, TRAIN)
+    np.testing.assert_array_equal(wild.scaler.center, plain.scaler.center)
+    np.testing.assert_array_equal(wild.scaler.scale, plain.scaler.scale)
+    np.testing.assert_array_equal(wild.values[: TRAIN.stop], plain.values[: TRAIN.stop])
 
 
 def test_the_scaler_never_sees_validation_or_test_bars():
@@ -50,15 +50,15 @@ def test_the_check_above_catches_a_scaler_that_saw_more(seen):
 
 def test_the_scaler_of_several_train_windows_sees_each_of_them_and_nothing_between():
     pieces = (Window(260, 450), Window(780, 900))
-    honest = build_table(MARKET, SPEC, pieces)
+    plain = build_table(MARKET, SPEC, pieces)
     rows = np.concatenate([np.arange(piece.start, piece.stop) for piece in pieces])
-    np.testing.assert_allclose(honest.scaler.center, raw_features(MARKET, SPEC)[rows].mean(axis=0))
+    np.testing.assert_allclose(plain.scaler.center, raw_features(MARKET, SPEC)[rows].mean(axis=0))
     values = MARKET.values.copy()
-    values[900:] *= 1_000.0  # a canary behind the last piece
+    values[900:] *= 1_000.0  # what no scaler may see, after the last piece
     wild = build_table(with_values(MARKET, values), SPEC, pieces)
-    np.testing.assert_array_equal(wild.scaler.center, honest.scaler.center)
-    glued = build_table(MARKET, SPEC, Window(260, 900))
-    assert (glued.scaler.center != honest.scaler.center).all()
+    np.testing.assert_array_equal(wild.scaler.center, plain.scaler.center)
+    joined = build_table(MARKET, SPEC, Window(260, 900))
+    assert (joined.scaler.center != plain.scaler.center).all()
 
 
 def test_decision_bars_of_several_windows_look_across_none_of_their_seams(table):
@@ -76,11 +76,11 @@ def test_the_scaler_sees_every_known_bar_of_the_train_window():
     assert (changed.center != build_table(MARKET, SPEC, TRAIN).scaler.center).any()
 
 
-def test_no_row_of_the_table_knows_a_later_bar(table):
+def test_no_row_of_the_table_depends_on_a_later_bar(table):
     for start in (600, 899):  # inside the train window the scaler may change, the features before scaling may not
         wild = build_table(with_wild_bars_from(start), SPEC, Window(0, 500))
-        honest = build_table(MARKET, SPEC, Window(0, 500))
-        np.testing.assert_array_equal(wild.values[:start], honest.values[:start])
+        plain = build_table(MARKET, SPEC, Window(0, 500))
+        np.testing.assert_array_equal(wild.values[:start], plain.values[:start])
 
 
 def test_train_features_have_mean_0_and_standard_deviation_1():
@@ -98,7 +98,7 @@ def test_values_are_float32_read_only_and_clipped(table):
     assert np.nanmax(np.abs(wild.values)) == SPEC.clip
 
 
-def test_columns_stand_in_the_order_of_the_layout(table):
+def test_columns_are_in_the_order_of_the_layout(table):
     column = table.layout.series("rsi", "ETH")
     raw = INDICATORS["rsi"].compute(MARKET.values[:500, 1])
     expected = (raw - table.scaler.center[column]) / table.scaler.scale[column]
@@ -189,7 +189,7 @@ def test_a_new_indicator_is_one_line(monkeypatch):
     np.testing.assert_array_equal(table.values[:, :2], table.values[:, 2:])
 
 
-def test_a_market_that_stands_still_is_all_zeros():
+def test_a_market_that_does_not_move_is_all_zeros():
     still = np.tile([50.0, 50.0, 50.0, 50.0, 0.0], (len(MARKET), 2, 1))
     table = build_table(with_values(MARKET, still), SPEC, TRAIN)
     np.testing.assert_array_equal(table.values[np.isfinite(table.values)], 0.0)
@@ -221,7 +221,7 @@ def test_an_unknown_indicator_is_refused_with_the_nearest_name():
         ({"clip": 0.5}, "clip: must be at least 1"),
     ],
 )
-def test_specs_that_mean_nothing_are_refused(mapping, message):
+def test_impossible_specs_are_refused(mapping, message):
     with pytest.raises(SpecError, match=message):
         parse(FeatureSpec, mapping)
 

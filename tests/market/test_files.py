@@ -126,7 +126,7 @@ def test_an_unreadable_file_is_refused_with_its_name(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("column", ["date", "high", "volume"])
-def test_a_missing_column_is_named_beside_those_there(write, column):
+def test_a_missing_column_is_named_and_so_are_those_there(write, column):
     folder = write(legal_frame().drop(columns=column))
     with pytest.raises(DataError, match=rf"BTC_USDT-1h.feather: column {column}.* missing; it has: .*open"):
         read_candles(FilesSpec(path=folder))
@@ -168,7 +168,7 @@ def test_a_bad_value_is_refused_with_file_column_row_and_time(write, column, val
         assert "2024-01-01 03:00:00" in message
 
 
-def test_text_among_the_numbers_is_shown_as_it_stands(write):
+def test_text_among_the_numbers_is_shown_as_it_is(write):
     frame = legal_frame().astype({"close": object})
     frame.loc[2, "close"] = "oops"
     with pytest.raises(DataError, match=r"column 'close', row 2 .* got oops"):
@@ -202,7 +202,7 @@ def test_files_without_common_times_are_refused_with_their_spans(write):
         ({"symbols": ["BTC", "btc"]}, "symbols: must name every symbol once"),
     ],
 )
-def test_a_wrong_description_is_refused_at_the_door(settings, words):
+def test_a_wrong_description_is_refused(settings, words):
     with pytest.raises(SpecError, match=words):
         FilesSpec(path="anywhere", **settings)
 

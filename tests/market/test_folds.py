@@ -1,4 +1,4 @@
-"""Folds: nothing that is trained on reaches into what is validated, and no piece is ever glued to another."""
+"""Folds: nothing that is trained on reaches into what is validated, and no piece is ever joined to another."""
 
 import itertools
 import math
@@ -154,7 +154,7 @@ def test_the_single_fold_is_the_split():
 
 
 @pytest.mark.parametrize("kind", FOLDS)
-def test_every_kind_of_folds_parses_by_its_kind_and_has_honest_defaults(kind):
+def test_every_kind_of_folds_parses_by_its_kind_and_has_defaults_without_leakage(kind):
     spec = parse_member(FoldsSpec, {"kind": kind})
     assert parse_member(FoldsSpec, to_mapping(spec)) == spec
     folds = fold(30_000, spec, lookback=60)
@@ -188,7 +188,7 @@ def test_combinatorial_folds_must_leave_groups_to_train_on():
         CombinatorialSpec(n_groups=4, n_validation_groups=4)
 
 
-def canary(n_bars: int, seams: list[int], hole: int) -> Candles:
+def jumping(n_bars: int, seams: list[int], hole: int) -> Candles:
     """A quiet market, but for a factor of 1,000 between each seam's bar and the bar before; and a hole in time."""
     rng = np.random.default_rng(0)
     level = np.zeros(n_bars)
@@ -209,8 +209,8 @@ def canary(n_bars: int, seams: list[int], hole: int) -> Candles:
     ],
     ids=lambda spec: spec.kind,
 )
-class TestNoPieceIsGluedToAnother:
-    """A canary market jumps a thousandfold at every seam between two pieces: who trades across one cannot miss it."""
+class TestNoPieceIsJoinedToAnother:
+    """The market jumps a thousandfold at every seam between two pieces: an account that trades across one shows it."""
 
     N_BARS = 1_500
 
@@ -222,14 +222,14 @@ class TestNoPieceIsGluedToAnother:
         hole = pieces[0].start + len(pieces[0]) // 2
         edges = {edge for w in pieces for edge in (w.start, w.stop)} | {hole}
         seams = sorted(edge for edge in edges if 0 < edge < self.N_BARS)
-        candles = canary(self.N_BARS, seams, hole)
+        candles = jumping(self.N_BARS, seams, hole)
         layout = ObservationLayout(candles.symbols, ("close",), LOOKBACK)
         scaler = Scaler(np.zeros(layout.n_series), np.ones(layout.n_series), 8.0)
         values = np.zeros((self.N_BARS, layout.n_series), np.float32)
         table = FeatureTable(layout, values, scaler, candles.segments)
-        return Dataset(candles, table, Windows((whole := Window(0, self.N_BARS),), (whole,), whole), "canary"), seams
+        return Dataset(candles, table, Windows((whole := Window(0, self.N_BARS),), (whole,), whole), "jumping"), seams
 
-    def test_returns_inside_the_pieces_know_no_seam(self, spec):
+    def test_returns_inside_the_pieces_cross_no_seam(self, spec):
         dataset, _ = self.market(spec)
         closes = dataset.candles.column("close")
         for piece in self.validated(spec):
@@ -278,8 +278,8 @@ class TestNoPieceIsGluedToAnother:
             for bar in dataset.table.decision_bars(piece):
                 assert not any(bar - LOOKBACK + 1 < seam <= bar for seam in seams)
 
-    def test_the_canary_sings_when_pieces_are_glued(self, spec):
+    def test_the_market_catches_pieces_that_are_joined(self, spec):
         dataset, _ = self.market(spec)
         closes = dataset.candles.column("close")
-        glued = np.concatenate([closes[w.start : w.stop] for w in self.validated(spec)])
-        assert np.abs(np.diff(np.log(glued), axis=0)).max() > 6.0
+        joined = np.concatenate([closes[w.start : w.stop] for w in self.validated(spec)])
+        assert np.abs(np.diff(np.log(joined), axis=0)).max() > 6.0

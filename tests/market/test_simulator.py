@@ -111,6 +111,6 @@ def test_a_full_leak_gives_the_next_return_away_and_none_gives_nothing():
         ({"leak": 1.5}, "leak: must be between 0 and 1"),
     ],
 )
-def test_a_wrong_description_is_refused_at_the_door(settings, words):
+def test_a_wrong_description_is_refused(settings, words):
     with pytest.raises(SpecError, match=words):
         SimulatorSpec(**settings)

@@ -1,4 +1,4 @@
-"""Interquartile mean, probability of improvement and their intervals, beside rliable and beside plain loops."""
+"""Interquartile mean, probability of improvement and their intervals, compared with rliable and with plain loops."""
 
 import numpy as np
 import pytest
@@ -32,12 +32,12 @@ def test_the_probability_of_improvement_agrees_with_rliable(shapes, rounded):
     assert stats.probability_of_improvement(scores, others) == pytest.approx(expected)
 
 
-def test_the_interval_is_that_of_resampling_the_runs_of_each_task_apart(scores):
+def test_the_interval_is_that_of_resampling_the_runs_of_each_task_independently(scores):
     rng = np.random.default_rng(3)
     means = []
     for _ in range(3_000):
-        drawn = np.sort(np.concatenate([rng.choice(column, 6) for column in scores.T]))
-        means.append(drawn[6:-6].mean())
+        sampled = np.sort(np.concatenate([rng.choice(column, 6) for column in scores.T]))
+        means.append(sampled[6:-6].mean())
     low, high = stats.interquartile_mean_interval(scores, n_resamples=4_000)
     expected = np.quantile(means, [0.025, 0.975])
     np.testing.assert_allclose([low, high], expected, atol=0.05 * (expected[1] - expected[0]))
@@ -52,12 +52,12 @@ def test_differences_between_tasks_do_not_widen_the_interval(scores):
 def test_the_interval_of_the_improvement_is_that_of_resampling_both_groups():
     rng = np.random.default_rng(4)
     scores, others = rng.normal(0.5, 1, (6, 3)), rng.normal(0, 1, (5, 3))
-    drawn = []
+    sampled = []
     for _ in range(2_000):
         wins = [(rng.choice(scores[:, task], 6)[:, None] > rng.choice(others[:, task], 5)).mean() for task in range(3)]
-        drawn.append(np.mean(wins))
+        sampled.append(np.mean(wins))
     low, high = stats.probability_of_improvement_interval(scores, others, n_resamples=4_000)
-    np.testing.assert_allclose([low, high], np.quantile(drawn, [0.025, 0.975]), atol=0.03)
+    np.testing.assert_allclose([low, high], np.quantile(sampled, [0.025, 0.975]), atol=0.03)
 
 
 def test_intervals_are_reproducible_and_grow_with_the_confidence(scores):
@@ -98,7 +98,7 @@ def test_only_the_order_of_scores_counts_for_the_improvement(scores, others):
     assert stats.probability_of_improvement(*stretched) == stats.probability_of_improvement(scores, others)
 
 
-def test_scores_that_are_none_are_refused():
+def test_illegal_scores_are_refused():
     with pytest.raises(ValueError, match=r"shape \(runs, tasks\)"):
         stats.interquartile_mean([1.0, 2.0])
     with pytest.raises(ValueError, match="must be finite, got nan at row 0 of runs, column 1"):

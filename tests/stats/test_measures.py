@@ -204,7 +204,7 @@ def test_a_short_lucky_run_stays_finite_when_annualised():
 
 @pytest.mark.parametrize("measure", [*OF_RETURNS, *ALONE])
 @pytest.mark.parametrize(("bad", "words"), NO_RETURNS)
-def test_returns_that_are_none_are_refused(measure, bad, words):
+def test_illegal_returns_are_refused(measure, bad, words):
     with pytest.raises(ValueError, match=words):
         _call(measure, bad)
 
@@ -214,7 +214,7 @@ def test_returns_that_are_none_are_refused(measure, bad, words):
     ("bad", "words"),
     [([], "at least one bar"), ([1.0, math.nan], "got nan at bar 1"), ([0.0, 1.0], "above 0"), ([1.0, -1.0], "below")],
 )
-def test_equity_that_is_none_is_refused(measure, bad, words):
+def test_illegal_equity_is_refused(measure, bad, words):
     with pytest.raises(ValueError, match=words):
         measure(bad)
 

@@ -53,7 +53,7 @@ def test_the_future_changes_no_bit_of_what_the_labels_are_made_of():
         np.testing.assert_array_equal(one, short)
 
 
-def test_thresholds_know_the_train_window_alone():
+def test_thresholds_depend_on_the_train_window_alone():
     closes, segments, train = market(), [Segment(0, 1_500)], Window(200, 700)
     changed = closes.copy()
     changed[:200] *= 5.0
@@ -133,7 +133,7 @@ def test_measures_per_regime_are_those_of_its_bars_with_an_interval():
     assert sum(one.n_bars for one in measured.values()) == np.count_nonzero(labels >= 0)
 
 
-def test_there_is_no_verdict_under_the_minimum_sample():
+def test_no_measure_is_given_of_too_few_bars():
     labels = np.repeat([BEAR, BULL], [stats.MIN_BARS - 1, stats.MIN_BARS])
     measured = stats.regime_performance(np.full(len(labels), 0.001), labels, 8_760)
     assert measured["bear"] == stats.RegimePerformance(stats.MIN_BARS - 1, None, None, None)

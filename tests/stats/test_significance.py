@@ -78,10 +78,10 @@ def test_the_minimum_track_record_of_the_paper(periods, shape, years):
 
 
 @pytest.mark.parametrize("n_trials", [2, 3, 5, 20, 100, 1_000])
-def test_the_expected_maximum_is_that_of_drawn_normals(n_trials):
-    drawn = np.random.default_rng(0).standard_normal((4_000_000 // n_trials // 4, n_trials)).max(axis=1)
-    error = drawn.std() / math.sqrt(len(drawn))
-    assert stats.expected_maximum_sharpe(n_trials, 1.0) == pytest.approx(drawn.mean(), abs=0.05 + 3 * error)
+def test_the_expected_maximum_is_that_of_sampled_normals(n_trials):
+    sampled = np.random.default_rng(0).standard_normal((4_000_000 // n_trials // 4, n_trials)).max(axis=1)
+    error = sampled.std() / math.sqrt(len(sampled))
+    assert stats.expected_maximum_sharpe(n_trials, 1.0) == pytest.approx(sampled.mean(), abs=0.05 + 3 * error)
 
 
 def test_the_standard_error_is_what_repetition_shows():
@@ -134,7 +134,7 @@ def test_the_probability_does_not_depend_on_the_unit_of_time(sharpe, n_bars, sha
     assert hourly == pytest.approx(stats.probabilistic_sharpe(sharpe, n_bars, 1, **shape), abs=1e-9)
 
 
-def test_the_sampling_deviation_stands_in_where_none_is_given():
+def test_the_sampling_deviation_is_used_where_none_is_given():
     given_ = stats.deflated_sharpe(**STRATEGY, n_trials=100, deviation=math.sqrt(250 / 1_250))
     assert stats.deflated_sharpe(**STRATEGY, n_trials=100) == given_
 

@@ -1,4 +1,4 @@
-"""Trading keeps its books: nothing is lost but fees and slippage, nothing is owed, no account feels its neighbours."""
+"""Nothing is lost in trading but fees and slippage, nothing is owed, no account depends on its neighbours."""
 
 import dataclasses
 
@@ -76,7 +76,7 @@ def test_with_depth_no_order_is_larger_than_what_its_bar_traded(market):
 
 
 @given(situations())
-def test_without_impact_volume_has_no_say(market):
+def test_without_impact_volume_changes_nothing(market):
     free = dataclasses.replace(market, rules=dataclasses.replace(market.rules, impact=0.0))
     blind = dataclasses.replace(free, volume=None)
     assert free.rebalance()[0].units.tobytes() == blind.rebalance()[0].units.tobytes()
@@ -198,7 +198,7 @@ def test_all_in_pays_its_costs_out_of_the_purchase():
 
 
 def test_impact_by_hand():
-    """5,000 in a bar that traded 20,000: a quarter of it, so half the impact of 2 %, beside 0.05 % fixed."""
+    """5,000 in a bar that traded 20,000: a quarter of it, so half the impact of 2 %, and 0.05 % fixed."""
     rules = MarketRules(fee=0.0, slippage=0.0005, impact=0.02)
     weights, price, volume = np.array([[0.5]]), np.array([[50.0]]), np.array([[400.0]])
     after, fills = rebalance(Account.all_cash(1, 1, 10_000), weights, price, rules, volume)
@@ -214,7 +214,7 @@ def test_an_order_beyond_the_volume_fills_in_part_and_in_a_bar_without_trades_no
     np.testing.assert_array_equal(after.units, [[3.0, 5.0, 8.0]])
 
 
-def test_impact_without_volume_is_refused_in_words():
+def test_impact_without_volume_is_refused():
     with pytest.raises(DataError, match=r"impact = 0\.01 needs the volume"):
         rebalance(Account.all_cash(1, 1, 100), np.ones((1, 1)), np.ones((1, 1)), MarketRules(impact=0.01))
 
@@ -271,7 +271,7 @@ def test_holding_trades_nothing():
     assert result.equity[0] == 105.0
 
 
-def test_an_observation_names_cash_and_holdings_as_fractions_of_equity():
+def test_an_observation_has_cash_and_holdings_as_fractions_of_equity():
     account = Account(np.array([25.0]), np.array([[1.0, 0.5]]))
     fractions = account.fractions(np.array([[50.0, 50.0]]))
     assert fractions.dtype == np.float32
@@ -279,7 +279,7 @@ def test_an_observation_names_cash_and_holdings_as_fractions_of_equity():
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
-def test_actions_that_are_no_numbers_are_refused(wrong):
+def test_actions_that_are_not_finite_are_refused(wrong):
     with pytest.raises(TrainingError, match="finite"):
         target_weights(np.array([[0.1, wrong]]))
 
@@ -287,7 +287,7 @@ def test_actions_that_are_no_numbers_are_refused(wrong):
 @pytest.mark.parametrize(
     "values", [{"fee": -0.1}, {"fee": 0.2}, {"impact": 0.2}, {"initial_cash": 0}, {"fill": "high"}, {"feee": 0.1}]
 )
-def test_impossible_costs_are_refused_at_the_door(values):
+def test_impossible_costs_are_refused(values):
     with pytest.raises(SpecError):
         parse(MarketRules, values)
 

@@ -1,4 +1,4 @@
-"""A backtest is an honest account of a window: in time order, without holes, with the benchmarks at the same costs."""
+"""A backtest goes through a window in time order and over no hole in it, and benchmarks pay the same costs."""
 
 import dataclasses
 
@@ -93,11 +93,11 @@ def test_nothing_is_carried_over_the_seam_between_two_windows(jumping_dataset: D
 
 def test_costs_can_only_hurt(dataset: Dataset):
     window = dataset.windows.validation
-    dear = dataclasses.replace(FREE, fee=0.01)
-    assert equal_weight(dataset, window, dear).equity[-1] < equal_weight(dataset, window, FREE).equity[-1]
+    expensive = dataclasses.replace(FREE, fee=0.01)
+    assert equal_weight(dataset, window, expensive).equity[-1] < equal_weight(dataset, window, FREE).equity[-1]
 
 
-def test_a_ruined_account_is_closed_and_its_figures_stay_finite(broken_dataset: Dataset):
+def test_a_ruined_account_is_closed_and_its_metrics_stay_finite(broken_dataset: Dataset):
     """Costs of 20 % on every change of mind: ruin within 30 bars, nothing but cash from there to the segment's end."""
     window = broken_dataset.windows.train
     rules = MarketRules(fee=0.1, slippage=0.1, min_order=0)

@@ -129,7 +129,7 @@ def test_every_tradable_bar_is_decided_on_sooner_or_later(dataset):
     assert decided == set(range(segment.start, segment.stop - 1))
 
 
-def test_compact_and_full_observations_tell_the_same(dataset):
+def test_compact_and_full_observations_hold_the_same(dataset):
     window, layout = dataset.windows.train, dataset.layout
     compact = VectorTradingEnv(dataset, window, SPEC, n_envs=6, observation="compact")
     full = VectorTradingEnv(dataset, window, SPEC, n_envs=6, observation="full")
@@ -161,7 +161,7 @@ def test_orders_fill_at_the_next_open_or_at_the_deciding_close(dataset, fill, co
 
 
 @pytest.mark.parametrize(("fill", "later"), [("open", 1), ("close", 0)])
-def test_impact_is_reckoned_with_the_volume_of_the_bar_that_orders_fill_in(dataset, fill, later):
+def test_impact_depends_on_the_volume_of_the_bar_that_orders_fill_in(dataset, fill, later):
     """Half of a fortune into one asset at bar 300, at no cost but impact: q of the volume slips impact × √q."""
     rules = MarketRules(fill=fill, fee=0, slippage=0, impact=0.02, initial_cash=5e4)
     env = TradingEnv(dataset, dataset.windows.train, TradingSpec(rules=rules))
@@ -320,7 +320,7 @@ def test_one_ruined_account_ends_the_timeline_for_its_neighbours(dataset):
     assert truncated.tolist() == [False, True, False, False]
 
 
-def test_wrong_requests_are_refused_in_words(dataset, monkeypatch):
+def test_wrong_requests_are_refused(dataset, monkeypatch):
     (window,) = dataset.windows.train
     with pytest.raises(SpecError, match="multiple of accounts_per_bar = 4, got 6"):
         VectorTradingEnv(dataset, window, TradingSpec(accounts_per_bar=4), n_envs=6)
