@@ -47,7 +47,7 @@ def examine(
     batch_size: of the training: what it could hold, this can.
     Returns: `reconstruction`, `probes`, `effective_rank` of each vector, numbers of windows and bars; see the modules.
     """
-    model.eval(), fresh.eval()
+    torch.nn.ModuleList((model, fresh)).eval()
     windows = _windows_of(dataset, next(model.parameters()).device)
     seen = windows(thin(bars.fit, 4 * n_windows))
     pca = fit_pca(seen, model.encoder.d_market)
