@@ -11,7 +11,7 @@ behind the door trusts what it gets.
 Costs(fee=0.001)
 >>> parse(Costs, {"fe": 0.001}, path=("trial", "costs"))
 Traceback (most recent call last):
-ftray.errors.SpecError: trial.costs.fe: no such key; did you mean 'fee'? Known keys: fee
+ftray.errors.SpecError: trial.costs.fe: no such key; did you mean 'fee'? Known: fee
 """
 
 import dataclasses
@@ -21,12 +21,15 @@ import hashlib
 import json
 import math
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, TypeVar, Union, dataclass_transform, get_args, get_origin, get_type_hints
 
 from ftray.errors import SpecError
 
 S = TypeVar("S")
+
+LISTED = 30
+"""A message lists all known names up to so many, otherwise the first five."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,11 +106,21 @@ def fingerprint(*values: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def nearest(word: str, known: Any) -> str:
-    """A clause that names the nearest known word, and the known ones: ends a message about an unknown one."""
-    known = [str(name) for name in known]
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return (f"did you mean {close[0]!r}? " if close else "") + f"Known keys: {', '.join(known)}"
+def nearest(word: str, known: Iterable[object]) -> str:
+    """Ends a message about an unknown word: the nearest known one, and the known ones, or the first of many.
+
+    >>> nearest("fe", ["fee", "slippage"])
+    "did you mean 'fee'? Known: fee, slippage"
+    """
+    names = [str(name) for name in known]
+    listed = ", ".join(names if len(names) <= LISTED else [*names[:5], f"... ({len(names)} in all)"])
+    meant = closest(word, names)
+    return (f"did you mean {meant!r}? " if meant else "") + f"Known: {listed}"
+
+
+def closest(word: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:
+    """The known word that is spelt most like another one; None where none is. cutoff: of 1.0 for the same word."""
+    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)), None)
 
 
 @functools.cache

@@ -3,13 +3,13 @@
 Takes: the tables `trials`, `folds` and `returns` as frames. Gives: frames of plain numbers.
 """
 
-import difflib
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ftray import stats
 from ftray.errors import RunFolderError
+from ftray.spec import nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,8 +91,7 @@ def column_of(trials: "pd.DataFrame", name: str) -> str:
         return name
     found = [column for column in trials if str(column).startswith("trial/") and str(column).endswith(f"/{name}")]
     if len(found) != 1:
-        close = difflib.get_close_matches(name, list(trials), n=1, cutoff=0.4)
-        what = f"{', '.join(found)} all end so; say which" if found else f"did you mean {close[0]!r}?" if close else ""
+        what = f"{', '.join(found)} all end so; say which" if found else nearest(name, trials)
         raise RunFolderError(f"no column {name!r} of trials to compare by: {what}")
     return str(found[0])
 

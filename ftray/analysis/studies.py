@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftray.analysis.best import Best, Scope
-from ftray.analysis.study import Queries, Study, nearest_of
+from ftray.analysis.study import Queries, Study
 from ftray.errors import RunFolderError
+from ftray.spec import nearest
 from ftray.tables.bars import SPLIT
 from ftray.tables.parquet import Tables
 from ftray.tables.schema import concat
@@ -30,7 +31,7 @@ class Studies(Queries, Mapping[str, Study]):
 
     def __getitem__(self, name: str) -> Study:
         if name not in self._studies:
-            raise KeyError(f"no study {name!r}; {nearest_of(name, self._studies)}")
+            raise KeyError(f"no study {name!r}; {nearest(name, self._studies)}")
         return self._studies[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -12,7 +12,6 @@ Everything is read as it stands at that moment. The columns are documented in `f
 `study.sql("select * from columns")`.
 """
 
-import difflib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from ftray.runs.folder import RunFolder
 from ftray.runs.records import TrialRecord
 from ftray.runs.version_0_1 import read_spec
 from ftray.search.objectives import Objective, constraints_of, front, objectives_of
+from ftray.spec import nearest
 from ftray.storage import Location, Mirror, beside, is_url
 from ftray.tables.bars import SPLIT
 from ftray.tables.parquet import Tables
@@ -199,7 +199,7 @@ class Study(Queries):
         found = self.frame("metrics", ["env_steps", "epoch", "fold", "seed", metric], trial=trial)
         if metric not in found or found.empty:
             known = self.metrics
-            why = "others do, it has not by now" if metric in known else nearest_of(metric, known)
+            why = "others do, it has not by now" if metric in known else nearest(metric, known)
             raise RunFolderError(f"{trial} reports no {metric!r}; {why}")
         steps = "epoch" if bool(found["env_steps"].isna().to_numpy().all()) else "env_steps"
         rows = found.filter([steps, "fold", "seed", metric]).dropna(subset=[metric])
@@ -311,7 +311,7 @@ class Study(Queries):
         found = self.read("trials", ["state"], trial=trial)
         if not len(found):
             names = self.read("trials", ["trial"])["trial"].to_pylist()
-            raise RunFolderError(f"{self.run.where} has no trial {trial!r}; {nearest_of(trial, names)}")
+            raise RunFolderError(f"{self.run.where} has no trial {trial!r}; {nearest(trial, names)}")
         return found["state"][0].as_py()
 
 
@@ -333,14 +333,3 @@ def _is_missing(value: Any) -> bool:
     import pandas as pd
 
     return pd.api.types.is_scalar(value) and bool(pd.isna(value))
-
-
-def nearest_of(name: str, known: Any) -> str:
-    """A clause that names the nearest known name, or some of them."""
-    names = list(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    return (
-        f"did you mean {close[0]!r}?"
-        if close
-        else f"there are {len(names)}: {', '.join(names[:5])}" + (", ..." if len(names) > 5 else "")
-    )

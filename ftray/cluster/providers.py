@@ -4,7 +4,6 @@ Each provider's own description is used where its library is installed (`pip ins
 lies in Ray. Nobody is asked: an instance type or an image that does not exist is told by the provider alone.
 """
 
-import difflib
 import functools
 import json
 from collections.abc import Iterator, Mapping
@@ -59,9 +58,8 @@ def _by_enums(key: str, value: Any, shape: Any) -> Iterator[str]:
         for number, below in enumerate(value):
             yield from _by_enums(f"{key}[{number}]", below, shape.member)
     elif isinstance(value, str) and (known := getattr(shape, "enum", ())) and value not in known:
-        close = difflib.get_close_matches(value, known, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        yield f"{key}: EC2 knows no {value!r}; {hint}What is newer than your botocore comes with: pip install -U boto3"
+        newer = "What is newer than your botocore comes with: pip install -U boto3"
+        yield f"{key}: EC2 knows no {value!r}; {nearest(value, known)}. {newer}"
 
 
 def gcp(file: ClusterFile) -> Iterator[str]:

@@ -31,7 +31,7 @@ class FeatureSpec:
 
     def check(self) -> None:
         if not self.indicators:
-            raise SpecError(f"must name at least one indicator. Known keys: {', '.join(INDICATORS)}", ("indicators",))
+            raise SpecError(f"must name at least one indicator. Known: {', '.join(INDICATORS)}", ("indicators",))
         for i, name in enumerate(self.indicators):
             if name not in INDICATORS:
                 raise SpecError(f"no indicator {name!r}; {nearest(name, INDICATORS)}", ("indicators", str(i)))

@@ -21,7 +21,6 @@ starts from (`job_copy`); a reader with the events, and the rest when it is aske
 
 import contextlib
 import dataclasses
-import difflib
 import functools
 import json
 import shutil
@@ -36,7 +35,7 @@ from ftray.runs.location import DRIVER, JOB, Located
 from ftray.runs.records import ENDED, FINAL, State, TrialRecord, apply
 from ftray.runs.study_file import differences, read_study, write_study
 from ftray.runs.trial import Reported, TrialFolder
-from ftray.spec import fingerprint, to_mapping
+from ftray.spec import fingerprint, nearest, to_mapping
 from ftray.storage import Location
 
 FACTS = ("study.json", "events.jsonl", "encoders.json")
@@ -303,11 +302,7 @@ class RunFolder(Located):
     def _known(self, trial_id: str) -> TrialRecord:
         trials = self._current()
         if trial_id not in trials:
-            close = difflib.get_close_matches(trial_id, trials, n=1)
-            raise RunFolderError(
-                f"{self.path} has no trial {trial_id!r} among its {len(trials)}; "
-                + (f"did you mean {close[0]!r}?" if close else "see trials() for all of them")
-            )
+            raise RunFolderError(f"{self.path} has no trial {trial_id!r}; {nearest(trial_id, trials)}")
         return trials[trial_id]
 
     def _with_reports(self, trial: TrialRecord) -> TrialRecord:

@@ -8,7 +8,6 @@ Takes: a tree of plain mappings. Gives: filled trees, and the values that filled
 """
 
 import dataclasses
-import difflib
 import random
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -17,7 +16,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from ftray.errors import SpecError
-from ftray.spec import nearest
+from ftray.spec import closest, nearest
 
 HOLE_KINDS = ("int", "float", "log", "choice")
 
@@ -156,9 +155,9 @@ def _hole(node: Any, path: tuple[str, ...]) -> Hole | None:
         return None
     ((kind, arguments),) = node.items()
     if kind not in HOLE_KINDS:
-        meant = difflib.get_close_matches(str(kind), HOLE_KINDS, n=1, cutoff=0.7) if isinstance(arguments, list) else []
+        meant = closest(str(kind), HOLE_KINDS, cutoff=0.7) if isinstance(arguments, list) else None
         if meant:
-            raise SpecError(f"{{{kind}: ...}} is no hole; did you mean {meant[0]!r}?", path)
+            raise SpecError(f"{{{kind}: ...}} is no hole; did you mean {meant!r}?", path)
         return None
     if not isinstance(arguments, list) or not arguments:
         raise SpecError(f"a hole needs a list, like {{{kind}: [1, 4]}}; got {arguments!r}", path)

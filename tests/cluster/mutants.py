@@ -60,7 +60,7 @@ MUTANTS = [
     ("aws-gpu", '"accelerator_type:L4": 1', '"accelerator_type:L5": 1', r"gpu-spot\.labels: .* not known \(L5\)"),
     ("gcp-gpu", ', "accelerator_type:L4": 1', "", r"gpu-spot\.labels: .* give the node the label ftray/gpu-gib"),
     ("local", "RTX-3090}", "RTX-9999}", r"metadata\.worker\.labels: .* not known \(RTX-9999\)"),
-    ("local", "  worker:  ", "  x:  ", r"metadata\.x: no such key; Known keys: runs, worker"),
+    ("local", "  worker:  ", "  x:  ", r"metadata\.x: no such key; Known: runs, worker"),
     ("aws-gpu", ', ftray/price-per-hour: "1.3232"', "", r"gpu-spot\.labels\.ftray/price-per-hour: .* got nothing"),
     ("azure-gpu", 'price-per-hour: "1.204"', 'price-per-hour: "cheap"', r"price-per-hour: .* got 'cheap'"),
     ("aws-gpu", "market-type: spot", 'market-type: "on spot"', r"labels\.ray\.io/market-type: must be text of letters"),
