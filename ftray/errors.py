@@ -1,4 +1,4 @@
-"""What can go wrong, in words: every error ftray raises on purpose is one of these.
+"""Every error that ftray raises on purpose.
 
 A message says what must hold, what came, and what to do. The command line prints it alone, without a traceback.
 """
@@ -46,6 +46,14 @@ class RunFolderError(FtrayError):
 
 class StorageError(FtrayError):
     """Object storage that cannot be reached, read or written, or a location that is none."""
+
+
+class LockedError(FtrayError):
+    """A lock that another process holds; `holder` names it as host:pid, empty where it is not known."""
+
+    def __init__(self, message: str, holder: str = ""):
+        self.holder = holder
+        super().__init__(message)
 
 
 class StudyInterruptedError(FtrayError):

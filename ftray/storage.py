@@ -15,18 +15,15 @@ import contextlib
 import os
 import re
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from ftray.errors import StorageError
+from ftray.files import cache_dir, partial_file
 
 SCHEMES = ("s3", "gs", "abfs", "abfss")
-
-CACHE = "FTRAY_CACHE"
-"""The variable that says where copies lie; by default in ~/.cache/ftray."""
 
 Location = Path | str
 """A path, or a URL of object storage as text: `Path` would fold its slashes."""
@@ -49,8 +46,8 @@ def is_url(location: Location) -> bool:
     return True
 
 
-def beside(location: Location, name: str) -> Location:
-    """A name within a location."""
+def join(location: Location, name: str) -> Location:
+    """A file or folder within a location."""
     return f"{str(location).rstrip('/')}/{name}" if is_url(location) else Path(location) / name
 
 
@@ -73,8 +70,7 @@ class Mirror:
     def __init__(self, url: Location, role: str):
         self.url, self.role = str(url).rstrip("/"), role
         is_url(self.url)
-        root = Path(os.environ.get(CACHE) or Path.home() / ".cache" / "ftray")
-        self.local = root / role / self.url.replace("://", "/")
+        self.local = cache_dir() / role / self.url.replace("://", "/")
         self._pushed: dict[str, tuple[int, int]] = {}
         self._connected: Any = None
         self._left_at, self._took = 0.0, 0.0
@@ -84,7 +80,8 @@ class Mirror:
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_connected": None, "guard": None}
 
-    def beside(self) -> "Mirror":
+    @property
+    def parent(self) -> "Mirror":
         """The folder that this one lies in, in the same role."""
         return Mirror(self.url.rpartition("/")[0], self.role)
 
@@ -92,7 +89,7 @@ class Mirror:
         """The folders there."""
         from pyarrow import fs
 
-        with _told(self.url):
+        with _translate_errors(self.url):
             system, root = self._system
             listed = system.get_file_info(fs.FileSelector(root, allow_not_found=True))
         return [info.base_name for info in listed if info.type == fs.FileType.Directory]
@@ -135,7 +132,7 @@ class Mirror:
 
     def read(self, name: str) -> bytes | None:
         """The content of one file there, whatever lies here; None if there is none."""
-        with _told(self.url):
+        with _translate_errors(self.url):
             system, root = self._system
             try:
                 with system.open_input_stream(f"{root}/{name}") as stream:
@@ -145,7 +142,7 @@ class Mirror:
 
     def write(self, name: str, content: bytes) -> None:
         """Replaces one file there."""
-        with _told(self.url):
+        with _translate_errors(self.url):
             system, root = self._system
             with system.open_output_stream(f"{root}/{name}") as stream:
                 stream.write(content)
@@ -154,7 +151,7 @@ class Mirror:
         """Deletes a file or a folder there; one that is not there is no error."""
         if self.guard:
             self.guard()
-        with _told(self.url):
+        with _translate_errors(self.url):
             system, root = self._system
             for found, _ in list(self._listed(name)):
                 system.delete_file(f"{root}/{found}".rstrip("/"))
@@ -178,7 +175,7 @@ class Mirror:
         """The files there at or below a name, with pyarrow's facts; what says that others are complete comes last."""
         from pyarrow import fs
 
-        with _told(self.url):
+        with _translate_errors(self.url):
             system, root = self._system
             place = f"{root}/{name}".rstrip("/")
             found = system.get_file_info(place)
@@ -205,18 +202,14 @@ class Mirror:
             if here.st_size == info.size and here.st_mtime_ns == info.mtime_ns:
                 return
         except FileNotFoundError:
-            target.parent.mkdir(parents=True, exist_ok=True)
-        with _told(self.url):
+            pass
+        with _translate_errors(self.url):
             system, _ = self._system
-            descriptor, new = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
-            try:
-                with os.fdopen(descriptor, "wb") as file, system.open_input_stream(info.path) as stream:
+            # Not durable: where a crash of this machine damages a copy, its size or time differs, and it comes again.
+            with partial_file(target, durable=False) as partial:
+                with partial.open("wb") as file, system.open_input_stream(info.path) as stream:
                     shutil.copyfileobj(stream, file, 1 << 22)
-                os.utime(new, ns=(info.mtime_ns, info.mtime_ns))
-                Path(new).chmod(0o644)
-                Path(new).replace(target)
-            finally:
-                Path(new).unlink(missing_ok=True)
+                os.utime(partial, ns=(info.mtime_ns, info.mtime_ns))
         self._pushed[name] = (info.size, info.mtime_ns)
 
     def _send(self, name: str, path: Path) -> None:
@@ -225,7 +218,7 @@ class Mirror:
             return
         if self.guard:
             self.guard()
-        with _told(self.url), path.open("rb") as file:
+        with _translate_errors(self.url), path.open("rb") as file:
             system, root = self._system
             with system.open_output_stream(f"{root}/{name}") as stream:
                 shutil.copyfileobj(file, stream, 1 << 22)
@@ -239,7 +232,7 @@ def _completes(path: str) -> tuple[bool, bool]:
 
 
 @contextlib.contextmanager
-def _told(url: str) -> Iterator[None]:
+def _translate_errors(url: str) -> Iterator[None]:
     """Turns whatever the storage's client raises into a StorageError, which names the URL and no credential."""
     try:
         yield

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ftray.errors import StorageError
-from ftray.storage import Mirror, beside, is_url, local
+from ftray.storage import Mirror, is_url, join, local
 
 
 @pytest.fixture(autouse=True)
@@ -25,8 +25,8 @@ def filled(mirror: Mirror, **files: str) -> Mirror:
 def test_a_location_is_a_path_or_one_of_the_known_urls():
     assert is_url("s3://bucket/runs") and is_url("gs://bucket") and is_url("abfs://container@account/runs")
     assert not is_url("runs/demo") and not is_url(Path("/mnt/runs")) and not is_url("C_odd:name")
-    assert beside("s3://bucket/runs/", "demo") == "s3://bucket/runs/demo"
-    assert beside(Path("runs"), "demo") == Path("runs/demo")
+    assert join("s3://bucket/runs/", "demo") == "s3://bucket/runs/demo"
+    assert join(Path("runs"), "demo") == Path("runs/demo")
     assert local("runs") == Path("runs")
 
 

@@ -9,8 +9,6 @@ Legend: T bars of the table, D width of the market vector, B batch.
 import copy
 import dataclasses
 import functools
-import os
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +20,7 @@ from ftray.agent.devices import cap_gpu_memory
 from ftray.agent.module import FTPolicy
 from ftray.agent.prefetch import BARS_PER_PASS
 from ftray.features import Dataset, ObservationLayout
-from ftray.locking import alone
+from ftray.files import delete_partials, locked, partial_file
 from ftray.nets import (
     Encoder,
     EncoderSpec,
@@ -110,14 +108,13 @@ def write_market_vectors(
     path = folder / f"market_vectors-{dataset.fingerprint[:12]}-{weights_fingerprint(state)[:12]}.npy"
     if path.exists():
         return path
-    with alone(path.with_name(f".{path.stem}.lock")) as locked:
+    with locked(path.with_name(f".{path.stem}.lock"), delete=True) as is_locked:
         if not path.exists():
+            if is_locked:
+                delete_partials(path)  # of a process that was killed
             vectors = _computed(spec, weights, dataset, gpus)
-            # Under the lock the name is always the same: the next process overwrites what a killed one left.
-            maker = "" if locked else f"-{socket.gethostname()}-{os.getpid()}"
-            partial = path.with_name(f".{path.stem}{maker}.npy")
-            np.save(partial, vectors)
-            partial.replace(path)
+            with partial_file(path) as partial, partial.open("wb") as file:
+                np.save(file, vectors)
     return path
 
 

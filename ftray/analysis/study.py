@@ -25,7 +25,7 @@ from ftray.runs.records import TrialRecord
 from ftray.runs.version_0_1 import read_spec
 from ftray.search.objectives import Objective, constraints_of, front, objectives_of
 from ftray.spec import nearest
-from ftray.storage import Location, Mirror, beside, is_url
+from ftray.storage import Location, Mirror, is_url, join
 from ftray.tables.bars import SPLIT
 from ftray.tables.parquet import Tables
 from ftray.tables.schema import SCHEMA
@@ -60,7 +60,7 @@ def open_study(location: Location) -> "Study | Studies":
         )
     from ftray.analysis.studies import Studies  # made of studies, as this is made of them
 
-    return Studies({name: Study(RunFolder.open(beside(location, name))) for name in sorted(names)})
+    return Studies({name: Study(RunFolder.open(join(location, name))) for name in sorted(names)})
 
 
 class Queries:

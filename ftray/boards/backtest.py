@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ftray.errors import MissingDependencyError
+from ftray.files import replace_file
 from ftray.plots.trials import plot_equity
-from ftray.runs.events import write_atomically
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,11 +57,11 @@ def write_backtest(
         ),
     }
     for name, frame in frames.items():
-        write_atomically(folder / f"{name}.parquet", frame.to_parquet(index=False))
-    write_atomically(folder / "performance.json", json.dumps(performance, indent=1).encode())
+        replace_file(folder / f"{name}.parquet", frame.to_parquet(index=False))
+    replace_file(folder / "performance.json", json.dumps(performance, indent=1).encode())
     try:
         page = plot_equity({"times": times, "equity": equity}).to_html(include_plotlyjs=True)
-        write_atomically(folder / "equity.html", page.encode())
+        replace_file(folder / "equity.html", page.encode())
     except MissingDependencyError as error:
         print(f"no plot: {error}")
     return folder

@@ -24,8 +24,8 @@ from ftray.boards.report_parts import (
     winner,
 )
 from ftray.errors import RunFolderError
+from ftray.files import replace_file
 from ftray.plots.theme import plotly
-from ftray.runs.events import write_atomically
 from ftray.storage import Location
 
 NAME = "report.html"
@@ -62,7 +62,7 @@ def write_report(location: Location, out: Path | None = None) -> Path:
     out = out or (Path(f"{study.name}.html") if study.run.mirror else study.run.path / NAME)
     page = report_page(study)
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(out, page.encode())
+    replace_file(out, page.encode())
     return out
 
 

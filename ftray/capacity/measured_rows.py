@@ -44,4 +44,4 @@ class MeasuredRows:
 
 def runs_root(run: Location) -> Location:
     """Where the run folders lie that a run folder is one of."""
-    return Mirror(run, role="read").beside().url if is_url(run) else Path(run).parent
+    return Mirror(run, role="read").parent.url if is_url(run) else Path(run).parent

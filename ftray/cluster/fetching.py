@@ -10,7 +10,7 @@ from pathlib import Path
 from ftray.cluster.ray_cli import RayCli, Say
 from ftray.errors import RunFolderError, SpecError
 from ftray.runs import RunFolder
-from ftray.storage import beside, is_url
+from ftray.storage import is_url, join
 
 
 def place_of(run: str, runs: str | None) -> str:
@@ -25,7 +25,7 @@ def place_of(run: str, runs: str | None) -> str:
         return run.rstrip("/")
     if not runs:
         raise SpecError(f"{run} must be s3://…, gs://…, abfs://… or, with --cluster FILE, a name or a path on its head")
-    return str(beside(runs, run)).rstrip("/")
+    return str(join(runs, run)).rstrip("/")
 
 
 def fetch(place: str, to: Path, cluster: Path | None, ray: Callable[[], RayCli], say: Say) -> Path:

@@ -10,7 +10,6 @@ The package itself travels with the study file, as it is on this machine: a job 
 """
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -19,8 +18,9 @@ from pathlib import Path
 from ftray.cluster.dashboard import Dashboard, Job
 from ftray.cluster.ray_cli import RayCli
 from ftray.errors import ClusterError, SpecError
+from ftray.files import cache_dir
 from ftray.spec import fingerprint
-from ftray.storage import CACHE, Location, beside, is_url
+from ftray.storage import Location, is_url, join
 
 
 def place_of_runs(runs: Location | None, by_file: str | None) -> str:
@@ -62,7 +62,7 @@ def jobs_of(name: str, jobs: Sequence[Job]) -> list[Job]:
 def pack(name: str, file: Path | None) -> Path:
     """The folder that travels: the study's file, if any, and this very package. It stays, so that a command that
     names it can be typed again."""
-    folder = Path(os.environ.get(CACHE) or Path.home() / ".cache" / "ftray") / "jobs" / name
+    folder = cache_dir() / "jobs" / name
     shutil.rmtree(folder, ignore_errors=True)
     source = Path(__file__).parents[1]
     shutil.copytree(source, folder / "ftray", ignore=shutil.ignore_patterns("__pycache__", ".*"))
@@ -88,7 +88,7 @@ def submit(
         ray.say(f"{study} was submitted before: {before[-1].id} is {before[-1].state}; this job continues it")
     job = f"{name}-{len(before) + 1}" if before else name
     words = ["tune", file.name, "--runs", runs, *options]
-    _submit(ray, board, job, pack(name, file), words, {"study": study, "run": str(beside(runs, study))})
+    _submit(ray, board, job, pack(name, file), words, {"study": study, "run": str(join(runs, study))})
     return job
 
 

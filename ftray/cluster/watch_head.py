@@ -7,7 +7,6 @@ cable that was cut, trials that still run there hold their folders, while the he
 """
 
 import contextlib
-import fcntl
 import socket
 import subprocess
 import sys
@@ -15,6 +14,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from ftray.errors import LockedError
+from ftray.files import locked
 
 PORT, EVERY, PATIENCE = 6379, 10.0, 60.0
 """The head's; seconds between two looks; seconds without the head: as many as the head waits for a silent node."""
@@ -43,10 +45,10 @@ def main() -> None:
         nowhere = subprocess.DEVNULL
         subprocess.Popen(words, stdin=nowhere, stdout=nowhere, stderr=nowhere, start_new_session=True)
         return
-    with (Path(tempfile.gettempdir()) / "ftray-watch-head").open("w") as lock:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            stack.enter_context(locked(Path(tempfile.gettempdir()) / "ftray-watch-head", patience=0))
+        except LockedError:
             return
         watch(lambda: answers(address), time.monotonic, time.sleep)
     subprocess.run([str(Path(sys.executable).with_name("ray")), "stop", "--force"], check=False)

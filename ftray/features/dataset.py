@@ -7,8 +7,6 @@ plain `.npy` files that every process of a machine maps into its memory: one cop
 import dataclasses
 import hashlib
 import json
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import numpy as np
 from ftray.errors import DataError, RunFolderError
 from ftray.features.layout import ObservationLayout
 from ftray.features.table import FeatureSpec, FeatureTable, Scaler, build_table
+from ftray.files import create_folder
 from ftray.market import Candles, FoldsSpec, MarketSpec, Segment, Window, Windows, load_market, pieces
 from ftray.market import fold as split_into_folds
 from ftray.spec import fingerprint
@@ -52,22 +51,15 @@ class Dataset:
         folder = Path(folder)
         if folder.exists():
             return self._kept(folder)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        new = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
-            new.chmod(0o755)  # mkdtemp makes folders that other users of a cluster's disk could not read
-            arrays = self._arrays()
-            for name, array in arrays.items():
-                np.save(new / name, array, allow_pickle=False)
-            meta = self._meta() | {"files": {name: _sha256(new / name) for name in arrays}}
-            (new / "meta.json").write_text(json.dumps(meta, indent=1, allow_nan=False))
-            new.rename(folder)  # fails on a folder that is not empty, so it never replaces one
-        except OSError:
-            if not folder.exists():
-                raise
+            with create_folder(folder) as new:
+                arrays = self._arrays()
+                for name, array in arrays.items():
+                    np.save(new / name, array, allow_pickle=False)
+                meta = self._meta() | {"files": {name: _sha256(new / name) for name in arrays}}
+                (new / "meta.json").write_text(json.dumps(meta, indent=1, allow_nan=False))
+        except FileExistsError:
             return self._kept(folder)  # another process was faster
-        finally:
-            shutil.rmtree(new, ignore_errors=True)
         return folder
 
     @classmethod

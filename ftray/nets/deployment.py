@@ -10,8 +10,6 @@ Legend: B batch, A assets.
 import importlib.metadata
 import json
 import platform
-import shutil
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +22,7 @@ from numpy.typing import ArrayLike
 from ftray.errors import DataError, SpecError, WeightsError
 from ftray.features.layout import ObservationLayout
 from ftray.features.table import FeatureSpec, Scaler, raw_features
+from ftray.files import replace_folder
 from ftray.market import Candles
 from ftray.nets.families import build_encoder
 from ftray.nets.heads import policy_head
@@ -102,10 +101,7 @@ class Policy:
             Where it cannot be written the folder is whole without it, and `onnx_left_out` in policy.json says why.
         """
         folder = Path(folder)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        new = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
-            new.chmod(0o755)
+        with replace_folder(folder) as new:
             state = {name: value.cpu().numpy() for name, value in self.network.state_dict().items()}
             np.savez(new / WEIGHTS, allow_pickle=False, **state)
             facts = {
@@ -119,10 +115,6 @@ class Policy:
             }
             facts["sha256"] = {WEIGHTS: sha256(new / WEIGHTS)} | {name: fingerprint(facts[name]) for name in PARTS}
             (new / FACTS).write_text(json.dumps(facts, indent=1))
-            shutil.rmtree(folder, ignore_errors=True)
-            new.rename(folder)
-        finally:
-            shutil.rmtree(new, ignore_errors=True)
         if onnx:
             with exporting_onnx(folder):
                 pass

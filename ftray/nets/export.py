@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ftray.errors import MissingDependencyError
+from ftray.files import partial_file
 from ftray.nets.encoder import Encoder
 from ftray.nets.policy import PolicyNetwork
 
@@ -50,9 +51,8 @@ def export_onnx(network: Encoder | PolicyNetwork, path: str | Path) -> Path:
         raise RuntimeError(f"{type(network).__name__} fixes its batch size: it cannot be exported for any batch")
     program.model.metadata_props["layout"] = json.dumps(network.layout.to_mapping())
     path = Path(path)
-    partial = path.with_name(f"{path.name}.partial")
-    program.save(partial, external_data=False)
-    partial.replace(path)
+    with partial_file(path) as partial:
+        program.save(partial, external_data=False)
     return path
 
 

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ftray.errors import MissingDependencyError
+from ftray.files import replace_file
 from ftray.nets.export import check_packages
 
 FACTS, ONNX = "policy.json", "policy.onnx"
@@ -107,8 +108,6 @@ def _add(folder: Path, file: Path, problem: str | None) -> None:
     else:
         facts["sha256"].pop(ONNX, None)  # of an earlier export
         facts["onnx_left_out"] = problem
-    new = file.with_name(FACTS)
-    new.write_text(json.dumps(facts, indent=1))
-    new.replace(folder / FACTS)
+    replace_file(folder / FACTS, json.dumps(facts, indent=1).encode())
     if problem is not None:
         (folder / ONNX).unlink(missing_ok=True)

@@ -12,17 +12,16 @@ resume.pth              where an interrupted job goes on; gone when it is done
 DONE                    empty, written last
 """
 
-import contextlib
 import dataclasses
 import json
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 
 from ftray.errors import MissingDependencyError, RunFolderError
+from ftray.files import partial_file, replace_file
 from ftray.nets import market_state_dict
 from ftray.plots.encoders import encoder_page
 from ftray.pretraining.model import MaskedModel
@@ -132,13 +131,10 @@ class JobFolder:
         del fields["path"]
         self._write_json(CARD, fields)
         try:
-            page = encoder_page(fields, history)
-            with _replacing(self.path / PAGE) as file:
-                file.write(page.encode())
+            replace_file(self.path / PAGE, encoder_page(fields, history).encode())
         except MissingDependencyError as error:
             self.log(f"no {PAGE}: {error}")
-        with _replacing(self.path / DONE):
-            pass
+        replace_file(self.path / DONE, b"")
         (self.path / RESUME).unlink(missing_ok=True)
 
     def log(self, line: str) -> None:
@@ -146,20 +142,8 @@ class JobFolder:
             file.write(line + "\n")
 
     def _save(self, name: str, content: Any) -> None:
-        with _replacing(self.path / name) as file:
-            torch.save(content, file)
+        with partial_file(self.path / name) as partial:
+            torch.save(content, partial)
 
     def _write_json(self, name: str, content: Any) -> None:
-        with _replacing(self.path / name) as file:
-            file.write(json.dumps(content, indent=1, allow_nan=False).encode())
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes its name only when it is whole and on the disk."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+        replace_file(self.path / name, json.dumps(content, indent=1, allow_nan=False).encode())

@@ -10,23 +10,22 @@ A store is a list of folders; the first is one's own, which alone is written to:
     encoders.json                     what was chosen for each job that was asked for, and why; chosen again ever after
 """
 
+import contextlib
 import dataclasses
 import json
 import os
 import shutil
 import socket
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ftray.errors import RunFolderError
 from ftray.features import Dataset
-from ftray.locking import alone
+from ftray.files import create_folder, locked, move_folder, replace_file
 from ftray.nets import FTSpec
 from ftray.pretraining.folder import CONFIG, RESUME, EncoderCard, is_finished, read_card
 from ftray.pretraining.spec import LOSS, METHOD, PretrainingSpec, encoder_fingerprint, scaler_fingerprint, tower_of
-from ftray.runs.events import write_atomically
 from ftray.spec import to_mapping
 
 
@@ -89,7 +88,7 @@ class EncoderStore:
         elif not self.has(choice.encoder):
             self._adopt(choice.encoder, folder)
         choices = self._choices() | {wanted: {"encoder": choice.encoder, "why": choice.why, "study": choice.study}}
-        write_atomically(self._file, json.dumps(choices, indent=1).encode())
+        replace_file(self._file, json.dumps(choices, indent=1).encode())
         return choice
 
     def make(self, wanted: str, job: Callable[[Path], Any]) -> EncoderCard:
@@ -103,11 +102,13 @@ class EncoderStore:
         if self.has(fingerprint):
             return read_card(self.own / fingerprint)
         self.own.mkdir(parents=True, exist_ok=True)
-        with alone(self.own / f".{fingerprint}.lock") as locked:
+        with locked(self.own / f".{fingerprint}.lock", delete=True) as is_locked:
             if not self.has(fingerprint):
-                making = self._making(fingerprint, locked)
-                job(making)
-                self._publish(making, fingerprint)
+                partial = self._partial(fingerprint, is_locked)
+                job(partial)
+                with self._publishing(fingerprint):
+                    move_folder(partial, self.own / fingerprint)
+                shutil.rmtree(partial, ignore_errors=True)  # another process was faster
         return read_card(self.own / fingerprint)
 
     @property
@@ -151,36 +152,33 @@ class EncoderStore:
         return "this study" if store == self.own else f"study {store.parent.name}"
 
     def _adopt(self, fingerprint: str, folder: Path) -> None:
-        self.own.mkdir(parents=True, exist_ok=True)
-        new = Path(tempfile.mkdtemp(prefix=f".{fingerprint}.", dir=self.own))
-        try:
-            left_out = shutil.ignore_patterns(RESUME, "encoder_epoch_*.pth", ".*")
+        left_out = shutil.ignore_patterns(RESUME, "encoder_epoch_*.pth", ".*")
+        with self._publishing(fingerprint), create_folder(self.own / fingerprint) as new:
             shutil.copytree(folder, new, ignore=left_out, dirs_exist_ok=True)
-            new.chmod(0o755)  # mkdtemp makes folders that other users of a cluster's disk could not read
-            self._publish(new, fingerprint)
-        finally:
-            shutil.rmtree(new, ignore_errors=True)
 
-    def _making(self, fingerprint: str, locked: bool) -> Path:
-        if not locked:
+    def _partial(self, fingerprint: str, is_locked: bool) -> Path:
+        """Where an unfinished job lies."""
+        if not is_locked:
             return self.own / f".{fingerprint}.making-{socket.gethostname()}-{os.getpid()}"
-        making, target = self.own / f".{fingerprint}.making", self.own / fingerprint
-        if target.is_dir() and not making.exists():
-            target.rename(making)  # left there unfinished: it goes on
-        return making
+        partial, target = self.own / f".{fingerprint}.making", self.own / fingerprint
+        if target.is_dir() and not partial.exists():
+            target.rename(partial)  # left there unfinished: it goes on
+        return partial
 
-    def _publish(self, made: Path, fingerprint: str) -> None:
-        """Moves a finished job to its name in one step; where it is already, nothing is left to do."""
-        target = self.own / fingerprint
+    @contextlib.contextmanager
+    def _publishing(self, fingerprint: str) -> Iterator[None]:
+        """A finished job takes its name inside the block; one that another process finished before keeps it.
+
+        Raises: RunFolderError where the name belongs to something else.
+        """
         try:
-            made.rename(target)  # fails on a folder that is not empty, so it never replaces one
-        except OSError as error:
-            if not is_finished(target):
+            yield
+        except FileExistsError:
+            if not self.has(fingerprint):
                 raise RunFolderError(
-                    f"{target} must be free for a finished job, but holds something else ({error.strerror}): "
-                    "delete the folder and start again"
-                ) from error
-            shutil.rmtree(made, ignore_errors=True)  # another process was faster
+                    f"{self.own / fingerprint} must be free for a finished job, but holds something else: delete it "
+                    "and start again"
+                ) from None
 
     def _similar(self, encoder: FTSpec, spec: PretrainingSpec, dataset: Dataset) -> tuple[list[EncoderCard], list[str]]:
         """The jobs of the same tower and layout, each once: cards of those that fit, and why others do not."""

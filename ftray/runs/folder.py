@@ -29,8 +29,9 @@ from pathlib import Path
 from typing import Any
 
 from ftray.errors import RunFolderError
-from ftray.runs.events import Event, EventReader, EventWriter, to_json, write_atomically
-from ftray.runs.lease import leased, locked
+from ftray.files import replace_file
+from ftray.runs.events import Event, EventReader, EventWriter, to_json
+from ftray.runs.lease import driving, leased
 from ftray.runs.location import DRIVER, JOB, Located
 from ftray.runs.records import ENDED, FINAL, State, TrialRecord, apply
 from ftray.runs.study_file import differences, read_study, write_study
@@ -144,7 +145,7 @@ class RunFolder(Located):
 
         Raises: RunFolderError if another process holds it.
         """
-        with locked(self.path), leased(self.mirror, say):
+        with driving(self.path), leased(self.mirror, say):
             try:
                 yield
             finally:
@@ -162,7 +163,7 @@ class RunFolder(Located):
         trial = self.folder_of(trial_id)
         trial.folder.mkdir(parents=True, exist_ok=True)
         facts = {"id": trial_id, "number": number, "kind": kind, "values": values, "spec": to_mapping(spec)}
-        write_atomically(trial.folder / "trial.json", to_json(facts, indent=2).encode())
+        replace_file(trial.folder / "trial.json", to_json(facts, indent=2).encode())
         self.sync(f"trials/{trial_id}/trial.json")
         self.append_event("trial_added", **facts)
         return trial
@@ -256,7 +257,7 @@ class RunFolder(Located):
             )
         self.append_event("study_done")
         self.compact(whole=True)
-        write_atomically(self._done, b"")
+        replace_file(self._done, b"")
         self.sync("events.jsonl", "DONE")
 
     @property

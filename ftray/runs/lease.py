@@ -4,7 +4,6 @@ Takes: a run folder's path, or its mirror. Gives: a block in which nobody else d
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import secrets
@@ -15,7 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ftray.errors import RunFolderError, StorageError
+from ftray.errors import LockedError, RunFolderError, StorageError
+from ftray.files import locked
 from ftray.storage import Mirror
 
 LEASE = ".driver.json"
@@ -25,18 +25,24 @@ STALE = 60.0
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def driving(folder: Path) -> Iterator[None]:
     """Holds the lock of a run folder's copy on this disk; it falls with the process.
 
-    Raises: RunFolderError if another process holds it.
+    Raises: RunFolderError if another process holds it, or if the file system has no locks.
     """
-    with (folder / ".driver").open("w") as file:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            is_locked = stack.enter_context(locked(folder / ".driver", patience=0))
+        except LockedError as error:
             raise RunFolderError(
-                f"{folder} is being run by another process; wait for it, or look with: ftray results {folder}"
+                f"{folder} is being run by another process ({error.holder or 'unknown'}); wait for it, or look with: "
+                f"ftray results {folder}"
             ) from None
+        if not is_locked:
+            raise RunFolderError(
+                f"{folder} must lie on a file system with locks, so that one process alone runs the study; name "
+                "another folder with --runs, or mount this one with locks (NFS 4)"
+            )
         yield
 
 

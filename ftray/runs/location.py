@@ -53,7 +53,7 @@ class Located:
     def fetch_encoders_beside(self) -> None:
         """Brings here the finished encoders of the run folders beside this one, for whoever may take one of them."""
         if self.mirror:
-            runs = self.mirror.beside()
+            runs = self.mirror.parent
             for name in runs.folders():
                 if name != self.path.name:
                     made = runs.names(f"{name}/encoders")

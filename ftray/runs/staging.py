@@ -17,10 +17,10 @@ from ftray.runs.trial import TrialFolder
 POINTER = "checkpoint.json"
 
 
-def in_the_making(folder: str) -> str:
+def partial_folder(folder: str) -> str:
     """Where a folder grows before it gets its name.
 
-    >>> in_the_making("encoders/0123")
+    >>> partial_folder("encoders/0123")
     'encoders/.0123.making'
     """
     parent, _, name = folder.rpartition("/")
@@ -77,7 +77,7 @@ class JobCopy:
         left = (name for name in names if name not in ("checkpoint", "events.jsonl"))
         self.run.mirror.push(*made, *(f"{self._own}/{name}" for name in left), f"{self._own}/events.jsonl")
         for folder in made:
-            self.run.mirror.delete(in_the_making(folder))
+            self.run.mirror.delete(partial_folder(folder))
 
     def _clear(self) -> None:
         """What an earlier process left here may be older than what another machine has sent since, or newer by what

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ftray.errors import RunFolderError
-from ftray.runs.events import to_json, write_atomically
+from ftray.files import replace_file
+from ftray.runs.events import to_json
 from ftray.runs.version_0_1 import upgrade_study
 from ftray.spec import fingerprint
 
@@ -32,7 +33,7 @@ def write_study(path: Path, study: Mapping[str, Any]) -> None:
         "versions": dict(versions()),
         "study": study,
     }
-    write_atomically(path, to_json(content, indent=2).encode())
+    replace_file(path, to_json(content, indent=2).encode())
 
 
 def read_study(path: Path) -> dict[str, Any]:

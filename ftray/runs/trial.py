@@ -11,18 +11,14 @@ Takes: metrics, checkpoints and errors of one trial. Gives: `TrialFolder`.
 """
 
 import contextlib
-import fcntl
-import os
-import shutil
-import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from ftray.errors import RunFolderError
+from ftray.errors import LockedError, RunFolderError
+from ftray.files import locked, replace_file, replace_folder
 from ftray.runs.costs import SPENT, cost_of
-from ftray.runs.events import Event, EventReader, EventWriter, sync_folder, write_atomically
+from ftray.runs.events import Event, EventReader, EventWriter
 
 PATIENCE = 600.0
 """Seconds. A process on a node that lost the cluster was seen to live for 3 minutes; who gives up before it ends has
@@ -65,8 +61,7 @@ class TrialFolder:
         self.write_error(error)
 
     def write_error(self, error: str) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.folder / "error.txt", f"{error.rstrip()}\n".encode())
+        replace_file(self.folder / "error.txt", f"{error.rstrip()}\n".encode())
 
     def spent(self, cost: Mapping[str, float]) -> None:
         """Note what the trial has cost so far, over all its stretches: at the end of each."""
@@ -80,41 +75,27 @@ class TrialFolder:
         Raises: RunFolderError if it goes on for so many seconds.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        until = time.monotonic() + patience
-        with (self.folder / ".writer").open("w") as file:
-            while not _locked(file):
-                if time.monotonic() > until:
-                    raise RunFolderError(
-                        f"{self.folder} must have one process that writes it, but another one still does after "
-                        f"{patience:.0f} s; end it, and repeat the command"
-                    )
-                time.sleep(0.2)
+        with contextlib.ExitStack() as stack:
+            try:
+                # Where the file system has no locks, it must do that Ray ends the jobs of a dead driver.
+                stack.enter_context(locked(self.folder / ".writer", patience=patience))
+            except LockedError as error:
+                raise RunFolderError(
+                    f"{self.folder} must have one process that writes it, but {error.holder or 'another one'} still "
+                    f"does after {patience:.0f} s; end it, and repeat the command"
+                ) from None
             yield
 
     @contextlib.contextmanager
     def new_checkpoint(self, **facts: Any) -> Iterator[Path]:
         """A folder to write a checkpoint into; it takes the last one's place when the block ends without error."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        new = Path(tempfile.mkdtemp(prefix=".checkpoint-", dir=self.folder))
-        try:
+        with replace_folder(self.folder / "checkpoint") as new:
             yield new
-            new.chmod(0o755)
-            _sync_tree(new)
-            # A folder cannot be replaced in one move: between these two, `.checkpoint-old` is the last complete one.
-            current, old = self.folder / "checkpoint", self.folder / ".checkpoint-old"
-            if current.exists():
-                shutil.rmtree(old, ignore_errors=True)
-                current.rename(old)
-            new.rename(current)
-            sync_folder(self.folder)
-            shutil.rmtree(old, ignore_errors=True)
-        finally:
-            shutil.rmtree(new, ignore_errors=True)
         self._writer.append("checkpoint", facts, durable=True)
 
     @property
     def checkpoint(self) -> Path | None:
-        """The last complete checkpoint, or None."""
+        """The last complete checkpoint, or None. `.checkpoint-old` is one that was about to be replaced."""
         candidates = (self.folder / "checkpoint", self.folder / ".checkpoint-old")
         return next((path for path in candidates if path.is_dir()), None)
 
@@ -155,21 +136,3 @@ class Reported:
             if event["event"] == "report":
                 self._metrics |= event["metrics"]
         return self._metrics
-
-
-def _locked(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # some network file systems have no locks: Ray's own end of a dead driver's jobs must do
-        return True
-    return True
-
-
-def _sync_tree(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-    sync_folder(folder)

@@ -21,7 +21,7 @@ from ftray.errors import FtrayError, OutOfMemoryError
 from ftray.runs import RunFolder
 from ftray.runs.costs import booked
 from ftray.runs.location import JOB
-from ftray.runs.staging import JobCopy, in_the_making
+from ftray.runs.staging import JobCopy, partial_folder
 from ftray.spec import parse
 from ftray.study.searcher import PRETRAINING
 from ftray.trial import TrialSpec, place_pretraining, place_trial, prepare_dataset, pretrain_encoder
@@ -101,7 +101,7 @@ def run_job(config: dict[str, Any], work: Work = run_trial) -> None:
 
 def _reporter(config: dict[str, Any], copy: JobCopy, place: Placement, cost: Callable[[], dict[str, float]]) -> Report:
     """Where a job's metrics go: to its folder, with what it costs, and to Tune what a scheduler may judge."""
-    makes = [in_the_making(folder) for folder in config.get("makes", ())]
+    makes = [partial_folder(folder) for folder in config.get("makes", ())]
     planned = {"vram/planned_gib": place.plan.learner_gib} if place.plan and config["kind"] != PRETRAINING else {}
 
     def report(metrics: dict[str, Any], checkpoint: Path | None = None) -> None:

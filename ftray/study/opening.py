@@ -2,7 +2,7 @@
 
 from ftray.market import load_market
 from ftray.runs import RunFolder
-from ftray.storage import Location, beside
+from ftray.storage import Location, join
 from ftray.study.spec import StudySpec
 
 
@@ -15,7 +15,7 @@ def open_run(study: StudySpec, root: Location) -> RunFolder:
     """
     trials = [study.trial(filled) for filled in study.space.ends()]
     candles = load_market(trials[0].market)
-    run = RunFolder.create(beside(root, study.name), {**study.identity, "candles": candles.fingerprint[:16]})
+    run = RunFolder.create(join(root, study.name), {**study.identity, "candles": candles.fingerprint[:16]})
     if any(trial.encoder_to_pretrain for trial in trials):
         run.fetch_encoders_beside()
     return run

@@ -17,7 +17,7 @@ from ftray.errors import FtrayError
 from ftray.runs import RunFolder
 from ftray.runs.costs import CPU_SECONDS, GPU_SECONDS
 from ftray.spec import fingerprint, parse, to_mapping
-from ftray.storage import Location, Mirror, beside, is_url
+from ftray.storage import Location, Mirror, is_url, join
 from ftray.trial import TrialSpec, place_trial
 from ftray.trial.vram import layout_of
 
@@ -79,4 +79,4 @@ def _runs_in(runs: Location) -> Iterator[RunFolder]:
         names = sorted(path.parent.name for path in Path(runs).glob("*/study.json"))
     for name in names:
         with contextlib.suppress(FtrayError, OSError):
-            yield RunFolder.open(beside(runs, name))
+            yield RunFolder.open(join(runs, name))

@@ -18,7 +18,7 @@ from ftray.storage import Location
 from ftray.study.budget import Limits
 from ftray.study.jobs import Work, trainable
 from ftray.study.opening import open_run
-from ftray.study.optuna.storage import told_if_lost
+from ftray.study.optuna.storage import translate_database_errors
 from ftray.study.placing import elastic_capacity
 from ftray.study.progress import Progress
 from ftray.study.schedulers import build_scheduler
@@ -105,7 +105,7 @@ def _search(
     say(f"study {study.name}: {study.search.n_trials} trials, {already} of them ended before, in {run.where}")
     run.append_event("study_started", n_trials=study.search.n_trials)
     try:
-        with told_if_lost(study.search.storage):
+        with translate_database_errors(study.search.storage):
             searcher = StudySearcher(study, run, limits, capacity)
             for line in told(run):
                 say(line)

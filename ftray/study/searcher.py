@@ -22,7 +22,7 @@ from ftray.capacity.elastic import ElasticCapacity
 from ftray.features import Dataset
 from ftray.pretraining import Choice, is_finished
 from ftray.runs import RunFolder, State, TrialFolder
-from ftray.runs.staging import in_the_making
+from ftray.runs.staging import partial_folder
 from ftray.search.objectives import is_number
 from ftray.search.samplers import build_sampler
 from ftray.spec import fingerprint, to_mapping
@@ -178,7 +178,7 @@ class StudySearcher(OptunaSearch):
         encoders = [f"encoders/{encoder}" for encoder in job.encoders]
         if job.kind == TRIAL:
             return {"shape": shape, "needs": ["encoders.json", *data, *encoders]}
-        needs = ["encoders.json", data[job.fold], in_the_making(encoders[0])]
+        needs = ["encoders.json", data[job.fold], partial_folder(encoders[0])]
         return {"shape": shape, "needs": needs, "makes": encoders}
 
     def _goes_on_later(self, job: Job, reached: dict[str, Any]) -> bool:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ftray import stats
-from ftray.runs.events import write_atomically
+from ftray.files import replace_file
 from ftray.tables.schema import SCHEMA, arrow_type
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def write_benchmarks(run: Path, fold: int, outcomes: Mapping[str, Outcome]) -> N
         _table("returns", {"portfolio": name, "fold": fold, "split": SPLIT}, _bars(outcome))
         for name, outcome in outcomes.items()
     ]
-    write_atomically(file, parquet(pa.concat_tables(tables)))
+    replace_file(file, parquet(pa.concat_tables(tables)))
 
 
 def parquet(table: "pa.Table", rows_per_group: int = 64_000) -> bytes:
@@ -117,7 +117,7 @@ def _bars(outcome: Outcome) -> dict[str, Any]:
 
 def _write(file: Path, name: str, whose: Mapping[str, Any], columns: Mapping[str, Any]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(file, parquet(_table(name, whose, columns)))
+    replace_file(file, parquet(_table(name, whose, columns)))
 
 
 def _table(name: str, whose: Mapping[str, Any], columns: Mapping[str, Any]) -> "pa.Table":

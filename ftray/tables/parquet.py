@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ftray.runs.events import write_atomically
+from ftray.files import replace_file
 from ftray.runs.folder import RunFolder
 from ftray.tables.bars import parquet
 from ftray.tables.ingest import CARD, Intake, New, State, from_plain, to_plain
@@ -72,7 +72,7 @@ def compact(run: RunFolder, *, whole: bool = False) -> Path:
     opened = writer.write("trials", arrow_table("trials", still_open), "open-") if still_open else []
     manifest = {"format": FORMAT, "next": writer.next, "parts": parts, "open": opened, "state": to_plain(state)}
     folder.mkdir(exist_ok=True)
-    write_atomically(folder / MANIFEST, json.dumps(manifest, default=str).encode())  # default: times
+    replace_file(folder / MANIFEST, json.dumps(manifest, default=str).encode())  # default: times
     run.sync(FOLDER)
     _sweep(run, {file for some in (*parts.values(), opened) for file, _ in some}, everywhere=before is None)
     return folder
@@ -184,7 +184,7 @@ class _Writer:
         (self.folder / name).mkdir(parents=True, exist_ok=True)
         file = f"{name}/{prefix}{self.next:06}-{self._token}.parquet"
         self.next += 1
-        write_atomically(self.folder / file, parquet(table))
+        replace_file(self.folder / file, parquet(table))
         return [(file, len(table))]
 
 

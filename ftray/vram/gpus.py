@@ -5,7 +5,6 @@ Takes: a model's name as PyTorch, Ray or a person writes it, or a number of GiB.
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 
 from ftray.errors import SpecError
+from ftray.files import cache_dir
 from ftray.spec import nearest
 from ftray.vram.gpu_models import CONTEXTS, MODELS, canonical_name, gib_of
 from ftray.vram.nvml import gpu_in_sight
@@ -127,9 +127,7 @@ def known_gpu(name: str, gib: float) -> Gpu:
 
 def measured_file(name: str) -> Path:
     """Where what was measured on a GPU model is kept."""
-    cache = os.environ.get("FTRAY_CACHE")
-    folder = Path(cache) if cache else Path.home() / ".cache" / "ftray"
-    return folder / "vram" / measured_name(name)
+    return cache_dir() / "vram" / measured_name(name)
 
 
 def measured_name(name: str) -> str:

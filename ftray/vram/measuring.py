@@ -17,12 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from ftray.errors import TrainingError
+from ftray.files import replace_file
 from ftray.nets.encoder import gather_windows
 from ftray.nets.families import build_encoder
 from ftray.nets.graphs import CAPTURED_BYTES
 from ftray.nets.heads import policy_head, value_head
 from ftray.vram.gpus import Gpu, Measured, local_gpu, measured_file, read_measured
-from ftray.vram.rows import measured_json, write_whole
+from ftray.vram.rows import measured_json
 from ftray.vram.table import GIB, REFERENCE_BARS, REFERENCE_SAMPLES, Worker, predicted, step_bytes
 
 STEPS = 3
@@ -165,5 +166,5 @@ def peak_bytes(worker: Worker) -> int:
 def keep(gpu: Gpu, found: Iterable[Measured]) -> Path:
     """Adds measured rows to the GPU model's file, in place of rows of the same key; written whole."""
     path = measured_file(gpu.name)
-    write_whole(path, measured_json(gpu, (*read_measured(gpu.name), *found)))
+    replace_file(path, measured_json(gpu, (*read_measured(gpu.name), *found)).encode())
     return path

@@ -5,15 +5,14 @@ Takes: where run folders lie, a GPU model. Gives: its measured rows, which every
 
 import dataclasses
 import json
-import os
-import tempfile
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 
-from ftray.storage import Location, Mirror, beside, is_url
+from ftray.files import replace_file
+from ftray.storage import Location, Mirror, is_url, join
 from ftray.vram.gpus import Gpu, Measured, measured_name, parse_measured
 
 FOLDER = "vram"
@@ -22,7 +21,7 @@ FOLDER = "vram"
 
 def rows_file(runs: Location, name: str) -> Location:
     """Where the rows of a GPU model lie."""
-    return beside(beside(runs, FOLDER), measured_name(name))
+    return join(join(runs, FOLDER), measured_name(name))
 
 
 def read_rows(runs: Location, name: str) -> tuple[Measured, ...]:
@@ -48,7 +47,7 @@ def keep_rows(runs: Location, gpu: Gpu, found: Iterable[Measured]) -> Location:
     if is_url(runs):
         Mirror(runs, role="read").write(f"{FOLDER}/{measured_name(gpu.name)}", content.encode())
     else:
-        write_whole(Path(place), content)
+        replace_file(Path(place), content.encode())
     return place
 
 
@@ -62,13 +61,3 @@ def measured_json(gpu: Gpu, rows: Iterable[Measured]) -> str:
         "rows": [dataclasses.asdict(row) for row in {row.key: row for row in rows}.values()],
     }
     return json.dumps(content, indent=1) + "\n"
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Replaces a file, so that a reader sees the old content or the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-")
-    with os.fdopen(handle, "w") as stream:
-        stream.write(text)
-    Path(temporary).chmod(0o644)
-    Path(temporary).replace(path)

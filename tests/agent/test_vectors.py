@@ -170,7 +170,9 @@ def test_a_process_that_was_killed_while_it_computed_blocks_nobody(tmp_path, dat
     os.kill(first.pid, signal.SIGKILL)
     first.communicate()
     (lock,) = shared.iterdir()
-    lock.with_suffix(".npy").write_bytes(b"half a file")  # as a process that was killed while it wrote leaves it
+    lock.with_name(f"{lock.stem}.npy-a1b2").write_bytes(
+        b"half a file"
+    )  # as a process that was killed while it wrote leaves it
     path = write_market_vectors(FT, tmp_path / "weights.pth", dataset, shared)
     assert [file.name for file in shared.iterdir()] == [path.name]
     assert len(np.load(path)) == len(dataset.candles)

@@ -186,13 +186,11 @@ SCRIPT = textwrap.dedent("""
     if where == "between epochs":
         pretrain(ENCODER, SPEC, small_dataset(), Path(sys.argv[1]), report=killed)
     saved = folder.torch.save
-    def half(content, file):
-        if where in file.name and content.get("metrics", {"epoch": 2})["epoch"] == 2:
-            saved(content, file)
-            file.truncate(1000)
-            file.flush()
-            killed(file.name)
-        saved(content, file)
+    def half(content, path):
+        saved(content, path)
+        if where in path.name and content.get("metrics", {"epoch": 2})["epoch"] == 2:
+            os.truncate(path, 1000)
+            killed(path.name)
     folder.torch.save = half
     pretrain(ENCODER, SPEC, small_dataset(), Path(sys.argv[1]))
 """)

@@ -70,7 +70,7 @@ def note_run(study: optuna.Study, run: RunFolder) -> None:
 
 
 @contextlib.contextmanager
-def told_if_lost(url: str | None) -> Iterator[None]:
+def translate_database_errors(url: str | None) -> Iterator[None]:
     """Says in words that the database went away while a study ran.
 
     Raises: StorageError.

@@ -1,0 +1,182 @@
+"""Files and folders that several processes write and read: replaced whole, or held by one process at a time.
+
+Takes: paths. Gives: `replace_file`, `partial_file`, `replace_folder` and `create_folder`, which a reader finds as they
+were before or as they are afterwards; `locked`, a lock that falls with its process; `cache_dir`.
+
+>>> import tempfile
+>>> with tempfile.TemporaryDirectory() as folder, locked(Path(folder) / ".lock") as is_locked:
+...     replace_file(Path(folder) / "numbers.txt", b"1 2 3")
+...     is_locked, (Path(folder) / "numbers.txt").read_text()
+(True, '1 2 3')
+"""
+
+import contextlib
+import errno
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import filelock
+
+from ftray.errors import LockedError
+
+CACHE = "FTRAY_CACHE"
+"""The variable that names the cache folder; by default it is ~/.cache/ftray."""
+
+POLL_SECONDS = 0.1
+
+_TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
+
+
+def cache_dir() -> Path:
+    """The folder for whatever can be fetched or measured again."""
+    return Path(os.environ.get(CACHE) or Path.home() / ".cache" / "ftray")
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Replaces a file: a reader sees the old content or the new, even after a crash of the machine."""
+    with partial_file(path) as partial:
+        partial.write_bytes(content)
+
+
+@contextlib.contextmanager
+def partial_file(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """A path to write to; that file replaces `path` when the block ends without an error.
+
+    durable: wait until the disk has it. Without, a crash of the machine may leave a damaged file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    os.close(descriptor)
+    partial = Path(name)
+    try:
+        yield partial
+        partial.chmod(0o644)  # mkstemp makes files that other users of a cluster's disk cannot read
+        if durable:
+            _sync_file(partial)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    if durable:
+        _sync_folder(path.parent)
+
+
+def delete_partials(path: Path) -> None:
+    """Deletes what killed processes left of `path`; for whoever holds a lock that all of them would hold."""
+    for partial in path.parent.glob(f".{path.name}-*"):
+        partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def create_folder(path: Path) -> Iterator[Path]:
+    """An empty folder to write to; it becomes `path` when the block ends without an error.
+
+    Raises: FileExistsError if `path` is not free by then: nothing is ever replaced.
+    """
+    with _partial_folder(path) as partial:
+        yield partial
+        _make_durable(partial)
+        move_folder(partial, path)
+
+
+@contextlib.contextmanager
+def replace_folder(path: Path) -> Iterator[Path]:
+    """An empty folder to write to; it replaces `path` when the block ends without an error.
+
+    No system call replaces a folder that holds files. For a moment the old one is `.NAME-old` and there is none at
+    `path`; a process that is killed then leaves it so.
+    """
+    with _partial_folder(path) as partial:
+        yield partial
+        _make_durable(partial)
+        old = path.with_name(f".{path.name}-old")
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            path.rename(old)
+        move_folder(partial, path)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def move_folder(folder: Path, path: Path) -> None:
+    """Renames a folder. Raises: FileExistsError if `path` is anything but free or an empty folder."""
+    try:
+        folder.rename(path)
+    except OSError as error:
+        if error.errno in _TAKEN:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
+        raise
+    _sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, patience: float | None = None, delete: bool = False) -> Iterator[bool]:
+    """Only one process at a time is inside the block. The operating system releases the lock when that process ends,
+    also by `kill -9`. False where the file system has no locks: several processes may then be inside.
+
+    path: the lock's file, which names its holder. delete: delete it at the end of the block.
+    patience: seconds to wait for another holder; None waits as long as it takes.
+
+    Raises: LockedError, which names the holder.
+    """
+    path.touch()  # raises where nothing can be written: what `acquire` raises is about locks alone
+    lock = filelock.FileLock(path, thread_local=False, poll_interval=POLL_SECONDS, fallback_to_soft=False)
+    try:
+        lock.acquire(timeout=-1 if patience is None else patience)
+    except filelock.Timeout:
+        holder = _read_holder(path)
+        raise LockedError(
+            f"{path} is locked by {holder or 'another process'}; wait for it, or end it", holder
+        ) from None
+    except OSError:  # network file systems without locks
+        pass
+    if lock.is_locked:
+        path.write_text(f"{socket.gethostname()}:{os.getpid()}\n")
+    try:
+        yield lock.is_locked
+    finally:
+        if delete:
+            path.unlink(missing_ok=True)  # before the release: who waits for this file sees that it has no name
+        lock.release()
+
+
+def _read_holder(path: Path) -> str:
+    with contextlib.suppress(OSError, ValueError):
+        return path.read_text().strip()
+    return ""
+
+
+@contextlib.contextmanager
+def _partial_folder(path: Path) -> Iterator[Path]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    try:
+        yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _make_durable(folder: Path) -> None:
+    folder.chmod(0o755)  # mkdtemp makes folders that other users of a cluster's disk cannot read
+    for parent, _, files in os.walk(folder):
+        for file in files:
+            _sync_file(Path(parent) / file)
+        _sync_folder(Path(parent))
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the names of a folder's files survive a crash of the machine."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some network file systems refuse it
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
