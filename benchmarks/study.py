@@ -82,7 +82,7 @@ def simulated(spec: TrialSpec, report: Any, *, seconds: float, n_reports: int, *
 
 
 def sleeping_study(n_trials: int, at_once: int) -> StudySpec:
-    """Four holes, one of them conditional; TPE after ten trials; ASHA left out, for every trial must take its time."""
+    """Four search parameters, one of them conditional; TPE after ten; no ASHA: every trial must take its time."""
     trial = {
         "market": {"kind": "simulator", "n_assets": 2, "n_bars": 1200},
         "features": {"lookback": 8, "indicators": ["close", "rsi"]},
@@ -193,7 +193,7 @@ def asking(n_trials: int) -> dict[str, Any]:
         continued = time.process_time() - began
         began = time.process_time()
         for _ in range(N_ASKED):
-            study.space.draw(searcher.optuna.ask())
+            study.space.sample(searcher.optuna.ask())
         return {
             "n_trials": n_trials,
             "continue_seconds": continued,
@@ -222,12 +222,12 @@ def read_many(n_trials: int) -> dict[str, Any]:
 
 def write_events(run: RunFolder, study: StudySpec, n_trials: int) -> None:
     """The events that so many trials would have left, without waiting for a disk after each; their values are drawn."""
-    spec = to_mapping(study.trial(next(iter(study.space.ends()))))
+    spec = to_mapping(study.corner_trials[0])
     draw = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     at = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
     with (run.path / "events.jsonl").open("a") as file:
         for number in range(n_trials):
-            name, values = f"trial-{number:04d}", study.space.draw(draw.ask())[0]
+            name, values = f"trial-{number:04d}", study.space.sample(draw.ask())[0]
             added = {"id": name, "number": number, "kind": "trial", "values": values, "spec": spec}
             ended = {
                 "id": name,

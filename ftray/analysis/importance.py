@@ -34,11 +34,11 @@ def importance(
 
     from ftray.search.space import Space
 
-    holes = Space(study.get("trial") or {}).holes
-    if len(finished) < 2 or not holes:
+    params = Space(study.get("trial") or {}).params
+    if len(finished) < 2 or not params:
         raise RunFolderError(
-            f"importance needs at least 2 finished trials of a study with holes; this one has {len(finished)} finished "
-            f"trials and {len(holes)} holes"
+            f"importance needs at least 2 finished trials and a search parameter; this study has {len(finished)} "
+            f"finished trials and {len(params)} search parameters"
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a branch with a single trial is left out
@@ -52,7 +52,7 @@ def importance(
                     optuna.trial.create_trial(
                         values=[trial.metrics[goal.metric] for goal in objectives],
                         params=dict(trial.values),
-                        distributions={name: holes[name].distribution for name in trial.values},
+                        distributions={name: params[name].distribution for name in trial.values},
                         constraints={name: value for name, value in told.items() if is_number(value)},
                     )
                 )

@@ -229,8 +229,8 @@ def _drawn(study: Study, draw: Draw, name: str) -> tuple[Any, Any]:
 
 
 def _groups(study: Study) -> list[str]:
-    holes = list(Space(study.run.study.get("trial") or {}).holes)
-    return ["trial", "encoder", "encoder_shape", "pretrained", *holes]
+    params = list(Space(study.run.study.get("trial") or {}).params)
+    return ["trial", "encoder", "encoder_shape", "pretrained", *params]
 
 
 def _some(names: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from ftray.boards.standing import standing_data
 from ftray.boards.terminal import fraction, ratio
 from ftray.errors import RunFolderError
 from ftray.runs.version_0_1 import read_spec
-from ftray.search.space import Hole, Space
+from ftray.search.space import Param, Space
 from ftray.tables.schema import Frame
 
 TOP = 50
@@ -41,9 +41,9 @@ def question(study: Study) -> str:
     search, standing = study.run.study.get("search") or {}, standing_data(study)
     goals = ", then ".join(f"{goal.direction} {goal.metric}" for goal in study.objectives)
     constraints = search.get("constraints") or []
-    holes = Space(study.run.study.get("trial") or {}).holes
+    params = Space(study.run.study.get("trial") or {}).params
     states = ", ".join(f"{n} {state}" for state, n in standing.states.items()) or "none yet"
-    told = html.paragraph(f"Which values of {len(holes)} settings {goals} on bars that training never saw?")
+    told = html.paragraph(f"Which values of {len(params)} settings {goals} on bars that training never saw?")
     told += html.facts(
         {
             "trials": f"{standing.n_ended}"
@@ -54,8 +54,8 @@ def question(study: Study) -> str:
             "scheduler": _in_words(search.get("scheduler")),
         }
     )
-    if holes:
-        told += html.table(["setting", "from"], [[name, _range(hole)] for name, hole in holes.items()])
+    if params:
+        told += html.table(["setting", "from"], [[name, _range(param)] for name, param in params.items()])
     return told
 
 
@@ -251,11 +251,11 @@ def _any_spec(study: Study) -> dict[str, Any]:
     return read_spec(found["spec"])
 
 
-def _range(hole: Hole) -> str:
-    ends = hole.ends()
-    if hasattr(hole.distribution, "choices"):
+def _range(param: Param) -> str:
+    ends = param.extremes()
+    if hasattr(param.distribution, "choices"):
         return ", ".join(map(str, ends))
-    return f"{ends[0]} to {ends[-1]}" + (", by its logarithm" if getattr(hole.distribution, "log", False) else "")
+    return f"{ends[0]} to {ends[-1]}" + (", by its logarithm" if getattr(param.distribution, "log", False) else "")
 
 
 def _in_words(value: Any) -> str | None:

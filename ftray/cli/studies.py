@@ -22,8 +22,8 @@ def add_verbs(add: Add) -> None:
     for command, line in (
         (check, "parse a study with every range at both ends and tell its sizes; starts nothing"),
         (vram, "tell what the trials of a study get of a GPU, or measure what they need"),
-        (pretrain, "pre-train the encoder of a file without holes"),
-        (train, "run the one trial of a file without holes"),
+        (pretrain, "pre-train the encoder of a file without search parameters"),
+        (train, "run the one trial of a file without search parameters"),
         (tune, "run a study, or continue it"),
     ):
         verb = add_verb(add, command, line)

@@ -240,8 +240,8 @@ def _logarithmic(study: "Study") -> set[str]:
     """Searched values that were drawn by their logarithm."""
     from ftray.search.space import Space
 
-    holes = Space(study.run.study.get("trial") or {}).holes
-    return {name for name, hole in holes.items() if getattr(hole.distribution, "log", False)}
+    params = Space(study.run.study.get("trial") or {}).params
+    return {name for name, param in params.items() if getattr(param.distribution, "log", False)}
 
 
 def _dimension(values: Frame, label: str, log: bool) -> dict[str, Any]:

@@ -1,13 +1,13 @@
-"""Samplers: how the next configuration is drawn. A family told apart by `kind`, each with its own options.
+"""Samplers: how the next configuration is sampled. A family of specs, named by `kind`, each with its own options.
 
-What a scheduler stopped teaches tpe alone; cmaes, gp and nsga2 learn from trials that came to their end.
+tpe learns from trials that a scheduler pruned, too; cmaes, gp and nsga2 learn from complete trials alone.
 
-Takes: what a study file says about its sampler, its space, what was drawn before. Gives: an Optuna sampler that draws
-whole configurations and none a second time. Knows Optuna, neither Ray nor torch.
+Takes: what a study file says about its sampler, its space, the values sampled before. Gives: an Optuna sampler that
+samples whole configurations, and each of them once. Knows Optuna, neither Ray nor torch.
 """
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import optuna
@@ -16,21 +16,21 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler,
 from optuna.trial import FrozenTrial, TrialState
 
 from ftray.errors import MissingDependencyError, SpecError
-from ftray.search.space import Hole, Space
+from ftray.search.space import Param, Space
 from ftray.spec import Between, Count, spec
 
 TRIES = 100
-"""Random configurations tried in place of one that was drawn before, until a space counts as exhausted."""
+"""Random configurations tried in place of a repeated one, until a space counts as exhausted."""
 
 
 @spec
 class TpeSpec:
     """Tree-structured Parzen estimator (Bergstra et al. 2011; Watanabe 2023): the all-rounder.
 
-    multivariate: values are drawn together; otherwise each by itself.
-    group: values of one branch of a conditional space are drawn together as well.
-    constant_liar: keeps away from what is running, for many jobs at once.
-    n_startup_trials: drawn at random before it begins.
+    multivariate: values are sampled jointly; otherwise each independently of the others.
+    group: values of one branch of a conditional space are sampled jointly as well.
+    constant_liar: avoids the configurations of running trials, for many jobs at once.
+    n_startup_trials: sampled at random before it begins.
     """
 
     kind: Literal["tpe"] = "tpe"
@@ -42,13 +42,13 @@ class TpeSpec:
     def check(self) -> None:
         if self.group and not self.multivariate:
             raise SpecError(
-                "draws values together, which multivariate: false does not: set group: false too", ("group",)
+                "samples values jointly, which multivariate: false does not: set group: false too", ("group",)
             )
 
 
 @spec
 class RandomSpec:
-    """Uniform over every range: the yardstick."""
+    """Uniform over every range: what other samplers are compared with."""
 
     kind: Literal["random"] = "random"
 
@@ -81,8 +81,8 @@ class GpSpec:
 class Nsga2Spec:
     """Genetic search for several objectives (Deb et al. 2002).
 
-    population_size: trials per generation; the first generation is drawn at random. Trials are dear here, so it is
-        smaller than the usual 50.
+    population_size: trials per generation; the first generation is sampled at random. The default is below Optuna's
+        50, because trials are expensive here.
     """
 
     kind: Literal["nsga2"] = "nsga2"
@@ -101,11 +101,11 @@ SAMPLERS: dict[str, type] = {
 }
 
 BY_GENERATION = (CmaEsSpec, Nsga2Spec)
-"""Samplers that note each trial's generation, and count a trial only from such a note."""
+"""Samplers that store each trial's generation with it, and ignore trials without one."""
 
 
 def check_sampler(sampler: Sampler, n_objectives: int, n_constraints: int) -> None:
-    """Refuses what a sampler cannot do at all. Random sampling heeds nothing, and nobody expects it to.
+    """Refuses what a sampler cannot do. Random sampling ignores objectives and constraints, as everyone expects.
 
     Raises: SpecError.
     """
@@ -115,42 +115,42 @@ def check_sampler(sampler: Sampler, n_objectives: int, n_constraints: int) -> No
         raise SpecError("cmaes knows no constraints; take tpe, gp or nsga2", ("search", "sampler"))
 
 
-def drawn_apart(sampler: Sampler, space: Space) -> tuple[str, ...]:
-    """The holes that a sampler draws each by itself, without a look at the values beside it.
+def sampled_independently(sampler: Sampler, space: Space) -> tuple[str, ...]:
+    """The search parameters whose values a sampler samples independently of all others.
 
     Such a value comes from a one-dimensional TPE (tpe, cmaes, gp) or uniformly at random (nsga2, random).
     """
     match sampler:
         case RandomSpec() | TpeSpec(multivariate=False):
-            apart = set(space.holes)
+            independent = set(space.params)
         case TpeSpec(group=True):
-            apart = set()
+            independent = set()
         case CmaEsSpec():
             numbers = {
-                n for n, hole in space.holes.items() if not isinstance(hole.distribution, CategoricalDistribution)
+                n for n, param in space.params.items() if not isinstance(param.distribution, CategoricalDistribution)
             }
-            apart = set(space.holes) - (space.always & numbers)
+            independent = set(space.params) - (space.always & numbers)
         case _:
-            apart = set(space.holes) - space.always
-    return tuple(name for name in space.holes if name in apart)
+            independent = set(space.params) - space.always
+    return tuple(name for name in space.params if name in independent)
 
 
-def build_sampler(sampler: Sampler, space: Space, drawn: Sequence[Mapping[str, Any]], seed: int) -> "Distinct":
-    """The sampler of a study that has drawn so much already.
+def build_sampler(sampler: Sampler, space: Space, sampled: Sequence[Mapping[str, Any]], seed: int) -> "DistinctSampler":
+    """The sampler of a study that has sampled these configurations already.
 
-    It is seeded by how much: a resumed study must not repeat its first suggestions.
+    Their number goes into its seed: a resumed study must not repeat its first suggestions.
 
     Raises: MissingDependencyError with the install line.
     """
-    seed += len(drawn)
+    seed += len(sampled)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        inner = _optunas(sampler, seed)
-    together = frozenset(space.holes) - frozenset(drawn_apart(sampler, space))
-    return Distinct(inner, space, together, drawn, seed)
+        inner = _optuna_sampler(sampler, seed)
+    joint = frozenset(space.params) - frozenset(sampled_independently(sampler, space))
+    return DistinctSampler(inner, space, joint, sampled, seed)
 
 
-def _optunas(sampler: Sampler, seed: int) -> BaseSampler:
+def _optuna_sampler(sampler: Sampler, seed: int) -> BaseSampler:
     match sampler:
         case TpeSpec():
             return TPESampler(
@@ -173,29 +173,29 @@ def _optunas(sampler: Sampler, seed: int) -> BaseSampler:
                 seed=seed,
                 n_startup_trials=sampler.n_startup_trials,
                 popsize=sampler.population_size,
-                independent_sampler=_one_by_one(seed),
-                warn_independent_sampling=False,  # `drawn_apart` tells
+                independent_sampler=_independent(seed),
+                warn_independent_sampling=False,  # `ftray check` lists them
             )
         case GpSpec():
             return GPSampler(
                 seed=seed,
                 n_startup_trials=sampler.n_startup_trials,
                 deterministic_objective=sampler.deterministic,
-                independent_sampler=_one_by_one(seed),
+                independent_sampler=_independent(seed),
                 warn_independent_sampling=False,
             )
         case Nsga2Spec():
             return NSGAIISampler(seed=seed, population_size=sampler.population_size, crossover_prob=sampler.crossover)
 
 
-def _one_by_one(seed: int) -> TPESampler:
+def _independent(seed: int) -> TPESampler:
     return TPESampler(seed=seed, multivariate=False)
 
 
-class Distinct(BaseSampler):
-    """Another sampler, asked for whole configurations; one that was drawn before is replaced by one drawn at random.
+class DistinctSampler(BaseSampler):
+    """Samples whole configurations from another sampler, and replaces a repeated one by a random one.
 
-    Training is seeded by its configuration, so a second run of it would tell nothing. Values that a hand-written point
+    Training is seeded by its configuration, so to repeat it would show nothing new. Values that a hand-written point
     fixes stay fixed, and a point that fixes all of them is taken however often it is written. Where `TRIES` random
     configurations are all known, the space counts as exhausted, and the repetition stands.
     """
@@ -204,49 +204,51 @@ class Distinct(BaseSampler):
         self,
         inner: BaseSampler,
         space: Space,
-        together: frozenset[str],
-        drawn: Iterable[Mapping[str, Any]],
+        joint: frozenset[str],
+        sampled: Iterable[Mapping[str, Any]],
         seed: int,
     ):
-        """together: the holes that `inner` draws together; it would draw others too, until it has seen them missing."""
-        self.inner, self.space, self.together = inner, space, together
-        self._known = {frozenset(values.items()) for values in drawn}
+        """joint: the search parameters that `inner` may sample jointly. By itself it would add conditional ones for as
+        long as every trial happens to have them."""
+        self.inner, self.space, self.joint = inner, space, joint
+        self._known = {frozenset(values.items()) for values in sampled}
         self._random = RandomSampler(seed=seed + 1_000_003)  # another stream than the inner sampler's own
-        self._joint: dict[str, BaseDistribution] = {}
+        self._relative: dict[str, BaseDistribution] = {}
 
-    def drew(self, values: Mapping[str, Any]) -> None:
-        """Notes what came of a draw."""
+    def on_sampled(self, values: Mapping[str, Any]) -> None:
+        """Remembers a configuration, so that it is not sampled again."""
         self._known.add(frozenset(values.items()))
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         found = self.inner.infer_relative_search_space(study, trial)
-        self._joint = {name: d for name, d in found.items() if name in self.together}
-        return {name: hole.distribution for name, hole in self.space.holes.items()}
+        self._relative = {name: d for name, d in found.items() if name in self.joint}
+        return {name: param.distribution for name, param in self.space.params.items()}
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         fixed = trial.system_attrs.get("fixed_params", {})
-        joint = self.inner.sample_relative(study, trial, self._joint)
+        relative = self.inner.sample_relative(study, trial, self._relative)
 
-        def by_itself(sampler: BaseSampler) -> Callable[[Hole], Any]:
-            return lambda hole: sampler.sample_independent(study, trial, hole.name, hole.distribution)
+        def completed(known: Mapping[str, Any], sampler: BaseSampler) -> dict[str, Any]:
+            def choice(param: Param) -> Any:
+                if param.name in known:
+                    return known[param.name]
+                return sampler.sample_independent(study, trial, param.name, param.distribution)
 
-        def whole(known: Mapping[str, Any], otherwise: Callable[[Hole], Any]) -> dict[str, Any]:
-            values, _ = self.space.choose(lambda hole: known[hole.name] if hole.name in known else otherwise(hole))
-            return values
+            return self.space.choose(choice)[0]
 
-        values = whole({**joint, **fixed}, by_itself(self.inner))
+        values = completed({**relative, **fixed}, self.inner)
         for _ in range(TRIES):
             if frozenset(values.items()) not in self._known or values.keys() <= fixed.keys():
                 break
-            values = whole(fixed, by_itself(self._random))
+            values = completed(fixed, self._random)
         return values
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Not asked: every value is in the configuration drawn above."""
+        """Optuna never calls this: `sample_relative` has every value."""
         return self.inner.sample_independent(study, trial, param_name, param_distribution)
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:

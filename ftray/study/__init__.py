@@ -1,4 +1,4 @@
-"""A study: a trial file with holes, searched by Optuna, scheduled by Ray Tune, recorded in one run folder.
+"""A study: a trial file with search parameters, searched by Optuna, scheduled by Ray Tune, recorded in one run folder.
 
 Takes a study file; gives a run folder. The only code that knows Tune. Parsing a study (`load_study`) touches no Ray.
 """

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from ftray.capacity.placement import cpus
 from ftray.errors import SpecError
 from ftray.nets import actor_critic_parameters
-from ftray.search.samplers import drawn_apart
+from ftray.search.samplers import sampled_independently
 from ftray.study.spec import StudySpec
 from ftray.trial import TrialSpec, place_pretraining, place_trial
 from ftray.trial.vram import layout_of, plan_trial
@@ -13,11 +13,11 @@ from ftray.vram.gpus import Gpu
 
 
 def describe_study(study: StudySpec, gpu: Gpu | None = None) -> Iterator[str]:
-    """Lines that tell observation size, parameter counts, holes, number of trials and resources; touches no Ray.
+    """Lines with observation size, search parameters, parameter counts, number of trials and resources; needs no Ray.
 
     gpu: the model whose shares are told too.
     """
-    trials = [study.trial(filled) for filled in study.space.ends()]
+    trials = study.corner_trials
     layouts = sorted({layout_of(trial) for trial in trials}, key=lambda layout: layout.size)
     yield f"study {study.name}"
     for layout in layouts:
@@ -30,11 +30,11 @@ def describe_study(study: StudySpec, gpu: Gpu | None = None) -> Iterator[str]:
     yield f"  trials        {search.n_trials}, {goals} ({search.sampler.kind})"
     for bound in search.bounds:
         yield f"  constraint    {bound}"
-    apart = drawn_apart(search.sampler, study.space)
-    if apart and search.sampler.kind != "random":
-        yield f"  drawn apart   each by itself, not together with the others: {', '.join(apart)}"
-    for name, hole in study.space.holes.items():
-        yield f"  hole          {name}: {', '.join(map(str, hole.ends()))}"
+    independent = sampled_independently(search.sampler, study.space)
+    if independent and search.sampler.kind != "random":
+        yield f"  independent   sampled without regard to the other values: {', '.join(independent)}"
+    for name, param in study.space.params.items():
+        yield f"  searched      {name}: {', '.join(map(str, param.extremes()))}"
     for kind in sorted({trial.encoder.kind for trial in trials}):
         counts = [actor_critic_parameters(t.encoder, layout_of(t)) for t in trials if t.encoder.kind == kind]
         yield f"  parameters    {kind}: {span(counts)} (actor-critic, heads included)"

@@ -13,7 +13,7 @@ def open_run(study: StudySpec, root: Location) -> RunFolder:
 
     Raises: DataError for candles that cannot be read; RunFolderError, with what differs, for another study's folder.
     """
-    trials = [study.trial(filled) for filled in study.space.ends()]
+    trials = study.corner_trials
     candles = load_market(trials[0].market)
     run = RunFolder.create(join(root, study.name), {**study.identity, "candles": candles.fingerprint[:16]})
     if any(trial.encoder_to_pretrain for trial in trials):

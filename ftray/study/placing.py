@@ -14,8 +14,7 @@ from ftray.trial import place_pretraining, place_trial
 
 def needs_of(study: StudySpec, nodes: Sequence[Node]) -> Iterator[Need]:
     """What each corner of the space asks for. Raises: SpecError for a job that fits on none of the nodes' GPUs."""
-    for filled in study.space.ends():
-        spec = study.trial(filled)
+    for spec in study.corner_trials:
         if study.search.job == "trial":
             yield "a trial", place_trial(spec, nodes)
         if spec.encoder_to_pretrain:

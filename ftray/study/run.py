@@ -68,7 +68,7 @@ def run_study(
             run.trial_ended(record.id, "INTERRUPTED", error=f"to be tried again: {record.error}")
         limits = Limits(study, run)
         if limits.before_start() is None:
-            record_benchmarks(study.trial(next(iter(study.space.ends()))), run)
+            record_benchmarks(study.corner_trials[0], run)
             with local_ray(say):
                 capacity = elastic_capacity(study, MeasuredRows(root).look)
                 capacity.wait(say, study.search.pending_timeout)

@@ -39,7 +39,7 @@ from ftray.trial.out_of_memory import shape_of
 TRIAL, PRETRAINING = "trial", "pretraining"
 
 SEARCHED_PRETRAINING = "trial/pretraining"
-"""How the names of holes in a trial's pre-training begin."""
+"""How the names of search parameters of pre-training begin."""
 
 MOST_WAITING = 8
 """Trials set aside at once: whatever is drawn before others have ended is drawn blindly."""
@@ -90,7 +90,7 @@ class StudySearcher(OptunaSearch):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             super().__init__(
-                space=study.space.draw,  # type: ignore[arg-type]  # any callable
+                space=study.space.sample,  # type: ignore[arg-type]  # any callable
                 metric=[goal.metric for goal in search.goals],
                 mode=[TUNE_MODES[goal.direction] for goal in search.goals],
                 sampler=self.sampler,
@@ -209,10 +209,10 @@ class StudySearcher(OptunaSearch):
 
     def _draw(self) -> None:
         trial = self.optuna.ask()
-        values, filled = self.study.space.draw(trial)
+        values, filled = self.study.space.sample(trial)
         spec, job_id = self.study.trial(filled), f"trial-{trial.number:04d}"
         self.run.add_trial(job_id, number=trial.number, kind=self.study.search.job, values=values, spec=spec)
-        self.sampler.drew(values)
+        self.sampler.on_sampled(values)
         self.optunas.drew(trial, job_id)
         self.drawn += 1
         for fold, choice in enumerate(self._choices(spec)):
@@ -232,7 +232,7 @@ class StudySearcher(OptunaSearch):
         wants = fingerprint([dataset.fingerprint for dataset in datasets], spec.encoder, spec.pretraining)
         if wants not in self.choices:
             # Where pre-training itself is searched, the best weights known would make all its values the same.
-            searched = any(name.startswith(SEARCHED_PRETRAINING) for name in self.study.space.holes)
+            searched = any(name.startswith(SEARCHED_PRETRAINING) for name in self.study.space.params)
             similar = self.study.search.job == TRIAL and not searched
             self.choices[wants] = tuple(
                 choose_encoder(spec, dataset, self.run.path, similar=similar) for dataset in datasets

@@ -1,6 +1,10 @@
-"""Study files: a trial with holes and how to search it. `tune_configs/NAME.yaml` → `StudySpec` → `runs/NAME/`."""
+"""Study files: a trial with search parameters, and how to search them.
+
+`tune_configs/NAME.yaml` → `StudySpec` → `runs/NAME/`.
+"""
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -48,7 +52,7 @@ class SearchSpec:
     budget: what may be spent beside n_trials.
     patience_trials: a study ends when none of so many trials in a row was better than the best, beyond noise.
     pending_timeout: seconds that jobs may wait for room while none runs; then the study stops and says what they want.
-    points: hand-written starting points, flat values by hole; holes they leave out are drawn.
+    points: hand-written starting points, values by search parameter; those that a point leaves out are sampled.
     warm_start: the run folder of another study, whose best `warm_start_best` points follow the hand-written ones, as
         far as they fit this space.
     """
@@ -118,16 +122,24 @@ class StudySpec:
         return parse(TrialSpec, filled, path=("trial",))
 
     def only_trial(self, verb: str) -> TrialSpec:
-        """The one trial of a file without holes.
+        """The one trial of a file without search parameters.
 
-        Raises: SpecError naming the holes, for a verb that runs a single thing.
+        Raises: SpecError naming the search parameters, for a verb that runs a single trial.
         """
-        if self.space.holes:
+        if self.space.params:
             raise SpecError(
-                f"`ftray {verb}` runs a file without holes, and this one has {len(self.space.holes)}: "
-                f"{', '.join(self.space.holes)}. Fill them with --set, or search them with `ftray tune`."
+                f"`ftray {verb}` runs a file without search parameters, and this one has {len(self.space.params)}: "
+                f"{', '.join(self.space.params)}. Set them with --set, or search them with `ftray tune`."
             )
         return self.trial(self.space.fill({}))
+
+    @functools.cached_property
+    def corner_trials(self) -> tuple[TrialSpec, ...]:
+        """The trials at the corners of the space, see `Space.corners`; cached, because parsing them takes a while.
+
+        Raises: SpecError for a corner that describes no trial.
+        """
+        return tuple(self.trial(filled) for filled in self.space.corners())
 
     def resource_of(self, spec: TrialSpec) -> int:
         """How far a trial goes: env steps, or epochs of pre-training."""
@@ -135,7 +147,7 @@ class StudySpec:
 
     @property
     def most_resource(self) -> int:
-        return max(self.resource_of(self.trial(filled)) for filled in self.space.ends())
+        return max(map(self.resource_of, self.corner_trials))
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -209,16 +221,15 @@ def parse_study(tree: Mapping[str, Any], default_name: str = "study") -> StudySp
         space=Space(with_absolute_paths(trial)),
         search=search,
     )
-    for filled in study.space.ends():
-        spec = study.trial(filled)
-        if study.search.job == "pretraining" and spec.encoder_to_pretrain is None:
+    for corner in study.corner_trials:
+        if study.search.job == "pretraining" and corner.encoder_to_pretrain is None:
             raise SpecError("a search for pre-training needs kind: ft and pretrained: auto", ("trial", "encoder"))
-        if study.search.job == "pretraining" and spec.n_folds > 1:
+        if study.search.job == "pretraining" and corner.n_folds > 1:
             raise SpecError(
-                f"a search for pre-training compares losses on one fold, not on {spec.n_folds}: leave windows out",
+                f"a search for pre-training compares losses on one fold, not on {corner.n_folds}: leave windows out",
                 ("trial", "windows"),
             )
-    check_scheduler(search.scheduler, search.metric, max(study.trial(one).n_runs for one in study.space.ends()))
+    check_scheduler(search.scheduler, search.metric, max(trial.n_runs for trial in study.corner_trials))
     for number, point in enumerate(study.search.points):
         study.space.check_point(point, ("search", "points", str(number)))
     return study

@@ -37,8 +37,7 @@ def describe_vram(study: StudySpec, nodes: Sequence[Node]) -> Iterator[str]:
 def distinct_jobs(study: StudySpec) -> dict[str, TrialSpec]:
     """One spec for every name of a shape: equal names need equal memory."""
     jobs: dict[str, TrialSpec] = {}
-    for filled in study.space.ends():
-        spec = study.trial(filled)
+    for spec in study.corner_trials:
         if study.search.job == "trial":
             runners = f", {spec.ppo.n_env_runners} env runners on the GPU" if spec.ppo.env_runners_on_gpu else ""
             jobs.setdefault(f"{learner(spec).name}, {layout_of(spec).size:,} floats{runners}", spec)

@@ -81,21 +81,23 @@ def best_points(other: RunFolder, space: Space, search: SearchSpec) -> tuple[dic
 
 
 def fitted(record: TrialRecord, space: Space) -> dict[str, Any]:
-    """A trial's values as a point of a space; what it leaves open is drawn.
+    """A trial's values as a point of a space; what it leaves open is sampled.
 
-    A value whose hole is closed here fits if it is closed with that very value.
+    A value that this study does not search fits if the study file sets that very value.
 
     Raises: SpecError naming the value that does not fit.
     """
-    inside = {name: value for name, value in record.values.items() if name in space.holes}
+    inside = {name: value for name, value in record.values.items() if name in space.params}
     space.check_point(inside, ())
-    chosen, filled = space.choose(lambda hole: inside.get(hole.name, hole.ends()[0]))
+    chosen, filled = space.choose(lambda param: inside.get(param.name, param.extremes()[0]))
     for name, value in record.values.items():
         if name not in chosen and _at(filled, name.split("/")[1:]) != value:
-            raise SpecError(f"{value!r} cannot be set: here it is closed, or hangs on another choice", (name,))
+            raise SpecError(
+                f"{value!r} cannot be set: this study does not search it, or only under another choice", (name,)
+            )
     point = {name: value for name, value in inside.items() if name in chosen}
     if not point:
-        raise SpecError("it has no hole in common with this study")
+        raise SpecError("it has no search parameter in common with this study")
     return point
 
 

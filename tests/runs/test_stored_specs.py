@@ -63,7 +63,7 @@ def test_a_stored_study_goes_on_with_its_file_in_the_new_form(tmp_path):
 def test_a_rule_that_was_searched_keeps_the_name_that_its_values_are_stored_under():
     tree = {"trading": {"fee": {"log": [1e-4, 1e-2]}, "slippage": 0.0, "turnover_penalty": {"choice": [0.0, 0.001]}}}
     upgraded = upgrade_trial(tree)
-    assert Space(upgraded).holes.keys() == {"trial/trading/fee", "trial/trading/turnover_penalty"}
+    assert Space(upgraded).params.keys() == {"trial/trading/fee", "trial/trading/turnover_penalty"}
     assert upgraded["trading"]["rules"] == {"slippage": 0.0}
 
 

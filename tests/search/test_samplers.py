@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from ftray.errors import MissingDependencyError, SpecError
-from ftray.search.samplers import SAMPLERS, TpeSpec, build_sampler, drawn_apart
+from ftray.search.samplers import SAMPLERS, TpeSpec, build_sampler, sampled_independently
 from ftray.study.check import describe_study
 from tests.study.by_hand import Hand, six_point_study, tiny_study
 
@@ -27,9 +27,9 @@ def near_095(values) -> dict:
 
 
 @every_sampler
-def test_a_conditional_space_is_drawn_through_a_resume_and_never_the_same_twice(kind, tmp_path):
+def test_a_conditional_space_is_sampled_through_a_resume_and_never_the_same_twice(kind, tmp_path):
     hand = Hand(tiny_study(sampler=options(kind)), tmp_path / "run")
-    drawn = hand.runs(9, near_095)
+    sampled = hand.runs(9, near_095)
     asked, running = hand.start()
     hand.report(asked, 128, near_095(hand.run.record(running).values))
     hand.assert_stores_agree()
@@ -37,18 +37,18 @@ def test_a_conditional_space_is_drawn_through_a_resume_and_never_the_same_twice(
     hand = hand.resumed()
     hand.assert_stores_agree()
     asked, again = hand.start()
-    assert again == running  # goes on before anything new is drawn
+    assert again == running  # goes on before anything new is sampled
     hand.finish(asked, near_095(hand.run.record(running).values))
-    drawn += [dict(hand.run.record(running).values), *hand.runs(8, near_095)]
+    sampled += [dict(hand.run.record(running).values), *hand.runs(8, near_095)]
     hand.assert_stores_agree()
 
-    assert len(hand.run.trials()) == len(drawn) == 18
-    assert len({frozenset(values.items()) for values in drawn}) == 18
-    for values in drawn:
+    assert len(hand.run.trials()) == len(sampled) == 18
+    assert len({frozenset(values.items()) for values in sampled}) == 18
+    for values in sampled:
         branch = "mlp" if values["trial/encoder/kind"] == "mlp" else "ft"
         assert ("trial/encoder/hidden" in values) == (branch == "mlp")
         assert ("trial/encoder/d_token" in values) == ("trial/encoder/n_blocks" in values) == (branch == "ft")
-    assert {values["trial/encoder/kind"] for values in drawn} == {"mlp", "ft"}
+    assert {values["trial/encoder/kind"] for values in sampled} == {"mlp", "ft"}
 
 
 @every_sampler
@@ -72,24 +72,24 @@ def test_the_storage_rebuilt_at_a_resume_is_the_one_that_was_left_whatever_trial
 
 
 @every_sampler
-def test_a_study_resumed_before_anything_ended_does_not_begin_with_the_same_draw(kind, tmp_path):
+def test_a_study_resumed_before_anything_ended_does_not_begin_with_the_same_sample(kind, tmp_path):
     hand = Hand(tiny_study(sampler=options(kind)), tmp_path / "run")
     jobs = [hand.start()[1]]
     for _ in range(3):
         hand = hand.resumed()
         jobs += [hand.start()[1] for _ in range(len(jobs) + 1)][-1:]
-    drawn = [frozenset(hand.run.record(job).values.items()) for job in jobs]
-    assert jobs == [f"trial-{n:04d}" for n in range(4)] and len(set(drawn)) == 4
+    sampled = [frozenset(hand.run.record(job).values.items()) for job in jobs]
+    assert jobs == [f"trial-{n:04d}" for n in range(4)] and len(set(sampled)) == 4
 
 
 @every_sampler
 def test_a_space_is_exhausted_before_anything_is_repeated(kind, tmp_path):
     hand = Hand(six_point_study(sampler=options(kind)), tmp_path / "run")
     flat = {"validation/sharpe": 0.0}
-    drawn = hand.runs(4, lambda values: flat)
+    sampled = hand.runs(4, lambda values: flat)
     hand = hand.resumed()
-    drawn += hand.runs(2, lambda values: flat)
-    assert len({frozenset(values.items()) for values in drawn}) == 6
+    sampled += hand.runs(2, lambda values: flat)
+    assert len({frozenset(values.items()) for values in sampled}) == 6
     hand.runs(1, lambda values: flat)  # there is no seventh: one is repeated, and the study goes on
     hand.assert_stores_agree()
 
@@ -99,14 +99,14 @@ def test_a_sampler_that_learns_ends_nearer_to_the_optimum_than_chance(kind, tmp_
     def last_ten(kind: str) -> float:
         hand = Hand(tiny_study(sampler=options(kind)), tmp_path / kind)
         hand.runs(15, near_095)
-        drawn = hand.resumed().runs(15, near_095)  # what it learned before the resume counts
-        return sum(near_095(values)["validation/sharpe"] for values in drawn[-10:]) / 10
+        sampled = hand.resumed().runs(15, near_095)  # what it learned before the resume counts
+        return sum(near_095(values)["validation/sharpe"] for values in sampled[-10:]) / 10
 
     assert last_ten(kind) > last_ten("random")
 
 
 @pytest.mark.parametrize(("kind", "key"), [("cmaes", "cma:generation"), ("nsga2", "NSGAIISampler:generation")])
-def test_generations_go_on_after_a_resume_and_laid_down_points_belong_to_the_first(kind, key, tmp_path):
+def test_generations_go_on_after_a_resume_and_hand_written_points_belong_to_the_first(kind, key, tmp_path):
     whole = {"trial/encoder/kind": "mlp", "trial/encoder/hidden": 64, "trial/ppo/gamma": 0.95}
     whole |= {"trial/ppo/learning_rate": 3e-4, "trial/ppo/epochs": 1}
     points = [whole | {"trial/ppo/gamma": gamma} for gamma in (0.91, 0.95)]
@@ -122,7 +122,7 @@ def test_generations_go_on_after_a_resume_and_laid_down_points_belong_to_the_fir
     assert hand.stored()[-1].system_attrs[key] >= max(g for g in before if g is not None)
 
 
-def test_a_bare_name_is_a_sampler_with_its_defaults_and_options_are_told_apart_by_kind():
+def test_a_bare_name_is_a_sampler_with_its_defaults_and_options_are_chosen_by_kind():
     assert tiny_study().search.sampler == tiny_study(sampler="tpe").search.sampler == TpeSpec()
     assert tiny_study(sampler={"n_startup_trials": 3}).search.sampler == TpeSpec(n_startup_trials=3)
     for name, spec in SAMPLERS.items():
@@ -164,32 +164,32 @@ def test_what_a_sampler_cannot_do_is_refused_by_its_path(search, message):
         tiny_study(**search)
 
 
-def test_check_says_which_values_a_sampler_draws_apart():
+def test_check_lists_the_values_that_a_sampler_samples_independently():
     branches = {"trial/encoder/hidden", "trial/encoder/d_token", "trial/encoder/n_blocks"}
     choices = {"trial/encoder/kind", "trial/ppo/epochs"}
 
-    def apart(**sampler) -> set[str]:
+    def independent(**sampler) -> set[str]:
         study = tiny_study(sampler=sampler)
-        return set(drawn_apart(study.search.sampler, study.space))
+        return set(sampled_independently(study.search.sampler, study.space))
 
-    assert apart(kind="tpe") == set()
-    assert apart(kind="tpe", group=False) == apart(kind="gp") == apart(kind="nsga2") == branches
-    assert apart(kind="cmaes") == branches | choices
+    assert independent(kind="tpe") == set()
+    assert independent(kind="tpe", group=False) == independent(kind="gp") == independent(kind="nsga2") == branches
+    assert independent(kind="cmaes") == branches | choices
     everything = branches | choices | {"trial/ppo/gamma", "trial/ppo/learning_rate"}
-    assert apart(kind="random") == apart(kind="tpe", group=False, multivariate=False) == everything
-    told = "\n".join(describe_study(tiny_study(sampler="gp")))
-    assert "(gp)" in told and "drawn apart   each by itself" in told and "trial/encoder/hidden" in told
-    assert "drawn apart" not in "\n".join(describe_study(tiny_study()))
+    assert independent(kind="random") == everything
+    assert independent(kind="tpe", group=False, multivariate=False) == everything
+    lines = "\n".join(describe_study(tiny_study(sampler="gp")))
+    assert "(gp)" in lines and "independent   sampled without" in lines and "trial/encoder/hidden" in lines
+    assert "independent" not in "\n".join(describe_study(tiny_study()))
 
 
-def test_what_a_sampler_draws_together_does_not_change_with_the_branches_that_came_first(tmp_path):
+def test_what_a_sampler_samples_jointly_does_not_change_with_the_branches_that_came_first(tmp_path):
     mlps = [{"trial/encoder/kind": "mlp"}] * 16  # Optuna alone would take `hidden` for one of the common values
     study = tiny_study(sampler={"kind": "cmaes", "population_size": 5}, points=mlps)
     hand = Hand(study, tmp_path / "run")
-    drawn = hand.runs(28, near_095)
-    assert (
-        {values["trial/encoder/kind"] for values in drawn[:16]} == {"mlp"} != {v["trial/encoder/kind"] for v in drawn}
-    )
+    sampled = hand.runs(28, near_095)
+    kinds = [values["trial/encoder/kind"] for values in sampled]
+    assert set(kinds[:16]) == {"mlp"} != set(kinds)
     generations = [trial.system_attrs.get("cma:generation") for trial in hand.stored()]
     assert None not in generations[1:] and max(generations[1:]) >= 4
 

@@ -1,4 +1,4 @@
-"""A trial file with holes is a conditional search space with stable names."""
+"""A trial file with ranges is a conditional search space with stable names."""
 
 import pickle
 
@@ -22,8 +22,8 @@ TREE = {
 
 
 def test_names_are_paths_and_the_ranges_are_typed():
-    holes = Space(TREE).holes
-    assert {name: hole.ends() for name, hole in holes.items()} == {
+    params = Space(TREE).params
+    assert {name: param.extremes() for name, param in params.items()} == {
         "trial/encoder/kind": ("mlp", "ft pretrained=none", "ft pretrained=auto"),
         "trial/encoder/hidden": (64, 512),
         "trial/encoder/d_token": (32, 64),
@@ -34,11 +34,11 @@ def test_names_are_paths_and_the_ranges_are_typed():
     }
 
 
-def test_only_the_holes_of_the_chosen_subtree_are_drawn_and_the_values_fill_the_same_tree_again():
+def test_only_parameters_of_the_chosen_subtree_are_sampled_and_the_values_fill_the_same_tree_again():
     space, study = Space(TREE), optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     kinds = set()
     for _ in range(30):
-        values, filled = space.draw(study.ask())
+        values, filled = space.sample(study.ask())
         kinds.add(values["trial/encoder/kind"])
         assert ("trial/encoder/hidden" in values) == (filled["encoder"]["kind"] == "mlp")
         assert ("trial/encoder/frozen" in values) == (filled["encoder"].get("pretrained") == "auto")
@@ -47,8 +47,8 @@ def test_only_the_holes_of_the_chosen_subtree_are_drawn_and_the_values_fill_the_
     assert len(kinds) == 3
 
 
-def test_the_ends_reach_both_ends_of_every_range_and_every_subtree():
-    filled = list(Space(TREE).ends())
+def test_the_corners_reach_both_ends_of_every_range_and_every_subtree():
+    filled = list(Space(TREE).corners())
     assert {tree["encoder"]["kind"] for tree in filled} == {"mlp", "ft"}
     for section, key, ends in [
         ("ppo", "learning_rate", {1e-5, 1e-3}),
@@ -60,25 +60,25 @@ def test_the_ends_reach_both_ends_of_every_range_and_every_subtree():
         assert {tree[section][key] for tree in filled if key in tree[section]} == ends
 
 
-def test_a_hole_is_always_filled_where_every_branch_has_it():
+def test_every_configuration_has_a_parameter_that_every_branch_has():
     conditional = {"trial/encoder/hidden", "trial/encoder/d_token", "trial/encoder/frozen"}
-    assert Space(TREE).always == set(Space(TREE).holes) - conditional
+    assert Space(TREE).always == set(Space(TREE).params) - conditional
     everywhere = [{"kind": kind, "w": {"int": [1, 9]}, kind: {"int": [1, 2]}} for kind in ("a", "b")]
     assert Space({"e": {"choice": everywhere}}).always == {"trial/e/kind", "trial/e/w"}
 
 
-def test_a_tree_without_holes_has_one_variant_itself():
-    assert list(Space({"seed": 1, "ppo": {"epochs": 2}}).ends()) == [{"seed": 1, "ppo": {"epochs": 2}}]
+def test_a_tree_without_ranges_has_one_corner_itself():
+    assert list(Space({"seed": 1, "ppo": {"epochs": 2}}).corners()) == [{"seed": 1, "ppo": {"epochs": 2}}]
 
 
 def test_a_space_can_be_pickled():
-    assert pickle.loads(pickle.dumps(Space(TREE))).holes == Space(TREE).holes
+    assert pickle.loads(pickle.dumps(Space(TREE))).params == Space(TREE).params
 
 
 @pytest.mark.parametrize(
     ("tree", "message"),
     [
-        ({"seed": {"int": 3}}, r"^trial\.seed: a hole needs a list"),
+        ({"seed": {"int": 3}}, r"^trial\.seed: a range needs a list"),
         ({"seed": {"int": [4, 1]}}, r"^trial\.seed: .*is no range"),
         ({"seed": {"int": [1, 2.5]}}, r"^trial\.seed: .*whole numbers"),
         ({"seed": {"int": [1, 4, 2, 7]}}, r"^trial\.seed: .*too many numbers"),
@@ -87,14 +87,14 @@ def test_a_space_can_be_pickled():
         ({"lr": {"float": ["a", 1.0]}}, r"^trial\.lr: .*is no range"),
         ({"e": {"choice": [{"kind": "mlp"}, 3]}}, r"^trial\.e: options must be all plain values or all mappings"),
         ({"e": {"choice": [[1], [2]]}}, r"^trial\.e: options must be plain values or mappings"),
-        ({"e": {"choice": [{"kind": "mlp"}, {"kind": "mlp"}]}}, r"^trial\.e: two options are told apart by nothing"),
+        ({"e": {"choice": [{"kind": "mlp"}, {"kind": "mlp"}]}}, r"^trial\.e: two options look the same"),
         (
             {"e": {"choice": [{"kind": "a", "w": {"int": [1, 2]}}, {"kind": "b", "w": {"int": [1, 3]}}]}},
-            r"^trial\.e\.w: the same hole with two ranges",
+            r"^trial\.e\.w: the same search parameter with two ranges",
         ),
     ],
 )
-def test_a_broken_hole_is_refused_by_its_path(tree, message):
+def test_a_broken_range_is_refused_by_its_path(tree, message):
     with pytest.raises(SpecError, match=message):
         Space(tree)
 
@@ -102,7 +102,7 @@ def test_a_broken_hole_is_refused_by_its_path(tree, message):
 @pytest.mark.parametrize(
     ("point", "message"),
     [
-        ({"trial/encoder/d_tokn": 32}, "no such hole; did you mean 'trial/encoder/d_token'"),
+        ({"trial/encoder/d_tokn": 32}, "no such search parameter; did you mean 'trial/encoder/d_token'"),
         ({"trial/encoder/d_token": 48}, "48 lies outside"),
         ({"trial/ppo/epochs": 17}, "17 lies outside"),
         ({"trial/ppo/gamma": "high"}, "'high' lies outside"),

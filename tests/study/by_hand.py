@@ -23,7 +23,7 @@ STEPS = 256
 
 
 def tiny_study(**search: Any) -> StudySpec:
-    """A conditional space of seven holes, of which two numbers and two choices are always drawn; no pre-training."""
+    """A conditional space of seven search parameters, two numbers and two choices of them in every trial."""
     trial = copy.deepcopy(TINY["trial"])
     mlp, ft = trial["encoder"]["choice"]
     mlp["hidden"] = {"int": [64, 256, 64]}

@@ -48,7 +48,7 @@ def measured(runs: Path, seconds: float, env_steps: int, on_gpu: bool, state: st
     """A run folder with a trial that booked one CPU for so long."""
     study, name = study_of(1, env_steps), f"run-{len(list(runs.glob('*')))}"
     run = RunFolder.create(runs / name, {"name": name})
-    spec = study.trial(next(iter(study.space.ends())))
+    spec = study.corner_trials[0]
     run.add_trial("trial-0000", 0, "trial", {}, to_mapping(spec))
     run.trial_started("trial-0000")
     gpu = {GPU_SECONDS: seconds / 5} if on_gpu else {}
@@ -115,9 +115,9 @@ def test_what_never_fits_is_told(tmp_path):
 
 def test_a_shape_of_speed_is_what_costs_time(tmp_path):
     study = study_of(1)
-    ends = [study.trial(filled) for filled in study.space.ends()]
+    ends = study.corner_trials
     assert len(ends) > 1 and len({speed_shape(spec) for spec in ends}) == 1  # learning rates
-    tree = next(iter(study.space.ends()))
+    tree = next(study.space.corners())
     other = study.trial(tree | {"ppo": tree["ppo"] | {"minibatch_size": 32}})
     assert speed_shape(other) != speed_shape(ends[0])
     assert Paces(tmp_path / "nowhere").of(other, on_gpu=True) is None

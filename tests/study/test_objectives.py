@@ -217,7 +217,7 @@ def test_points_that_do_not_fit_are_told_and_the_next_best_come_in_their_place(o
     hand = Hand(study, tmp_path / "run")
     lines = "\n".join(told(hand.run))
     assert "does not fit this space: trial/ppo/epochs: 3 lies outside" in lines
-    assert "trial/encoder/encoding_dim: 128 cannot be set: here it is closed" in lines
+    assert "trial/encoder/encoding_dim: 128 cannot be set: this study does not search it" in lines
     drawn = [hand.run.record(hand.start()[1]).values for _ in range(2)]
     assert [values["trial/ppo/epochs"] for values in drawn] == [2, 1]  # with encoding_dim 64, which is closed with that
 
@@ -245,7 +245,7 @@ def test_importance_finds_the_value_that_matters_in_a_conditional_space_by_its_s
     hand = Hand(tiny_study(sampler="random"), tmp_path / "run")
     hand.runs(40, lambda values: {SHARPE: -abs(values["trial/ppo/gamma"] - 0.95)})
     shares = open_study(hand.run.path).importance().to_dict()
-    assert set(shares) == set(hand.study.space.holes) and sum(shares.values()) == pytest.approx(1.0)
+    assert set(shares) == set(hand.study.space.params) and sum(shares.values()) == pytest.approx(1.0)
     assert next(iter(shares)) == "trial/ppo/gamma" and shares["trial/ppo/gamma"] > 0.5
     assert all(a >= b for a, b in itertools.pairwise(shares.values()))
 

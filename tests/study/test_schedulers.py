@@ -53,7 +53,7 @@ class Driver:
     def __init__(self, kind: str, path: Path, **search):
         self.study = study(kind, **search)
         self.run = RunFolder.create(path, {"name": "stubs"})
-        self.spec = to_mapping(self.study.trial(next(iter(self.study.space.ends()))))
+        self.spec = to_mapping(self.study.corner_trials[0])
         self.begin()
 
     def begin(self):

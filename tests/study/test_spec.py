@@ -58,7 +58,7 @@ def test_the_real_study_has_the_budget_it_promises():
         if "auto" in point["trial/encoder/kind"]
     }
     assert 1 <= len(shapes) <= 2
-    assert study.trial(next(iter(study.space.ends()))).ppo.env_steps >= 20_000
+    assert study.corner_trials[0].ppo.env_steps >= 20_000
 
 
 def test_overrides_are_laid_over_the_file(tmp_path):
@@ -69,9 +69,9 @@ def test_overrides_are_laid_over_the_file(tmp_path):
     assert study.only_trial("train").ppo.epochs == 5
 
 
-def test_an_override_that_fills_a_hole_closes_it():
+def test_a_value_set_by_an_override_is_no_longer_searched():
     study = load_study(CONFIGS[0].with_name("demo.yaml"), ["trial.ppo.learning_rate=1e-3"])
-    assert "trial/ppo/learning_rate" not in study.space.holes
+    assert "trial/ppo/learning_rate" not in study.space.params
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_an_override_that_fills_a_hole_closes_it():
             [],
             r"^search\.direction: say which way",
         ),
-        ("search: {points: [{trial/x: 1}]}", [], r"^search\.points\.0\.trial/x: no such hole"),
+        ("search: {points: [{trial/x: 1}]}", [], r"^search\.points\.0\.trial/x: no such search parameter"),
         ("trial: {encoder: {kind: ft, frozen: true}}", [], r"^trial\.encoder: frozen needs weights"),
     ],
 )
@@ -112,7 +112,7 @@ def test_a_missing_file_is_named(tmp_path):
         load_study(tmp_path / "nowhere.yaml")
 
 
-def test_a_verb_for_one_trial_names_the_holes_it_cannot_run():
+def test_a_verb_for_one_trial_names_the_search_parameters_it_cannot_run():
     with pytest.raises(SpecError, match=r"trial/encoder/kind.*--set"):
         load_study(CONFIGS[0].with_name("demo.yaml")).only_trial("train")
 

@@ -63,7 +63,7 @@ def frozen(
         state=state,
         values=values,
         params=dict(record.values),
-        distributions={name: space.holes[name].distribution for name in record.values},
+        distributions={name: space.params[name].distribution for name in record.values},
         intermediate_values=steps,
         user_attrs=attributes(record),
         system_attrs=dict(notes or {}),
