@@ -20,6 +20,10 @@ class SpecError(FtrayError, ValueError):
         return SpecError(self.problem, (*prefix, *self.path))
 
 
+class MetricError(FtrayError, LookupError):
+    """A metric that is not in `ftray.metrics.METRICS`, or that is asked for what it does not have, like a direction."""
+
+
 class DataError(FtrayError, ValueError):
     """Candles that cannot be used: a broken file, no common times, too few bars."""
 

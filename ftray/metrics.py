@@ -1,0 +1,284 @@
+"""Every metric that a trial, a pre-training job or a benchmark reports: what it means, and how it is written.
+
+Takes: a metric's name. Gives: its `Metric`. Directions, titles, units and number formats derive from `METRICS` alone,
+and what is not in it cannot be reported: a new metric is one line here.
+
+>>> metric("validation/max_drawdown").direction
+'minimize'
+>>> metric("validation/max_drawdown").format(0.1234)
+'12.3%'
+"""
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any, Literal, NamedTuple
+
+from ftray.errors import MetricError
+from ftray.spec import nearest
+
+Direction = Literal["maximize", "minimize"]
+Source = Literal["validation", "training", "encoder", "machine", "pretraining"]
+
+VALIDATION = "validation/"
+
+
+def validation(measure: str) -> str:
+    """The metric of a measure of `stats.performance`, taken on the validation windows."""
+    return VALIDATION + measure
+
+
+def measure_of(name: str) -> str:
+    """The other way round; any other metric keeps its name."""
+    return name.removeprefix(VALIDATION)
+
+
+SHARPE = validation("sharpe")
+SHARPE_ERROR = validation("sharpe_error")
+CPU_SECONDS, GPU_SECONDS, WALL_SECONDS = "cost/cpu_seconds", "cost/gpu_seconds", "wall_seconds"
+PLANNED_GIB, USED_GIB = "vram/planned_gib", "vram/used_gib"
+PRETRAINING_LOSS = "validation_loss"
+
+
+class Unit(NamedTuple):
+    """name: of what is stored. form: how a number is written, in the language that Python, d3 and plotly share."""
+
+    name: str
+    form: str
+
+    def format(self, value: float | None) -> str:
+        """A number as people read it; a dash where there is none.
+
+        >>> UNITS["fraction"].format(0.25), UNITS["duration"].format(3_723.4), UNITS["ratio"].format(None)
+        ('25.0%', '1:02:03', '-')
+        """
+        if value is None or value != value:
+            return "-"
+        if self.form == CLOCK:
+            return _clock(value)
+        if self.form == ANY_SIZE:
+            return f"{value:.2f}" if 0.1 <= abs(value) < 1e4 else f"{value:.3g}"
+        return f"{value:{self.form}}"
+
+
+CLOCK, ANY_SIZE = "clock", ""
+
+UNITS = {
+    "fraction": Unit("fraction", ".1%"),
+    "small fraction": Unit("fraction", ".2%"),
+    "whole fraction": Unit("fraction", ".0%"),
+    "ratio": Unit("ratio", ".2f"),
+    "annual ratio": Unit("ratio, annual", ".2f"),
+    "per year": Unit("per year", ".2f"),
+    "count": Unit("count", ",.0f"),
+    "bars": Unit("bars", ",.0f"),
+    "years": Unit("years", ".2f"),
+    "duration": Unit("seconds", CLOCK),
+    "seconds": Unit("seconds", ".2f"),
+    "per second": Unit("per second", ",.0f"),
+    "GiB": Unit("GiB", ".2f"),
+    "loss": Unit("loss", ".4f"),
+    "rate": Unit("rate", ".1e"),
+    "number": Unit("number", ANY_SIZE),
+}
+"""By name: a unit as it is written somewhere. A fraction is stored as one, and written as a percentage."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """One metric.
+
+    name: what it is reported as; a `*` at its end, and in the title, stands for what differs between studies.
+    direction: which way it is better; None where neither way is.
+    unit: one of `UNITS`.
+    title: what stands over its column and at its axis.
+    computed_from: what the number says, and what it is computed from.
+    source: what reports it: `validation` (a backtest on the validation windows, of benchmarks, too), `training` (an
+        iteration of PPO), `encoder` (an FT-Transformer in a trial), `machine` (what a job costs), `pretraining`.
+    always: whether each job of its kind reports it. What some jobs alone report cannot be searched for.
+    """
+
+    name: str
+    direction: Direction | None
+    unit: str
+    title: str
+    computed_from: str
+    source: Source
+    always: bool = True
+
+    def format(self, value: float | None) -> str:
+        """A value as people read it."""
+        return UNITS[self.unit].format(value)
+
+    @property
+    def form(self) -> str:
+        """How d3 and plotly write it; a duration, in seconds."""
+        form = UNITS[self.unit].form
+        return ",.0f" if form == CLOCK else form or ".3~g"
+
+    @property
+    def sign(self) -> float:
+        """What makes more of it better. Raises: MetricError where neither way is."""
+        if self.direction is None:
+            raise MetricError(f"{self.name} ({self.computed_from}) is neither better high nor low: name a direction")
+        return 1.0 if self.direction == "maximize" else -1.0
+
+
+Row = tuple[str, Direction | None, str, str, str]
+
+
+def _of(source: Source, *rows: Row, prefix: str = "", always: bool = True) -> list[Metric]:
+    return [Metric(prefix + row[0], *row[1:], source=source, always=always) for row in rows]
+
+
+UP: Direction = "maximize"
+DOWN: Direction = "minimize"
+
+_VALIDATION = _of(
+    "validation",
+    ("total_return", UP, "fraction", "return", "last equity over the first, less one"),
+    ("annual_return", UP, "fraction", "annual return", "compound growth per year"),
+    ("volatility", DOWN, "fraction", "volatility", "annual standard deviation of the bars' returns"),
+    ("sharpe", UP, "annual ratio", "Sharpe", "mean over standard deviation of the bars' returns; cash earns 0 %"),
+    ("sortino", UP, "annual ratio", "Sortino", "mean return over the downside deviation, annual"),
+    ("calmar", UP, "annual ratio", "Calmar", "annual return over maximum drawdown"),
+    ("max_drawdown", DOWN, "fraction", "max drawdown", "largest loss of equity from a peak, of that peak"),
+    ("drawdown_length", DOWN, "bars", "drawdown length", "longest run of bars below an earlier peak"),
+    ("hit_rate", UP, "fraction", "hit rate", "bars with a gain, of the bars with a gain or a loss"),
+    ("tail_ratio", UP, "ratio", "tail ratio", "95th percentile of the bars' returns over the 5th, as sizes"),
+    ("skewness", UP, "ratio", "skewness", "third standardised moment of the bars' returns"),
+    ("kurtosis", DOWN, "ratio", "kurtosis", "fourth standardised moment of the bars' returns; a normal's is 3"),
+    ("best_bar", UP, "small fraction", "best bar", "highest return of a bar"),
+    ("worst_bar", UP, "small fraction", "worst bar", "lowest return of a bar"),
+    ("n_bars", None, "bars", "bars", "bars of a fold's validation windows"),
+    ("years", None, "years", "years", "length of a fold's validation windows"),
+    ("turnover", DOWN, "per year", "turnover", "traded notional over equity, in a year"),
+    ("fees", DOWN, "fraction", "fees", "sum of the fees paid in each bar, of equity"),
+    ("break_even_fee", UP, "small fraction", "break-even fee", "fee at which the mean return would be 0"),
+    ("exposure", None, "fraction", "exposure", "mean fraction of equity in assets"),
+    ("n_trades", DOWN, "count", "trades", "orders that were filled"),
+    prefix=VALIDATION,
+) + _of(
+    "validation",
+    ("sharpe_error", DOWN, "annual ratio", "error of Sharpe", "standard error of the mean over folds and seeds"),
+    prefix=VALIDATION,
+    always=False,  # of trials with several runs
+)
+
+_TRAINING = _of(
+    "training",
+    ("env_steps", None, "count", "env steps", "steps of all environments, over all runs of the trial so far"),
+    ("iteration", None, "count", "iteration", "of the PPO of the run at hand"),
+    ("reward", UP, "number", "reward", "mean return of the episodes that ended in an iteration"),
+    ("loss/policy", None, "number", "policy loss", "PPO's clipped surrogate with its sign turned"),
+    ("loss/value", DOWN, "number", "value loss", "mean squared error of the values"),
+    ("entropy", None, "number", "entropy", "of the policy's distribution of actions, in nats"),
+    ("kl", None, "number", "KL divergence", "of the policy from the one that sampled, in nats"),
+    ("clip_fraction", None, "fraction", "clip fraction", "samples whose probability ratio PPO clips"),
+    ("explained_variance", UP, "ratio", "explained variance", "share of the returns' variance that the values explain"),
+    ("gradient_norm", None, "number", "gradient norm", "of all gradients together, before they are clipped"),
+    ("steps_per_second", UP, "per second", "steps per second", "env steps over the wall time of an iteration"),
+    ("steps_per_second/sampling", UP, "per second", "sampling speed", "env steps over the time that sampling took"),
+    ("steps_per_second/learning", UP, "per second", "learning speed", "env steps over the time that the update took"),
+    ("seconds/sampling", DOWN, "seconds", "sampling time", "of an iteration beside the update"),
+    ("seconds/learning", DOWN, "seconds", "learning time", "of an iteration's update"),
+    (WALL_SECONDS, DOWN, "duration", "wall time", "since the trial's process began, or went on"),
+) + _of(
+    "training",
+    ("intraclass_correlation", None, "ratio", "correlation of advantages", "between the accounts of a bar"),
+    prefix="advantages/",
+    always=False,  # of trials with several accounts per bar
+)
+
+_ENCODER = _of(
+    "encoder",
+    ("encoder/attention_entropy", None, "ratio", "attention entropy", "of [CLS] over the tokens; 1 looks at all alike"),
+    ("encoder/attention/asset/*", None, "whole fraction", "attention to *", "of [CLS] in the last block"),
+    ("encoder/attention/indicator/*", None, "whole fraction", "attention to *", "of [CLS] in the last block"),
+    ("encoder/token_norm", None, "number", "token norm", "mean Euclidean norm of the tokenizer's tokens"),
+    ("encoder/weight_drift", None, "ratio", "weight drift", "distance of the tower from its start, over the latter"),
+    ("encoder/gradient_norm", None, "number", "tower's gradient norm", "of the market tower, where it trains"),
+    always=False,
+)
+
+_MACHINE = _of(
+    "machine",
+    (CPU_SECONDS, DOWN, "duration", "CPU time", "booked CPU cores times the time they were booked"),
+    (GPU_SECONDS, DOWN, "duration", "GPU time", "booked shares of GPUs times the time they were booked"),
+    (PLANNED_GIB, DOWN, "GiB", "GPU memory planned", "of the learner, by the VRAM plan"),
+    (USED_GIB, DOWN, "GiB", "GPU memory used", "the most that the learner's process held at once"),
+    always=False,
+)
+
+_PRETRAINING = _of(
+    "pretraining",
+    ("epoch", None, "count", "epoch", "of a pre-training job, counted from 1"),
+    ("best_epoch", None, "count", "best epoch", "the one of the lowest validation loss"),
+    (PRETRAINING_LOSS, DOWN, "loss", "validation loss", "masked, pooled and present loss on the validation part"),
+    ("validation_masked_loss", DOWN, "loss", "validation loss, masked", "error of hidden cells"),
+    ("validation_pooled_loss", DOWN, "loss", "validation loss, pooled", "error of what the pooled vector predicts"),
+    ("validation_present_loss", DOWN, "loss", "validation loss, present", "error of cells that are shown"),
+    ("train_loss", DOWN, "loss", "training loss", "masked, pooled and present loss on the part that is fitted"),
+    ("train_masked_loss", DOWN, "loss", "training loss, masked", "error of hidden cells"),
+    ("train_pooled_loss", DOWN, "loss", "training loss, pooled", "error of what the pooled vector predicts"),
+    ("train_present_loss", DOWN, "loss", "training loss, present", "error of cells that are shown"),
+    ("learning_rate", None, "rate", "learning rate", "at the end of an epoch"),
+    ("seconds", DOWN, "seconds", "time of an epoch", "training and validation together"),
+)
+
+METRICS: dict[str, Metric] = {one.name: one for one in (*_VALIDATION, *_TRAINING, *_ENCODER, *_MACHINE, *_PRETRAINING)}
+
+PLACES = ("fold", "seed", "run_done", "runs_done", "runs")
+"""What a report says beside metrics: which run it is of, and which runs are finished, each with its own metrics."""
+
+
+def find_metric(name: str) -> Metric | None:
+    """The metric of a name, if there is one."""
+    if name in METRICS:
+        return METRICS[name]
+    return METRICS.get(f"{name.rpartition('/')[0]}/*")
+
+
+def metric(name: str) -> Metric:
+    """The metric of a name. Raises: MetricError with the nearest name."""
+    found = find_metric(name)
+    if found is None:
+        raise MetricError(f"no metric is called {name!r}; {nearest(name, METRICS)}")
+    return found
+
+
+def check_reported(names: Iterable[str]) -> None:
+    """Refuses a report that holds anything but metrics of the table and the run that they are of.
+
+    Raises: MetricError with the unknown name.
+    """
+    for name in names:
+        if name not in METRICS and name not in PLACES and find_metric(name) is None:
+            raise MetricError(f"{name!r} cannot be reported, it is not in ftray.metrics; {nearest(name, METRICS)}")
+
+
+def searchable(job: str) -> dict[str, Metric]:
+    """The metrics that a study may name in objectives and constraints, by the kind of job that it searches.
+
+    A search for pre-training has one: at its end a job reports that of its best epoch, and all others of its last one.
+    """
+    if job == "pretraining":
+        return {PRETRAINING_LOSS: METRICS[PRETRAINING_LOSS]}
+    return {name: one for name, one in METRICS.items() if one.source in ("validation", "training") and one.always}
+
+
+def format_metric(name: str, value: Any) -> str:
+    """A metric's value as people read it; of an unknown metric, a number of any size."""
+    found = find_metric(name)
+    return UNITS["number"].format(value) if found is None else found.format(value)
+
+
+def metric_title(name: str) -> str:
+    """What stands over a metric's column and at its axis; an unknown one is called by its name."""
+    found = find_metric(name)
+    return name if found is None else found.title.replace("*", name.rpartition("/")[2])
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}"

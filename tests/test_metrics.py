@@ -1,0 +1,85 @@
+"""The table of metrics: what code reports is in it, and what is said of a metric anywhere is said by it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ftray import stats
+from ftray.errors import MetricError
+from ftray.metrics import (
+    METRICS,
+    PLACES,
+    SHARPE,
+    UNITS,
+    check_reported,
+    find_metric,
+    format_metric,
+    metric,
+    metric_title,
+    searchable,
+    validation,
+)
+
+RECORDED = Path(__file__).parent / "runs" / "format_1"
+
+
+def reports() -> list[dict]:
+    """What the trials and pre-training jobs of a real study reported."""
+    lines = [line for file in sorted(RECORDED.glob("trials/*/events.jsonl")) for line in file.read_text().splitlines()]
+    return [event["metrics"] for event in map(json.loads, lines) if event["event"] == "report"]
+
+
+def test_every_measure_of_a_backtest_is_a_metric():
+    two = [0.01, -0.01]
+    measures = stats.performance(two, 365.0, turnover=two, fees=[0.0, 0.0], exposure=[1.0, 1.0], orders=[1, 1])
+    validated = {name for name, one in METRICS.items() if one.source == "validation" and one.always}
+    assert {validation(name) for name in measures} == validated
+
+
+def test_what_a_real_study_reported_is_in_the_table():
+    found = reports()
+    assert len(found) > 10
+    for row in found:
+        check_reported(row)
+        for run in row.get("runs", []):
+            check_reported(run)
+    told = {name for row in found for name in row} - set(PLACES)
+    pretraining = {name for name, one in METRICS.items() if one.source == "pretraining"}
+    assert pretraining <= told and set(searchable("trial")) <= told
+
+
+def test_a_report_of_anything_else_is_refused_with_the_nearest_name():
+    with pytest.raises(MetricError, match=r"'validation/sharp' cannot be reported.*did you mean 'validation/sharpe'"):
+        check_reported(["env_steps", "validation/sharp"])
+    with pytest.raises(MetricError, match=r"no metric is called 'rewards'; did you mean 'reward'\?"):
+        metric("rewards")
+
+
+def test_families_have_one_entry():
+    assert metric("encoder/attention/asset/BTC") is METRICS["encoder/attention/asset/*"]
+    assert metric_title("encoder/attention/asset/BTC") == "attention to BTC"
+    assert find_metric("encoder/attention/BTC") is None and find_metric("validation/*") is None
+
+
+def test_a_metric_without_a_better_way_says_so():
+    assert metric(SHARPE).sign == 1.0 and metric(validation("fees")).sign == -1.0
+    with pytest.raises(MetricError, match=r"^entropy .* is neither better high nor low"):
+        _ = metric("entropy").sign
+
+
+def test_a_value_is_written_by_its_unit():
+    values = {SHARPE: 1.234, validation("max_drawdown"): 0.1234, validation("break_even_fee"): 0.0012}
+    values |= {"wall_seconds": 3_723.4, validation("n_bars"): 8_760.0, "validation_loss": 0.5, "reward": 12_345.6}
+    shown = ["1.23", "12.3%", "0.12%", "1:02:03", "8,760", "0.5000", "1.23e+04"]
+    assert [format_metric(name, value) for name, value in values.items()] == shown
+    assert format_metric(SHARPE, None) == format_metric(SHARPE, float("nan")) == "-"
+    assert (
+        format_metric("of another version", 0.25) == "0.25"
+        and metric_title("of another version") == "of another version"
+    )
+
+
+def test_the_table_is_whole():
+    for name, one in METRICS.items():
+        assert one.unit in UNITS and one.title and one.computed_from and one.name == name
