@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ftray.analysis.best import Best, Scope, best_of
+from ftray.analysis.best import Best, Scope, best_of, direction_of
 from ftray.analysis.failures import failures_data
 from ftray.errors import RunFolderError
 from ftray.runs.folder import RunFolder
@@ -31,6 +31,7 @@ from ftray.tables.parquet import Tables
 from ftray.tables.schema import SCHEMA
 
 if TYPE_CHECKING:
+    import optuna
     import pandas as pd
     import pyarrow as pa
 
@@ -283,7 +284,7 @@ class Study(Queries):
         return table.set_index("trial").loc[best].reset_index()
 
     def importance(self) -> "pd.Series":
-        """How much each searched value mattered for being among the best, largest first; the shares add up to 1.
+        """How much each search parameter matters for being among the best, largest first; the shares add up to 1.
 
         See `ftray.analysis.importance.importance`.
         """
@@ -291,9 +292,27 @@ class Study(Queries):
 
         from ftray.analysis.importance import importance
 
-        rows = self.frame("trials", None, state="COMPLETE")
-        shares = importance(records_of(rows), self.run.study, self.objectives, constraints_of(self.run))
-        return pd.Series(shares, name="importance", dtype=float)
+        return pd.Series(importance(self.to_optuna(reports=False)), name="importance", dtype=float)
+
+    def to_optuna(self, *metrics: str, reports: bool = True) -> "optuna.Study":
+        """The study in Optuna's own form, in memory: for everything in `optuna.visualization` and `optuna.importance`.
+
+        It has every sampled trial with its state, times, parameters, values and constraints; each trial's id and last
+        metrics are its user attributes.
+
+        metrics: take these as the objectives in place of the study's own. reports: False leaves out the intermediate
+        values, which take a while to read in a large study; Optuna has them of studies with one objective alone.
+        """
+        from ftray.search.optuna_trials import optuna_study
+        from ftray.search.space import Space
+
+        goals = [Objective(metric=name, direction=direction_of(name, self.objectives)) for name in metrics]
+        goals = goals or self.objectives
+        rows = []
+        if reports and len(goals) == 1:
+            rows = self.read("metrics", ["trial", "env_steps", "epoch", goals[0].metric]).to_pylist()
+        space = Space(self.run.study.get("trial") or {})
+        return optuna_study(self.run.trials(), space, goals, constraints_of(self.run), rows)
 
     def overfitting(self) -> float | None:
         """Probability that the trial which is best on one half of the validation bars is below the median on the other.

@@ -29,9 +29,9 @@ from ftray.nets import Policy
 from ftray.runs import RunFolder, TrialFolder, TrialRecord
 from ftray.runs.location import DRIVER
 from ftray.search.objectives import pareto
+from ftray.search.optuna_trials import sampled_trials
 from ftray.spec import parse
 from ftray.storage import Location
-from ftray.study.optuna.convert import drawn_trials
 from ftray.trading import Backtest
 from ftray.trial import TrialSpec, prepare_dataset
 from ftray.trial.judge import judge, judge_bars
@@ -127,7 +127,7 @@ def chosen(run: RunFolder, trial: str | None) -> TrialRecord:
 
 def fresh_seeds(run: RunFolder, n: int) -> tuple[int, ...]:
     """The first `n` seeds beyond every one that the study trained with."""
-    used = [record.spec["seed"] + record.spec["seeds"] for record in drawn_trials(run)]
+    used = [record.spec["seed"] + record.spec["seeds"] for record in sampled_trials(run.trials())]
     first = max(used, default=0)
     return tuple(range(first, first + n))
 

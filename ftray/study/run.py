@@ -14,6 +14,7 @@ from ftray.capacity.pending import PendingLimit
 from ftray.capacity.probing import Probe, check_gpu_nodes
 from ftray.errors import StudyInterruptedError
 from ftray.runs import RunFolder, State, TrialRecord
+from ftray.search.optuna_trials import OPTUNA_STATES, sampled_trials
 from ftray.storage import Location
 from ftray.study.budget import Limits
 from ftray.study.jobs import Work, trainable
@@ -22,7 +23,7 @@ from ftray.study.optuna.storage import translate_database_errors
 from ftray.study.placing import elastic_capacity
 from ftray.study.progress import Progress
 from ftray.study.schedulers import build_scheduler
-from ftray.study.searcher import OPTUNA_STATES, StudySearcher, drawn_trials
+from ftray.study.searcher import StudySearcher
 from ftray.study.spec import StudySpec
 from ftray.study.warm_start import told
 from ftray.trial.judge import record_benchmarks
@@ -80,7 +81,7 @@ def run_study(
 
 def _close(study: StudySpec, run: RunFolder, limits: Limits, say: Say) -> None:
     """Says how a study ended, and marks it done if that was its end."""
-    for line in (*failures_told(drawn_trials(run)), *describe_deaths(run)):
+    for line in (*failures_told(sampled_trials(run.trials())), *describe_deaths(run)):
         say(line)
     n_ended, n_trials = len(_ended(run)), study.search.n_trials
     stopped = f"stopped with {n_ended} of {n_trials} trials ended"
@@ -146,7 +147,7 @@ def _fit(study: StudySpec, run: RunFolder, searcher: StudySearcher, progress: Pr
 
 
 def _ended(run: RunFolder) -> list[TrialRecord]:
-    return [record for record in drawn_trials(run) if record.state in OPTUNA_STATES]
+    return [record for record in sampled_trials(run.trials()) if record.state in OPTUNA_STATES]
 
 
 def _interrupt(run: RunFolder, state: State) -> None:

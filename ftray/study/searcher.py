@@ -24,10 +24,10 @@ from ftray.pretraining import Choice, is_finished
 from ftray.runs import RunFolder, State, TrialFolder
 from ftray.runs.staging import partial_folder
 from ftray.search.objectives import is_number
+from ftray.search.optuna_trials import OPTUNA_STATES, sampled_trials
 from ftray.search.samplers import build_sampler
 from ftray.spec import fingerprint, to_mapping
 from ftray.study.budget import Limits
-from ftray.study.optuna.convert import OPTUNA_STATES, drawn_trials
 from ftray.study.optuna.mirror import OptunaSide
 from ftray.study.optuna.storage import name_in, note_run, open_storage
 from ftray.study.schedulers import TUNE_MODES
@@ -82,7 +82,7 @@ class StudySearcher(OptunaSearch):
         self.failed_encoders: dict[str, str] = {}
         self.datasets: dict[str, list[Dataset]] = {}
         self.choices: dict[str, tuple[Choice, ...]] = {}
-        records, search = drawn_trials(run), study.search
+        records, search = sampled_trials(run.trials()), study.search
         self.n_ended = sum(record.state in OPTUNA_STATES for record in records)
         points = starting_points(study, run)
         self.sampler = build_sampler(search.sampler, study.space, [record.values for record in records], search.seed)

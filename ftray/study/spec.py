@@ -13,6 +13,7 @@ import yaml
 
 from ftray.errors import SpecError
 from ftray.search.objectives import Constraint, Objective
+from ftray.search.optuna_trials import RESOURCE
 from ftray.search.samplers import Sampler, TpeSpec, check_sampler
 from ftray.search.space import Space
 from ftray.spec import Count, Index, nearest, parse, spec, to_mapping
@@ -27,7 +28,6 @@ SECTIONS = ("name", "trial", "search")
 
 DEFAULT_METRIC = {"trial": "validation/sharpe", "pretraining": "validation_loss"}
 DEFAULT_GOAL: dict[str, Literal["maximize", "minimize"]] = {"trial": "maximize", "pretraining": "minimize"}
-RESOURCE = {"trial": "env_steps", "pretraining": "epoch"}
 
 
 @spec

@@ -1,6 +1,6 @@
 """Starting points: those written by hand, then the best of another study.
 
-Takes: a study, its run folder, the other one's. Gives: points to draw before the sampler draws its own.
+Takes: a study, its run folder, the other one's. Gives: points to run before the sampler samples its own.
 """
 
 import math
@@ -10,18 +10,18 @@ from typing import Any
 from ftray.errors import RunFolderError, SpecError
 from ftray.runs import RunFolder, TrialRecord
 from ftray.search.objectives import front, is_feasible
+from ftray.search.optuna_trials import sampled_trials
 from ftray.search.space import Space
-from ftray.study.optuna.convert import drawn_trials
 from ftray.study.spec import SearchSpec, StudySpec
 
 EVENT = "warm_started"
 
 
 def starting_points(study: StudySpec, run: RunFolder) -> list[dict[str, Any]]:
-    """All points that a study begins with, in the order in which they are drawn, always the same.
+    """All points that a study begins with, in the order in which they run, always the same.
 
-    The other study is read once and what was taken from it noted in the run folder: it may change or vanish later, and
-    a resumed study must know which points it has drawn already.
+    The other study is read once, and what was taken from it is stored in the run folder: it may change or vanish later,
+    and a resumed study must know which of its points it has run already.
 
     Raises: RunFolderError if the other study has nothing to begin with.
     """
@@ -53,7 +53,7 @@ def best_points(other: RunFolder, space: Space, search: SearchSpec) -> tuple[dic
 
     Best by the objectives and the constraints of the study that begins: first the front, then by the first objective.
     """
-    finished = [record for record in drawn_trials(other) if record.state == "COMPLETE"]
+    finished = [record for record in sampled_trials(other.trials()) if record.state == "COMPLETE"]
     known = [r for r in finished if not any(math.isnan(goal.gain(r.metrics)) for goal in search.goals)]
     feasible = [record for record in known if is_feasible(record.metrics, search.bounds)]
     if not feasible:

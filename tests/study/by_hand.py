@@ -12,9 +12,9 @@ from optuna.storages.journal import JournalFileBackend
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ftray.runs import RunFolder
+from ftray.search.optuna_trials import OPTUNA_STATES, sampled_trials, user_attributes
 from ftray.study import StudySpec, parse_study
-from ftray.study.optuna.convert import attributes
-from ftray.study.searcher import OPTUNA_STATES, StudySearcher, drawn_trials
+from ftray.study.searcher import StudySearcher
 
 from .tiny import TINY
 
@@ -112,14 +112,14 @@ def stored_trials(run: RunFolder) -> list[optuna.trial.FrozenTrial]:
 
 def assert_stores_agree(study: StudySpec, run: RunFolder) -> None:
     """Optuna's storage against the run folder: states, values, curves, constraints, parameters."""
-    search, records = study.search, drawn_trials(run)
+    search, records = study.search, sampled_trials(run.trials())
     stored = [trial for trial in stored_trials(run) if trial.state != optuna.trial.TrialState.WAITING]
     assert [trial.number for trial in stored] == [record.number for record in records]
     for trial, record in zip(stored, records, strict=True):
         assert trial.state == OPTUNA_STATES.get(record.state, optuna.trial.TrialState.RUNNING)
         assert trial.params == record.values
         if record.state in OPTUNA_STATES:  # what optuna-dashboard shows; Optuna lets nobody change it later
-            assert trial.user_attrs == attributes(record) and trial.user_attrs["trial"] == record.id
+            assert trial.user_attrs == user_attributes(record) and trial.user_attrs["trial"] == record.id
         curve = {
             row["env_steps"]: row[search.metric]
             for row in reversed(run.trial(record.id).reports())

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ftray.runs import RunFolder
-from ftray.study.optuna.convert import OPTUNA_STATES, drawn_trials
+from ftray.search.optuna_trials import OPTUNA_STATES, sampled_trials
 
 from .by_hand import stored_trials
 from .played import STEPS, play, play_of, study_of
@@ -159,7 +159,7 @@ def _kill(process: subprocess.Popen[str]) -> None:
 
 def problems(run: RunFolder, n_trials: int) -> list[str]:
     """Whatever is not as it must be in the end."""
-    records, found = drawn_trials(run), []
+    records, found = sampled_trials(run.trials()), []
     if [record.number for record in records] != list(range(n_trials)):
         found.append(f"trials {[record.number for record in records]} in place of {n_trials}")
     final = Counter(e["id"] for e in run.events() if e["event"] == "trial_ended" and e["state"] != "INTERRUPTED")

@@ -252,7 +252,7 @@ def test_importance_finds_the_value_that_matters_in_a_conditional_space_by_its_s
 
 def test_importance_knows_several_objectives_and_says_what_it_needs(tmp_path):
     hand = Hand(tiny_study(sampler="random", objectives=BOTH), tmp_path / "run")
-    with pytest.raises(RunFolderError, match="at least 2 finished trials"):
+    with pytest.raises(RunFolderError, match="at least 2 complete trials"):
         open_study(hand.run.path).importance()
     hand.runs(40, traded)
     assert {"trial/ppo/gamma", "trial/ppo/learning_rate"} & set(open_study(hand.run.path).importance().index[:2])

@@ -10,7 +10,7 @@ from optuna.storages import RDBStorage
 from ftray.boards.beside import started
 from ftray.errors import SpecError, StorageError
 from ftray.runs import RunFolder
-from ftray.study.optuna.convert import OPTUNA_STATES, drawn_trials
+from ftray.search.optuna_trials import OPTUNA_STATES, sampled_trials
 from ftray.study.optuna.storage import check_storage, name_in, open_storage
 from ftray.study.run import run_study
 
@@ -104,7 +104,7 @@ def test_a_database_that_goes_away_loses_nothing(server, cluster, tmp_path):
 
 
 def agree(server, run: RunFolder) -> int:
-    stored, records = in_database(server, run), drawn_trials(run)
+    stored, records = in_database(server, run), sampled_trials(run.trials())
     assert [OPTUNA_STATES[record.state] for record in records] == [trial.state for trial in stored]
     assert [dict(record.values) for record in records] == [trial.params for trial in stored]
     for record, trial in zip(records, stored, strict=True):

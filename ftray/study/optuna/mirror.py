@@ -9,8 +9,8 @@ import optuna
 
 from ftray.runs import RunFolder, TrialRecord
 from ftray.search.objectives import is_number
+from ftray.search.optuna_trials import OPTUNA_STATES, frozen_trial, intermediate_values, user_attributes, violations
 from ftray.search.samplers import BY_GENERATION
-from ftray.study.optuna.convert import OPTUNA_STATES, attributes, curve, frozen, violations
 from ftray.study.spec import StudySpec
 
 NOTED = "sampler_noted"
@@ -29,7 +29,7 @@ class OptunaSide:
         """Stores a trial of an earlier run as it was left."""
         search, notes = self.study.search, self._notes.get(record.id)
         steps = self._curve(record.id)
-        self.optuna.add_trial(frozen(record, self.study.space, search.goals, search.bounds, steps, notes))
+        self.optuna.add_trial(frozen_trial(record, self.study.space, search.goals, search.bounds, steps, notes))
 
     def drew(self, trial: optuna.Trial, job_id: str) -> None:
         """Keeps what the sampler noted of a trial that it has just drawn: it counts generations by that."""
@@ -51,7 +51,7 @@ class OptunaSide:
         search, stored = self.study.search, self._stored(record.number)
         self._tell_steps(record.number, self._curve(record.id))  # Tune keeps back the result a scheduler stopped it at
         trial = optuna.Trial(self.optuna, stored._trial_id)
-        for name, value in attributes(record).items():
+        for name, value in user_attributes(record).items():
             trial.set_user_attr(name, value)
         if record.state != "FAILED":
             for name, violation in violations(record.metrics, search.bounds).items():
@@ -70,7 +70,9 @@ class OptunaSide:
 
     def _curve(self, trial_id: str) -> dict[int, float]:
         search = self.study.search
-        return curve(self.run, trial_id, search.metric, search.resource) if self._single else {}
+        if not self._single:
+            return {}
+        return intermediate_values(self.run.trial(trial_id).reports(), search.metric, search.resource)
 
     def _stored(self, number: int) -> optuna.trial.FrozenTrial:
         storage, study_id = self.optuna._storage, self.optuna._study_id
