@@ -1,16 +1,22 @@
-"""Plots of an encoder card: plain values in, plotly figures or a page of them out.
+"""Plots of an encoder card.
 
 Takes: the content of `encoder_card.json`, the rows of `training_history.json`. Gives: figures; one self-contained page.
 """
 
 import html
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftray.errors import MissingDependencyError
 from ftray.plots.theme import BLUE, GREY, ORANGE, PURPLE, SKY, figure, series
+from ftray.runs.events import write_atomically
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
+
+PAGE = "encoder_card.html"
 
 LOOKS = {
     "encoder": (BLUE, ""),
@@ -65,6 +71,16 @@ def plot_history(history: Sequence[Mapping[str, Any]]) -> "go.Figure":
             marker={"symbol": look.symbol + "-open" * (not full), "size": 8},
         )
     return made.update_yaxes(type="log", title="loss").update_xaxes(title="epoch", dtick=max(1, len(history) // 10))
+
+
+def write_encoder_page(folder: Path) -> None:
+    """Writes the page of a finished pre-training job into its folder; without plotly, a line in its log says so."""
+    card, history = (json.loads((folder / f"{name}.json").read_text()) for name in ("encoder_card", "training_history"))
+    try:
+        write_atomically(folder / PAGE, encoder_page(card, history).encode())
+    except MissingDependencyError as error:
+        with (folder / "train.log").open("a") as log:
+            log.write(f"no {PAGE}: {error}\n")
 
 
 def encoder_page(card: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> str:

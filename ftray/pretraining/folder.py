@@ -7,7 +7,6 @@ config.json             what the job is: specs, layout, fingerprints
 training_history.json   one mapping per epoch, growing
 train.log               the same for people
 encoder_card.json       what came out: the encoder card
-encoder_card.html       its page of plots, where plotly is installed
 resume.pth              where an interrupted job goes on; gone when it is done
 DONE                    empty, written last
 """
@@ -20,16 +19,15 @@ from typing import Any
 
 import torch
 
-from ftray.errors import MissingDependencyError, RunFolderError
+from ftray.errors import RunFolderError
 from ftray.files import partial_file, replace_file
 from ftray.nets import market_state_dict
-from ftray.plots.encoders import encoder_page
 from ftray.pretraining.model import MaskedModel
 
 BEST_ENCODER = "best_encoder.pth"
 FINAL_ENCODER = "final_encoder.pth"
 CONFIG, HISTORY, LOG, RESUME, DONE = "config.json", "training_history.json", "train.log", "resume.pth", "DONE"
-CARD, PAGE = "encoder_card.json", "encoder_card.html"
+CARD = "encoder_card.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,15 +123,11 @@ class JobFolder:
         self._write_json(HISTORY, history)
         self._save(RESUME, {**state, "history": history})
 
-    def write_done(self, card: EncoderCard, history: list[dict[str, Any]]) -> None:
-        """The card, its page, and the end of the job."""
+    def write_done(self, card: EncoderCard) -> None:
+        """The card, and the end of the job."""
         fields = dataclasses.asdict(card)
         del fields["path"]
         self._write_json(CARD, fields)
-        try:
-            replace_file(self.path / PAGE, encoder_page(fields, history).encode())
-        except MissingDependencyError as error:
-            self.log(f"no {PAGE}: {error}")
         replace_file(self.path / DONE, b"")
         (self.path / RESUME).unlink(missing_ok=True)
 

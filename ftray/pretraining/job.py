@@ -135,7 +135,7 @@ def _finish(job: JobFolder, trainer: Trainer, history: list[Row], encoder: FTSpe
             batch_size=trainer.spec.batch_size,
         ),
     )
-    job.write_done(card, history)
+    job.write_done(card)
     return card
 
 

@@ -8,6 +8,7 @@ from ftray.errors import WeightsError
 from ftray.features import Dataset, dataset_fingerprint, dataset_of
 from ftray.market import load_market
 from ftray.nets import FTSpec
+from ftray.plots.encoders import write_encoder_page
 from ftray.pretraining import Choice, EncoderCard, EncoderStore, encoder_fingerprint, pretrain
 from ftray.pretraining.spec import Device
 from ftray.trial.spec import TrialSpec
@@ -44,7 +45,7 @@ def pretrain_encoder(
     knows where the best weights are.
 
     A finished job is found there and not repeated; an interrupted one continues from its last epoch; one that another
-    process is at is waited for.
+    process is at is waited for. The page of the card's plots lies beside the card.
 
     device: where the job was placed (`pretrain`).
     """
@@ -52,7 +53,9 @@ def pretrain_encoder(
     fingerprint = encoder_fingerprint(dataset.fingerprint, dataset.layout, encoder, spec.pretraining)
 
     def job(folder: Path) -> EncoderCard:
-        return pretrain(encoder, spec.pretraining, dataset, folder, report=report, device=device, progress=progress)
+        card = pretrain(encoder, spec.pretraining, dataset, folder, report=report, device=device, progress=progress)
+        write_encoder_page(folder)
+        return card
 
     return EncoderStore(shared / "encoders").make(fingerprint, job)
 

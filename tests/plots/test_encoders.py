@@ -1,9 +1,12 @@
+"""An encoder card's plots, and their page."""
+
+import json
 import sys
 
 import pytest
 
 from ftray.errors import MissingDependencyError
-from ftray.plots.encoders import encoder_page, plot_history, plot_probes, plot_reconstruction
+from ftray.plots.encoders import encoder_page, plot_history, plot_probes, plot_reconstruction, write_encoder_page
 
 SCORES = {"mse": 0.4, "r2": 0.5, "r2_by_indicator": {"close": 0.9, "still": None}}
 CARD = {
@@ -51,6 +54,19 @@ def test_the_page_needs_no_network_and_escapes_what_it_is_given():
     page = encoder_page(CARD, HISTORY)
     assert "&lt;data&gt;" in page
     assert "<script src" not in page
+
+
+def test_without_plotly_a_job_has_no_page_and_a_line_in_its_log_says_why(tmp_path, monkeypatch):
+    (tmp_path / "encoder_card.json").write_text(json.dumps(CARD))
+    (tmp_path / "training_history.json").write_text(json.dumps(HISTORY))
+    with monkeypatch.context() as patched:
+        patched.setitem(sys.modules, "plotly.graph_objects", None)
+        write_encoder_page(tmp_path)
+    assert "pip install -e '.[plots]'" in (tmp_path / "train.log").read_text()
+    assert not (tmp_path / "encoder_card.html").exists()
+    pytest.importorskip("plotly")
+    write_encoder_page(tmp_path)
+    assert "&lt;data&gt;" in (tmp_path / "encoder_card.html").read_text()
 
 
 def test_without_plotly_the_error_holds_the_install_line(monkeypatch):

@@ -5,6 +5,7 @@ import pytest
 
 from ftray.errors import RunFolderError
 from ftray.nets.masking import KINDS
+from ftray.plots.encoders import write_encoder_page
 from ftray.pretraining import pretrain, read_card
 from ftray.pretraining.card import FEWEST, MOST, exam_size, thin
 from ftray.pretraining.samples import draw_samples
@@ -51,16 +52,10 @@ def test_the_card_names_weights_data_and_windows(card, folder, dataset):
 
 def test_the_page_shows_what_the_card_says(card, folder):
     pytest.importorskip("plotly")
+    write_encoder_page(folder)
     page = (folder / "encoder_card.html").read_text()
     assert card["weights"] in page
     assert all(f"Hidden {kind}" in page for kind in KINDS)
-
-
-def test_a_missing_plotly_costs_the_page_and_a_word_in_the_log(dataset, tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "plotly.graph_objects", None)
-    assert pretrain(ENCODER, SPEC, dataset, tmp_path) == read_card(tmp_path)
-    assert not (tmp_path / "encoder_card.html").exists()
-    assert "pip install -e '.[plots]'" in (tmp_path / "train.log").read_text()
 
 
 def test_a_damaged_card_says_what_to_do(tmp_path):

@@ -56,6 +56,11 @@ def chosen(run: RunFolder) -> list[dict[str, Any]]:
     return [event for event in run.events() if event["event"] == "encoder_chosen"]
 
 
+def test_an_encoder_has_a_page_of_plots_beside_its_card(filled):
+    pytest.importorskip("plotly")
+    assert (filled[0] / "first" / "encoders" / filled[1] / "encoder_card.html").exists()
+
+
 def test_a_trial_takes_the_encoder_of_another_study_and_no_job_is_run_for_it(root, filled):
     hand = Hand(study_of("second", OTHER), root / "second")
     asked, job = hand.start()
