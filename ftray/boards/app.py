@@ -51,8 +51,8 @@ Draw = Callable[[Study], Any]
 
 DRAWN: Mapping[str, Draw] = {
     "search": lambda study: plots.plot_search(plots.search_data(study)),
-    "front": lambda study: plots.plot_front(plots.front_data(study)),
-    "importance": lambda study: plots.plot_importance(study.importance()),
+    "front": lambda study: plots.plot_pareto_front(study),
+    "importance": lambda study: plots.plot_param_importances(study),
     "cost": lambda study: plots.plot_cost(plots.cost_data(study)),
     "vram": lambda study: plots.plot_vram(plots.vram_data(study)),
 }

@@ -15,7 +15,7 @@ import numpy as np
 
 from ftray.errors import MissingDependencyError
 from ftray.files import replace_file
-from ftray.plots.trials import plot_equity
+from ftray.plots.equity import plot_equity
 
 if TYPE_CHECKING:
     from rich.console import Console

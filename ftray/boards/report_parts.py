@@ -163,7 +163,7 @@ def leaderboard(study: Study) -> str:
         )
     told += html.plot(plots.plot_search(plots.search_data(study)), "search")
     if len(study.objectives) > 1:
-        told += html.plot(plots.plot_front(plots.front_data(study)), "front")
+        told += html.plot(plots.plot_pareto_front(study), "front")
     return told
 
 
@@ -194,8 +194,8 @@ def comparison(study: Study) -> str:
 
 
 def importance(study: Study) -> str:
-    told = html.plot(plots.plot_importance(study.importance()), "importance")
-    return told + html.plot(plots.plot_slices(plots.values_data(study)), "slices")
+    told = html.plot(plots.plot_param_importances(study), "importance")
+    return told + html.plot(plots.plot_slice(study), "slices")
 
 
 def regimes(study: Study) -> str:

@@ -30,7 +30,7 @@ LOOKS = {
 
 
 def plot_reconstruction(card: Mapping[str, Any], kind: str) -> "go.Figure":
-    """R² on hidden cells by indicator, for one kind of mask: the encoder beside its baselines; 0 is the mean."""
+    """R² on hidden cells by indicator, for one kind of mask, of the encoder and its baselines; 0 is the mean."""
     scores = {name: found for name, found in card["figures"]["reconstruction"][kind].items() if name != "mean"}
     made = figure(f"Hidden {kind}: R² by indicator", "1 is perfect, 0 is the mean of the train windows")
     for name, found in scores.items():

@@ -7,6 +7,7 @@ so that each of the three is enough. plotly is imported when the first figure is
 from typing import Any, NamedTuple
 
 from ftray.errors import MissingDependencyError
+from ftray.metrics import UNITS, find_metric, metric_title
 
 BLACK, BLUE, VERMILLION, GREEN = "#000000", "#0072b2", "#d55e00", "#009e73"
 ORANGE, PURPLE, SKY, GREY = "#e69f00", "#cc79a7", "#56b4e9", "#8c8c8c"
@@ -40,11 +41,11 @@ NAMED = {
     "policy": Series(BLACK, "solid", "circle"),
     "equal_weight": Series(BLUE, "dash", "square"),
 }
-"""What always looks the same."""
+"""What is drawn in the same way everywhere."""
 
 
 def series(names: Any) -> dict[str, Series]:
-    """A look for each name: its own where it has one, else the next that is free."""
+    """How each name is drawn: in its own way where it has one in `NAMED`, else in the next free way."""
     names = list(dict.fromkeys(map(str, names)))
     taken = [NAMED[name] for name in names if name in NAMED]
     free = [one for one in SERIES if one not in taken] or list(SERIES)
@@ -54,18 +55,31 @@ def series(names: Any) -> dict[str, Series]:
 
 
 def figure(title: str, note: str = "", *, width: int = WIDTH, height: int = HEIGHT, **grid: Any) -> Any:
-    """An empty plotly figure in the house's look.
+    """An empty plotly figure in the look of all plots.
 
     note: a line below the title. grid: of `make_subplots`, for several panels.
 
     Raises: MissingDependencyError where plotly is missing.
     """
     go, subplots = plotly()
-    made = subplots.make_subplots(**grid) if grid else go.Figure()
+    return themed(subplots.make_subplots(**grid) if grid else go.Figure(), title, note, width=width, height=height)
+
+
+def themed(made: Any, title: str, note: str = "", *, width: int = WIDTH, height: int = HEIGHT) -> Any:
+    """A plotly figure in the look of all plots; see `figure`."""
     text = f"{title}<br><sup>{note}</sup>" if note else title
-    made.update_layout(
-        title={"text": text, "x": 0.02, "xanchor": "left", "y": 1, "yanchor": "top", "pad": {"t": 16}},
+    return made.update_layout(
+        title={
+            "text": text,
+            "x": 0.02,
+            "xanchor": "left",
+            "y": 1,
+            "yref": "container",
+            "yanchor": "top",
+            "pad": {"t": 16},
+        },
         template="simple_white",
+        colorway=[one.color for one in SERIES],
         font=FONT,
         width=width,
         height=height,
@@ -80,7 +94,19 @@ def figure(title: str, note: str = "", *, width: int = WIDTH, height: int = HEIG
         },
         hovermode="closest",
     )
-    return made
+
+
+def metric_axis(name: str) -> dict[str, Any]:
+    """Title and number format of an axis with a metric's values.
+
+    >>> metric_axis("validation/max_drawdown"), metric_axis("vram/used_gib")["title"]
+    ({'title': 'max drawdown', 'tickformat': '.1%'}, 'GPU memory used, GiB')
+    """
+    found = find_metric(name)
+    if found is None:
+        return {"title": name, "tickformat": None}
+    unit = f", {UNITS[found.unit].name}" if found.unit in ("GiB", "seconds", "duration") else ""
+    return {"title": metric_title(name) + unit, "tickformat": found.form}
 
 
 def faint(color: str, opacity: float = 0.18) -> str:

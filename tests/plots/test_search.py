@@ -11,6 +11,7 @@ from ftray import plots, stats
 from ftray.analysis import comparison
 from ftray.analysis.study import Study, open_study
 from ftray.errors import MissingDependencyError, RunFolderError
+from ftray.plots import optuna as optuna_plots
 from ftray.plots.theme import SERIES, series
 from ftray.plots.trials import runs_data
 from ftray.runs import RunFolder
@@ -18,6 +19,10 @@ from ftray.tables.bars import Outcome, write_benchmarks, write_outcome
 from tests.analysis.test_study import OLD
 
 SHARPE, DRAWDOWN = "validation/sharpe", "validation/max_drawdown"
+SEARCHED = {
+    "encoder": {"choice": [{"kind": "ft"}, {"kind": "mlp"}]},
+    "ppo": {"learning_rate": {"log": [1e-7, 1.0]}},
+}
 N = 1_200
 TIMES = np.datetime64("2024-01-01") + np.arange(N) * np.timedelta64(1, "h")
 
@@ -30,7 +35,7 @@ def old() -> Study:
 @pytest.fixture(scope="module")
 def study(tmp_path_factory) -> Study:
     """Six trials of two seeds with bars in two regimes, one of them on a GPU; the later, the better."""
-    run = RunFolder.create(tmp_path_factory.mktemp("runs") / "study", {"name": "study", "trial": {}})
+    run = RunFolder.create(tmp_path_factory.mktemp("runs") / "study", {"name": "study", "trial": SEARCHED})
     write_benchmarks(run.path, 0, {"equal_weight": outcome(99)})
     for number in range(6):
         name, encoder = f"trial-{number:04}", ("ft", "mlp")[number % 2]
@@ -125,23 +130,43 @@ def test_the_search_shows_the_best_so_far_beside_the_luck_line(study):
     assert len(hollow) == 1
 
 
-def test_values_slices_and_parallel_coordinates_have_every_searched_value(study, old):
-    data = plots.values_data(study)
-    assert len(data) == 5 and {"trial/encoder/kind", "trial/ppo/learning_rate"} <= set(data.columns)
-    assert [trace.x[0] for trace in plots.plot_slices(data).data] == ["ft", 0.1]
-    (lines,) = plots.plot_parallel(data).data
-    assert [axis.label for axis in lines.dimensions] == ["encoder/kind", "ppo/learning_rate", "sharpe"]
-    (branched,) = plots.plot_parallel(plots.values_data(old)).data
-    missing = next(axis for axis in branched.dimensions if axis.label == "encoder/pretrained")
-    assert missing.ticktext[0] == "-" and 0 in missing["values"]  # the MLP has no such value
-    assert plots.values_data(old).attrs["log"] == ["trial/ppo/learning_rate"]
+def test_slices_and_parallel_coordinates_have_every_search_parameter_under_its_short_name(study, old):
+    slices = plots.plot_slice(study)
+    assert [axis.title.text for axis in slices.select_xaxes()] == ["encoder/kind", "ppo/learning_rate"]
+    assert [axis.type for axis in slices.select_xaxes()] == ["category", "log"]
+    assert len(slices.data[1].x) == 5 and slices.layout.yaxis.title.text == "Sharpe"
+    (alone,) = plots.plot_slice(study, DRAWDOWN, ["trial/ppo/learning_rate"]).select_xaxes()
+    assert alone.title.text == "ppo/learning_rate"
+    lines = plots.plot_parallel_coordinate(old)
+    assert lines.layout.xaxis.ticktext == ("Sharpe", "encoder/kind", "encoder/pretrained", "ppo/learning_rate")
+
+
+def test_many_slices_stand_in_rows(old, monkeypatch):
+    monkeypatch.setattr(optuna_plots, "COLUMNS", 2)
+    made = plots.plot_slice(old)
+    left = [axis.domain[0] for axis in made.select_xaxes()]
+    top = [axis.domain[1] for axis in made.select_yaxes()]
+    assert left[0] == left[2] < left[1] and top[0] == top[1] > top[2]
 
 
 def test_the_front_is_what_no_other_trial_beats(study):
-    data = plots.front_data(study)
-    assert data["front"].all()  # each is better in one and worse in the other
-    assert plots.front_data(study, x="cost/cpu_seconds")["front"].sum() == 1  # all cost the same
-    assert plots.plot_front(data).layout.xaxis.title.text == f"{DRAWDOWN} (less is better)"
+    made = plots.plot_pareto_front(study)
+    assert len(made.data[-1].x) == 5  # each is better in one and worse in the other
+    assert made.layout.xaxis.title.text == "max drawdown (less is better)"
+    assert len(plots.plot_pareto_front(study, ["cost/cpu_seconds", SHARPE]).data[-1].x) == 1  # all cost the same
+
+
+def test_pairs_ranks_distribution_and_times_of_trials_are_optunas_in_the_look_of_all_plots(study):
+    drawn = [plots.plot_contour(study), plots.plot_rank(study), plots.plot_edf(study), plots.plot_timeline(study)]
+    for made in (*drawn, plots.plot_slice(study), plots.plot_parallel_coordinate(study)):
+        assert made.layout.font.family == "Helvetica, Arial, sans-serif" and "<sup>" in made.layout.title.text
+    assert {bars.name: len(bars.y) for bars in drawn[-1].data} == {"COMPLETE": 5, "PRUNED": 1}
+
+
+def test_a_study_without_a_complete_trial_has_no_plot_of_its_search_yet(tmp_path):
+    run = RunFolder.create(tmp_path / "study", {"name": "study", "trial": {}})
+    with pytest.raises(RunFolderError, match="no complete trial with validation/sharpe yet"):
+        plots.plot_slice(open_study(run.path))
 
 
 def test_groups_stand_with_their_intervals_and_how_often_they_win(study):
@@ -163,7 +188,7 @@ def test_memory_and_cost(study, old):
 
 def test_importance_and_a_card_are_drawn(old):
     importance = old.importance()
-    (bars,) = plots.plot_importance(importance).data
+    (bars,) = plots.plot_param_importances(old).data
     assert bars.y[-1] == importance.index[0].removeprefix("trial/") and bars.x[-1] == importance.iloc[0]
     card = old.encoder_card(old.encoders["encoder"][0][:12])
     assert plots.plot_history(card["history"]).data and plots.plot_reconstruction(card, "cells").data

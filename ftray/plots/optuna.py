@@ -1,0 +1,194 @@
+"""Optuna's plots of a study, by Optuna's names, in the look of all plots.
+
+Takes: a study. Gives: plotly figures. `Study.to_optuna` gives the study to whatever else Optuna draws or computes.
+
+metric: what is plotted; the study's first objective by default. params: names of search parameters, with `trial/` or
+without; all of them by default, or the most important ones where each has a panel with each.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ftray.errors import RunFolderError
+from ftray.metrics import metric_title
+from ftray.plots.theme import BLUE, GREEN, ORANGE, SERIES, VERMILLION, metric_axis, plotly, themed
+
+if TYPE_CHECKING:
+    import optuna
+    import plotly.graph_objects as go
+
+    from ftray.analysis.study import Study
+
+MAX_PANELS = 4
+"""Search parameters of a plot that has a panel for each pair of them."""
+
+COLUMNS = 3
+
+HATCHINGS = ("", "/", ".", "x")
+
+BAR_LOOKS = {"blue": (BLUE, ""), "red": (VERMILLION, "x"), "orange": (ORANGE, "/"), "green": (GREEN, ".")}
+"""By Optuna's colour of a state: ours, and a hatching."""
+
+
+def plot_slice(study: "Study", metric: str | None = None, params: Sequence[str] | None = None) -> "go.Figure":
+    """The objective against each search parameter by itself; a point per complete trial, later ones darker."""
+    name, found = _optuna_study(study, metric)
+    made = _draw("plot_slice", found, params=_short_names(params), target_name=metric_title(name))
+    rows = _wrap(made, metric_title(name))
+    made.update_yaxes(tickformat=metric_axis(name)["tickformat"])
+    made.update_xaxes(exponentformat="power", tickangle=0, nticks=5)
+    title = f"{metric_title(name)} by each search parameter"
+    return themed(made, title, "a point per complete trial, later ones darker", height=130 + 290 * rows, width=960)
+
+
+def plot_contour(study: "Study", metric: str | None = None, params: Sequence[str] | None = None) -> "go.Figure":
+    """The objective over pairs of search parameters."""
+    name, found = _optuna_study(study, metric)
+    made = _draw("plot_contour", found, params=_chosen(found, params), target_name=metric_title(name))
+    return _panels(made, f"{metric_title(name)} over pairs of search parameters", "a point per complete trial")
+
+
+def plot_rank(study: "Study", metric: str | None = None, params: Sequence[str] | None = None) -> "go.Figure":
+    """Ranks of the objective over pairs of search parameters."""
+    name, found = _optuna_study(study, metric)
+    made = _draw("plot_rank", found, params=_chosen(found, params), target_name=metric_title(name))
+    return _panels(made, f"Rank in {metric_title(name)} over pairs of search parameters", "a point per complete trial")
+
+
+def plot_parallel_coordinate(
+    study: "Study", metric: str | None = None, params: Sequence[str] | None = None
+) -> "go.Figure":
+    """A line per complete trial through the objective and all of its search parameters; better ones darker."""
+    name, found = _optuna_study(study, metric)
+    made = _draw("plot_parallel_coordinate", found, params=_short_names(params), target_name=metric_title(name))
+    width = max(820, 150 * len(made.layout.shapes))
+    note = "a line per complete trial, better ones darker"
+    themed(made, f"{metric_title(name)} and search parameters", note, width=width)
+    return made.update_layout(margin={"t": 110})
+
+
+def plot_param_importances(study: "Study", metric: str | None = None) -> "go.Figure":
+    """How much each search parameter matters for each objective, or for one metric."""
+    goals = [metric] if metric else [goal.metric for goal in study.objectives]
+    made = _draw("plot_param_importances", _optuna_study(study, *goals)[1])
+    for bars, look, hatching in zip(made.data, SERIES, HATCHINGS, strict=False):
+        bars.marker.update(color=look.color, pattern={"shape": hatching, "solidity": 0.25})
+    made.update_traces(texttemplate="%{x:.1%}").update_layout(showlegend=len(goals) > 1)
+    title = f"Importance for {' and '.join(map(metric_title, goals))}"
+    note = "share of the variance among the best trials (conditional PED-ANOVA); few trials say little"
+    themed(made, title, note, height=150 + 34 * sum(len(bars.y) for bars in made.data)).update_layout(margin={"l": 20})
+    return made.update_xaxes(title=None, tickformat=".0%", rangemode="tozero").update_yaxes(title=None, automargin=True)
+
+
+def plot_pareto_front(study: "Study", metrics: Sequence[str] = ()) -> "go.Figure":
+    """Complete trials by two or three metrics; diamonds are those that no other beats in all of them.
+
+    metrics: the study's objectives by default; of a study with one, the maximum drawdown and that one.
+    """
+    goals = tuple(metrics) or tuple(goal.metric for goal in study.objectives[:3])
+    goals = goals if len(goals) > 1 else ("validation/max_drawdown", *goals)
+    _, found = _optuna_study(study, *goals)
+    better = {"MAXIMIZE": "more is better", "MINIMIZE": "less is better"}
+    titles = [f"{metric_title(goal)} ({better[way.name]})" for goal, way in zip(goals, found.directions, strict=True)]
+    made = _draw("plot_pareto_front", found, target_names=titles)
+    made.update_traces(marker={"size": 9, "showscale": False})
+    made.data[-1].marker.update(symbol="diamond", size=12)
+    if len(goals) == 2:
+        made.update_xaxes(tickformat=metric_axis(goals[0])["tickformat"])
+        made.update_yaxes(tickformat=metric_axis(goals[1])["tickformat"])
+    return themed(made, "The trials that no other beats", "diamonds: no other trial is better in all metrics")
+
+
+def plot_edf(study: "Study", metric: str | None = None) -> "go.Figure":
+    """The share of complete trials with at most so much of the objective."""
+    name, found = _optuna_study(study, metric)
+    made = _draw("plot_edf", found, target_name=metric_title(name))
+    themed(made, f"Distribution of {metric_title(name)}", "share of complete trials at or below a value")
+    return (
+        made.update_xaxes(metric_axis(name)).update_yaxes(title=None, tickformat=".0%").update_layout(showlegend=False)
+    )
+
+
+def plot_timeline(study: "Study") -> "go.Figure":
+    """When each trial ran, and how it ended."""
+    made = _draw("plot_timeline", _optuna_study(study)[1])
+    for bars in made.data:
+        color, hatching = BAR_LOOKS.get(bars.marker.color, (bars.marker.color, ""))
+        bars.marker.update(color=color, pattern={"shape": hatching, "solidity": 0.25})
+    themed(made, "When trials ran, and how they ended", "a bar per trial, since it was started last")
+    return made.update_xaxes(title="local time").update_yaxes(title="trial")
+
+
+def _optuna_study(study: "Study", *metrics: str | None) -> tuple[str, "optuna.Study"]:
+    """The first metric, and the study with labels that fit into plots.
+
+    Optuna cuts names of parameters after 20 characters, and shows all user attributes at the mouse.
+
+    Raises: RunFolderError where no trial is complete with these metrics.
+    """
+    import optuna
+
+    from ftray.search.optuna_trials import quiet
+
+    goals = [metric for metric in metrics if metric] or [study.objectives[0].metric]
+    found = study.to_optuna(*goals, reports=False)
+    trials = found.get_trials()
+    if not any(trial.state == optuna.trial.TrialState.COMPLETE for trial in trials):
+        raise RunFolderError(f"{study.name} has no complete trial with {' and '.join(goals)} yet")
+    for trial in trials:
+        trial.params = {_short(name): value for name, value in trial.params.items()}
+        trial.distributions = {_short(name): one for name, one in trial.distributions.items()}
+        trial.user_attrs = {"trial": trial.user_attrs["trial"]}
+    with quiet():
+        made = optuna.create_study(directions=found.directions)
+        made.set_metric_names([metric_title(goal) for goal in goals])
+    made.add_trials(trials)
+    return goals[0], made
+
+
+def _draw(name: str, study: "optuna.Study", **options: Any) -> Any:
+    plotly()  # Optuna's own error does not name our extra
+    import optuna
+
+    from ftray.search.optuna_trials import quiet
+
+    with quiet():
+        return getattr(optuna.visualization, name)(study, **options)
+
+
+def _wrap(made: "go.Figure", y_title: str) -> int:
+    """Wraps panels that Optuna puts in one row, `COLUMNS` in each; the number of rows."""
+    n = sum(1 for _ in made.select_xaxes())
+    rows, columns = math.ceil(n / COLUMNS), min(COLUMNS, n)
+    for i, (x, y) in enumerate(zip(made.select_xaxes(), made.select_yaxes(), strict=True)):
+        row, column = divmod(i, COLUMNS)
+        x.domain = [(column + 0.03) / columns, (column + 0.97) / columns]
+        y.domain = [1 - (row + 0.72) / rows, 1 - row / rows]
+        y.update(showticklabels=column == 0, title=y_title if column == 0 else None)
+    return rows
+
+
+def _panels(made: "go.Figure", title: str, note: str) -> "go.Figure":
+    n = math.isqrt(sum(1 for _ in made.select_xaxes()))
+    return themed(made, title, note, width=max(820, 260 * n), height=max(460, 130 + 230 * n))
+
+
+def _chosen(study: "optuna.Study", params: Sequence[str] | None) -> list[str]:
+    """The given search parameters, or the most important ones."""
+    from ftray.analysis.importance import importance
+
+    return _short_names(params) or list(importance(study))[:MAX_PANELS]
+
+
+def _short_names(params: Sequence[str] | None) -> list[str] | None:
+    return None if params is None else [_short(name) for name in params]
+
+
+def _short(name: str) -> str:
+    """A search parameter's name without what all of them begin with.
+
+    >>> _short("trial/encoder/d_token")
+    'encoder/d_token'
+    """
+    return name.removeprefix("trial/")
