@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftray.errors import MissingDependencyError
+from ftray.files import replace_file
 from ftray.plots.theme import BLUE, GREY, ORANGE, PURPLE, SKY, figure, series
-from ftray.runs.events import write_atomically
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -77,7 +77,7 @@ def write_encoder_page(folder: Path) -> None:
     """Writes the page of a finished pre-training job into its folder; without plotly, a line in its log says so."""
     card, history = (json.loads((folder / f"{name}.json").read_text()) for name in ("encoder_card", "training_history"))
     try:
-        write_atomically(folder / PAGE, encoder_page(card, history).encode())
+        replace_file(folder / PAGE, encoder_page(card, history).encode())
     except MissingDependencyError as error:
         with (folder / "train.log").open("a") as log:
             log.write(f"no {PAGE}: {error}\n")

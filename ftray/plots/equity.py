@@ -75,7 +75,7 @@ def plot_regimes(data: Frame) -> "go.Figure":
     """Sharpe ratio by regime with 95 % intervals, and the figures below; data: of `regimes_data`."""
     made = figure(
         "Sharpe ratio by regime of the market",
-        f"95 % intervals; nothing is said of fewer than {stats.LEAST_BARS} bars",
+        f"95 % intervals; nothing is said of fewer than {stats.MIN_BARS} bars",
         height=400 + 30 * (len(data) + 2),
         rows=2,
         cols=1,
