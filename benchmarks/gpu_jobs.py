@@ -104,8 +104,8 @@ def study(device: str, quick: bool) -> Iterator[Row]:
         run = run_study(spec, Path(root), work=unlucky)
         yield {"seconds": time.perf_counter() - start}
         run = RunFolder.open(run.location)
-        for record in run.trials():
-            events = run.trial(record.id).events()
+        for record in run.records():
+            events = run.trial_folder(record.id).events()
             names = [event["event"] for event in events]
             row = {"trial": record.id, "state": record.state, "error": record.error, "events": names}
             for name in ("vram/planned_gib", "vram/used_gib", "env_steps", "steps_per_second", "wall_seconds"):

@@ -26,6 +26,7 @@ from typing import Any
 from measuring import machine, table
 
 from ftray.runs import RunFolder, TrialFolder
+from ftray.tables.parquet import compact
 
 N_FIGURES = 40
 COMPACTIONS = 100
@@ -115,9 +116,10 @@ def write_study(path: Path, n_trials: int, n_reports: int) -> dict[str, Any]:
             if (number + 1) % (n_trials // COMPACTIONS or 1) == 0:
                 events.flush()
                 began = time.process_time()
-                run.compact()
+                compact(run)
                 took.append(time.process_time() - began)
     began = time.process_time()
+    compact(run, whole=True)
     run.mark_done()
     done = time.process_time() - began
     size = sum(file.stat().st_size for file in (path / "tables").rglob("*.parquet"))

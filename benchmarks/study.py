@@ -38,9 +38,11 @@ from ftray.analysis.leaderboard import leaderboard_rows
 from ftray.capacity.local_ray import ENVIRONMENT
 from ftray.runs import RunFolder
 from ftray.runs.events import to_json
+from ftray.search.objectives import objectives_of
 from ftray.spec import to_mapping
 from ftray.study import StudySpec, parse_study
 from ftray.study.searcher import StudySearcher
+from ftray.tables.parquet import compact
 from ftray.trial import TrialSpec
 from ftray.vram.probe import GpuFacts
 
@@ -144,7 +146,7 @@ def run_sleeping(
         work = functools.partial(simulated, seconds=seconds, n_reports=n_reports)
         run = ftray.study.run.run_study(study, Path(root), say=lambda line: None, work=work, probe=no_gpu_is_needed)
         wall, cpu = time.perf_counter() - began, time.process_time() - cpu
-        records = run.trials()
+        records = run.records()
         states = {record.state for record in records}
         journal = (run.path / "optuna.journal").stat().st_size
     memory.ended.set()
@@ -210,12 +212,12 @@ def read_many(n_trials: int) -> dict[str, Any]:
         result: dict[str, Any] = {"n_trials": n_trials, "mib": (run.path / "events.jsonl").stat().st_size / 2**20}
         began = time.process_time()
         opened = RunFolder.open(run.path)
-        assert len(opened.trials()) == n_trials
+        assert len(opened.records()) == n_trials
         result["records_seconds"] = time.process_time() - began
-        assert leaderboard_rows(opened)
+        assert leaderboard_rows(opened.records(), objectives_of(opened.study))
         result["leaderboard_seconds"] = time.process_time() - began
         began = time.process_time()
-        opened.compact()
+        compact(opened)
         result["compact_seconds"] = time.process_time() - began
     return result
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ftray.agent import PPOSpec
     from ftray.agent.module import FTPolicy
-    from ftray.analysis.study import open_study
+    from ftray.analysis.studies import open_study
     from ftray.errors import FtrayError
     from ftray.features import Dataset, FeatureSpec, build_dataset
     from ftray.market import FilesSpec, SimulatorSpec, WindowsSpec, load_market
@@ -72,7 +72,7 @@ _HOMES = {
     "load_market": "ftray.market",
     "load_policy": "ftray.nets",
     "load_study": "ftray.study",
-    "open_study": "ftray.analysis.study",
+    "open_study": "ftray.analysis.studies",
     "pretrain": "ftray.pretraining",
     "run_study": "ftray.study.run",
     "run_trial": "ftray.trial.run",

@@ -45,7 +45,15 @@ class OutOfMemoryError(TrainingError):
 
 
 class RunFolderError(FtrayError):
-    """A run folder that cannot be read, or that belongs to another study."""
+    """A run folder that is missing or damaged, or that belongs to another study."""
+
+
+class QueryError(FtrayError, LookupError):
+    """A question that names something unknown: a trial, a metric, a table, a column, an encoder."""
+
+
+class NoResultError(FtrayError):
+    """A question that a study has no answer to, or none yet: no finished trial, no bars, no policy."""
 
 
 class StorageError(FtrayError):

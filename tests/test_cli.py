@@ -157,14 +157,14 @@ def test_a_stopped_study_goes_on_where_it_was(tmp_path, sent):
     if sent == signal.SIGINT:
         assert first.returncode == 130 and "the same command continues" in errors
         assert "Traceback" not in errors
-        assert {r.state for r in RunFolder.open(run_path).trials()}.isdisjoint({"RUNNING"})
-    kept = {r.id: r.ended_at for r in RunFolder.open(run_path).trials() if r.state == "COMPLETE"}
+        assert {r.state for r in RunFolder.open(run_path).records()}.isdisjoint({"RUNNING"})
+    kept = {r.id: r.ended_at for r in RunFolder.open(run_path).records() if r.state == "COMPLETE"}
     assert kept and not RunFolder.open(run_path).is_done
 
     second = ftray(*command[3:])
     assert second.returncode == 0, second.stderr
     run = RunFolder.open(run_path)
-    trials = {r.id: r for r in run.trials()}
+    trials = {r.id: r for r in run.records()}
     assert run.is_done and len([r for r in trials.values() if r.kind == "trial"]) == 4
     assert [r.state for r in trials.values() if r.kind == "trial"].count("FAILED") == 1
     assert {id: trials[id].ended_at for id in kept} == kept
@@ -177,4 +177,4 @@ def _completed(path: Path) -> bool:
     """Whether an RL trial of the study has ended."""
     if not (path / "study.json").exists():
         return False
-    return any(r.kind == "trial" and r.state == "COMPLETE" for r in RunFolder.open(path).trials())
+    return any(r.kind == "trial" and r.state == "COMPLETE" for r in RunFolder.open(path).records())

@@ -1,21 +1,21 @@
-"""The best trial, told so that nobody is fooled: what it was chosen from, how sure the figure is, what luck explains.
+"""The best trial, with all that a reader needs to judge it: what it was chosen from, how sure its value is, what luck
+explains.
 
-Takes: a study and a metric. Gives: a `Best`.
+Takes: trial records, objectives and constraints. Gives: a `Best`.
 """
 
 import dataclasses
 import html
-import json
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import NormalDist, stdev
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
-from ftray.analysis.luck import SHARPE, Luck, luck_of, sharpe_error
-from ftray.errors import RunFolderError
-from ftray.search.objectives import Objective
-
-if TYPE_CHECKING:
-    from ftray.analysis.study import Study
+from ftray.analysis.luck import SHARPE, Luck, luck_of, luck_of_best, sharpe_error
+from ftray.analysis.ranking import rank_trials
+from ftray.errors import QueryError
+from ftray.runs.records import TrialRecord
+from ftray.search.objectives import Constraint, Objective, is_number
 
 Scope = Literal["last", "best", "any"]
 
@@ -30,18 +30,18 @@ SCOPES = {
 }
 
 LESS_IS_BETTER = ("loss", "drawdown", "drawdown_length", "volatility", "turnover", "fees", "seconds", "error", "kl")
-"""How names of figures end that are better when they are lower."""
+"""How names of metrics end that are better when they are lower."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Best:
     """The best of a study by one metric.
 
-    chosen_from: how many figures it is the best of: trials, or reports where the scope is not `last`.
+    chosen_from: how many values it is the best of: trials, or reports where the scope is not `last`.
     interval: where the true value lies with 95 % confidence: of a Sharpe ratio by the length and the moments of its
-        returns, of any other figure by its spread over the trial's runs; None where neither is known. It belongs to
-        this trial alone: that it was chosen as the best, `luck` tells.
-    luck: the luck line and the deflated Sharpe ratio; None for what is no Sharpe ratio.
+        returns, of any other metric by its spread over the trial's runs; None where neither is known. It holds for this
+        trial by itself; `luck` accounts for its being chosen as the best.
+    luck: the luck line and the deflated Sharpe ratio; None for any other metric.
     step: of the report, where the scope is not `last`.
     """
 
@@ -64,17 +64,17 @@ class Best:
         return None if self.luck is None else self.luck.deflated
 
     def __repr__(self) -> str:
-        return "\n".join(f"{name:<11} {value}" for name, value in self._told().items())
+        return "\n".join(f"{name:<11} {value}" for name, value in self._described().items())
 
     def _repr_html_(self) -> str:
         rows = (
             f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
             f"<td style='text-align:left'>{html.escape(value)}</td></tr>"
-            for name, value in self._told().items()
+            for name, value in self._described().items()
         )
         return f"<table>{''.join(rows)}</table>"
 
-    def _told(self) -> dict[str, str]:
+    def _described(self) -> dict[str, str]:
         at = "" if self.step is None else f", at step {self.step:,}"
         things = "trials" if self.scope == "last" else "reports"
         interval = (
@@ -82,7 +82,7 @@ class Best:
             if self.interval is None
             else f"{self.interval[0]:.4g} to {self.interval[1]:.4g} ({CONFIDENCE:.0%})"
         )
-        told = {
+        described = {
             "best trial": f"{self.trial}{at}",
             self.metric.rpartition("/")[2][:11]: f"{self.value:.4g}   ({self.metric}, {self.direction})",
             "interval": interval,
@@ -90,67 +90,63 @@ class Best:
         }
         if self.luck is not None:
             verdict = "above what luck explains" if self.luck.clears else "luck may explain it"
-            told |= {
+            described |= {
                 "luck line": f"{self.luck.luck_line:.2f}   (best of {self.luck.n_trials} without skill over "
                 f"{self.luck.years:.2g} years)",
                 "deflated": f"{self.luck.deflated:.0%}   (deflated Sharpe ratio; {CONFIDENCE:.0%} would be convincing: "
                 f"{verdict})",
             }
         else:
-            told["luck line"] = "none: only a Sharpe ratio has one; the best of many is too good on average"
-        return told
+            described["luck line"] = "none: only a Sharpe ratio has one; the best of many is too good on average"
+        return described
 
 
-def best_of(study: "Study", metric: str, scope: Scope, direction: Literal["maximize", "minimize"] | None) -> Best:
-    """See `Study.best`."""
+def best_of(
+    records: Sequence[TrialRecord],
+    objectives: Sequence[Objective],
+    constraints: Sequence[Constraint] = (),
+    scope: Scope = "last",
+    reports: Iterable[Mapping[str, Any]] = (),
+) -> Best | None:
+    """The best trial by the first objective; None where no value of it is known. See `Study.best`.
+
+    reports: what trials reported, each with its `trial`; scopes other than `last` need them.
+
+    Raises: QueryError for an unknown scope.
+    """
     if scope not in get_args(Scope):
-        raise RunFolderError(f"scope must be one of {', '.join(get_args(Scope))}; got {scope!r}")
-    objective = Objective(metric=metric, direction=direction or direction_of(metric, study.objectives))
-    rows = _rows(study, metric, scope)
-    known = [row for row in rows if not math.isnan(objective.gain(row))]
-    if not known:
-        raise RunFolderError(
-            f"{study.run.path} has no figure {metric!r} in {SCOPES[scope]}; names are in `study.metrics`, and a study "
-            "that has just begun has none yet"
-        )
-    best = max(known, key=objective.gain)
-    n = len(known) if scope != "last" else _n_judged(study, metric)
-    trial = study.read("trials", ["spec"], trial=best["trial"]).to_pylist()[0]
-    windows = json.loads(trial["spec"]).get("windows") or {}
-    luck = luck_of(best, windows, n, float(n)) if metric == SHARPE else None
-    step = None if scope == "last" else best.get("env_steps") or best.get("epoch")
-    error = sharpe_error(best, windows) if metric == SHARPE else _spread(study, best, metric, scope)
-    width = None if error is None else NORMAL * error
-    interval = None if width is None else (best[metric] - width, best[metric] + width)
-    return Best(best["trial"], metric, best[metric], objective.direction, scope, len(known), interval, luck, step)
+        raise QueryError(f"scope must be one of {', '.join(get_args(Scope))}; got {scope!r}")
+    goal, ranked = objectives[0], rank_trials(records, objectives, constraints)
+    if scope == "last":
+        chosen_from = [(record, record.metrics) for record in ranked]
+    else:
+        among = {record.id: record for record in (ranked if scope == "best" else records)}
+        rows = ((among.get(row["trial"]), row) for row in reports if is_number(row.get(goal.metric)))
+        chosen_from = [(record, row) for record, row in rows if record is not None]
+    if not chosen_from:
+        return None
+    record, metrics = max(chosen_from, key=lambda pair: goal.gain(pair[1]))  # the first of equals
+    windows, n, value = record.spec.get("windows") or {}, len(chosen_from), metrics[goal.metric]
+    if goal.metric != SHARPE:
+        luck, error = None, _spread(metrics, goal.metric) if scope == "last" else None
+    elif scope == "last":
+        luck, error = luck_of_best(records, objectives, constraints), sharpe_error(metrics, windows)
+    else:
+        luck, error = luck_of(metrics, windows, n, float(n)), sharpe_error(metrics, windows)
+    interval = None if error is None else (value - NORMAL * error, value + NORMAL * error)
+    step = None if scope == "last" else metrics.get("env_steps") or metrics.get("epoch")
+    return Best(record.id, goal.metric, value, goal.direction, scope, n, interval, luck, step)
 
 
 def direction_of(metric: str, objectives: tuple[Objective, ...]) -> Literal["maximize", "minimize"]:
-    """Which way a figure is better: as the study has it, or by its name."""
+    """Which way a metric is better: as the study has it, or by its name."""
     for objective in objectives:
         if objective.metric == metric:
             return objective.direction
     return "minimize" if metric.endswith(LESS_IS_BETTER) else "maximize"
 
 
-def _rows(study: "Study", metric: str, scope: Scope) -> list[dict[str, Any]]:
-    figures = [f"validation/{name}" for name in ("sharpe", "n_bars", "years", "skewness", "kurtosis")]
-    table = study.read("trials", ["trial", "state", "feasible", metric, *figures])
-    finished = {row["trial"]: row for row in table.to_pylist() if row["state"] == "COMPLETE" and row["feasible"]}
-    if scope == "last":
-        return list(finished.values())
-    reports = study.read("metrics", list(dict.fromkeys(["trial", "env_steps", "epoch", metric, *figures]))).to_pylist()
-    return reports if scope == "any" else [row for row in reports if row["trial"] in finished]
-
-
-def _n_judged(study: "Study", metric: str) -> int:
-    """All trials with such a figure, however they ended: what the choice was made from."""
-    found = study.read("trials", [metric])
-    return len(found) - found[metric].null_count if metric in found.column_names else 0
-
-
-def _spread(study: "Study", best: dict[str, Any], metric: str, scope: Scope) -> float | None:
-    """The standard error of a figure over a trial's runs; None with fewer than two, or on the way."""
-    found = study.read("folds", [metric], trial=best["trial"])
-    values = found[metric].drop_null().to_pylist() if metric in found.column_names else []
-    return stdev(values) / math.sqrt(len(values)) if scope == "last" and len(values) > 1 else None
+def _spread(metrics: Mapping[str, Any], metric: str) -> float | None:
+    """The standard error of a metric over a trial's runs; None with fewer than two."""
+    values = [run[metric] for run in metrics.get("runs") or () if is_number(run.get(metric))]
+    return stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None

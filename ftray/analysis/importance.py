@@ -6,7 +6,7 @@ Takes: a study as Optuna knows it. Gives: shares.
 import optuna
 from optuna.trial import TrialState
 
-from ftray.errors import RunFolderError
+from ftray.errors import NoResultError
 from ftray.search.optuna_trials import quiet
 
 
@@ -16,12 +16,12 @@ def importance(study: optuna.Study) -> dict[str, float]:
     By conditional PED-ANOVA (Watanabe et al. 2023), which handles conditional spaces and several objectives, over the
     complete trials. A handful of trials says little.
 
-    Raises: RunFolderError for fewer than two complete trials, or without search parameters.
+    Raises: NoResultError for fewer than two complete trials, or without search parameters.
     """
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     n_params = len({name for trial in complete for name in trial.params})
     if len(complete) < 2 or not n_params:
-        raise RunFolderError(
+        raise NoResultError(
             f"importance needs at least 2 complete trials and a search parameter; this study has {len(complete)} "
             f"complete trials and {n_params} search parameters"
         )

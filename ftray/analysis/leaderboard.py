@@ -1,24 +1,20 @@
-"""The leaderboard: trials ranked by what their study searches for, beside the benchmarks on the same windows.
+"""The leaderboard: trials ranked by what their study searches for, and the benchmarks on the same windows.
 
-Takes: a `RunFolder`. Gives: rows, a frame, a printed table. It knows validation figures alone, never the test window's.
+Takes: trial records and benchmarks, objectives and constraints. Gives: rows as plain mappings, of validation metrics
+alone, never the test window's.
 """
 
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from ftray.analysis.failures import describe_deaths, failures_told
-from ftray.analysis.luck import SHARPE, judged_trials, luck_of, sharpe_error
-from ftray.boards.terminal import Shown, duration, error, figure, fraction, print_table, ratio, text, whole_percent
+from ftray.analysis.luck import SHARPE, luck_of, scored_trials, sharpe_error
+from ftray.analysis.ranking import rank_trials
 from ftray.runs.costs import CPU_SECONDS, GPU_SECONDS
-from ftray.runs.folder import RunFolder
 from ftray.runs.labels import encoder_label, pretrained_label
 from ftray.runs.records import STATES, TrialRecord
-from ftray.search.objectives import Constraint, Objective, constraints_of, is_feasible, is_number, objectives_of
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from rich.console import Console
+from ftray.search.objectives import Constraint, Objective, is_feasible, is_number
 
 COLUMNS = (
     "rank",
@@ -38,11 +34,11 @@ COLUMNS = (
     "wall_seconds",
     "state",
 )
-"""objective: the figure that the study searches for first. error: standard error of a Sharpe ratio, by the length and
+"""objective: the value of the study's first objective. error: standard error of a Sharpe ratio, by the length and
 the moments of its returns. deflated_sharpe: probability that it lies above the luck line. turnover: a year's."""
 
 PRETRAINING = "pretraining"
-"""The kind of trial that trades nothing and so has no place on a leaderboard."""
+"""The kind of job that trades nothing and so has no row in a leaderboard."""
 
 BENCHMARK = "BENCHMARK"
 """The `state` of a row that is no trial."""
@@ -53,88 +49,60 @@ INFEASIBLE = "COMPLETE, infeasible"
 PREFIX = "validation/"
 
 
-def leaderboard_rows(run: RunFolder) -> list[dict[str, Any]]:
-    """The rows, best first: finished trials and benchmarks by the study's first objective, then all other trials.
+def leaderboard_rows(
+    records: Sequence[TrialRecord],
+    objectives: Sequence[Objective],
+    constraints: Sequence[Constraint] = (),
+    benchmarks: Mapping[str, Mapping[str, Any]] | None = None,
+) -> list[dict[str, Any]]:
+    """The rows, best first: ranked trials and benchmarks by the first objective, then all other trials.
 
-    Ranks count finished trials alone: a figure on the way is no figure to compare. Returns, drawdowns and exposure are
-    fractions; None where a figure is unknown.
+    A trial that is not finished has no rank: its metrics cannot be compared yet. benchmarks: name → performance.
+    Returns, drawdowns and exposure are fractions; None where a value is unknown.
     """
-    goal, constraints, n_judged = objectives_of(run)[0], constraints_of(run), len(judged_trials(run))
-    trials = [_trial_row(trial, goal, constraints, n_judged) for trial in run.trials() if trial.kind != PRETRAINING]
-    benchmarks = [_row(name, BENCHMARK, goal, _named(figures)) for name, figures in run.benchmarks().items()]
-    sign = 1.0 if goal.direction == "maximize" else -1.0
-    rows = sorted(trials + benchmarks, key=lambda row: _best_first(row, sign))
-    ranked = [row for row in rows if row["state"] != BENCHMARK and _comparable(row)]
-    for rank, row in enumerate(ranked, start=1):
-        row["rank"] = rank
-    return rows
+    goal, n_scored = objectives[0], len(scored_trials(records))
+    ranks = {record.id: rank for rank, record in enumerate(rank_trials(records, objectives, constraints), start=1)}
+    rows = [
+        _trial_row(record, goal, constraints, n_scored) | {"rank": ranks.get(record.id)}
+        for record in records
+        if record.kind != PRETRAINING
+    ]
+    rows.sort(key=lambda row: row["rank"] or math.inf)
+    named = ((name, _as_reported(measures)) for name, measures in (benchmarks or {}).items())
+    rows += [_row(name, BENCHMARK, goal, metrics) for name, metrics in named]
+
+    def best_first(row: Mapping[str, Any]) -> tuple[bool, float]:
+        compared = row["rank"] is not None or (row["state"] == BENCHMARK and row["objective"] is not None)
+        return (not compared, -goal.gain({goal.metric: row["objective"]}) if compared else 0.0)
+
+    return sorted(rows, key=best_first)
 
 
-def leaderboard_data(run: RunFolder) -> "pd.DataFrame":
-    """The leaderboard as a pandas frame with the columns `COLUMNS`."""
-    import pandas as pd
-
-    return pd.DataFrame(leaderboard_rows(run), columns=list(COLUMNS)).astype({"rank": "Int64"})
-
-
-def print_leaderboard(run: RunFolder, *, top: int | None = None, console: "Console | None" = None) -> None:
-    """Print all benchmarks and the trials, or the first `top` of them; without a terminal in plain lines.
-
-    Below stand how many trials are in which state, the failed ones by what went wrong, and processes that died.
-    """
-    from rich.console import Console
-
-    console = console or Console()
-    rows = leaderboard_rows(run)
-    if top is not None:
-        rows = _first(rows, top)
-    if not run.trials():
-        console.print(f"{run.name}: no trials yet", highlight=False)
-        return
-    if any(row["state"] != BENCHMARK for row in rows):
-        goal = objectives_of(run)[0]
-        print_table(f"{run.name}, on the validation window", shown_columns(goal, rows), rows, console)
-        console.print(f"\n{states_told(run)}", highlight=False, markup=False, soft_wrap=True)
-    for line in (*failures_told(run.trials()), *describe_deaths(run)):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def _first(rows: Sequence[dict[str, Any]], top: int) -> list[dict[str, Any]]:
-    """Benchmarks, and the first trials: by rank, then those that run, then the rest."""
+def first_rows(rows: Sequence[dict[str, Any]], top: int) -> list[dict[str, Any]]:
+    """All benchmarks, and `top` trials: by rank, then those that run, then the rest."""
     trials = [row for row in rows if row["state"] != BENCHMARK]
     order = sorted(trials, key=lambda row: (row["rank"] is None, row["rank"] or 0, row["state"] != "RUNNING"))
     chosen = {row["trial"] for row in order[:top]}
     return [row for row in rows if row["state"] == BENCHMARK or row["trial"] in chosen]
 
 
-def states_told(run: RunFolder) -> str:
+def describe_states(records: Iterable[TrialRecord]) -> str:
     """How many trials there are, and in which states: `4 trials: 3 COMPLETE, 1 FAILED`."""
-    counted = Counter(trial.state for trial in run.trials() if trial.kind != PRETRAINING)
-    told = ", ".join(f"{counted[state]} {state}" for state in STATES if counted[state])
-    return f"{counted.total()} {'trial' if counted.total() == 1 else 'trials'}: {told}"
+    counted = Counter(record.state for record in records if record.kind != PRETRAINING)
+    states = ", ".join(f"{counted[state]} {state}" for state in STATES if counted[state])
+    return f"{counted.total()} {'trial' if counted.total() == 1 else 'trials'}: {states}"
 
 
-def encoder_rows(run: RunFolder) -> list[dict[str, Any]]:
+def encoder_rows(records: Iterable[TrialRecord]) -> list[dict[str, Any]]:
     """A row per pre-training job, best validation loss first; losses compare at one mask ratio alone."""
-    jobs = [trial for trial in run.trials() if trial.kind == PRETRAINING]
-    return sorted((_encoder_row(job) for job in jobs), key=lambda row: (row["loss"] is None, row["loss"] or 0.0))
+    rows = [_encoder_row(record) for record in records if record.kind == PRETRAINING]
+    return sorted(rows, key=lambda row: (row["loss"] is None, row["loss"] or 0.0))
 
 
-def print_encoders(run: RunFolder, *, console: "Console | None" = None) -> None:
-    """Print the pre-training jobs of a run, if it has any."""
-    from rich.console import Console
-
-    rows = encoder_rows(run)
-    if rows:
-        console = console or Console()
-        print_table(f"{run.name}, pre-training", SHOWN_ENCODERS, rows, console)
-        console.print()
-
-
-def _trial_row(trial: TrialRecord, goal: Objective, constraints: Sequence[Constraint], n_judged: int) -> dict[str, Any]:
+def _trial_row(trial: TrialRecord, goal: Objective, constraints: Sequence[Constraint], n_scored: int) -> dict[str, Any]:
     infeasible = trial.state == "COMPLETE" and not is_feasible(trial.metrics, constraints)
     encoder, windows = trial.spec.get("encoder") or {}, trial.spec.get("windows") or {}
-    luck = luck_of(trial.metrics, windows, n_judged, float(n_judged)) if n_judged else None
+    luck = luck_of(trial.metrics, windows, n_scored, float(n_scored)) if n_scored else None
     return _row(trial.id, INFEASIBLE if infeasible else trial.state, goal, trial.metrics) | {
         "encoder": encoder_label(encoder),
         "pretrained": pretrained_label(encoder),
@@ -160,8 +128,8 @@ def _encoder_row(job: TrialRecord) -> dict[str, Any]:
     }
 
 
-def _named(performance: Mapping[str, Any]) -> dict[str, Any]:
-    """A benchmark's figures under the names that a trial reports them by."""
+def _as_reported(performance: Mapping[str, Any]) -> dict[str, Any]:
+    """A benchmark's measures under the names by which a trial reports them."""
     return {f"{PREFIX}{name}": value for name, value in performance.items()}
 
 
@@ -177,56 +145,3 @@ def _row(name: str, state: str, goal: Objective, metrics: Mapping[str, Any]) -> 
         "validation_turnover": metrics.get(f"{PREFIX}turnover"),
         "validation_exposure": metrics.get(f"{PREFIX}exposure"),
     }
-
-
-def _comparable(row: Mapping[str, Any]) -> bool:
-    return row["objective"] is not None and row["state"] in ("COMPLETE", BENCHMARK)
-
-
-def _best_first(row: Mapping[str, Any], sign: float) -> tuple[bool, float]:
-    return (not _comparable(row), -sign * row["objective"] if _comparable(row) else 0.0)
-
-
-SHOWN: Shown = {
-    "rank": ("rank", text),
-    "trial": ("trial", text),
-    "encoder": ("encoder", text),
-    "pretrained": ("pretrained", text),
-    "objective": ("objective", figure),
-    "error": ("error", error),
-    "deflated_sharpe": ("deflated", whole_percent),
-    "validation_sharpe": ("Sharpe", ratio),
-    "validation_return": ("return", fraction),
-    "validation_max_drawdown": ("max drawdown", fraction),
-    "validation_turnover": ("turnover", ratio),
-    "validation_exposure": ("exposure", fraction),
-    "cpu_seconds": ("CPU time", duration),
-    "gpu_seconds": ("GPU time", duration),
-    "wall_seconds": ("wall time", duration),
-    "state": ("state", text),
-}
-"""What is printed: column → (title, how a value is shown)."""
-
-
-def shown_columns(goal: Objective, rows: Sequence[Mapping[str, Any]]) -> Shown:
-    """The columns that say something here: a Sharpe ratio once, GPU time where there was a GPU."""
-    left_out = {"objective"} if goal.metric == SHARPE else {"error", "deflated_sharpe"}
-    left_out |= {name for name in ("cpu_seconds", "gpu_seconds") if not any(row[name] for row in rows)}
-    shown = {name: how for name, how in SHOWN.items() if name not in left_out}
-    if goal.metric == SHARPE:  # beside its error, in the place of the objective
-        order = [name for name in shown if name != "validation_sharpe"]
-        order.insert(order.index("error"), "validation_sharpe")
-        return {name: shown[name] for name in order}
-    return shown | {"objective": (goal.metric.removeprefix(PREFIX), figure)}
-
-
-SHOWN_ENCODERS: Shown = {
-    "job": ("job", text),
-    "encoder": ("encoder", text),
-    "learning_rate": ("learning rate", lambda rate: "-" if rate is None else f"{rate:.1e}"),
-    "mask_ratio": ("mask ratio", ratio),
-    "epochs": ("epochs", text),
-    "loss": ("validation loss", lambda loss: "-" if loss is None else f"{loss:.4f}"),
-    "wall_seconds": ("wall time", duration),
-    "state": ("state", text),
-}

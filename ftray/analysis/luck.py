@@ -1,20 +1,17 @@
-"""How much of a run's best Sharpe ratio luck alone explains: the luck line, and the deflated Sharpe ratio.
+"""How much of a study's best Sharpe ratio luck alone explains: the luck line, and the deflated Sharpe ratio.
 
-Takes: validation figures of a trial and how many trials it was chosen from. Gives: a `Luck`, one printed line.
+Takes: trial records, or the validation metrics of one trial and how many trials it was chosen from. Gives: a `Luck`.
+The luck line is the expected maximum Sharpe ratio under the null: Bailey and López de Prado (2014).
 """
 
 import dataclasses
-import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from ftray import stats
-from ftray.runs.folder import RunFolder
+from ftray.analysis.ranking import best_trial
 from ftray.runs.records import TrialRecord
-from ftray.search.objectives import is_number, objectives_of, pareto
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from ftray.search.objectives import Constraint, Objective, is_number
 
 SHARPE = "validation/sharpe"
 
@@ -24,7 +21,7 @@ CONFIDENCE = 0.95
 
 @dataclasses.dataclass(frozen=True)
 class Luck:
-    """A Sharpe ratio beside the best one that as many trials without skill are expected to show.
+    """A Sharpe ratio, and the best one to expect of as many trials without skill.
 
     n_trials: configurations it was chosen from. effective: how many independent ones they are worth.
     years: of distinct validation bars. deflated: probability that the true ratio lies above the luck line.
@@ -52,40 +49,59 @@ class Luck:
 
 
 def luck_of(metrics: Mapping[str, Any], windows: Mapping[str, Any], n_trials: int, effective: float) -> Luck | None:
-    """What luck explains of a trial's Sharpe ratio; None where a figure is unknown that this takes.
+    """What luck explains of a trial's Sharpe ratio; None where a metric is unknown that this needs.
 
-    metrics: means over the trial's runs, as its rows have them. windows: its spec's windows.
+    metrics: means over the trial's runs, as its record has them. windows: its spec's windows.
     """
-    figures = _figures(metrics)
-    if figures is None:
+    known = _measures(metrics)
+    if known is None:
         return None
-    periods = figures["n_bars"] / figures["years"]
+    periods = known["n_bars"] / known["years"]
     distinct = folds_apart(windows)
-    years = figures["years"] * distinct
-    moments = {name: figures[name] for name in ("skewness", "kurtosis")}
+    years = known["years"] * distinct
+    moments = {name: known[name] for name in ("skewness", "kurtosis")}
     return Luck(
-        sharpe=figures["sharpe"],
+        sharpe=known["sharpe"],
         n_trials=n_trials,
         effective=effective,
         years=years,
         luck_line=stats.luck_line(effective, years),
         deflated=stats.deflated_sharpe(
-            figures["sharpe"], figures["n_bars"] * distinct, periods, n_trials=effective, **moments
+            known["sharpe"], known["n_bars"] * distinct, periods, n_trials=effective, **moments
         ),
     )
 
 
-def sharpe_error(metrics: Mapping[str, Any], windows: Mapping[str, Any]) -> float | None:
-    """The standard error of a trial's Sharpe ratio, a mean over its runs; None where a figure is unknown that it takes.
+def scored_trials(records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """All trials whose validation Sharpe ratio was ever seen: what a choice was made from, however they ended."""
+    return [record for record in records if record.number is not None and is_number(record.metrics.get(SHARPE))]
 
-    Runs on the same bars are taken for one: seeds tell nothing new about the market.
+
+def luck_of_best(
+    records: Sequence[TrialRecord], objectives: Sequence[Objective], constraints: Sequence[Constraint] = ()
+) -> Luck | None:
+    """What luck explains of the best trial, where the first objective is the Sharpe ratio; otherwise None.
+
+    All trials count as independent, so that the line errs on the high side.
     """
-    figures = _figures(metrics)
-    if figures is None:
+    best = best_trial(records, objectives, constraints)
+    if objectives[0].metric != SHARPE or best is None:
         return None
-    bars, periods = figures["n_bars"] * folds_apart(windows), figures["n_bars"] / figures["years"]
-    moments = {name: figures[name] for name in ("skewness", "kurtosis")}
-    return stats.sharpe_error(figures["sharpe"], bars, periods, **moments)
+    n = len(scored_trials(records))
+    return luck_of(best.metrics, best.spec.get("windows") or {}, n, float(n))
+
+
+def sharpe_error(metrics: Mapping[str, Any], windows: Mapping[str, Any]) -> float | None:
+    """The standard error of a trial's Sharpe ratio, a mean over its runs; None where a metric is unknown that it needs.
+
+    Runs on the same bars count as one: another seed says nothing new about the market.
+    """
+    known = _measures(metrics)
+    if known is None:
+        return None
+    bars, periods = known["n_bars"] * folds_apart(windows), known["n_bars"] / known["years"]
+    moments = {name: known[name] for name in ("skewness", "kurtosis")}
+    return stats.sharpe_error(known["sharpe"], bars, periods, **moments)
 
 
 def folds_apart(windows: Mapping[str, Any]) -> float:
@@ -103,35 +119,8 @@ def folds_apart(windows: Mapping[str, Any]) -> float:
             return 1.0
 
 
-def _figures(metrics: Mapping[str, Any]) -> dict[str, float] | None:
+def _measures(metrics: Mapping[str, Any]) -> dict[str, float] | None:
     """What the luck of a Sharpe ratio follows from; None unless all of it is known, over two bars at least."""
-    names = ("sharpe", "skewness", "kurtosis", "n_bars", "years")
-    known = {name: metrics.get(f"validation/{name}") for name in names}
-    figures: dict[str, float] = {name: value for name, value in known.items() if value is not None and is_number(value)}
-    return figures if len(figures) == len(names) and figures["n_bars"] >= 2 else None
-
-
-def judged_trials(run: RunFolder) -> list[TrialRecord]:
-    """All trials whose validation Sharpe ratio was ever seen: what a choice was made from, however they ended."""
-    return [trial for trial in run.trials() if trial.number is not None and is_number(trial.metrics.get(SHARPE))]
-
-
-def luck_data(run: RunFolder) -> Luck | None:
-    """What luck explains of the best trial of a run that searches for a Sharpe ratio; None if it does not.
-
-    All trials count as independent: the line errs on the high side.
-    """
-    best = pareto(run)
-    if objectives_of(run)[0].metric != SHARPE or not best:
-        return None
-    n = len(judged_trials(run))
-    return luck_of(best[0].metrics, best[0].spec.get("windows") or {}, n, float(n))
-
-
-def print_luck(run: RunFolder, *, console: "Console | None" = None) -> None:
-    """Print the line that belongs under every leaderboard of Sharpe ratios."""
-    from rich.console import Console
-
-    luck = luck_data(run)
-    if luck is not None and math.isfinite(luck.luck_line):
-        (console or Console()).print(f"\n{luck}", highlight=False, markup=False, soft_wrap=True)
+    found = {name: metrics.get(f"validation/{name}") for name in ("sharpe", "skewness", "kurtosis", "n_bars", "years")}
+    known: dict[str, float] = {name: value for name, value in found.items() if is_number(value)}
+    return known if len(known) == len(found) and known["n_bars"] >= 2 else None

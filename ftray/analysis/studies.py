@@ -1,16 +1,21 @@
-"""Several studies asked as one.
+"""Opening a study, or all studies of a folder as one.
 
-Takes: studies by name. Gives: `Studies`, whose tables have a column `study` first.
+Takes: the location of a run folder, or of a folder of them. Gives: `open_study`, and with it a `Study` or `Studies`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ftray.analysis.best import Best, Scope
-from ftray.analysis.study import Queries, Study
-from ftray.errors import RunFolderError
+from ftray.analysis.queries import Queries
+from ftray.analysis.study import Study
+from ftray.errors import NoResultError, QueryError, RunFolderError
+from ftray.runs.folder import RunFolder
+from ftray.runs.records import TrialRecord
 from ftray.spec import nearest
+from ftray.storage import Location, Mirror, is_url, join
 from ftray.tables.bars import SPLIT
 from ftray.tables.parquet import Tables
 from ftray.tables.schema import concat
@@ -19,11 +24,35 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+Answer = TypeVar("Answer")
+
+
+def open_study(location: Location) -> "Study | Studies":
+    """The study of a run folder; of a folder that holds run folders, all of them together.
+
+    Raises: RunFolderError if there is neither.
+    """
+    if is_url(location):
+        mirror = Mirror(location, "read")
+        alone = mirror.read("study.json") is not None
+        names = [] if alone else [name for name in mirror.folders() if mirror.read(f"{name}/study.json") is not None]
+    else:
+        alone = (Path(location) / "study.json").exists()
+        names = [file.parent.name for file in Path(location).glob("*/study.json")]
+    if alone:
+        return Study(RunFolder.open(location))
+    if not names:
+        raise RunFolderError(
+            f"{location} must be a run folder, or hold some: neither it nor a folder in it has a study.json; "
+            "check the path"
+        )
+    return Studies({name: Study(RunFolder.open(join(location, name))) for name in sorted(names)})
+
 
 class Studies(Queries, Mapping[str, Study]):
     """Several studies: a mapping from name to `Study`, and their tables together, with a column `study` first.
 
-    What belongs to one trial is asked with its study in front: `studies.curve("crypto_1h/trial-0007", ...)`.
+    The name of a trial has its study's name in front: `studies.curve("crypto_1h/trial-0007", ...)`.
     """
 
     def __init__(self, studies: Mapping[str, Study]):
@@ -43,6 +72,13 @@ class Studies(Queries, Mapping[str, Study]):
     def __repr__(self) -> str:
         return "\n".join(map(repr, self._studies.values()))
 
+    def records(self) -> list[TrialRecord]:
+        return [
+            dataclasses.replace(record, id=f"{name}/{record.id}")
+            for name, study in self._studies.items()
+            for record in study.records()
+        ]
+
     def read(self, table: str, columns: Sequence[str] | None = None, **equal: Any) -> "pa.Table":
         import pyarrow as pa
 
@@ -56,14 +92,16 @@ class Studies(Queries, Mapping[str, Study]):
         return {name: study.sources()[""] for name, study in self._studies.items()}
 
     def best(self, metric: str | None = None, scope: Scope = "last", **how: Any) -> dict[str, Best]:
-        """The best of each study that has one: figures of different studies are of different bars."""
-        made = {}
-        for name, study in self._studies.items():
-            try:
-                made[name] = study.best(metric, scope, **how)
-            except RunFolderError:
-                continue
-        return made
+        """The best of each study that has one: the metrics of different studies are of different bars."""
+        return self._each(lambda study: study.best(metric, scope, **how))
+
+    @property
+    def metrics(self) -> list[str]:
+        return sorted({name for study in self._studies.values() for name in study.metrics})
+
+    @property
+    def _searched(self) -> set[str]:
+        return {name for study in self._studies.values() for name in study._searched}
 
     def curve(self, trial: str, metric: str) -> "pd.DataFrame":
         """See `Study.curve`."""
@@ -103,20 +141,28 @@ class Studies(Queries, Mapping[str, Study]):
         return pd.concat(fronts, names=["study"]).reset_index(level="study").reset_index(drop=True)
 
     def importance(self) -> "pd.DataFrame":
-        """`Study.importance` of each study that can tell, a column each."""
+        """`Study.importance` of each study that has enough finished trials, a column each."""
         import pandas as pd
 
-        made = {}
+        return pd.DataFrame(self._each(lambda study: study.importance()))
+
+    def _each(self, ask: Callable[[Study], Answer]) -> dict[str, Answer]:
+        """The answers of the studies that have one. Raises: QueryError if what is asked for is unknown to all."""
+        answers, unknown = {}, []
         for name, study in self._studies.items():
             try:
-                made[name] = study.importance()
-            except RunFolderError:
+                answers[name] = ask(study)
+            except NoResultError:
                 continue
-        return pd.DataFrame(made)
+            except QueryError as error:
+                unknown.append(error)
+        if len(unknown) == len(self._studies):
+            raise unknown[0]
+        return answers
 
     def _of(self, trial: str) -> tuple[Study, str]:
         study, slash, own = trial.partition("/")
         if not slash or study not in self._studies:
             example = next(iter(self._studies))
-            raise RunFolderError(f"of several studies a trial is named with its own, like {example}/{own or trial}")
+            raise QueryError(f"of several studies a trial is named with its own, like {example}/{own or trial}")
         return self._studies[study], own

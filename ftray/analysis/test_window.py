@@ -1,28 +1,26 @@
-"""Reads of the test window: each one noted in the run folder for good, before its figures are shown.
+"""Reads of the test window: each is recorded in the run folder for good, before its metrics are shown.
 
-Takes: what a promotion read. Gives: the same again, in words for the boards.
+Takes: what a promotion read. Gives: the same again, and lines that describe it.
 """
 
 import dataclasses
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ftray.runs.events import Event
 from ftray.runs.folder import RunFolder
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 EVENT = "test_window_read"
 
 
 @dataclasses.dataclass(frozen=True)
 class Read:
-    """One look at the test window.
+    """One read of the test window.
 
-    seeds, figures: one policy each, with every measure on the test window. forced: what spoke against it, in words;
-    empty if nothing did.
+    seeds, figures: one policy each, with every measure on the test window. forced: the objections that `--force`
+    overruled; empty if there were none.
     """
 
     at: datetime.datetime
@@ -44,12 +42,12 @@ class Read:
 def record_read(
     run: RunFolder, trial: str, seeds: Sequence[int], figures: Sequence[Mapping[str, Any]], **facts: Any
 ) -> None:
-    """Notes a read; on disk, whatever crashes, when this returns. facts: `forced`, and what else to keep."""
+    """Records a read; on disk, whatever crashes, when this returns. facts: `forced`, and what else to keep."""
     run.append_event(EVENT, trial=trial, seeds=seeds, figures=figures, **facts)
 
 
-def reads_of(run: RunFolder) -> list[Read]:
-    """All reads of a run's test window, oldest first."""
+def reads_of(events: Iterable[Event]) -> list[Read]:
+    """All reads of a study's test window, oldest first."""
     return [
         Read(
             at=datetime.datetime.fromisoformat(event["at"]),
@@ -58,22 +56,13 @@ def reads_of(run: RunFolder) -> list[Read]:
             figures=tuple(event["figures"]),
             forced=tuple(event["forced"]),
         )
-        for event in run.events()
+        for event in events
         if event["event"] == EVENT
     ]
 
 
-def reads_told(run: RunFolder) -> list[str]:
-    """How often the test window was read, and each time in a line; nothing where it never was."""
-    reads = reads_of(run)
+def describe_reads(events: Iterable[Event]) -> list[str]:
+    """How often the test window was read, and a line for each time; empty if it never was."""
+    reads = reads_of(events)
     times = "once" if len(reads) == 1 else f"{len(reads)} times"
     return [f"test window read {times}:", *(f"  {read}" for read in reads)] if reads else []
-
-
-def print_reads(run: RunFolder, *, console: "Console | None" = None) -> None:
-    """Print what was read of the test window, if anything was."""
-    from rich.console import Console
-
-    console = console or Console()
-    for line in reads_told(run):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -21,7 +21,7 @@ from ftray.boards.beside import Child, links
 from ftray.boards.live import Looking
 from ftray.boards.standing import machines_data, standing_data
 from ftray.boards.terminal import duration, figure, ratio, text
-from ftray.errors import FtrayError, RunFolderError
+from ftray.errors import FtrayError, NoResultError
 from ftray.search.space import Space
 
 EVERY, EVERY_REMOTE = 2.0, 6.0
@@ -205,7 +205,7 @@ def _card(study: Study, name: str) -> Any:
     }
     try:
         plot = page.fluid(plots.plot_equity(plots.equity_data(study, name)), name)
-    except RunFolderError as error:
+    except NoResultError as error:
         plot = str(error)
     return page.trial_card(name, {key: value for key, value in facts.items() if value}, record.error, plot)
 

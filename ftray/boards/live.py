@@ -8,13 +8,15 @@ import time
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
-from ftray.analysis.failures import failures_data, first_line
-from ftray.analysis.leaderboard import BENCHMARK, PRETRAINING, leaderboard_rows
+from ftray.analysis.failures import failure_rows
+from ftray.analysis.leaderboard import BENCHMARK, PRETRAINING, encoder_rows, leaderboard_rows
+from ftray.analysis.luck import luck_of_best
+from ftray.analysis.ranking import rank_trials
 from ftray.analysis.study import Study
-from ftray.analysis.test_window import reads_told
+from ftray.analysis.test_window import describe_reads
 from ftray.boards.standing import Standing
 from ftray.boards.terminal import duration
-from ftray.errors import RunFolderError
+from ftray.errors import NoResultError
 from ftray.plots.theme import figure, series
 from ftray.tables.schema import Frame
 
@@ -40,7 +42,7 @@ class Looking:
     def stamp(self) -> str:
         """A text that changes whenever anything that the page shows does, or an answer that was put off is due."""
         with self._lock:
-            trials = self.study.run.trials()
+            trials = self.study.run.records()
             steps = [(t.state, t.metrics.get("env_steps") or t.metrics.get("epoch")) for t in trials]
             self._turn, self._is_late = self._turn + self._is_late, False
             return f"{self.study.is_done}-{len(steps)}-{hash(tuple(steps))}-{self._turn}"
@@ -48,7 +50,7 @@ class Looking:
     def n_ended(self) -> tuple[int, int]:
         """How many trials there are, and how many of them have ended."""
         with self._lock:
-            states = [trial.state for trial in self.study.run.trials()]
+            states = [trial.state for trial in self.study.run.records()]
             return len(states), sum(state not in ("PENDING", "RUNNING") for state in states)
 
     def ask(self, name: str, of: Hashable, answer: Callable[[Study], Any]) -> Any:
@@ -102,39 +104,31 @@ def state_told(standing: Standing) -> tuple[str, str]:
 
 def luck_told(study: Study) -> list[str]:
     """What belongs under a leaderboard: what luck explains of its best trial, and each look at the test window."""
-    try:
-        luck = study.best().luck
-    except RunFolderError:  # nothing has finished yet
-        luck = None
-    return [*([] if luck is None else [str(luck)]), *reads_told(study.run)]
+    luck = luck_of_best(study.records(), study.objectives, study.constraints)
+    return [*([] if luck is None else [str(luck)]), *describe_reads(study.run.events())]
 
 
 def leaderboard_page(study: Study) -> list[dict[str, Any]]:
     """Rows of the leaderboard, benchmarks among them, each with an `id` of its own."""
-    rows = leaderboard_rows(study.run)
+    rows = leaderboard_rows(study.records(), study.objectives, study.constraints, study.run.benchmarks())
     return [row | {"id": row["trial"], "is_benchmark": row["state"] == BENCHMARK} for row in rows]
 
 
 def jobs_page(study: Study) -> list[dict[str, Any]]:
     """Pre-training jobs, best first."""
-    from ftray.analysis.leaderboard import encoder_rows
-
-    return encoder_rows(study.run)
+    return encoder_rows(study.records())
 
 
 def failures_page(study: Study) -> list[dict[str, Any]]:
     """Failures by kind, the most frequent first: n, trials, the first one's own words."""
-    groups = failures_data(study.run.trials()).values()
-    return [
-        {"n": len(group), "trials": [one.id for one in group], "error": first_line(group[0].error)} for group in groups
-    ]
+    return failure_rows(study.records())
 
 
 def shown_trials(study: Study) -> list[str]:
     """The trials whose curves say most: those that run, then the best."""
     trials: Frame = study.frame("trials", ["trial", "kind", "state"])
     running = trials[(trials["state"] == "RUNNING") & (trials["kind"] != PRETRAINING)]["trial"].tolist()
-    best = [row["trial"] for row in leaderboard_rows(study.run) if row["rank"]]
+    best = [record.id for record in rank_trials(study.records(), study.objectives, study.constraints)]
     return list(dict.fromkeys([*running[: MOST_CURVES // 2], *best]))[:MOST_CURVES]
 
 
@@ -144,7 +138,7 @@ def trial_curves_data(study: Study, metric: str, trials: Sequence[str]) -> dict[
     for trial in trials:
         try:
             rows = study.curve(trial, metric)
-        except RunFolderError:  # it has reported no such figure yet
+        except NoResultError:  # it has reported no such figure yet
             continue
         every = max(1, -(-len(rows) // MOST_POINTS))
         thinned = rows.iloc[::every]

@@ -8,7 +8,8 @@ import datetime
 from collections.abc import Callable
 from pathlib import Path
 
-from ftray.analysis.study import Study, open_study
+from ftray.analysis.studies import open_study
+from ftray.analysis.study import Study
 from ftray.boards import html
 from ftray.boards.report_origins import costs, failures, provenance, reproduce, test_window
 from ftray.boards.report_parts import (
@@ -23,7 +24,7 @@ from ftray.boards.report_parts import (
     regimes,
     winner,
 )
-from ftray.errors import RunFolderError
+from ftray.errors import NoResultError, RunFolderError
 from ftray.files import replace_file
 from ftray.plots.theme import plotly
 from ftray.storage import Location
@@ -78,5 +79,5 @@ def report_page(study: Study) -> str:
 def _told(study: Study, part: Callable[[Study], str]) -> str:
     try:
         return part(study)
-    except RunFolderError as error:
+    except NoResultError as error:
         return html.paragraph(f"Nothing to show: {error}", "note")

@@ -1,6 +1,6 @@
 """The parts of a report that say what it cost, what failed, where it comes from and how to do it again.
 
-Takes: a study. Gives: HTML. Raises: RunFolderError where a study has nothing to tell, with the reason.
+Takes: a study. Gives: HTML. Raises: NoResultError where a study has nothing to tell, with the reason.
 """
 
 import json
@@ -10,7 +10,7 @@ import yaml
 
 from ftray import plots
 from ftray.analysis.study import Study
-from ftray.analysis.test_window import reads_told
+from ftray.analysis.test_window import describe_reads
 from ftray.boards import html
 from ftray.boards.live import failures_page
 from ftray.boards.standing import machines_data, standing_data
@@ -58,7 +58,7 @@ def failures(study: Study) -> str:
 
 def test_window(study: Study) -> str:
     """Every look at it; nothing else of a report knows it."""
-    told = reads_told(study.run)
+    told = describe_reads(study.run.events())
     if not told:
         return html.paragraph("It was never read: nothing here was chosen by it. ftray promote reads it, once.")
     return "".join(html.paragraph(line) for line in told)

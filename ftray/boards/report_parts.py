@@ -1,19 +1,20 @@
 """The parts of a report that say what was asked and what was found, one function each.
 
-Takes: a study. Gives: HTML. Raises: RunFolderError where a study has nothing to tell, with the reason.
+Takes: a study. Gives: HTML. Raises: NoResultError where a study has nothing to tell, with the reason.
 """
 
 from typing import Any
 
 from ftray import plots
 from ftray.analysis.best import Best
-from ftray.analysis.leaderboard import BENCHMARK, leaderboard_rows, shown_columns
+from ftray.analysis.leaderboard import BENCHMARK, leaderboard_rows
 from ftray.analysis.study import Study
 from ftray.boards import html
 from ftray.boards.live import luck_told
+from ftray.boards.printing import shown_columns
 from ftray.boards.standing import standing_data
 from ftray.boards.terminal import fraction, ratio
-from ftray.errors import RunFolderError
+from ftray.errors import NoResultError
 from ftray.runs.version_0_1 import read_spec
 from ftray.search.space import Param, Space
 from ftray.tables.schema import Frame
@@ -112,7 +113,7 @@ def winner(study: Study) -> str:
     try:
         told += html.paragraph("Use it: ")
         told += html.verbatim(f"policy = ftray.load_policy({str(study.policy_path(best.trial))!r})")
-    except RunFolderError:
+    except NoResultError:
         told += html.paragraph("it has left no policy", "note")
     return told
 
@@ -133,7 +134,7 @@ def verdict(best: Best) -> str:
 
 
 def leaderboard(study: Study) -> str:
-    rows = leaderboard_rows(study.run)
+    rows = leaderboard_rows(study.records(), study.objectives, study.constraints, study.run.benchmarks())
     trials = [row for row in rows if row["state"] != BENCHMARK]
     kept = {row["trial"] for row in trials[:TOP]}
     shown = shown_columns(study.objectives[0], rows)
@@ -201,7 +202,7 @@ def importance(study: Study) -> str:
 def regimes(study: Study) -> str:
     found = plots.regimes_data(study, study.best().trial, _beside(study))
     if found.empty:
-        raise RunFolderError("no bars of the winner are known: an older version ran this study")
+        raise NoResultError("no bars of the winner are known: an older version ran this study")
     return html.plot(plots.plot_regimes(found), "regimes")
 
 
@@ -211,7 +212,7 @@ def encoder(study: Study) -> str:
     used = [one["encoder"] for one in study.lineage(best.trial)["encoders"] if one.get("encoder")]
     made: Frame = study.encoders
     if made.empty:
-        raise RunFolderError("this study pre-trained no encoder")
+        raise NoResultError("this study pre-trained no encoder")
     own = [name for name in used if name in set(made["encoder"])]
     name = own[0] if own else made["encoder"].iloc[0]
     card = study.encoder_card(name)
@@ -246,7 +247,7 @@ def _beside(study: Study) -> list[str]:
 def _any_spec(study: Study) -> dict[str, Any]:
     specs = study.read("trials", ["spec", "kind"]).to_pylist()
     if not specs:
-        raise RunFolderError("no trial has been drawn yet")
+        raise NoResultError("no trial has been drawn yet")
     found = next((one for one in specs if one["kind"] == "trial"), specs[0])
     return read_spec(found["spec"])
 

@@ -9,7 +9,8 @@ import signal
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ftray.analysis.study import Study, open_study
+from ftray.analysis.studies import open_study
+from ftray.analysis.study import Study
 from ftray.boards.beside import INSTALL, LOOPBACK, links, listener, started
 from ftray.errors import MissingDependencyError, RunFolderError
 from ftray.storage import Location

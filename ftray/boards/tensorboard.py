@@ -52,7 +52,7 @@ class TensorBoard:
 
     def catch_up(self) -> None:
         """Writes the files of all trials that have none."""
-        for record in self.run.trials():
+        for record in self.run.records():
             if record.state not in ("PENDING", "RUNNING") and not (self.folder / record.id).is_dir():
                 self.ended(record.id)
             elif record.state == "RUNNING":
@@ -66,7 +66,7 @@ class _Follower:
         writer = _writers()
         shutil.rmtree(folder, ignore_errors=True)  # an earlier driver's: a trial that goes on would stand there twice
         folder.mkdir(parents=True)
-        self._reader = EventReader(run.folder_of(trial_id).folder / "events.jsonl")
+        self._reader = EventReader(run.trial_folder(trial_id).folder / "events.jsonl")
         self._file = writer(str(folder / "events"))
         self._step = -1.0
         record = run.record(trial_id)

@@ -44,13 +44,13 @@ def backtest(given: argparse.Namespace) -> int:
 
 
 def promote(given: argparse.Namespace) -> int:
-    from ftray.analysis.test_window import print_reads
+    from ftray.boards.printing import print_reads
     from ftray.runs import RunFolder
-    from ftray.study.promote import promote, promotion_told
+    from ftray.study.promote import describe_promotion, promote
 
     with live() as (say, _):
         promotion = promote(given.run, given.trial, n_seeds=given.seeds, force=given.force, say=say)
-    print("", *promotion_told(promotion), "", sep="\n")
+    print("", *describe_promotion(promotion), "", sep="\n")
     run = RunFolder.open(given.run)
     print_reads(run)
     print(f"The policies: {run.where}/promoted/{promotion.trial}/seed-*/policy")

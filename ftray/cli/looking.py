@@ -54,10 +54,7 @@ def finish(run: "RunFolder") -> None:
 
 
 def show(run: "RunFolder", console: "Console | None" = None, top: int | None = None) -> None:
-    from ftray.analysis.leaderboard import print_encoders, print_leaderboard
-    from ftray.analysis.luck import print_luck
-    from ftray.analysis.test_window import print_reads
-    from ftray.search.objectives import print_front
+    from ftray.boards.printing import print_encoders, print_front, print_leaderboard, print_luck, print_reads
 
     print_encoders(run, console=console)
     print_leaderboard(run, console=console, top=top)

@@ -141,7 +141,7 @@ def tune(given: argparse.Namespace) -> int:
     with live() as (say, show):
         run = run_study(study, given.runs, say, show, given.retry_failed)
     finish(run)
-    if not any(record.state == "COMPLETE" for record in run.trials()):
+    if not any(record.state == "COMPLETE" for record in run.records()):
         print("ftray: no trial of this study succeeded; the first error is above", file=sys.stderr)
         return 1
     return 0

@@ -93,6 +93,6 @@ def _run(place: str) -> RunFolder | None:
 
 
 def _counted(run: RunFolder) -> str:
-    states = Counter(record.state for record in run.trials() if record.number is not None)
+    states = Counter(record.state for record in run.records() if record.number is not None)
     told = ", ".join(f"{n} {state}" for state, n in states.most_common()) or "no trial yet"
     return f"{told}{'; done' if run.is_done else ''}"

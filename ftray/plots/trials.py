@@ -9,7 +9,6 @@ import numpy as np
 
 from ftray import stats
 from ftray.analysis.comparison import column_of
-from ftray.errors import RunFolderError
 from ftray.metrics import CPU_SECONDS, GPU_SECONDS, PLANNED_GIB, SHARPE, USED_GIB, WALL_SECONDS, metric_title
 from ftray.plots.theme import GREY, faint, figure, metric_axis, series
 from ftray.tables.schema import Frame
@@ -62,7 +61,7 @@ def runs_data(study: "Study", metric: str) -> Frame:
 
     reports: Frame = study.frame("metrics", ["trial", "fold", "seed", "env_steps", metric]).dropna(subset=["fold"])
     if metric not in reports:
-        raise RunFolderError(f"no trial reports {metric!r}; names are in `study.metrics`")
+        raise study.missing_metric(metric, f"no trial has reported {metric!r}")
     reports = reports.dropna(subset=[metric]).sort_values(["trial", "env_steps"], kind="stable")
     folds: Frame = study.frame("folds", ["trial", "fold", "seed", "env_steps", metric])
     ended = {key: (int(row["env_steps"]), row.get(metric)) for *_, row in folds.iterrows() for key in [_run(row)]}

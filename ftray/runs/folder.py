@@ -20,7 +20,6 @@ starts from (`job_copy`); a reader with the events, and the rest when it is aske
 """
 
 import contextlib
-import dataclasses
 import functools
 import json
 import shutil
@@ -28,14 +27,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ftray.errors import RunFolderError
+from ftray.errors import QueryError, RunFolderError
 from ftray.files import replace_file
 from ftray.runs.events import Event, EventReader, EventWriter, to_json
 from ftray.runs.lease import driving, leased
 from ftray.runs.location import DRIVER, JOB, Located
-from ftray.runs.records import ENDED, FINAL, State, TrialRecord, apply
+from ftray.runs.records import ENDED, FINAL, State, StudyLog, TrialRecord
 from ftray.runs.study_file import differences, read_study, write_study
-from ftray.runs.trial import Reported, TrialFolder
+from ftray.runs.trial import TrialFolder
 from ftray.spec import fingerprint, nearest, to_mapping
 from ftray.storage import Location
 
@@ -50,11 +49,9 @@ class RunFolder(Located):
         """Use `create` or `open`, which check what is there."""
         super().__init__(location, role)
         self._writer = EventWriter(self.path / "events.jsonl")
-        self._reader = EventReader(self.path / "events.jsonl")
-        self._trials: dict[str, TrialRecord] = {}
+        self._log = StudyLog(self.path / "events.jsonl")
         self._folders: dict[str, TrialFolder] = {}
-        self._running: dict[str, Reported] = {}
-        self._benchmarks: dict[str, dict[str, float]] = {}
+        self._reports: dict[str, EventReader] = {}
 
     @classmethod
     def create(cls, location: Location, study: Mapping[str, Any] | Any) -> "RunFolder":
@@ -155,12 +152,12 @@ class RunFolder(Located):
         self, trial_id: str, number: int | None, kind: str, values: Mapping[str, Any], spec: Mapping[str, Any] | Any
     ) -> TrialFolder:
         """Note a new trial, PENDING, and make its folder. A finished study is not DONE from here on."""
-        if trial_id in self._current():
+        if trial_id in self._follow():
             raise RunFolderError(f"{self.path} has a trial {trial_id!r} already; every trial needs an id of its own")
         if Path(trial_id).name != trial_id or trial_id.startswith("."):
             raise RunFolderError(f"a trial id must be a plain file name, got {trial_id!r}")
         self._not_done()
-        trial = self.folder_of(trial_id)
+        trial = self.trial_folder(trial_id)
         trial.folder.mkdir(parents=True, exist_ok=True)
         facts = {"id": trial_id, "number": number, "kind": kind, "values": values, "spec": to_mapping(spec)}
         replace_file(trial.folder / "trial.json", to_json(facts, indent=2).encode())
@@ -174,7 +171,7 @@ class RunFolder(Located):
         if trial.state in FINAL:
             raise RunFolderError(f"trial {trial_id!r} is {trial.state} for good; add a new trial instead")
         self._not_done()
-        (self.folder_of(trial_id).folder / "error.txt").unlink(missing_ok=True)
+        (self.trial_folder(trial_id).folder / "error.txt").unlink(missing_ok=True)
         self.append_event("trial_started", id=trial_id, **facts)
 
     def trial_ended(
@@ -197,7 +194,7 @@ class RunFolder(Located):
             return
         if trial.state in FINAL:
             raise RunFolderError(f"trial {trial_id!r} is {trial.state} for good and cannot become {state}")
-        folder = self.folder_of(trial_id)
+        folder = self.trial_folder(trial_id)
         if error is not None and not (folder.folder / "error.txt").exists():
             folder.write_error(error)
         last = {**trial.metrics, **folder.last_metrics(), **(metrics or {})}
@@ -210,11 +207,11 @@ class RunFolder(Located):
         To be called by the next driver only. Each ended when it last wrote something. A failure that its process noted
         and no driver heard of is no verdict: its cluster may have been going down around it. It is tried again.
         """
-        zombies = [trial for trial in self._current().values() if trial.state == "RUNNING"]
+        zombies = [trial for trial in self._follow().values() if trial.state == "RUNNING"]
         for trial in zombies:
-            last, started = self.folder_of(trial.id).events()[-1:], trial.started_at
+            last, started = self.trial_folder(trial.id).events()[-1:], trial.started_at
             times = [event["at"] for event in last] + ([started.isoformat(timespec="microseconds")] if started else [])
-            cost = self.folder_of(trial.id).cost()
+            cost = self.trial_folder(trial.id).cost()
             self.trial_ended(trial.id, "INTERRUPTED", cost, last_seen=max(times, default=None))
         return [trial.id for trial in zombies]
 
@@ -224,39 +221,35 @@ class RunFolder(Located):
 
     def benchmarks(self) -> dict[str, dict[str, float]]:
         """The benchmarks recorded last: name → performance; empty before."""
-        self._current()
-        return dict(self._benchmarks)
+        self._follow()
+        return dict(self._log.benchmarks)
 
-    def trial(self, trial_id: str) -> TrialFolder:
-        """The folder of a known trial."""
-        self._known(trial_id)
-        return self.folder_of(trial_id)
+    def trial_folder(self, trial_id: str) -> TrialFolder:
+        """Where a trial's files lie; it does not ask whether the study's events know the trial."""
+        if trial_id not in self._folders:
+            self._folders[trial_id] = TrialFolder(self.path / "trials" / trial_id)
+        return self._folders[trial_id]
 
-    def trials(self) -> list[TrialRecord]:
+    def records(self) -> list[TrialRecord]:
         """All trials in the order they were added, each in the one state it is in now."""
-        return [self._with_reports(t) if t.state == "RUNNING" else t for t in self._current().values()]
+        for record in list(self._follow().values()):
+            self._follow_reports(record)
+        return list(self._log.records.values())
 
     def record(self, trial_id: str) -> TrialRecord:
-        """One trial, as `trials` has it."""
-        trial = self._known(trial_id)
-        return trial if trial.state != "RUNNING" else self._with_reports(trial)
-
-    def compact(self, *, whole: bool = False) -> Path:
-        """Bring the tables up to date and return their folder; see `ftray.tables.parquet.compact`."""
-        from ftray.tables.parquet import compact  # pyarrow takes a while to import, and only this needs it
-
-        return compact(self, whole=whole)
+        """One trial, as `records` has it. Raises: QueryError, with the nearest name, if there is none."""
+        self._follow_reports(self._known(trial_id))
+        return self._log.records[trial_id]
 
     def mark_done(self) -> None:
-        """Note that the study is finished, and compact all of it."""
-        unfinished = [trial.id for trial in self.trials() if trial.state in ("PENDING", "RUNNING")]
+        """Note that the study is finished."""
+        unfinished = [record.id for record in self._follow().values() if record.state in ("PENDING", "RUNNING")]
         if unfinished:
             raise RunFolderError(
                 f"{self.path} is done when no trial is pending or running, but {len(unfinished)} are "
                 f"({', '.join(unfinished[:3])}...); end them first, as INTERRUPTED if need be"
             )
         self.append_event("study_done")
-        self.compact(whole=True)
         replace_file(self._done, b"")
         self.sync("events.jsonl", "DONE")
 
@@ -288,32 +281,27 @@ class RunFolder(Located):
             )
         return self
 
-    def _current(self) -> dict[str, TrialRecord]:
+    def _follow(self) -> dict[str, TrialRecord]:
+        """The records by id, as the study's events have them now."""
         if self.mirror and self.mirror.role == "read":
             self.mirror.pull("events.jsonl")
             self.mirror.follow("DONE")
-        for event in self._reader.new():
-            apply(self._trials, event, self._reader.path)
-            if event["event"] == "benchmarks":
-                self._benchmarks = event["benchmarks"]
-            elif event["event"] == "trial_ended":
-                self._running.pop(event["id"], None)
-        return self._trials
+        for event in self._log.follow():
+            if event["event"] == "trial_ended":
+                self._reports.pop(event["id"], None)
+        return self._log.records
+
+    def _follow_reports(self, record: TrialRecord) -> None:
+        """Reads what a running trial has reported: its own folder has it, and the study's events when it has ended."""
+        if record.state == "RUNNING":
+            self.refresh(record.id)
+            file = self.trial_folder(record.id).folder / "events.jsonl"
+            for event in self._reports.setdefault(record.id, EventReader(file)).new():
+                if event["event"] == "report":
+                    self._log.report(record.id, event["metrics"])
 
     def _known(self, trial_id: str) -> TrialRecord:
-        trials = self._current()
-        if trial_id not in trials:
-            raise RunFolderError(f"{self.path} has no trial {trial_id!r}; {nearest(trial_id, trials)}")
-        return trials[trial_id]
-
-    def _with_reports(self, trial: TrialRecord) -> TrialRecord:
-        """A running trial's metrics are in its own folder; of an ended one the study's events have them."""
-        self.refresh(trial.id)
-        reported = self._running.setdefault(trial.id, Reported(self.folder_of(trial.id).folder))
-        return dataclasses.replace(trial, metrics={**trial.metrics, **reported.metrics()})
-
-    def folder_of(self, trial_id: str) -> TrialFolder:
-        """Where a trial lies, known or not: `trial` without a look at the events of all others."""
-        if trial_id not in self._folders:
-            self._folders[trial_id] = TrialFolder(self.path / "trials" / trial_id)
-        return self._folders[trial_id]
+        records = self._follow()
+        if trial_id not in records:
+            raise QueryError(f"{self.where} has no trial {trial_id!r}; {nearest(trial_id, records)}")
+        return records[trial_id]

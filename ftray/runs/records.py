@@ -1,16 +1,16 @@
 """Trial records: what the study's events say about each trial.
 
-Takes: the study's events in order. Gives: one `TrialRecord` per trial, in exactly one state.
+Takes: the study's event file. Gives: a `StudyLog`, which keeps one `TrialRecord` per trial, in exactly one state.
 """
 
 import dataclasses
 import datetime
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ftray.errors import RunFolderError
-from ftray.runs.events import Event, to_json
+from ftray.runs.events import Event, EventReader, to_json
 from ftray.runs.version_0_1 import upgrade_trial
 
 State = Literal["PENDING", "RUNNING", "COMPLETE", "PRUNED", "FAILED", "INTERRUPTED"]
@@ -21,6 +21,8 @@ ENDED: tuple[State, ...] = ("COMPLETE", "PRUNED", "FAILED", "INTERRUPTED")
 
 FINAL: tuple[State, ...] = ("COMPLETE", "PRUNED")
 """States that no further event changes; failed and interrupted trials may be started again."""
+
+TIMES = ("started_at", "ended_at")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,40 +52,85 @@ class TrialRecord:
         return self.state in FINAL
 
 
-def apply(trials: dict[str, TrialRecord], event: Event, source: Path) -> None:
-    """Bring `trials` (by id, in the order they were added) up to date with one more of the study's events.
+class StudyLog:
+    """Follows a study's events. It is the only code that turns them into trial records.
 
-    Events of other names say nothing about trials. Raises: RunFolderError, naming `source`, for one that cannot be.
+    records: by id, in the order they were added; `forget` drops one. benchmarks: as recorded last. Whoever stores
+    `offset` and `to_plain` of the records can go on from there.
     """
-    try:
-        _apply(trials, event)
-    except (LookupError, ValueError) as error:
-        raise RunFolderError(
-            f"{source} must tell of trials it has added, with all their facts, but has {to_json(event)} ({error!r}); "
-            "restore the file"
-        ) from None
+
+    def __init__(self, path: Path, offset: int = 0, records: Iterable[TrialRecord] = ()):
+        """offset: bytes that were read before. records: what those bytes said of the trials that may still change."""
+        self._reader = EventReader(path, offset)
+        self.records = {record.id: record for record in records}
+        self.benchmarks: dict[str, dict[str, float]] = {}
+
+    @property
+    def offset(self) -> int:
+        """Bytes that have been read."""
+        return self._reader.offset
+
+    def follow(self) -> list[Event]:
+        """Reads the events that were added since the last call, and returns them.
+
+        Raises: RunFolderError for an event that contradicts those before it.
+        """
+        events = []
+        for event in self._reader.new():
+            try:
+                self._apply(event)
+            except (LookupError, ValueError) as error:
+                raise RunFolderError(
+                    f"{self._reader.path} must add a trial, with all its facts, before any other event names it, but "
+                    f"has {to_json(event)} ({error!r}); restore the file"
+                ) from None
+            events.append(event)
+        return events
+
+    def report(self, trial_id: str, metrics: Mapping[str, Any]) -> None:
+        """Adds what a trial has reported: it counts while the trial runs; later the study's events have it."""
+        record = self.records.get(trial_id)
+        if record is not None and record.state == "RUNNING":
+            self.records[trial_id] = dataclasses.replace(record, metrics={**record.metrics, **metrics})
+
+    def forget(self, trial_id: str) -> None:
+        """Drops a record that no further event changes."""
+        del self.records[trial_id]
+
+    def _apply(self, event: Event) -> None:
+        """Events of other names say nothing about the state of a trial."""
+        match event["event"]:
+            case "trial_added":
+                fields = {key: event[key] for key in ("id", "number", "kind", "values", "spec")}
+                fields["spec"] = upgrade_trial(fields["spec"])
+                self.records[event["id"]] = TrialRecord(**fields, state="PENDING")
+            case "trial_started":
+                trial, at = self.records[event["id"]], datetime.datetime.fromisoformat(event["at"])
+                self.records[trial.id] = dataclasses.replace(
+                    trial, state="RUNNING", error=None, started_at=at, ended_at=None
+                )
+            case "trial_ended":
+                self.records[event["id"]] = _ended(self.records[event["id"]], event)
+            case "benchmarks":
+                self.benchmarks = event["benchmarks"]
 
 
-def _apply(trials: dict[str, TrialRecord], event: Event) -> None:
-    name, at = event["event"], datetime.datetime.fromisoformat(event["at"])
-    if name == "trial_added":
-        fields = {key: event[key] for key in ("id", "number", "kind", "values", "spec")}
-        fields["spec"] = upgrade_trial(fields["spec"])
-        trials[event["id"]] = TrialRecord(**fields, state="PENDING")
-    elif name == "trial_started":
-        trial = trials[event["id"]]
-        trials[trial.id] = dataclasses.replace(trial, state="RUNNING", error=None, started_at=at, ended_at=None)
-    elif name == "trial_ended":
-        trial = trials[event["id"]]
-        at = datetime.datetime.fromisoformat(event.get("last_seen") or event["at"])
-        seconds = trial.wall_seconds
-        if trial.state == "RUNNING" and trial.started_at is not None:
-            seconds = (seconds or 0.0) + (at - trial.started_at).total_seconds()
-        trials[trial.id] = dataclasses.replace(
-            trial,
-            state=event["state"],
-            metrics=event["metrics"],
-            error=event["error"],
-            ended_at=at,
-            wall_seconds=seconds,
-        )
+def _ended(trial: TrialRecord, event: Event) -> TrialRecord:
+    at = datetime.datetime.fromisoformat(event.get("last_seen") or event["at"])
+    seconds = trial.wall_seconds
+    if trial.state == "RUNNING" and trial.started_at is not None:
+        seconds = (seconds or 0.0) + (at - trial.started_at).total_seconds()
+    last = {key: event[key] for key in ("state", "metrics", "error")}
+    return dataclasses.replace(trial, **last, ended_at=at, wall_seconds=seconds)
+
+
+def to_plain(record: TrialRecord) -> dict[str, Any]:
+    """A record as JSON takes it."""
+    times = {key: time and time.isoformat() for key in TIMES for time in [getattr(record, key)]}
+    return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)} | times
+
+
+def from_plain(plain: Mapping[str, Any]) -> TrialRecord:
+    """The record that `to_plain` was given."""
+    times = {key: plain[key] and datetime.datetime.fromisoformat(plain[key]) for key in TIMES}
+    return TrialRecord(**{**plain, **times})

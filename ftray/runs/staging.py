@@ -31,7 +31,7 @@ class JobCopy:
     """The part of a run folder that one job needs."""
 
     def __init__(self, run: RunFolder, job_id: str):
-        self.run, self.folder = run, run.folder_of(job_id)
+        self.run, self.folder = run, run.trial_folder(job_id)
         self._own = f"trials/{job_id}"
         self._last: str | None = None
 

@@ -84,7 +84,7 @@ class Limits:
                 first = self._alike[0]
                 self.why = (
                     f"{ALIKE} trials in a row failed alike, the first ({first.id}) with: {first_line(first.error)} "
-                    f"(all of it: {self.run.trial(first.id).folder / 'error.txt'})"
+                    f"(all of it: {self.run.trial_folder(first.id).folder / 'error.txt'})"
                 )
 
     def _spent(self) -> str | None:
@@ -93,7 +93,7 @@ class Limits:
         if budget.hours is not None and hours >= budget.hours:
             return f"its budget of {budget.hours:g} hours is spent"
         if budget.gpu_hours is not None:
-            used = sum(record.metrics.get(GPU_SECONDS) or 0.0 for record in self.run.trials()) / 3600
+            used = sum(record.metrics.get(GPU_SECONDS) or 0.0 for record in self.run.records()) / 3600
             if used >= budget.gpu_hours:
                 return f"its budget of {budget.gpu_hours:g} GPU hours is spent ({used:.2f})"
         return None
@@ -102,7 +102,7 @@ class Limits:
         search = self.study.search
         if search.patience_trials is None:
             return None
-        ended = [r for r in self.run.trials() if r.number is not None and r.state in ("COMPLETE", "PRUNED")]
+        ended = [r for r in self.run.records() if r.number is not None and r.state in ("COMPLETE", "PRUNED")]
         ended.sort(key=lambda record: (record.ended_at, record.number))
         return no_improvement(ended, search.goals[0], search.bounds, search.patience_trials)
 

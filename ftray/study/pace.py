@@ -45,7 +45,7 @@ class Paces:
     def __init__(self, runs: Location):
         found: defaultdict[tuple[str, bool], list[float]] = defaultdict(list)
         for run in _runs_in(runs):
-            for record in run.trials():
+            for record in run.records():
                 if record.state != "COMPLETE" or record.kind != "trial":
                     continue
                 with contextlib.suppress(FtrayError):  # of another version

@@ -11,6 +11,7 @@ from ftray.runs import RunFolder
 from ftray.runs.provenance import git_commit
 from ftray.spec import parse
 from ftray.study.searcher import TRIAL, StudySearcher
+from ftray.tables.parquet import compact
 from ftray.trial import TrialSpec
 from ftray.trial.out_of_memory import shape_of
 
@@ -70,7 +71,8 @@ class Progress(TrialProgressCallback):
         record = self.run.record(job_id)
         why = f": {record.error.splitlines()[0]}" if record.error else ""
         if record.state == "INTERRUPTED" and not why:  # it goes on as soon as there is room
-            why = f": out of memory, next {shape_of(self.run.trial(job_id)).describe(parse(TrialSpec, record.spec))}"
+            shape = shape_of(self.run.trial_folder(job_id))
+            why = f": out of memory, next {shape.describe(parse(TrialSpec, record.spec))}"
         self._line(job_id, f"{record.state}{why}")
         self.tensorboard.ended(job_id)
         self._compact()
@@ -79,7 +81,7 @@ class Progress(TrialProgressCallback):
         """Now and then: the table is written whole, so that each time takes longer the more trials there are."""
         began = time.monotonic()
         if began >= self._compact_at:
-            self.run.compact()
+            compact(self.run)
             self._compact_at = time.monotonic() + max(10.0, 50 * (time.monotonic() - began))
 
     def _line(self, job_id: str, text: str) -> None:

@@ -1,35 +1,36 @@
-"""Promotion: the chosen configuration trained anew on fresh seeds, and then the one look at the test window.
+"""Promotion: trains the chosen configuration again on fresh seeds, and then reads the test window, once.
 
-Takes: a run folder. Gives: a `Promotion`, in words. The only code that reads the test window.
+Takes: a run folder. Gives: a `Promotion`, and lines that describe it. The only code that reads the test window.
 
     RUN/promoted/trial-0007/seed-3/   a trial's folder: its events, last checkpoint and policy
     events.jsonl                      promotion_refused, and `results.reads` for every read
 
-A trial leads a study also because its seeds were lucky, so its own figures prove nothing: fresh seeds are trained on
-the same train windows and validated on the same validation windows. What they show there has to lie above what luck
-shows of as many trials, or the test window stays shut.
+A trial may lead a study because its seeds were lucky, so its own metrics prove nothing: fresh seeds are trained on the
+same train windows and validated on the same validation windows. Their Sharpe ratio has to lie above what luck explains
+of as many trials, or the test window stays shut.
 """
 
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 
 import numpy as np
 
 from ftray import stats
-from ftray.analysis.luck import Luck, judged_trials, luck_of
-from ftray.analysis.test_window import reads_of, reads_told, record_read
+from ftray.analysis.luck import Luck, luck_of, scored_trials
+from ftray.analysis.ranking import best_trial
+from ftray.analysis.test_window import describe_reads, reads_of, record_read
 from ftray.capacity.local_ray import Say, local_ray
-from ftray.errors import RefusedError, RunFolderError, SpecError
+from ftray.errors import NoResultError, RefusedError, RunFolderError, SpecError
 from ftray.market import load_market
 from ftray.nets import Policy
 from ftray.runs import RunFolder, TrialFolder, TrialRecord
+from ftray.runs.events import Event
 from ftray.runs.location import DRIVER
-from ftray.search.objectives import pareto
-from ftray.search.optuna_trials import sampled_trials
+from ftray.search.objectives import constraints_of, objectives_of
 from ftray.spec import parse
 from ftray.storage import Location
 from ftray.trading import Backtest
@@ -39,27 +40,27 @@ from ftray.trial.standalone import train_trial
 
 PREFIX = "validation/"
 
-MOST_COMPARED = 24
-"""Policies judged once more to see how alike the trials are."""
+MAX_COMPARED = 24
+"""Policies that are backtested again to see how alike the trials are."""
 
-Figures = dict[str, float]
+Measures = dict[str, float]
 
 
 @dataclasses.dataclass(frozen=True)
 class Promotion:
-    """What a promotion found. Figures are those of `stats.performance`.
+    """What a promotion found. The measures are those of `stats.performance`.
 
-    validation, test: by seed; validation figures are means over the folds, the test window is read by the policy of the
+    validation, test: by seed; on the validation windows, means over the folds; on the test window, the policy of the
         last fold, whose training ends last.
-    benchmarks: on the test window, by name. forced: what spoke against reading it.
+    benchmarks: on the test window, by name. forced: the objections that `force` overruled.
     """
 
     trial: str
     seeds: tuple[int, ...]
     luck: Luck
-    validation: tuple[Figures, ...]
-    test: tuple[Figures, ...]
-    benchmarks: Mapping[str, Figures]
+    validation: tuple[Measures, ...]
+    test: tuple[Measures, ...]
+    benchmarks: Mapping[str, Measures]
     forced: tuple[str, ...]
 
 
@@ -68,9 +69,9 @@ def promote(
 ) -> Promotion:
     """Trains the best trial of a run, or a named one, on fresh seeds, then reads the test window.
 
-    Killed or stopped, the same call goes on from its checkpoints; seeds that were trained before are not trained again.
+    After a kill or a stop, the same call continues from its checkpoints; it does not train a seed twice.
 
-    Raises: RefusedError, with the figures, if the test window was read before, or luck explains what the fresh seeds
+    Raises: RefusedError, with the measures, if the test window was read before, or luck explains what the fresh seeds
         show on the validation windows; `force` reads it all the same, and is recorded.
     """
     if n_seeds < 1:
@@ -81,17 +82,19 @@ def promote(
         record = chosen(run, trial)
         spec = parse(TrialSpec, record.spec, path=("trial",))
         _check_market(run, spec)
-        earlier = _objection_of_earlier_reads(run)
+        events = run.events()
+        earlier = _earlier_reads(events)
         if earlier and not force:
-            raise RefusedError("\n".join((*reads_told(run), f"{earlier}; --force reads it again, and is recorded")))
-        seeds = fresh_seeds(run, n_seeds)
+            reads = describe_reads(events)
+            raise RefusedError("\n".join((*reads, f"{earlier}; --force reads it again, and is recorded")))
+        seeds = fresh_seeds(run.records(), n_seeds)
         specs = {seed: dataclasses.replace(spec, seed=seed, seeds=1) for seed in seeds}
         folders = {seed: run.path / "promoted" / record.id / f"seed-{seed}" for seed in seeds}
         say(f"{record.id} on fresh seeds {', '.join(map(str, seeds))}, in {run.path / 'promoted' / record.id}")
         _train(run, specs, folders, say)
         validation = tuple(_validation(folders[seed]) for seed in seeds)
         luck = _luck(run, record, validation)
-        unlucky = () if luck.clears else (_objection_of_luck(luck),)
+        unlucky = () if luck.clears else (_not_above_luck(luck),)
         if unlucky and not force:
             run.append_event("promotion_refused", trial=record.id, seeds=seeds, luck=dataclasses.asdict(luck))
             raise RefusedError(
@@ -109,25 +112,25 @@ def promote(
 def chosen(run: RunFolder, trial: str | None) -> TrialRecord:
     """The trial of that name, or the best that is complete and feasible by the study's objectives.
 
-    Raises: RunFolderError if there is none.
+    Raises: QueryError for an unknown name; NoResultError for a trial that is not complete, or if there is none.
     """
-    if trial is None:
-        best = [record for record in pareto(run) if record.kind == "trial"]
-        if not best:
-            raise RunFolderError(
-                f"a promotion needs a complete, feasible trial, and {run.path} has none; look with: "
-                f"ftray results {run.path}"
-            )
-        return best[0]
-    record = run.record(trial)
-    if record.kind != "trial" or record.state != "COMPLETE":
-        raise RunFolderError(f"a promotion needs a complete trial, and {trial} is a {record.kind}, {record.state}")
-    return record
+    if trial is not None:
+        record = run.record(trial)
+        if record.kind != "trial" or record.state != "COMPLETE":
+            raise NoResultError(f"a promotion needs a complete trial, and {trial} is a {record.kind}, {record.state}")
+        return record
+    best = best_trial(run.records(), objectives_of(run.study), constraints_of(run.study))
+    if best is None or best.kind != "trial":
+        raise NoResultError(
+            f"a promotion needs a complete, feasible trial, and {run.path} has none; look with: "
+            f"ftray results {run.path}"
+        )
+    return best
 
 
-def fresh_seeds(run: RunFolder, n: int) -> tuple[int, ...]:
+def fresh_seeds(records: Iterable[TrialRecord], n: int) -> tuple[int, ...]:
     """The first `n` seeds beyond every one that the study trained with."""
-    used = [record.spec["seed"] + record.spec["seeds"] for record in sampled_trials(run.trials())]
+    used = [record.spec["seed"] + record.spec["seeds"] for record in records if record.number is not None]
     first = max(used, default=0)
     return tuple(range(first, first + n))
 
@@ -138,18 +141,18 @@ def _check_market(run: RunFolder, spec: TrialSpec) -> None:
     if known not in (None, found):
         raise RunFolderError(
             f"{run.path} was searched on candles {known}, and its market has {found} now: the test window would be "
-            "another one. Put back the candles, or run the study anew under another name"
+            "another one. Put back the candles, or run the study again under another name"
         )
     if not len(prepare_dataset(spec, run.path)[1].windows.test):
         raise RunFolderError(f"{run.path} has no test window to read: its study has trial.windows.test 0")
 
 
-def _objection_of_earlier_reads(run: RunFolder) -> str | None:
-    n = len(reads_of(run))
+def _earlier_reads(events: Iterable[Event]) -> str | None:
+    n = len(reads_of(events))
     return f"the test window was read {'once' if n == 1 else f'{n} times'} before" if n else None
 
 
-def _objection_of_luck(luck: Luck) -> str:
+def _not_above_luck(luck: Luck) -> str:
     return (
         f"validation Sharpe ratio {luck.sharpe:.2f} of the fresh seeds, luck line {luck.luck_line:.2f}, "
         f"deflated Sharpe ratio {luck.deflated:.0%}"
@@ -174,33 +177,33 @@ def _is_trained(folder: Path) -> bool:
     return last is not None and last["event"] == "finished"
 
 
-def _validation(folder: Path) -> Figures:
+def _validation(folder: Path) -> Measures:
     row = TrialFolder(folder).last_metrics()
     return {name.removeprefix(PREFIX): value for name, value in row.items() if name.startswith(PREFIX)}
 
 
-def _luck(run: RunFolder, record: TrialRecord, validation: Sequence[Figures]) -> Luck:
+def _luck(run: RunFolder, record: TrialRecord, validation: Sequence[Measures]) -> Luck:
     names = ("sharpe", "skewness", "kurtosis", "n_bars", "years")
     means = {f"{PREFIX}{name}": fmean(one[name] for one in validation) for name in names}
-    judged = judged_trials(run)
-    luck = luck_of(means, record.spec["windows"], len(judged), effective_number(run, judged))
+    scored = scored_trials(run.records())
+    luck = luck_of(means, record.spec["windows"], len(scored), effective_number(run, scored))
     if luck is None:
-        raise RunFolderError(f"{record.id} was validated on too few bars to tell skill from luck: {means}")
+        raise NoResultError(f"{record.id} was validated on too few bars to tell skill from luck: {means}")
     return luck
 
 
 def effective_number(run: RunFolder, trials: Sequence[TrialRecord]) -> float:
     """How many independent trials these are worth, by the correlation of their policies on the validation windows.
 
-    Trials without a policy count as those that have one, of which some are judged, evenly picked from the best to the
-    worst; those judged on other bars than most are left out.
+    The policies that are backtested are picked evenly from the best to the worst; those on other bars than most are
+    left out. Trials without a policy count as those that have one.
     """
     known = [one for one in trials if one.state == "COMPLETE" and (_policy_of(run, one) / "policy.json").exists()]
     ranked = sorted(known, key=lambda one: one.metrics[f"{PREFIX}sharpe"])
-    picked = np.unique(np.linspace(0, len(ranked) - 1, min(MOST_COMPARED, len(ranked))).astype(int))
-    judged = [_judged(run, ranked[i]) for i in picked]
-    bars = Counter(one.times.tobytes() for one in judged).most_common(1)
-    returns = [one.returns for one in judged if one.times.tobytes() == bars[0][0]]
+    picked = np.unique(np.linspace(0, len(ranked) - 1, min(MAX_COMPARED, len(ranked))).astype(int))
+    backtests = [_backtest(run, ranked[i]) for i in picked]
+    bars = Counter(one.times.tobytes() for one in backtests).most_common(1)
+    returns = [one.returns for one in backtests if one.times.tobytes() == bars[0][0]]
     n = len(returns)
     if n < 2:
         return float(max(1, len(trials)))
@@ -209,30 +212,30 @@ def effective_number(run: RunFolder, trials: Sequence[TrialRecord]) -> float:
 
 
 def _policy_of(run: RunFolder, trial: TrialRecord) -> Path:
-    return run.trial(trial.id).folder / "policy"
+    return run.trial_folder(trial.id).folder / "policy"
 
 
-def _judged(run: RunFolder, trial: TrialRecord) -> Backtest:
+def _backtest(run: RunFolder, trial: TrialRecord) -> Backtest:
     policy, spec = Policy.load(_policy_of(run, trial)), parse(TrialSpec, trial.spec, path=("trial",))
     return judge(policy, spec, prepare_dataset(spec, run.path, policy.facts["fold"])[1])["policy"]
 
 
 def _read_test_window(
     run: RunFolder, specs: Mapping[int, TrialSpec], folders: Mapping[int, Path]
-) -> tuple[tuple[Figures, ...], dict[str, Figures]]:
+) -> tuple[tuple[Measures, ...], dict[str, Measures]]:
     """Every seed's policy on the test window, and the benchmarks there. Nothing else may read it."""
-    figures: list[Figures] = []
-    benchmarks: dict[str, Figures] = {}
+    measures: list[Measures] = []
+    benchmarks: dict[str, Measures] = {}
     for seed, spec in specs.items():
         _, dataset = prepare_dataset(spec, run.path, spec.n_folds - 1)
         judged = judge_bars(Policy.load(folders[seed] / "policy"), spec, dataset, dataset.windows.test)
-        figures.append(judged.pop("policy").performance())
+        measures.append(judged.pop("policy").performance())
         benchmarks = {name: outcome.performance() for name, outcome in judged.items()}
-    return tuple(figures), benchmarks
+    return tuple(measures), benchmarks
 
 
-def promotion_told(promotion: Promotion) -> list[str]:
-    """A promotion as lines: a table of the seeds and the benchmarks, and what it rests on."""
+def describe_promotion(promotion: Promotion) -> list[str]:
+    """A promotion as lines: a table of the seeds and the benchmarks, the luck line, and what was overruled."""
     rows = [["seed", "validation Sharpe", "test Sharpe", "test return", "test max drawdown"]]
     for seed, validation, test in zip(promotion.seeds, promotion.validation, promotion.test, strict=True):
         rows.append([str(seed), f"{validation['sharpe']:.2f}", *_shown(test)])
@@ -240,9 +243,9 @@ def promotion_told(promotion: Promotion) -> list[str]:
     own = _mean_and_error([one["sharpe"] for one in promotion.validation], ".2f")
     shown = (_mean_and_error(column, how) for column, how in zip(test_columns, (".2f", ".1%", ".1%"), strict=True))
     rows.append(["mean ± standard error", own, *shown])
-    rows += [[name, "", *_shown(figures)] for name, figures in promotion.benchmarks.items()]
+    rows += [[name, "", *_shown(measures)] for name, measures in promotion.benchmarks.items()]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [f"{promotion.trial}, trained anew on {len(promotion.seeds)} fresh seeds"]
+    lines = [f"{promotion.trial}, trained again on {len(promotion.seeds)} fresh seeds"]
     for name, *cells in rows:
         aligned = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
         lines.append("  ".join((name.ljust(widths[0]), *aligned)).rstrip())
@@ -250,11 +253,11 @@ def promotion_told(promotion: Promotion) -> list[str]:
     return lines + [f"forced, against: {reason}" for reason in promotion.forced]
 
 
-def _shown(figures: Figures) -> list[str]:
-    return [f"{figures['sharpe']:.2f}", f"{figures['total_return']:.1%}", f"{figures['max_drawdown']:.1%}"]
+def _shown(measures: Measures) -> list[str]:
+    return [f"{measures['sharpe']:.2f}", f"{measures['total_return']:.1%}", f"{measures['max_drawdown']:.1%}"]
 
 
-def _spread(validation: Sequence[Figures]) -> str:
+def _spread(validation: Sequence[Measures]) -> str:
     sharpes = [one["sharpe"] for one in validation]
     each = ", ".join(f"{sharpe:.2f}" for sharpe in sharpes)
     return f"validation Sharpe ratios of the {len(sharpes)} fresh seeds: {each}; {_mean_and_error(sharpes, '.2f')}"

@@ -6,7 +6,7 @@ from ray import tune
 from ray.tune.stopper import Stopper
 
 from ftray.agent.names import has_dashboard
-from ftray.analysis.failures import describe_deaths, failures_told
+from ftray.analysis.failures import describe_crashes, describe_failures
 from ftray.capacity.elastic import ElasticCapacity
 from ftray.capacity.local_ray import Say, local_ray
 from ftray.capacity.measured_rows import MeasuredRows
@@ -26,6 +26,7 @@ from ftray.study.schedulers import build_scheduler
 from ftray.study.searcher import StudySearcher
 from ftray.study.spec import StudySpec
 from ftray.study.warm_start import told
+from ftray.tables.parquet import compact
 from ftray.trial.judge import record_benchmarks
 from ftray.trial.run import run_trial
 from ftray.vram.probe import probe_gpu
@@ -81,7 +82,7 @@ def run_study(
 
 def _close(study: StudySpec, run: RunFolder, limits: Limits, say: Say) -> None:
     """Says how a study ended, and marks it done if that was its end."""
-    for line in (*failures_told(sampled_trials(run.trials())), *describe_deaths(run)):
+    for line in (*describe_failures(sampled_trials(run.records())), *describe_crashes(run.events(), run.path)):
         say(line)
     n_ended, n_trials = len(_ended(run)), study.search.n_trials
     stopped = f"stopped with {n_ended} of {n_trials} trials ended"
@@ -96,6 +97,7 @@ def _close(study: StudySpec, run: RunFolder, limits: Limits, say: Say) -> None:
             raise StudyInterruptedError(f"{stopped}; the same command continues")
         say(f"{stopped}: {limits.why}")
         _interrupt(run, "PENDING")
+    compact(run, whole=True)
     run.mark_done()
 
 
@@ -115,7 +117,7 @@ def _search(
         pass
     finally:
         _interrupt(run, "RUNNING")
-        run.compact()
+        compact(run)
 
 
 def _fit(study: StudySpec, run: RunFolder, searcher: StudySearcher, progress: Progress, work: Work) -> None:
@@ -147,14 +149,14 @@ def _fit(study: StudySpec, run: RunFolder, searcher: StudySearcher, progress: Pr
 
 
 def _ended(run: RunFolder) -> list[TrialRecord]:
-    return [record for record in sampled_trials(run.trials()) if record.state in OPTUNA_STATES]
+    return [record for record in sampled_trials(run.records()) if record.state in OPTUNA_STATES]
 
 
 def _interrupt(run: RunFolder, state: State) -> None:
-    for record in run.trials():
+    for record in run.records():
         if record.state == state:
             run.refresh(record.id)
-            run.trial_ended(record.id, "INTERRUPTED", run.trial(record.id).cost())
+            run.trial_ended(record.id, "INTERRUPTED", run.trial_folder(record.id).cost())
 
 
 class _AtLimits(Stopper):

@@ -73,10 +73,10 @@ class OneKind(FIFOScheduler):
         very last report was stopped there, perhaps, and nobody lived to note it: it is stopped when it comes again.
         """
         reports: list[tuple[str, str, Mapping[str, Any]]] = []
-        for record in run.trials():
+        for record in run.records():
             if record.kind == self.kind:
                 self._add(record.id, record.spec)
-                events = run.trial(record.id).events()
+                events = run.trial_folder(record.id).events()
                 reports += [(e["at"], record.id, e["metrics"]) for e in events if e["event"] == "report"]
         for _, job_id, metrics in sorted(reports, key=lambda report: report[0]):
             if self._is_new(job_id, metrics):

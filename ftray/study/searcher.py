@@ -82,7 +82,7 @@ class StudySearcher(OptunaSearch):
         self.failed_encoders: dict[str, str] = {}
         self.datasets: dict[str, list[Dataset]] = {}
         self.choices: dict[str, tuple[Choice, ...]] = {}
-        records, search = sampled_trials(run.trials()), study.search
+        records, search = sampled_trials(run.records()), study.search
         self.n_ended = sum(record.state in OPTUNA_STATES for record in records)
         points = starting_points(study, run)
         self.sampler = build_sampler(search.sampler, study.space, [record.values for record in records], search.seed)
@@ -141,12 +141,12 @@ class StudySearcher(OptunaSearch):
         if job is None:
             return
         self.run.refresh(job.id)
-        reached = self.run.trial(job.id).last_metrics() | self.run.trial(job.id).cost()
-        if _goes_on_smaller(self.run.trial(job.id)):
+        reached = self.run.trial_folder(job.id).last_metrics() | self.run.trial_folder(job.id).cost()
+        if _goes_on_smaller(self.run.trial_folder(job.id)):
             self.run.trial_ended(job.id, "INTERRUPTED", reached)
             self.ready.appendleft(job)
             return
-        problem = _failure(self.run.trial(job.id))
+        problem = _failure(self.run.trial_folder(job.id))
         if error and problem is None:
             if self._goes_on_later(job, reached):
                 return
@@ -173,7 +173,7 @@ class StudySearcher(OptunaSearch):
     def _brought(self, job: Job) -> dict[str, Any]:
         """What a job must be told beside what it is: the shape that it has come down to, and what it needs and makes in
         a run folder on object storage."""
-        shape = to_mapping(shape_of(self.run.trial(job.id)))
+        shape = to_mapping(shape_of(self.run.trial_folder(job.id)))
         data = [f"data/{dataset.fingerprint}" for dataset in self._datasets(job.spec)]
         encoders = [f"encoders/{encoder}" for encoder in job.encoders]
         if job.kind == TRIAL:
@@ -273,7 +273,7 @@ class StudySearcher(OptunaSearch):
     def _pretraining_id(self, encoder: str, spec: TrialSpec) -> str:
         """The id of the job that makes an encoder: known from an interrupted run, or new."""
         name = f"encoder-{encoder[:12]}"
-        earlier = [record for record in self.run.trials() if record.id.startswith(name)]
+        earlier = [record for record in self.run.records() if record.id.startswith(name)]
         if earlier and not earlier[-1].is_final:
             return earlier[-1].id
         job_id = f"{name}-{len(earlier) + 1}" if earlier else name  # its weights were deleted: made once more

@@ -3,14 +3,12 @@
 Takes: a study, its run folder, the other one's. Gives: points to run before the sampler samples its own.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
+from ftray.analysis.ranking import pareto_front, rank_trials
 from ftray.errors import RunFolderError, SpecError
 from ftray.runs import RunFolder, TrialRecord
-from ftray.search.objectives import front, is_feasible
-from ftray.search.optuna_trials import sampled_trials
 from ftray.search.space import Space
 from ftray.study.spec import SearchSpec, StudySpec
 
@@ -53,21 +51,21 @@ def best_points(other: RunFolder, space: Space, search: SearchSpec) -> tuple[dic
 
     Best by the objectives and the constraints of the study that begins: first the front, then by the first objective.
     """
-    finished = [record for record in sampled_trials(other.trials()) if record.state == "COMPLETE"]
-    known = [r for r in finished if not any(math.isnan(goal.gain(r.metrics)) for goal in search.goals)]
-    feasible = [record for record in known if is_feasible(record.metrics, search.bounds)]
-    if not feasible:
+    records = other.records()
+    ranked = rank_trials(records, search.goals, search.bounds)
+    if not ranked:
+        finished = [record for record in records if record.number is not None and record.state == "COMPLETE"]
         needed = [goal.metric for goal in search.goals] + [str(bound) for bound in search.bounds]
         raise RunFolderError(
             f"search.warm_start needs finished trials with {', '.join(needed)}; {other.path} has {len(finished)} "
             f"finished trials, of which none has that. Look with: ftray results {other.path}"
         )
-    best = front(feasible, search.goals)
-    in_front = {record.id for record in best}
-    rest = sorted((r for r in feasible if r.id not in in_front), key=lambda r: -search.goals[0].gain(r.metrics))
+    front = pareto_front(records, search.goals, search.bounds)
+    in_front = {record.id for record in front}
+    rest = (record for record in ranked if record.id not in in_front)
     taken: dict[str, dict[str, Any]] = {}
     left_out: dict[str, str] = {}
-    for record in (*best, *rest):
+    for record in (*front, *rest):
         if len(taken) == search.warm_start_best:
             break
         try:

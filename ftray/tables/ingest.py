@@ -1,11 +1,11 @@
 """From events to rows: what a run folder's event files say that no table has yet.
 
 Takes: a run folder, and a `State`: how far its files were read before. Gives: new rows per table, and the state after.
-Whoever compacts and whoever only looks do the same; the one writes the rows to files, the other keeps them.
+The driver, which compacts, writes the rows to files; a reader keeps them in memory. Both read by this code.
 
 What a trial's process wrote is read when the trial has ended, and what it adds later, from where reading stopped.
 Events are only ever appended, so no row is ever written twice or changed. Only a trial's own row in `trials` changes,
-until it is COMPLETE or PRUNED; trials that are not stay in the state.
+until it is COMPLETE or PRUNED; the records of all other trials stay in the state.
 """
 
 import contextlib
@@ -20,16 +20,16 @@ from ftray.runs import records
 from ftray.runs.events import Event, EventReader
 from ftray.runs.folder import DRIVER, RunFolder
 from ftray.runs.labels import encoder_label, pretrained_label
-from ftray.runs.records import ENDED, FINAL, TrialRecord
+from ftray.runs.records import ENDED, FINAL, StudyLog, TrialRecord
 from ftray.search.objectives import constraints_of, is_feasible, is_number
 from ftray.tables.bars import FILES, outcome_file
 from ftray.tables.schema import SCHEMA
 
 LATE = datetime.timedelta(minutes=2)
-"""For so long after its end a trial's process may still write: a scheduler's word takes a while to reach it."""
+"""For so long after its end a trial's process may still write: a scheduler's decision takes a while to reach it."""
 
-AT_ONCE = 50_000
-"""Reports that are handed out together."""
+MAX_REPORTS = 50_000
+"""Reports that `take` yields together."""
 
 STEPS = ("env_steps", "epoch")
 CARD = ("encoder_card.json", "config.json", "training_history.json", "DONE")
@@ -42,14 +42,13 @@ class Trial:
     """How far one trial's files were read.
 
     offset: bytes of its events. step: of its last row in `metrics`. runs: those in `folds`, as `fold-seed`.
-    facts: provenance heard of so far. record: as it stands; None when its row is written for good.
+    facts: provenance that its events gave so far.
     """
 
     offset: int = 0
     step: float = -1.0
     runs: list[str] = dataclasses.field(default_factory=list)
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
-    record: TrialRecord | None = None
     ended_at: str | None = None
 
 
@@ -57,10 +56,12 @@ class Trial:
 class State:
     """How far a run folder was read.
 
-    offset: bytes of the study's events. benchmarks, encoders: names of files and folders that were taken in.
+    offset: bytes of the study's events. records: of trials whose row in `trials` is not written for good.
+    benchmarks, encoders: names of files and folders that were read.
     """
 
     offset: int = 0
+    records: list[TrialRecord] = dataclasses.field(default_factory=list)
     trials: dict[str, Trial] = dataclasses.field(default_factory=dict)
     benchmarks: list[str] = dataclasses.field(default_factory=list)
     encoders: list[str] = dataclasses.field(default_factory=list)
@@ -75,11 +76,18 @@ class New:
 
 
 class Intake:
-    """Reads on from a state, and changes it."""
+    """Reads on from a state, which it changes on its way."""
 
     def __init__(self, run: RunFolder, state: State):
-        self.run, self.path, self.state = run, run.path, state
-        self.candles, self.constraints = run.study.get("candles"), constraints_of(run)
+        self.run, self.path = run, run.path
+        self.log = StudyLog(run.path / "events.jsonl", state.offset, state.records)
+        self.trials, self.benchmarks, self.encoders = state.trials, state.benchmarks, state.encoders
+        self.candles, self.constraints = run.study.get("candles"), constraints_of(run.study)
+
+    @property
+    def state(self) -> State:
+        """How far everything is read by now."""
+        return State(self.log.offset, list(self.log.records.values()), self.trials, self.benchmarks, self.encoders)
 
     def take(self, *, running: bool = False, all_late: bool = False) -> Iterator[New]:
         """What is new in every table but `trials`, in parts that memory can hold; to be read to the end.
@@ -89,19 +97,18 @@ class Intake:
         new = _nothing()
         changed = self._take_study(new)
         now = datetime.datetime.now(datetime.UTC)
-        for trial_id, trial in self.state.trials.items():
-            record = trial.record
-            ended = record is None or record.state in ENDED
+        for trial_id, trial in self.trials.items():
+            record = self.log.records.get(trial_id)
             if record is not None and record.state == "RUNNING":
                 wanted = running
             else:
                 late = trial.ended_at is not None
-                if trial.ended_at is not None and now - _time(trial.ended_at) > LATE:
+                if trial.ended_at is not None and now - datetime.datetime.fromisoformat(trial.ended_at) > LATE:
                     trial.ended_at = None  # once more, and never again
-                wanted = ended and (trial_id in changed or late or all_late)
+                wanted = (record is None or record.state in ENDED) and (trial_id in changed or late or all_late)
             if wanted:
                 self._take_trial(trial_id, trial, new)
-                if len(new.rows["metrics"]) >= AT_ONCE:
+                if len(new.rows["metrics"]) >= MAX_REPORTS:
                     yield new
                     new = _nothing()
         self._take_encoders(new)
@@ -110,42 +117,35 @@ class Intake:
 
     def trial_rows(self) -> list[dict[str, Any]]:
         """Rows of `trials` of those whose state still changes, or was not yet written as the last one."""
-        return [self._trial_row(trial) for trial in self.state.trials.values() if trial.record is not None]
+        return [self._trial_row(record) for record in self.log.records.values()]
 
     def close(self) -> list[dict[str, Any]]:
-        """The rows of trials that are COMPLETE or PRUNED, which this hands out once: they are written for good."""
-        closed = [t for t in self.state.trials.values() if t.record is not None and t.record.state in FINAL]
-        rows = [self._trial_row(trial) for trial in closed]
-        for trial in closed:
-            trial.record, trial.facts = None, {}
+        """The rows of trials that are COMPLETE or PRUNED, which this returns once: they are written for good."""
+        closed = [record for record in self.log.records.values() if record.state in FINAL]
+        rows = [self._trial_row(record) for record in closed]
+        for record in closed:
+            self.log.forget(record.id)
+            self.trials[record.id].facts = {}
         return rows
 
     def _take_study(self, new: New) -> set[str]:
-        """Follows the study's events; the trials that they tell of."""
+        """Follows the study's events; the trials that they name."""
         changed: set[str] = set()
-        reader = EventReader(self.path / "events.jsonl", self.state.offset)
-        for event in reader.new():
+        for event in self.log.follow():
             trial_id = event.get("id")
             new.rows["events"].append(_event_row(trial_id, event))
             if trial_id is None:
                 continue
             changed.add(trial_id)
-            self._apply(trial_id, event)
-        self.state.offset = reader.offset
+            trial = self.trials.setdefault(trial_id, Trial())
+            if event["event"] == "trial_started":
+                trial.facts["commit"] = event.get("commit")
+            elif event["event"] == "encoder_chosen":
+                chosen = {key: event.get(key) for key in ("fold", "encoder", "wanted", "study", "why")}
+                trial.facts.setdefault("encoders", []).append(chosen)
+            elif event["event"] == "trial_ended":
+                trial.ended_at = event["at"]
         return changed
-
-    def _apply(self, trial_id: str, event: Event) -> None:
-        trial = self.state.trials.setdefault(trial_id, Trial())
-        known = {} if trial.record is None else {trial_id: trial.record}
-        records.apply(known, event, self.path / "events.jsonl")
-        trial.record = known.get(trial_id)
-        if event["event"] == "trial_started":
-            trial.facts["commit"] = event.get("commit")
-        elif event["event"] == "encoder_chosen":
-            chosen = {key: event.get(key) for key in ("fold", "encoder", "wanted", "study", "why")}
-            trial.facts.setdefault("encoders", []).append(chosen)
-        elif event["event"] == "trial_ended":
-            trial.ended_at = event["at"]
 
     def _take_trial(self, trial_id: str, trial: Trial, new: New) -> None:
         if self.run.mirror and self.run.mirror.role != DRIVER:  # the driver brings them when a trial ends
@@ -166,10 +166,9 @@ class Intake:
         trial.offset = reader.offset
 
     def _take_report(self, trial_id: str, trial: Trial, event: Event, new: New) -> None:
-        """A resumed trial repeats what came after its checkpoint: what was told first stands."""
+        """A resumed trial repeats the steps after its checkpoint: the first report of a step counts."""
         metrics = event["metrics"]
-        if trial.record is not None and trial.record.state == "RUNNING":
-            trial.record = dataclasses.replace(trial.record, metrics={**trial.record.metrics, **metrics})
+        self.log.report(trial_id, metrics)
         step = next((metrics[name] for name in STEPS if is_number(metrics.get(name))), None)
         if step is None or step > trial.step:
             trial.step = trial.step if step is None else step
@@ -187,19 +186,18 @@ class Intake:
     def _take_encoders(self, new: New) -> None:
         for file in sorted((self.path / "encoders").glob("[!.]*/encoder_card.json")):
             name = file.parent.name
-            if name not in self.state.encoders and (file.parent / "DONE").exists():
-                self.state.encoders.append(name)
+            if name not in self.encoders and (file.parent / "DONE").exists():
+                self.encoders.append(name)
                 new.rows["encoders"].append(_encoder_row(file))
 
     def _take_benchmarks(self, new: New) -> None:
         for file in sorted((self.path / "benchmarks").glob("returns-*.parquet")):
-            if file.name not in self.state.benchmarks:
-                self.state.benchmarks.append(file.name)
+            if file.name not in self.benchmarks:
+                self.benchmarks.append(file.name)
                 new.files["returns"].append(file)
 
-    def _trial_row(self, trial: Trial) -> dict[str, Any]:
-        record = trial.record
-        assert record is not None
+    def _trial_row(self, record: TrialRecord) -> dict[str, Any]:
+        trial = self.trials[record.id]
         spec, started = record.spec, trial.facts.get("started", {})
         encoder = spec.get("encoder") or {}
         lineage = {key: trial.facts[key] for key in ("encoders", "runs") if key in trial.facts}
@@ -230,10 +228,10 @@ def _nothing() -> New:
 
 def to_plain(state: State) -> dict[str, Any]:
     """A state as JSON takes it; a trial whose row is written for good is a short list."""
+    opened = {record.id: records.to_plain(record) for record in state.records}
     trials = {
         trial_id: [trial.offset, trial.step, trial.runs, trial.ended_at]
-        if trial.record is None
-        else [trial.offset, trial.step, trial.runs, trial.ended_at, trial.facts, dataclasses.asdict(trial.record)]
+        + ([trial.facts, opened[trial_id]] if trial_id in opened else [])
         for trial_id, trial in state.trials.items()
     }
     return {"offset": state.offset, "benchmarks": state.benchmarks, "encoders": state.encoders, "trials": trials}
@@ -241,18 +239,13 @@ def to_plain(state: State) -> dict[str, Any]:
 
 def from_plain(plain: Mapping[str, Any]) -> State:
     """The state that `to_plain` was given."""
-    trials = {}
+    trials, opened = {}, []
     for trial_id, (offset, step, runs, ended_at, *rest) in plain["trials"].items():
-        trials[trial_id] = trial = Trial(offset, step, runs, ended_at=ended_at)
-        if rest:
-            trial.facts, record = rest
-            times = {key: record[key] and _time(record[key]) for key in ("started_at", "ended_at")}
-            trial.record = TrialRecord(**{**record, **times})
-    return State(**{**plain, "trials": trials})
-
-
-def _time(text: str) -> datetime.datetime:
-    return datetime.datetime.fromisoformat(text)
+        facts, record = rest or ({}, None)
+        trials[trial_id] = Trial(offset, step, runs, facts, ended_at)
+        if record is not None:
+            opened.append(records.from_plain(record))
+    return State(**{**plain, "trials": trials, "records": opened})
 
 
 def _event_row(trial_id: str | None, event: Event) -> dict[str, Any]:

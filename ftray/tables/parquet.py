@@ -1,20 +1,20 @@
 """The tables of a run folder, written while the study runs and readable at any time by anyone.
 
-Takes: a run folder. Gives: `compact`, for whoever runs the study, and `Tables`, for whoever looks.
+Takes: a run folder. Gives: `compact`, for the study's driver, and `Tables`, for its readers.
 
     tables/manifest.json      which files the tables consist of, and how far the events were read for them
     tables/metrics/000017-3fa9c1.parquet   a batch of trials; never changed, merged with others now and then
     tables/trials/...         the same; rows of trials that may still change lie in `open-*.parquet`
 
-The events and what trials wrote beside them are the truth, the tables are derived: without them, or where they have
-another format's number, everything is derived anew in memory, and reading takes longer.
+The events and the files of the trials are the truth, the tables are derived: where they are missing, or have another
+format's number, everything is derived again in memory, and reading takes longer.
 """
 
 import json
 import math
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,6 +22,7 @@ from ftray.files import replace_file
 from ftray.runs.folder import RunFolder
 from ftray.tables.bars import parquet
 from ftray.tables.ingest import CARD, Intake, New, State, from_plain, to_plain
+from ftray.tables.parts import ReadPart, read_part, select
 from ftray.tables.schema import FORMAT, SCHEMA, arrow_table, concat
 
 if TYPE_CHECKING:
@@ -29,17 +30,17 @@ if TYPE_CHECKING:
 
 FOLDER, MANIFEST = "tables", "manifest.json"
 
-AT_ONCE = 8
+MERGED = 8
 """So many files of about a size become one."""
 
-WHOLE = 1_000_000
-"""Rows from which on a file is left as it is."""
+MAX_MERGED_ROWS = 1_000_000
+"""A file of so many rows is merged no more."""
 
-BATCH = 200_000
-"""Rows that are held in memory before they go to a file."""
+MAX_BATCH_ROWS = 200_000
+"""Rows that are in memory before they are written to a file."""
 
 LOOK_EVERY = 5.0
-"""Seconds between two looks at object storage."""
+"""Seconds between two reads of object storage."""
 
 Answer = TypeVar("Answer")
 
@@ -48,18 +49,17 @@ Part = tuple[str, int]
 
 
 def compact(run: RunFolder, *, whole: bool = False) -> Path:
-    """Brings the tables up to date: reads what is new, writes it beside what is there, and merges small files.
+    """Brings the tables up to date: reads what is new, writes it into new files, and merges small files.
 
-    To be called by the one process that runs the study. whole: the study has ended, so that late words of its trials
-    are waited for no longer, and all small files are merged.
+    The study's driver alone may call it. whole: the study has ended: what its trials write later is no longer waited
+    for, and all small files are merged.
     """
     folder = run.path / FOLDER
     before = _read_manifest(folder)
     found = before or _start()
-    state = from_plain(found["state"])
     parts: dict[str, list[Part]] = {name: [tuple(part) for part in found["parts"].get(name, [])] for name in SCHEMA}
     writer = _Writer(folder, found["next"])
-    intake = Intake(run, state)
+    intake = Intake(run, from_plain(found["state"]))
     for new in intake.take(all_late=whole):
         for name, table in _tables_of(new):
             parts[name] += writer.write(name, table)
@@ -67,12 +67,12 @@ def compact(run: RunFolder, *, whole: bool = False) -> Path:
     if closed:
         parts["trials"] += writer.write("trials", arrow_table("trials", closed))
     for name in parts:
-        parts[name] = _merged(folder, name, parts[name], writer, at_once=2 if whole else AT_ONCE)
+        parts[name] = _merged(folder, name, parts[name], writer, n_merged=2 if whole else MERGED)
     still_open = intake.trial_rows()
     opened = writer.write("trials", arrow_table("trials", still_open), "open-") if still_open else []
-    manifest = {"format": FORMAT, "next": writer.next, "parts": parts, "open": opened, "state": to_plain(state)}
+    manifest = {"format": FORMAT, "next": writer.next, "parts": parts, "open": opened, "state": to_plain(intake.state)}
     folder.mkdir(exist_ok=True)
-    replace_file(folder / MANIFEST, json.dumps(manifest, default=str).encode())  # default: times
+    replace_file(folder / MANIFEST, json.dumps(manifest).encode())
     run.sync(FOLDER)
     _sweep(run, {file for some in (*parts.values(), opened) for file, _ in some}, everywhere=before is None)
     return folder
@@ -81,8 +81,9 @@ def compact(run: RunFolder, *, whole: bool = False) -> Path:
 class Tables:
     """The tables of a run folder, as they are now: what is in files, and what is only in events so far."""
 
-    def __init__(self, run: RunFolder):
-        self.run, self.folder = run, run.path / FOLDER
+    def __init__(self, run: RunFolder, read_part: ReadPart = read_part):
+        """read_part: how one file is read."""
+        self.run, self.folder, self._read_part = run, run.path / FOLDER, read_part
         self._stamp: Any = None
         self._parts: dict[str, list[Part]] = {}
         self._tails: dict[str, list[Any]] = {}
@@ -105,7 +106,7 @@ class Tables:
                 for name, table in _tables_of(new):
                     self._tails[name].append(table)
             self._closed += self._intake.close()
-        except BaseException:  # what it has read by then is nowhere: the next time begins anew
+        except BaseException:  # what it has read by then is lost: the next call begins again
             self._intake = None
             raise
 
@@ -118,7 +119,7 @@ class Tables:
         return files
 
     def tail(self, name: str) -> "pa.Table":
-        """What a table has beside its files."""
+        """The rows of a table that are in no file yet."""
         assert self._intake is not None
         if name == "trials":
             return arrow_table(name, self._closed + self._intake.trial_rows())
@@ -141,8 +142,8 @@ class Tables:
         columns = None if columns is None else list(dict.fromkeys(columns))
 
         def parts() -> list[Any]:
-            found = [_read_part(file, columns, equal) for file in self.files(name)]
-            return [*(part for part in found if len(part)), _only(self.tail(name), columns, equal)]
+            found = [self._read_part(file, columns, equal) for file in self.files(name)]
+            return [*(part for part in found if len(part)), select(self.tail(name), columns, equal)]
 
         return concat(self._retried(parts)).combine_chunks()
 
@@ -156,24 +157,24 @@ class Tables:
         return self._retried(names) | set(self.tail(name).column_names)
 
     def moved(self) -> bool:
-        """Whether the tables consist of other files than a moment ago: small ones were merged."""
+        """Whether the tables consist of other files than at the last refresh: small ones were merged."""
         self._next_look = 0.0
         self._bring()
         return _stamp(self.folder / MANIFEST) != self._stamp
 
     def _retried(self, look: Callable[[], Answer]) -> Answer:
-        """What a look at the files says, after as many as it takes."""
+        """The answer of a look at the files, which is repeated while they change under it."""
         while True:
             self.refresh()
             try:
                 return look()
-            except FileNotFoundError:  # merged with others just now: the manifest knows where to
+            except FileNotFoundError:  # merged with others just now: the manifest names the new file
                 if not self.moved():
                     raise
 
 
 class _Writer:
-    """Writes files whose names never come again: a driver on another machine begins to count anew."""
+    """Writes files under names that are never used again, also not by a driver on another machine."""
 
     def __init__(self, folder: Path, next_number: int):
         self.folder, self.next, self._token = folder, next_number, secrets.token_hex(3)
@@ -199,28 +200,28 @@ def _tables_of(new: New) -> Iterable[tuple[str, "pa.Table"]]:
         batch: list[Any] = []
         for i, file in enumerate(files):
             batch.append(pq.read_table(file))
-            if i == len(files) - 1 or sum(map(len, batch)) > BATCH:
+            if i == len(files) - 1 or sum(map(len, batch)) > MAX_BATCH_ROWS:
                 yield name, concat(batch)
                 batch = []
 
 
-def _merged(folder: Path, name: str, parts: list[Part], writer: _Writer, at_once: int) -> list[Part]:
+def _merged(folder: Path, name: str, parts: list[Part], writer: _Writer, n_merged: int) -> list[Part]:
     """Parts, with those of about a size merged where there are many: each row is written a few times in all."""
     import pyarrow.parquet as pq
 
     def size(part: Part) -> int:
-        return int(math.log(part[1], AT_ONCE)) if at_once == AT_ONCE else 0
+        return int(math.log(part[1], MERGED)) if n_merged == MERGED else 0
 
     while True:
-        small = [part for part in parts if part[1] < WHOLE]
+        small = [part for part in parts if part[1] < MAX_MERGED_ROWS]
         groups = [[part for part in small if size(part) == tier] for tier in sorted({size(part) for part in small})]
-        group = next((group for group in groups if len(group) >= at_once), None)
+        group = next((group for group in groups if len(group) >= n_merged), None)
         if group is None:
             return parts
         taken = []
         for part in group:
             taken.append(part)
-            if sum(rows for _, rows in taken) >= WHOLE:
+            if sum(rows for _, rows in taken) >= MAX_MERGED_ROWS:
                 break
         table = concat([pq.read_table(folder / file) for file, _ in taken])
         if "trial" in table.column_names:
@@ -229,9 +230,9 @@ def _merged(folder: Path, name: str, parts: list[Part], writer: _Writer, at_once
 
 
 def _sweep(run: RunFolder, kept: set[str], everywhere: bool) -> None:
-    """Deletes files that the manifest no longer names; who is just reading one finds out, and reads anew.
+    """Deletes files that the manifest no longer names; a reader of one notices, and reads again.
 
-    everywhere: also those on object storage that are not here: another driver's.
+    everywhere: also another driver's, which lie on object storage alone.
     """
     folder = run.path / FOLDER
     if run.mirror and everywhere:
@@ -251,7 +252,7 @@ def _start() -> dict[str, Any]:
 
 
 def _read_manifest(folder: Path) -> dict[str, Any] | None:
-    """None where there are no tables, or none that can be read: they are derived anew."""
+    """None where there are no tables, or none that can be read."""
     try:
         found = json.loads((folder / MANIFEST).read_bytes())
         return found if found["format"] == FORMAT else None
@@ -265,43 +266,3 @@ def _stamp(file: Path) -> Any:
     except FileNotFoundError:
         return None
     return status.st_ino, status.st_mtime_ns, status.st_size
-
-
-def _read_part(file: Path, columns: Sequence[str] | None, equal: Mapping[str, Any]) -> "pa.Table":
-    import pyarrow.parquet as pq
-
-    opened = pq.ParquetFile(file)
-    names = opened.schema_arrow.names
-    wanted = None if columns is None else [column for column in (*columns, *equal) if column in names]
-    if not set(equal) <= set(names):
-        return opened.schema_arrow.empty_table()
-    groups = [g for g in range(opened.num_row_groups) if _may_hold(opened.metadata.row_group(g), names, equal)]
-    return _only(opened.read_row_groups(groups, columns=wanted), columns, equal)
-
-
-def _may_hold(group: Any, names: Sequence[str], equal: Mapping[str, Any]) -> bool:
-    for column, value in equal.items():
-        statistics = group.column(names.index(column)).statistics
-        if statistics is None:
-            continue
-        if value is None and statistics.has_null_count and statistics.null_count == 0:
-            return False
-        if value is not None and statistics.has_min_max:
-            some = value if isinstance(value, list) else [value]
-            if not any(statistics.min <= one <= statistics.max for one in some):
-                return False
-    return True
-
-
-def _only(table: "pa.Table", columns: Sequence[str] | None, equal: Mapping[str, Any]) -> "pa.Table":
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    for column, value in equal.items():
-        own = pc.field(column)
-        if isinstance(value, list):
-            wanted = own.isin(pa.array(value, table.schema.field(column).type))
-        else:
-            wanted = own.is_null() if value is None else own == value
-        table = table.filter(wanted)
-    return table if columns is None else table.select([column for column in columns if column in table.column_names])

@@ -10,13 +10,14 @@ import numpy as np
 
 from ftray import stats
 from ftray.agent.module import FTPolicy
-from ftray.analysis.leaderboard import leaderboard_rows
-from ftray.errors import RunFolderError, SpecError, WeightsError
+from ftray.analysis.ranking import best_trial
+from ftray.errors import NoResultError, SpecError, WeightsError
 from ftray.features import Dataset, build_dataset
 from ftray.market import Pieces
 from ftray.nets import Policy, PolicyNetwork, exporting_onnx
 from ftray.runs import RunFolder
 from ftray.runs.version_0_1 import upgrade_trial
+from ftray.search.objectives import constraints_of, objectives_of
 from ftray.spec import parse, to_mapping
 from ftray.storage import Location, is_url
 from ftray.trading import EQUAL_WEIGHT, Backtest, backtest, benchmarks
@@ -100,7 +101,7 @@ def record_benchmarks(spec: TrialSpec, run: RunFolder) -> None:
 def judge_folder(location: Location, trial: str | None, window: str) -> tuple[Path, dict[str, Backtest]]:
     """The policy folder behind a path (a policy, or a run and one of its trials) and its backtests.
 
-    Raises: RunFolderError or WeightsError saying what is missing.
+    Raises: QueryError, NoResultError or WeightsError, which say what is missing.
     """
     is_policy = not is_url(location) and (Path(location) / "policy.json").exists()
     folder = Path(location) if is_policy else _policy_of(RunFolder.open(location), trial)
@@ -112,12 +113,13 @@ def judge_folder(location: Location, trial: str | None, window: str) -> tuple[Pa
 
 def _policy_of(run: RunFolder, trial: str | None) -> Path:
     if trial is None:
-        ranked = [row["trial"] for row in leaderboard_rows(run) if row["rank"] == 1]
-        if not ranked:
-            raise RunFolderError(f"{run.where} has no finished trial yet; look with: ftray results {run.where}")
-        trial = str(ranked[0])
-    run.fetch(f"trials/{trial}/policy")
-    return run.trial(trial).folder / "policy"
+        best = best_trial(run.records(), objectives_of(run.study), constraints_of(run.study))
+        if best is None or best.kind != "trial":
+            raise NoResultError(f"{run.where} has no finished trial yet; look with: ftray results {run.where}")
+    else:
+        best = run.record(trial)
+    run.fetch(f"trials/{best.id}/policy")
+    return run.trial_folder(best.id).folder / "policy"
 
 
 def check_same_features(policy: Policy, dataset: Dataset) -> None:

@@ -10,6 +10,7 @@ from ftray.errors import FtrayError, MissingDependencyError, OutOfMemoryError
 from ftray.pretraining import EncoderCard
 from ftray.runs import RunFolder, TrialFolder
 from ftray.runs.provenance import git_commit
+from ftray.tables.parquet import compact
 from ftray.trial.preparation import choose_encoder, prepare_dataset, pretrain_encoder
 from ftray.trial.resources import place_trial
 from ftray.trial.spec import TrialSpec
@@ -32,7 +33,8 @@ def train(spec: TrialSpec, run: RunFolder) -> None:
             _pretrain(spec, run, similar=True)
         if _wanted(run, TRIAL_ID, 0, "trial", spec):
             with local_ray(), _recorded(run, TRIAL_ID) as reported:
-                train_trial(spec, run.trial(TRIAL_ID), run, reported)
+                train_trial(spec, run.trial_folder(TRIAL_ID), run, reported)
+        compact(run, whole=True)
         run.mark_done()
 
 
@@ -40,6 +42,7 @@ def pretrain_alone(spec: TrialSpec, run: RunFolder) -> list[EncoderCard]:
     """The file's pre-training jobs, one per fold; needs no Ray."""
     with run.driven():
         cards = _pretrain(spec, run, similar=False)
+        compact(run, whole=True)
         run.mark_done()
     return cards
 
@@ -102,7 +105,7 @@ def _pretrain(spec: TrialSpec, run: RunFolder, *, similar: bool) -> list[Encoder
             with _recorded(run, job_id) as reported:
 
                 def report(metrics: Mapping[str, Any], job_id: str = job_id, reported: Any = reported) -> None:
-                    run.trial(job_id).report(metrics)
+                    run.trial_folder(job_id).report(metrics)
                     reported()
 
                 pretrain_encoder(spec, dataset, run.path, report, progress=True)
@@ -112,7 +115,7 @@ def _pretrain(spec: TrialSpec, run: RunFolder, *, similar: bool) -> list[Encoder
 
 def _wanted(run: RunFolder, job_id: str, number: int | None, kind: str, spec: TrialSpec) -> bool:
     """Whether a job is still to be done; a new one is noted."""
-    if job_id not in {record.id for record in run.trials()}:
+    if job_id not in {record.id for record in run.records()}:
         run.add_trial(job_id, number, kind, values={}, spec=spec)
     return not run.record(job_id).is_final
 
@@ -127,7 +130,7 @@ def _recorded(run: RunFolder, job_id: str) -> Iterator[Callable[[], None]]:
             write(job_id)
 
     run.trial_started(job_id, commit=git_commit())
-    run.trial(job_id).started(**whereabouts())
+    run.trial_folder(job_id).started(**whereabouts())
     try:
         yield lambda: show(board.follow)
     except KeyboardInterrupt:

@@ -10,16 +10,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from ftray.analysis.leaderboard import (
-    encoder_rows,
-    leaderboard_data,
-    leaderboard_rows,
-    print_encoders,
-    print_leaderboard,
-)
-from ftray.analysis.luck import luck_data
+from ftray.analysis.leaderboard import encoder_rows, leaderboard_rows
+from ftray.analysis.luck import luck_of_best
 from ftray.boards.export import leaderboard_csv, leaderboard_json
+from ftray.boards.printing import print_encoders, print_leaderboard
 from ftray.runs import RunFolder
+from ftray.search.objectives import objectives_of
 
 FT = {"kind": "ft", "d_token": 64, "n_blocks": 2, "n_heads": 4, "patch_length": 60}
 FROZEN = FT | {"pretrained": "auto", "frozen": True}
@@ -29,6 +25,10 @@ MLP = {"kind": "mlp", "hidden": 512, "encoding_dim": 512}
 def figures(sharpe: float | None) -> dict:
     validated = {"sharpe": sharpe, "total_return": 0.1234, "max_drawdown": 0.05}
     return {f"validation/{name}": value for name, value in validated.items()} | {"sharpe": 99}
+
+
+def rows_of(run: RunFolder) -> list[dict]:
+    return leaderboard_rows(run.records(), objectives_of(run.study), benchmarks=run.benchmarks())
 
 
 @pytest.fixture
@@ -57,17 +57,17 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 def test_the_best_validation_sharpe_ratio_comes_first_and_benchmarks_stand_between(run: RunFolder):
-    frame = leaderboard_data(run)
-    assert frame["trial"].tolist() == [
+    rows = rows_of(run)
+    assert [row["trial"] for row in rows] == [
         *("trial-0002", "equal_weight", "trial-0001", "hold_BTC"),
         *("trial-0003", "trial-0004", "trial-0006", "trial-0007"),
     ]
-    assert frame["rank"].fillna(0).tolist() == [1, 0, 2, 0, 0, 0, 0, 0]
-    assert frame["validation_sharpe"].tolist()[:4] == [1.6, 0.5, 0.4, 0.1]
+    assert [row["rank"] for row in rows] == [1, None, 2, None, None, None, None, None]
+    assert [row["validation_sharpe"] for row in rows[:4]] == [1.6, 0.5, 0.4, 0.1]
 
 
 def test_a_row_says_what_was_trained(run: RunFolder):
-    best = leaderboard_rows(run)[0]
+    best = rows_of(run)[0]
     assert best["encoder"] == "ft 64/2/4 p60"
     assert best["pretrained"] == "auto, frozen"
     assert best["validation_return"] == 0.1234
@@ -121,7 +121,7 @@ def test_a_study_without_trials_says_so(tmp_path: Path):
 
 def test_printing_needs_neither_pandas_nor_torch_nor_ray(run: RunFolder):
     script = (
-        "import sys; from ftray.runs import RunFolder; from ftray.analysis.leaderboard import print_leaderboard; "
+        "import sys; from ftray.results import RunFolder; from ftray.boards.printing import print_leaderboard; "
         f"print_leaderboard(RunFolder.open({str(run.path)!r})); "
         "print('heavy:', sorted({'pandas', 'pyarrow', 'torch', 'ray', 'optuna'} & set(sys.modules)))"
     )
@@ -138,7 +138,7 @@ def test_pretraining_jobs_have_a_table_of_their_own_best_loss_first_and_failures
         run.add_trial(job, None, "pretraining", {}, how)
         run.trial_started(job)
         run.trial_ended(job, "FAILED" if loss is None else "COMPLETE", {"epoch": 3, "validation_loss": loss}, "no luck")
-    assert [row["job"] for row in encoder_rows(run)] == ["encoder-c", "encoder-a", "encoder-b"]
+    assert [row["job"] for row in encoder_rows(run.records())] == ["encoder-c", "encoder-a", "encoder-b"]
     printed = io.StringIO()
     print_encoders(run, console=Console(file=printed, width=200))
     print_leaderboard(run, console=Console(file=printed, width=200))
@@ -169,7 +169,7 @@ def minimizing(tmp_path: Path) -> RunFolder:
 
 def test_trials_are_ranked_by_what_their_study_searches_for(tmp_path):
     run = minimizing(tmp_path)
-    rows = leaderboard_rows(run)
+    rows = rows_of(run)
     assert [row["trial"] for row in rows] == ["trial-0001", "equal_weight", "trial-0002", "trial-0000"]
     assert [row["rank"] for row in rows] == [1, None, 2, 3] and rows[0]["objective"] == 0.1
     out = io.StringIO()
@@ -186,16 +186,16 @@ def test_a_sharpe_ratio_stands_with_its_error_and_the_probability_that_luck_is_n
         run.trial_started(f"trial-{number}")
         known = {"sharpe": sharpe, **moments}
         run.trial_ended(f"trial-{number}", "COMPLETE", {f"validation/{name}": value for name, value in known.items()})
-    best, other = leaderboard_rows(run)
+    best, other = rows_of(run)
     assert best["error"] == pytest.approx(1.0, rel=0.01)  # 1 / √years, for a ratio that is small per bar
     assert best["deflated_sharpe"] > 0.97 and other["deflated_sharpe"] < 0.5
-    assert best["deflated_sharpe"] == pytest.approx(luck_data(run).deflated)
+    assert best["deflated_sharpe"] == pytest.approx(luck_of_best(run.records(), objectives_of(run.study)).deflated)
 
 
 def test_the_leaderboard_goes_to_other_programs_whole(tmp_path):
     run = minimizing(tmp_path)
     rows = list(csv.DictReader(io.StringIO(leaderboard_csv(run))))
-    assert [row["trial"] for row in rows] == [row["trial"] for row in leaderboard_rows(run)]
+    assert [row["trial"] for row in rows] == [row["trial"] for row in rows_of(run)]
     assert rows[0]["objective"] == "0.1" and rows[1]["rank"] == ""
     told = json.loads(leaderboard_json(run))
-    assert told["leaderboard"] == leaderboard_rows(run) and told["states"] == {"COMPLETE": 3} and told["luck"] is None
+    assert told["leaderboard"] == rows_of(run) and told["states"] == {"COMPLETE": 3} and told["luck"] is None

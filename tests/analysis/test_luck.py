@@ -9,9 +9,11 @@ from rich.console import Console
 
 import ftray
 from ftray import stats
-from ftray.analysis.luck import folds_apart, luck_data, luck_of, print_luck
-from ftray.analysis.test_window import print_reads, reads_of, record_read
+from ftray.analysis.luck import Luck, folds_apart, luck_of, luck_of_best
+from ftray.analysis.test_window import reads_of, record_read
+from ftray.boards.printing import print_luck, print_reads
 from ftray.runs import RunFolder
+from ftray.search.objectives import objectives_of
 
 HOURS = 8_760
 SINGLE = {"kind": "single"}
@@ -29,6 +31,10 @@ def run_of(path: Path, sharpes: dict[str, float | None], search: dict | None = N
         run.trial_started(f"trial-{number:04d}")
         run.trial_ended(f"trial-{number:04d}", state.split()[0], figures(sharpe))
     return run
+
+
+def luck_of_run(run: RunFolder) -> Luck | None:
+    return luck_of_best(run.records(), objectives_of(run.study))
 
 
 def printed(what, run: RunFolder) -> str:
@@ -68,7 +74,7 @@ def test_every_trial_that_showed_a_ratio_counts_however_it_ended(tmp_path):
     run = run_of(
         tmp_path / "study", {"COMPLETE": 1.0, "COMPLETE too": 2.0, "PRUNED": -1.0, "FAILED": 3.0, "FAILED 2": None}
     )
-    luck = luck_data(run)
+    luck = luck_of_run(run)
     assert (luck.n_trials, luck.sharpe) == (4, 2.0)
     assert f"luck line {luck.luck_line:.2f}" in printed(print_luck, run)
 
@@ -79,7 +85,7 @@ def test_a_running_trial_counts_from_its_first_ratio_on_and_the_notebook_agrees(
     run.trial_started("trial-0001")
     trial.report({"env_steps": 1_000} | figures(2.0))
     trial.report({"env_steps": 2_000, "loss": 0.5})  # not every report comes with a validation
-    luck = luck_data(run)
+    luck = luck_of_run(run)
     assert luck.n_trials == 2 and luck == ftray.open_study(run.path).best().luck
 
 
@@ -91,7 +97,7 @@ def test_a_board_of_anything_else_has_no_such_line(tmp_path):
 
 def test_reads_of_the_test_window_are_shown_for_good(tmp_path):
     run = run_of(tmp_path / "study", {"COMPLETE": 1.0})
-    assert printed(print_reads, run) == "" and reads_of(run) == []
+    assert printed(print_reads, run) == "" and reads_of(run.events()) == []
     test = [{"sharpe": 1.0, "total_return": 0.1}, {"sharpe": 2.0, "total_return": -0.3}]
     record_read(run, "trial-0000", (1, 2), test, forced=())
     assert "test window read once:" in printed(print_reads, run)

@@ -9,10 +9,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ftray.analysis.studies import Studies
-from ftray.analysis.study import Study, open_study
-from ftray.errors import MissingDependencyError, RunFolderError
+from ftray.analysis.studies import Studies, open_study
+from ftray.analysis.study import Study
+from ftray.errors import MissingDependencyError, NoResultError, QueryError, RunFolderError
 from ftray.runs import RunFolder
+from ftray.tables.parquet import compact
 from ftray.tables.schema import SCHEMA
 
 OLD = Path(__file__).parent / "format_1"
@@ -64,7 +65,7 @@ def test_every_trial_is_a_row_whatever_became_of_it(study):
 
 def test_the_best_names_its_scope_and_what_luck_explains(study):
     best = study.best()
-    figures = {trial.id: trial.metrics.get(SHARPE) for trial in study.run.trials() if trial.state == "COMPLETE"}
+    figures = {trial.id: trial.metrics.get(SHARPE) for trial in study.run.records() if trial.state == "COMPLETE"}
     assert best.value == max(value for value in figures.values() if value is not None)
     assert figures[best.trial] == best.value and (best.scope, best.chosen_from) == ("last", 3)
     assert best.interval is not None and best.interval[0] < best.value < best.interval[1]
@@ -87,17 +88,25 @@ def test_a_figure_that_is_better_when_it_is_lower_is_known_to_be(study):
 
 
 def test_what_is_not_there_is_said_with_the_nearest_name(study, tmp_path):
-    with pytest.raises(RunFolderError, match="did you mean 'trial-0001'"):
+    with pytest.raises(QueryError, match="did you mean 'trial-0001'"):
         study.curve("trail-0001", SHARPE)
-    with pytest.raises(RunFolderError, match="did you mean 'validation/sharpe'"):
+    with pytest.raises(QueryError, match="did you mean 'trial-0001'"):
+        study.run.record("trail-0001")
+    with pytest.raises(QueryError, match="did you mean 'validation/sharpe'"):
         study.curve("trial-0000", "validation/sharp")
-    with pytest.raises(RunFolderError, match="no figure 'profit'"):
+    with pytest.raises(QueryError, match="has no 'profit' in finished, feasible trials"):
         study.best("profit")
-    with pytest.raises(RunFolderError, match="scope must be one of last, best, any"):
+    with pytest.raises(QueryError, match="no run has a 'profit' of its own"):
+        study.compare("encoder", "profit")
+    with pytest.raises(QueryError, match="no table 'trails'; did you mean 'trials'"):
+        study.frame("trails")
+    with pytest.raises(QueryError, match="no finished encoder begins with 'xyz'"):
+        study.encoder_card("xyz")
+    with pytest.raises(QueryError, match="scope must be one of last, best, any"):
         study.best(scope="all")
-    with pytest.raises(RunFolderError, match="validation windows alone"):
+    with pytest.raises(QueryError, match="validation windows alone"):
         study.returns("trial-0000", "test")
-    with pytest.raises(RunFolderError, match="must have ended a run to have a policy"):
+    with pytest.raises(NoResultError, match="must have ended a run to have a policy"):
         study.policy_path("trial-0001")
     with pytest.raises(RunFolderError, match=r"has a study\.json"):
         open_study(tmp_path)
@@ -105,8 +114,8 @@ def test_what_is_not_there_is_said_with_the_nearest_name(study, tmp_path):
 
 def test_a_curve_is_what_was_reported_step_by_step(study):
     curve = study.curve("trial-0000", SHARPE)
-    told = [row[SHARPE] for row in study.run.trial("trial-0000").reports()]
-    assert curve[SHARPE].tolist() == told and curve["env_steps"].is_monotonic_increasing
+    reported = [row[SHARPE] for row in study.run.trial_folder("trial-0000").reports()]
+    assert curve[SHARPE].tolist() == reported and curve["env_steps"].is_monotonic_increasing
     losses = study.curve(study.trials.query("kind == 'pretraining'")["trial"].iloc[0], "validation_loss")
     assert losses["epoch"].tolist() == [1, 2]
 
@@ -123,7 +132,7 @@ def test_groups_are_compared_over_the_folds_and_seeds_of_all_their_trials(study)
     held = study.compare("encoder", baseline=better)
     assert held.loc[beaten, "improvement"] == pytest.approx(1 - compared.loc[better, "improvement"])
     assert study.compare("pretrained", where="encoder == 'ft'").index.tolist() == ["auto, fine-tuned"]
-    with pytest.raises(RunFolderError, match="did you mean"):
+    with pytest.raises(QueryError, match="did you mean"):
         study.compare("encodr")
 
 
@@ -133,9 +142,9 @@ def test_groups_may_be_by_a_column_that_runs_have_too_and_none_is_told_to_be_the
     for number in range(2):
         run.add_trial(f"trial-{number}", number, "trial", {}, {})
         run.trial_started(f"trial-{number}")
-    run.trial("trial-0").report({"env_steps": 1, SHARPE: 0.5})
-    run.compact()
-    with pytest.raises(RunFolderError, match=r"trial-1 reports no 'validation/sharpe'; others do, it has not by now"):
+    run.trial_folder("trial-0").report({"env_steps": 1, SHARPE: 0.5})
+    compact(run)
+    with pytest.raises(NoResultError, match=r"trial-1 has reported no 'validation/sharpe'"):
         open_study(run.path).curve("trial-1", SHARPE)
 
 
@@ -174,7 +183,7 @@ def test_without_duckdb_the_error_names_the_line_that_installs_it(study, monkeyp
 def test_a_folder_of_studies_is_asked_at_once(tmp_path):
     for name in ("first", "second"):
         shutil.copytree(OLD, tmp_path / name)
-    RunFolder.open(tmp_path / "second").compact()
+    compact(RunFolder.open(tmp_path / "second"))
     studies = open_study(tmp_path)
     assert isinstance(studies, Studies) and list(studies) == ["first", "second"]
     assert studies.trials["study"].value_counts().to_dict() == {"first": 6, "second": 6}
@@ -184,8 +193,10 @@ def test_a_folder_of_studies_is_asked_at_once(tmp_path):
     assert studies.folds("second/trial-0000").equals(studies["first"].folds("trial-0000"))
     assert studies.failures()["trials"].tolist() == [["first/trial-0001", "second/trial-0001"]]
     assert set(studies.best()) == {"first", "second"} and len(studies.pareto()) == 2
-    with pytest.raises(RunFolderError, match="like first/trial-0000"):
+    with pytest.raises(QueryError, match="like first/trial-0000"):
         studies.folds("trial-0000")
+    with pytest.raises(QueryError, match="no 'profit'"):
+        studies.best("profit")
 
 
 def test_a_study_that_has_just_begun_is_a_study(tmp_path):
@@ -193,7 +204,7 @@ def test_a_study_that_has_just_begun_is_a_study(tmp_path):
     study = open_study(tmp_path / "new")
     assert study.trials.empty and study.failures().empty and "no trials yet" in repr(study)
     assert study.sql("select count(*) as n from metrics")["n"].tolist() == [0]
-    with pytest.raises(RunFolderError, match="has just begun"):
+    with pytest.raises(NoResultError, match="has just begun"):
         study.best()
 
 

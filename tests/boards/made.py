@@ -49,12 +49,12 @@ def made_study(location: Path | str, n_trials: int, n_reports: int = 10, n_bars:
         }
         run.add_trial(trial, number, "trial", values, {"encoder": encoder})
         run.trial_started(trial)
-        run.trial(trial).started(host=f"host-{number % 3}", cpu="a processor", gpu="A10G", pid=1)
+        run.trial_folder(trial).started(host=f"host-{number % 3}", cpu="a processor", gpu="A10G", pid=1)
         skill = chance.gauss(0, 1)
         for step in range(1, n_reports + 1):
             is_last = step == n_reports and number < n_trials - 1
             if is_last and n_bars:
-                write_outcome(run.trial(trial).folder, 0, 0, outcome(n_bars, chance))
+                write_outcome(run.trial_folder(trial).folder, 0, 0, outcome(n_bars, chance))
             report(run, trial, step, skill * step / n_reports + chance.gauss(0, 0.1), is_last)
         if number < n_trials - 1:
             end(run, trial, "FAILED" if number % 20 == 19 else "COMPLETE")
@@ -66,7 +66,7 @@ def report(run: RunFolder, trial: str, step: int, sharpe: float, is_last: bool =
     costs = {"cost/cpu_seconds": 60.0 * step, "cost/gpu_seconds": 30.0 * step}
     memory = {"vram/planned_gib": 1.8, "vram/used_gib": 1.5}
     own = {"env_steps": 1_000 * step, "fold": 0, "seed": 0, **validated(sharpe, 0.2)}
-    run.trial(trial).report({**own, **costs, **memory, **({"runs": [own]} if is_last else {})})
+    run.trial_folder(trial).report({**own, **costs, **memory, **({"runs": [own]} if is_last else {})})
 
 
 def end(run: RunFolder, trial: str, state: Any) -> None:

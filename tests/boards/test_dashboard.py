@@ -13,6 +13,7 @@ import ftray
 from ftray.boards.serving import build_server, is_loopback, serve
 from ftray.errors import FtrayError, RunFolderError
 from ftray.runs import RunFolder
+from ftray.tables.parquet import compact
 
 from .browser import needs_chromium, opened
 from .made import end, made_study, report
@@ -135,7 +136,7 @@ def test_curves_are_grouped_by_what_a_reader_chooses(tmp_path):
 @needs_chromium
 def test_a_thousand_trials_are_in_the_grid_and_only_those_in_sight_on_the_page(tmp_path):
     run = made_study(tmp_path / "thousand", 1_000, 2)
-    run.compact()
+    compact(run)
     with served(run.path) as url, opened(url, width=480) as page:
         page.wait_for(f"{ROWS}.length > 5 && {DRAWN} >= 900")
         assert page.page.evaluate(f"{ROWS}.length") < 60

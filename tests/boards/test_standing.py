@@ -15,6 +15,7 @@ from ftray.boards.live import (
     trial_curves_data,
 )
 from ftray.boards.standing import QUIET, machines_data, standing_data
+from ftray.errors import QueryError
 from ftray.runs import RunFolder
 
 from .made import end, made_study, report
@@ -55,14 +56,14 @@ def test_a_study_that_only_pretrains_so_far_runs(tmp_path):
     run = RunFolder.create(tmp_path / "study", {"name": "study"})
     run.add_trial("encoder-1", None, "pretraining", {}, {})
     run.trial_started("encoder-1")
-    run.trial("encoder-1").report({"epoch": 1, "validation_loss": 0.5})
+    run.trial_folder("encoder-1").report({"epoch": 1, "validation_loss": 0.5})
     assert state_told(standing_data(ftray.open_study(run.path)))[0] == "running"
 
 
 def test_no_two_threads_read_the_events_at_once(tmp_path, monkeypatch):
     looking = Looking(ftray.open_study(made_study(tmp_path / "study", 3, 1).path))
-    trials, alone = looking.study.run.trials, []
-    monkeypatch.setattr(looking.study.run, "trials", lambda: alone.append(looking._lock.locked()) or trials())
+    records, alone = looking.study.run.records, []
+    monkeypatch.setattr(looking.study.run, "records", lambda: alone.append(looking._lock.locked()) or records())
     assert looking.n_ended() == (3, 2) and looking.stamp()
     looking.ask("rows", 1, leaderboard_page)
     assert len(alone) >= 3 and all(alone)
@@ -94,7 +95,8 @@ def test_long_curves_are_thinned_and_keep_their_last_point(tmp_path):
     curve = trial_curves_data(study, SHARPE, ["trial-0000", "trial-0001"])["trial-0000"]
     whole = study.curve("trial-0000", SHARPE)
     assert len(curve) <= MOST_POINTS and curve.iloc[-1].equals(whole.iloc[-1])
-    assert trial_curves_data(study, "no such figure", ["trial-0000"]) == {}
+    with pytest.raises(QueryError, match="no 'sharp'"):
+        trial_curves_data(study, "sharp", ["trial-0000"])
 
 
 def test_what_took_long_is_put_off_but_never_forgotten(tmp_path):
@@ -104,7 +106,7 @@ def test_what_took_long_is_put_off_but_never_forgotten(tmp_path):
     asked = []
 
     def slow(study):
-        asked.append(len(study.run.trial("trial-0001").reports()))
+        asked.append(len(study.run.trial_folder("trial-0001").reports()))
         seconds[0] += 3.0
         return asked[-1]
 

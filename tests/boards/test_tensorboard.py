@@ -20,7 +20,7 @@ def read(run: RunFolder, trial: str) -> EventAccumulator:
 
 
 def told(run: RunFolder, trial: str) -> list[tuple[int, float]]:
-    return [(row["env_steps"], row[SHARPE]) for row in run.trial(trial).reports()]
+    return [(row["env_steps"], row[SHARPE]) for row in run.trial_folder(trial).reports()]
 
 
 def shown(run: RunFolder, trial: str) -> list[tuple[int, float]]:
@@ -36,7 +36,7 @@ def test_a_trial_is_followed_as_it_reports(tmp_path):
     board.follow("trial-0001")
     board.follow("trial-0001")
     assert len(shown(run, "trial-0001")) == 4 and told(run, "trial-0001") == shown(run, "trial-0001")
-    at = [event["at"] for event in run.trial("trial-0001").events() if event["event"] == "report"]
+    at = [event["at"] for event in run.trial_folder("trial-0001").events() if event["event"] == "report"]
     times = [point.wall_time for point in read(run, "trial-0001").Scalars(SHARPE)]
     assert times == sorted(times) and len(set(at)) == 4
 

@@ -96,7 +96,7 @@ def test_gpus_that_torch_cannot_use_end_a_study_before_any_trial_is_spent(gpus, 
         f"GPU nodes: {model}: not ready" for model in MODELS
     ]
     run = RunFolder.open(tmp_path / "refused")
-    assert run.trials() == [] and not run.is_done
+    assert run.records() == [] and not run.is_done
     (event,) = [event for event in run.events() if event["event"] == EVENT]
     assert [node["gpu"] for node in event["nodes"]] == list(MODELS) and event["nodes"][0]["problem"]
 
@@ -104,7 +104,7 @@ def test_gpus_that_torch_cannot_use_end_a_study_before_any_trial_is_spent(gpus, 
 def test_a_study_on_gpus_that_torch_can_use_says_so_and_runs(gpus, tmp_path):
     lines: list[str] = []
     run = run_study(study_of("fine", ["ends well"]), tmp_path, say=lines.append, work=play, probe=fine)
-    assert [record.state for record in run.trials()] == ["COMPLETE"]
+    assert [record.state for record in run.records()] == ["COMPLETE"]
     for model in MODELS:
         assert f"GPU nodes: {model}, 1000.0 GiB, driver 580.65.06, torch 2.13.0+cu130: ready" in lines
 
@@ -124,7 +124,7 @@ def test_a_probe_gives_back_its_share_and_its_process_ends(gpus, run):
 def test_a_job_that_fails_where_torch_sees_no_gpu_says_what_is_wrong_with_it(gpus, tmp_path):
     """As on a node that joined after the study began."""
     run = run_study(study_of("late", ["raises"]), tmp_path, say=lambda line: None, work=play, probe=fine)
-    (record,) = run.trials()
+    (record,) = run.records()
     first, *rest = (record.error or "").splitlines()
     assert first.startswith(f"torch must be able to use the GPU that this job booked, but torch {torch.__version__} is")
     assert "ValueError: as it was told" in rest[0]
@@ -219,7 +219,7 @@ def test_each_model_of_a_cluster_is_measured_on_a_whole_gpu_and_a_study_there_bo
     assert (of_h100.reserved_bytes, of_l4.reserved_bytes) == (40 * GIB, 4 * GIB)
 
     run = run_study(the_study(), tmp_path, say=lambda line: None, work=play, probe=fine)
-    (record,) = run.trials()
+    (record,) = run.records()
     assert record.metrics["vram/planned_gib"] == pytest.approx(1.15 * 4.0 + 0.5), "of the L4, the smallest that fits"
 
 

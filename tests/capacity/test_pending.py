@@ -46,7 +46,7 @@ def test_room_that_vanished_ends_a_study_in_words_and_the_same_command_continues
     assert "cluster has 1 nodes with 2 CPU (0 free)" in text and "the same command continues" in text
     ray.kill(elsewhere)
     run = run_study(study_of(), tmp_path, say=lambda line: None)
-    (trial,) = run.trials()
+    (trial,) = run.records()
     assert trial.state == "COMPLETE" and run.is_done
     assert all(group["state"] == "REMOVED" for group in ray.util.placement_group_table().values())
 

@@ -86,7 +86,7 @@ class OnAws:
         self.clock.measured("spot node taken back to the study's end", began)
         run = self.fetched("spot")
         assert problems(run, N_TRIALS) == []
-        assert {record.state for record in run.trials()} == {"COMPLETE"}
+        assert {record.state for record in run.records()} == {"COMPLETE"}
 
     def scales_down(self) -> None:
         """When nothing waits, no GPU is paid for."""

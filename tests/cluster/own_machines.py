@@ -79,7 +79,7 @@ class OwnMachines:
         self._submit("plain", trials=8, pace=0.5)
         self.cluster.wait_for_job("plain", 300)
         self._assert_whole("plain", 8)
-        assert {host for record in self.run("plain").trials() for host in self.hosts_of("plain", record)} == {
+        assert {host for record in self.run("plain").records() for host in self.hosts_of("plain", record)} == {
             worker.name for worker in self.workers
         }
 
@@ -106,7 +106,7 @@ class OwnMachines:
         self.cluster.type(f"ftray fetch trained --cluster {FILE}", 180)
         told = self.cluster.type("ftray results runs/trained", 120)
         assert "trial-0000" in told and "trial-0001" in told, told
-        kinds = [(record.kind, record.state) for record in self.run("trained").trials()]
+        kinds = [(record.kind, record.state) for record in self.run("trained").records()]
         assert sorted(kinds) == [("pretraining", "COMPLETE"), ("trial", "COMPLETE"), ("trial", "COMPLETE")], kinds
 
     def shows_the_page(self) -> None:
@@ -145,7 +145,7 @@ class OwnMachines:
         self._submit(name, trials=6, pace=4.0)
         until(lambda: self._n_reported(name, 2) >= AT_ONCE, 240, f"{AT_ONCE} trials of {name} are half done", every=0.5)
         victim = self.workers[0]
-        struck = [r.id for r in self.run(name).trials() if self.hosts_of(name, r)[-1:] == [victim.name]]
+        struck = [r.id for r in self.run(name).records() if self.hosts_of(name, r)[-1:] == [victim.name]]
         struck = [trial for trial in struck if self.run(name).record(trial).state == "RUNNING"]
         assert struck, f"no trial on {victim.name}"
         fault(victim)
@@ -168,7 +168,7 @@ class OwnMachines:
         self.head.run("pkill -9 -f 'python -m tests.cluster.played_job'")
         killed = time.monotonic()
         until(lambda: self.cluster.job("driven") == "FAILED", 120, "the job is known to have failed", every=0.5)
-        before = [r.id for r in self.run("driven").trials() if r.state == "RUNNING"]
+        before = [r.id for r in self.run("driven").records() if r.state == "RUNNING"]
         self.cluster.submit_played(RUNS, "driven", 6, 2.0, job="driven-again")
         until(lambda: self._restarted("driven", before), 300, "the trials go on", every=0.5)
         self.clock.measured("its driver was killed: submitted again, its trials go on", killed)
@@ -187,7 +187,7 @@ class OwnMachines:
 
     def hosts_of(self, name: str, record: TrialRecord) -> list[str]:
         """Where a trial's process started, time after time."""
-        events = self.run(name).folder_of(record.id).events()
+        events = self.run(name).trial_folder(record.id).events()
         return [event["host"] for event in events if event["event"] == "started"]
 
     def _submit(self, name: str, trials: int, pace: float) -> None:
@@ -202,12 +202,12 @@ class OwnMachines:
         if not (self.hosts.storage / "runs" / name / "study.json").exists():
             return 0
         run = self.run(name)
-        return sum(len(run.folder_of(record.id).reports()) >= n for record in run.trials())
+        return sum(len(run.trial_folder(record.id).reports()) >= n for record in run.records())
 
     def _restarted(self, name: str, trials: list[str]) -> bool:
         """Whether these trials have started again and got further than they were."""
         for trial in trials:
-            events = [event["event"] for event in self.run(name).folder_of(trial).events()]
+            events = [event["event"] for event in self.run(name).trial_folder(trial).events()]
             if Counter(events)["started"] < 2 or "report" not in events[len(events) - events[::-1].index("started") :]:
                 return False
         return True
@@ -215,7 +215,7 @@ class OwnMachines:
     def _assert_whole(self, name: str, n_trials: int) -> None:
         """Each trial recorded once, equal to Optuna's, complete, and no step done twice."""
         assert problems(self.run(name), n_trials) == []
-        assert {record.state for record in self.run(name).trials()} == {"COMPLETE"}
+        assert {record.state for record in self.run(name).records()} == {"COMPLETE"}
 
     def _until_all_joined(self, since: float, what: str) -> None:
         expected = sorted(worker.address for worker in self.workers)

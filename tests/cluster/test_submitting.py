@@ -20,6 +20,7 @@ from ftray.errors import SpecError, StorageError
 from ftray.runs import RunFolder
 from ftray.study import load_study
 from ftray.study.spec import check_portable
+from ftray.tables.parquet import compact
 from tests.object_storage import s3_server
 from tests.study.tiny import TINY
 
@@ -101,7 +102,7 @@ def test_ctrl_c_leaves_a_job_running_the_next_submission_follows_it_and_one_afte
         rest, _ = second.communicate(timeout=120)
     assert second.returncode == 1 and f"{job.id}: FAILED" in rest
 
-    ended = sum(record.state == "COMPLETE" for record in RunFolder.open(runs / "long").trials())
+    ended = sum(record.state == "COMPLETE" for record in RunFolder.open(runs / "long").records())
     assert ended >= 1
     third = head.ftray(*words, "--set", f"search.n_trials={ended + 1}")
     assert third.returncode == 0, third.stdout + third.stderr
@@ -220,10 +221,11 @@ def test_results_on_object_storage_are_fetched_whole_and_again(tmp_path, capsys,
         with run.driven():
             run.add_trial("trial-0000", 0, "trial", {}, {})
         assert main(["fetch", f"{bucket}/runs/far", "--to", str(tmp_path)]) == 0
-        assert [record.state for record in RunFolder.open(tmp_path / "far").trials()] == ["PENDING"]
+        assert [record.state for record in RunFolder.open(tmp_path / "far").records()] == ["PENDING"]
         with run.driven():
             run.trial_started("trial-0000")
             run.trial_ended("trial-0000", "COMPLETE", {"validation/sharpe": 1.0})
+            compact(run, whole=True)
             run.mark_done()
         assert main(["fetch", f"{bucket}/runs/far", "--to", str(tmp_path)]) == 0
     assert RunFolder.open(tmp_path / "far").is_done and (tmp_path / "far" / "tables" / "manifest.json").is_file()

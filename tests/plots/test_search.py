@@ -9,8 +9,9 @@ import pytest
 
 from ftray import plots, stats
 from ftray.analysis import comparison
-from ftray.analysis.study import Study, open_study
-from ftray.errors import MissingDependencyError, RunFolderError
+from ftray.analysis.studies import open_study
+from ftray.analysis.study import Study
+from ftray.errors import MissingDependencyError, NoResultError, QueryError, RunFolderError
 from ftray.plots import optuna as optuna_plots
 from ftray.plots.theme import SERIES, series
 from ftray.plots.trials import runs_data
@@ -44,13 +45,15 @@ def study(tmp_path_factory) -> Study:
         run.trial_started(name)
         done = []
         for seed in (0, 1):
-            write_outcome(run.trial(name).folder, 0, seed, outcome(10 * number + seed))
+            write_outcome(run.trial_folder(name).folder, 0, seed, outcome(10 * number + seed))
             sharpe = number + 0.1 * seed
             done.append({"fold": 0, "seed": seed, "env_steps": 100, SHARPE: sharpe})
             mean = {SHARPE: float(np.mean([one[SHARPE] for one in done])), DRAWDOWN: 0.1 + number / 100}
             memory = {"vram/planned_gib": 1.8, "vram/used_gib": 1.5 + seed / 10} if number == 0 else {}
             row = {"fold": 0, "seed": seed, "env_steps": 100 * (seed + 1), "run_done": True, "runs": list(done)}
-            run.trial(name).report({**row, **mean, **memory, "cost/cpu_seconds": 3600.0, "validation/years": 1.0})
+            run.trial_folder(name).report(
+                {**row, **mean, **memory, "cost/cpu_seconds": 3600.0, "validation/years": 1.0}
+            )
         run.trial_ended(name, "PRUNED" if number == 3 else "COMPLETE")
     return open_study(run.path)
 
@@ -67,7 +70,7 @@ def test_a_figure_that_runs_do_not_end_with_is_shown_as_it_was_reported(study):
 
 
 def test_of_very_many_trials_an_even_choice_stands_for_all(study, monkeypatch):
-    monkeypatch.setattr(comparison, "MOST_COMPARED", 3)
+    monkeypatch.setattr(comparison, "MAX_COMPARED", 3)
     assert comparison.compared([f"{i}" for i in range(9)]) == ["0", "4", "8"]
     asked, frame = [], study.frame
     monkeypatch.setattr(study, "frame", lambda *what, **equal: asked.append(equal["trial"]) or frame(*what, **equal))
@@ -106,7 +109,7 @@ def test_equity_is_the_mean_over_seeds_and_its_band_holds_each(study):
     assert list(data["equity"]) == ["trial-0005", "equal_weight"] and len(data["times"]) == N
     figure = plots.plot_equity(data)
     assert max(figure.data[-1].y) <= 0  # the drawdown
-    with pytest.raises(RunFolderError, match="no returns per bar"):
+    with pytest.raises(NoResultError, match="no returns per bar"):
         plots.equity_data(open_study(OLD), "trial-0000")
 
 
@@ -192,7 +195,7 @@ def test_importance_and_a_card_are_drawn(old):
     assert bars.y[-1] == importance.index[0].removeprefix("trial/") and bars.x[-1] == importance.iloc[0]
     card = old.encoder_card(old.encoders["encoder"][0][:12])
     assert plots.plot_history(card["history"]).data and plots.plot_reconstruction(card, "cells").data
-    with pytest.raises(RunFolderError, match="no finished encoder begins with 'zz'"):
+    with pytest.raises(QueryError, match="no finished encoder begins with 'zz'"):
         old.encoder_card("zz")
 
 

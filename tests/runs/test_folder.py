@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ftray.errors import RunFolderError
+from ftray.errors import QueryError, RunFolderError
 from ftray.runs import STATES, RunFolder, TrialFolder
 
 STUDY = {"name": "first", "trial": {"encoder": {"kind": "ft", "d_token": 64}}, "n_trials": 4}
@@ -32,7 +32,7 @@ def add(run: RunFolder, number: int = 1, **values) -> str:
 
 
 def states(run: RunFolder) -> dict[str, str]:
-    return {trial.id: trial.state for trial in run.trials()}
+    return {trial.id: trial.state for trial in run.records()}
 
 
 def test_a_study_is_opened_again_by_creating_it_again(run: RunFolder):
@@ -78,7 +78,7 @@ def test_a_trial_is_in_exactly_one_state_at_a_time(run: RunFolder):
     assert states(run) == {trial: "INTERRUPTED"}
     run.trial_started(trial)
     run.trial_ended(trial, "COMPLETE", {"validation/sharpe": 1.5})
-    (record,) = run.trials()
+    (record,) = run.records()
     assert record.state == "COMPLETE"
     assert record.is_final
     assert record.metrics == {"validation/sharpe": 1.5}
@@ -87,9 +87,9 @@ def test_a_trial_is_in_exactly_one_state_at_a_time(run: RunFolder):
 def test_a_record_tells_all_about_a_trial(run: RunFolder):
     trial = add(run, 7, **{"trial/encoder/kind": "ft", "trial/ppo/learning_rate": 1e-4})
     run.trial_started(trial)
-    run.trial(trial).report({"step": 1, "validation/sharpe": 0.5})
-    run.trial(trial).report({"step": 2, "loss": 0.1})
-    (record,) = RunFolder.open(run.path).trials()
+    run.trial_folder(trial).report({"step": 1, "validation/sharpe": 0.5})
+    run.trial_folder(trial).report({"step": 2, "loss": 0.1})
+    (record,) = RunFolder.open(run.path).records()
     assert (record.id, record.number, record.kind, record.state) == (trial, 7, "trial", "RUNNING")
     assert record.values == {"trial/encoder/kind": "ft", "trial/ppo/learning_rate": 1e-4}
     assert record.spec == SPEC
@@ -101,7 +101,7 @@ def test_a_record_tells_all_about_a_trial(run: RunFolder):
     record = run.record(trial)
     assert record.error is not None and record.error.endswith("too bad")
     assert record.metrics == {"step": 2, "validation/sharpe": 0.5, "loss": 0.1}
-    assert (run.trial(trial).folder / "error.txt").read_text() == "Traceback ...\nValueError: too bad\n"
+    assert (run.trial_folder(trial).folder / "error.txt").read_text() == "Traceback ...\nValueError: too bad\n"
     assert record.ended_at is not None and record.started_at is not None
     assert record.wall_seconds == (record.ended_at - record.started_at) / datetime.timedelta(seconds=1) > 0
 
@@ -136,14 +136,14 @@ def test_a_failed_trial_that_is_tried_again_has_no_error_any_more(run: RunFolder
     run.trial_ended(trial, "FAILED", error="out of memory")
     run.trial_started(trial)
     assert run.record(trial).error is None
-    assert not (run.trial(trial).folder / "error.txt").exists()
+    assert not (run.trial_folder(trial).folder / "error.txt").exists()
 
 
 def test_ids_are_unique_known_and_stay_inside_the_folder(run: RunFolder):
     add(run)
     with pytest.raises(RunFolderError, match="already"):
         add(run)
-    with pytest.raises(RunFolderError, match="did you mean 'trial-0001'"):
+    with pytest.raises(QueryError, match="did you mean 'trial-0001'"):
         run.trial_started("trial-001")
     with pytest.raises(RunFolderError, match="plain file name"):
         run.add_trial("../escape", 2, "trial", {}, {})
@@ -152,7 +152,7 @@ def test_ids_are_unique_known_and_stay_inside_the_folder(run: RunFolder):
 def test_every_added_trial_has_its_folder_whatever_happens_to_others(run: RunFolder):
     crashed, waiting = add(run, 1), add(run, 2)
     run.trial_ended(crashed, "FAILED", error="boom")
-    described = json.loads((run.trial(waiting).folder / "trial.json").read_text())
+    described = json.loads((run.trial_folder(waiting).folder / "trial.json").read_text())
     assert described["spec"] == SPEC
     assert states(run) == {crashed: "FAILED", waiting: "PENDING"}
 
@@ -174,22 +174,22 @@ def test_a_damaged_line_in_the_middle_is_never_skipped_in_silence(run: RunFolder
     events = run.path / "events.jsonl"
     events.write_bytes(events.read_bytes() + b"not json\n" + b'{"event": "x", "at": "2026-01-01"}\n')
     with pytest.raises(RunFolderError, match="line 2 is damaged"):
-        RunFolder.open(run.path).trials()
+        RunFolder.open(run.path).records()
 
 
 def test_events_about_an_unknown_trial_are_an_error_in_words(run: RunFolder):
     run.append_event("trial_started", id="ghost")
     with pytest.raises(RunFolderError, match="ghost"):
-        run.trials()
+        run.records()
 
 
 def test_an_open_run_folder_sees_what_others_write(run: RunFolder):
     reader = RunFolder.open(run.path)
-    assert reader.trials() == []
+    assert reader.records() == []
     trial = add(run)
     assert states(reader) == {trial: "PENDING"}
     run.trial_started(trial)
-    run.trial(trial).report({"step": 5})
+    run.trial_folder(trial).report({"step": 5})
     assert reader.record(trial).metrics == {"step": 5}
 
 
@@ -204,11 +204,11 @@ def test_a_killed_trial_loses_no_report(run: RunFolder):
             folder.report({"step": step})
         os.kill(os.getpid(), signal.SIGKILL)
     """
-    code = [sys.executable, "-c", textwrap.dedent(script), str(run.trial(trial).folder)]
+    code = [sys.executable, "-c", textwrap.dedent(script), str(run.trial_folder(trial).folder)]
     assert subprocess.run(code, check=False, cwd=Path(__file__).parents[2]).returncode == -signal.SIGKILL
-    assert [report["step"] for report in run.trial(trial).reports()] == list(range(100))
-    run.trial(trial).report({"step": 100})
-    assert run.trial(trial).last_metrics() == {"step": 100}
+    assert [report["step"] for report in run.trial_folder(trial).reports()] == list(range(100))
+    run.trial_folder(trial).report({"step": 100})
+    assert run.trial_folder(trial).last_metrics() == {"step": 100}
 
 
 def test_reports_do_not_wait_for_the_disk_but_changes_of_state_do(run: RunFolder, monkeypatch):
@@ -234,21 +234,21 @@ def test_the_last_metrics_are_those_of_all_reports_each_as_it_was_told_last(tmp_
 
 
 def test_a_trial_folder_travels_to_another_process(run: RunFolder):
-    folder = run.trial(add(run))
+    folder = run.trial_folder(add(run))
     folder.report({"step": 1})
     pickle.loads(pickle.dumps(folder)).report({"step": 2})
     assert [report["step"] for report in folder.reports()] == [1, 2]
 
 
 def test_metrics_of_numpy_and_numbers_that_are_not_finite_are_legal_json(run: RunFolder):
-    folder = run.trial(add(run))
+    folder = run.trial_folder(add(run))
     numpys = {"a": np.float32(0.5), "b": np.int64(3), "c": np.arange(2)}
     folder.report(numpys | {"d": float("nan"), "e": Path("x"), "f": True})
     assert folder.last_metrics() == {"a": 0.5, "b": 3, "c": [0, 1], "d": None, "e": "x", "f": True}
 
 
 def test_a_checkpoint_is_the_last_complete_one(run: RunFolder):
-    folder = run.trial(add(run))
+    folder = run.trial_folder(add(run))
     assert folder.checkpoint is None
     for content in ("first", "second"):
         with folder.new_checkpoint(step=1) as path:
@@ -263,7 +263,7 @@ def test_a_checkpoint_is_the_last_complete_one(run: RunFolder):
 
 
 def test_a_crash_between_the_two_moves_of_a_checkpoint_leaves_the_old_one(run: RunFolder, monkeypatch):
-    folder = run.trial(add(run))
+    folder = run.trial_folder(add(run))
     with folder.new_checkpoint() as path:
         (path / "weights").write_text("old")
     (folder.folder / "checkpoint").rename(folder.folder / ".checkpoint-old")
@@ -281,7 +281,6 @@ def test_done_means_done(run: RunFolder):
     run.trial_ended(trial, "COMPLETE")
     run.mark_done()
     assert RunFolder.open(run.path).is_done
-    assert (run.path / "tables" / "manifest.json").exists()
     add(run, 2)
     assert not run.is_done
 

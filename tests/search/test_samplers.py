@@ -42,7 +42,7 @@ def test_a_conditional_space_is_sampled_through_a_resume_and_never_the_same_twic
     sampled += [dict(hand.run.record(running).values), *hand.runs(8, near_095)]
     hand.assert_stores_agree()
 
-    assert len(hand.run.trials()) == len(sampled) == 18
+    assert len(hand.run.records()) == len(sampled) == 18
     assert len({frozenset(values.items()) for values in sampled}) == 18
     for values in sampled:
         branch = "mlp" if values["trial/encoder/kind"] == "mlp" else "ft"

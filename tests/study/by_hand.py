@@ -52,7 +52,7 @@ class Hand:
 
     def resumed(self) -> "Hand":
         """The same study in a new driver; what still ran is interrupted."""
-        for record in self.run.trials():
+        for record in self.run.records():
             if record.state == "RUNNING":
                 self.run.trial_ended(record.id, "INTERRUPTED")
         return Hand(self.study, self.run.path)
@@ -62,29 +62,29 @@ class Hand:
         asked, self.n_asked = f"tune-{self.n_asked}", self.n_asked + 1
         config = self.searcher.suggest(asked)
         self.run.trial_started(config["id"])
-        self.run.trial(config["id"]).started()
+        self.run.trial_folder(config["id"]).started()
         return asked, config["id"]
 
     def report(self, asked: str, steps: int, metrics: Mapping[str, Any]) -> None:
         job = self.searcher.job(asked).id
         row = {"env_steps": steps, "runs_done": int(steps == STEPS), **metrics}
-        self.run.trial(job).report(row)
+        self.run.trial_folder(job).report(row)
         self.searcher.on_trial_result(asked, row)
 
     def finish(self, asked: str, metrics: Mapping[str, Any]) -> None:
         """A trial that comes to its end with these metrics."""
         job = self.searcher.job(asked).id
         self.report(asked, STEPS, metrics)
-        self.run.trial(job).finished()
+        self.run.trial_folder(job).finished()
         self.searcher.on_trial_complete(asked)
 
     def prune(self, asked: str, metrics: Mapping[str, Any]) -> None:
         """A trial that a scheduler stops at a result, which Tune then keeps from the searcher."""
-        self.run.trial(self.searcher.job(asked).id).report({"env_steps": STEPS // 2, "runs_done": 0, **metrics})
+        self.run.trial_folder(self.searcher.job(asked).id).report({"env_steps": STEPS // 2, "runs_done": 0, **metrics})
         self.searcher.on_trial_complete(asked)
 
     def fail(self, asked: str) -> None:
-        self.run.trial(self.searcher.job(asked).id).failed("broken")
+        self.run.trial_folder(self.searcher.job(asked).id).failed("broken")
         self.searcher.on_trial_complete(asked)
 
     def runs(self, n: int, metrics_of: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -112,7 +112,7 @@ def stored_trials(run: RunFolder) -> list[optuna.trial.FrozenTrial]:
 
 def assert_stores_agree(study: StudySpec, run: RunFolder) -> None:
     """Optuna's storage against the run folder: states, values, curves, constraints, parameters."""
-    search, records = study.search, sampled_trials(run.trials())
+    search, records = study.search, sampled_trials(run.records())
     stored = [trial for trial in stored_trials(run) if trial.state != optuna.trial.TrialState.WAITING]
     assert [trial.number for trial in stored] == [record.number for record in records]
     for trial, record in zip(stored, records, strict=True):
@@ -122,7 +122,7 @@ def assert_stores_agree(study: StudySpec, run: RunFolder) -> None:
             assert trial.user_attrs == user_attributes(record) and trial.user_attrs["trial"] == record.id
         curve = {
             row["env_steps"]: row[search.metric]
-            for row in reversed(run.trial(record.id).reports())
+            for row in reversed(run.trial_folder(record.id).reports())
             if row.get(search.metric) is not None
         }
         assert trial.intermediate_values == (curve if len(search.goals) == 1 else {})
@@ -139,10 +139,10 @@ def assert_stores_agree(study: StudySpec, run: RunFolder) -> None:
 
 def assert_tensorboard_agrees(run: RunFolder) -> None:
     """TensorBoard's files hold what each trial reported, once."""
-    for record in run.trials():
+    for record in run.records():
         shown = EventAccumulator(str(run.path / "tensorboard" / record.id)).Reload()
         tag, told = "validation/sharpe", {}
-        for row in run.trial(record.id).reports():
+        for row in run.trial_folder(record.id).reports():
             if row.get(tag) is not None:
                 told.setdefault(row["env_steps"], row[tag])
         points = shown.Scalars(tag) if tag in shown.Tags()["scalars"] else []

@@ -119,7 +119,7 @@ class Killer:
         """What the folder says now, as anyone would read it."""
         if not (self.folder / "study.json").exists():
             return "nothing yet"
-        counts = Counter(record.state for record in RunFolder.open(self.folder).trials())
+        counts = Counter(record.state for record in RunFolder.open(self.folder).records())
         return ", ".join(f"{n} {state}" for state, n in sorted(counts.items())) or "no trial yet"
 
     def _spawn(self, what: str) -> subprocess.Popen[str]:
@@ -159,7 +159,7 @@ def _kill(process: subprocess.Popen[str]) -> None:
 
 def problems(run: RunFolder, n_trials: int) -> list[str]:
     """Whatever is not as it must be in the end."""
-    records, found = sampled_trials(run.trials()), []
+    records, found = sampled_trials(run.records()), []
     if [record.number for record in records] != list(range(n_trials)):
         found.append(f"trials {[record.number for record in records]} in place of {n_trials}")
     final = Counter(e["id"] for e in run.events() if e["event"] == "trial_ended" and e["state"] != "INTERRUPTED")
@@ -171,7 +171,7 @@ def problems(run: RunFolder, n_trials: int) -> list[str]:
             found.append(f"{record.id} {play_of(record.values)} and is {record.state}: {record.error}")
         if stored[record.number].state != OPTUNA_STATES.get(record.state):
             found.append(f"{record.id} is {record.state}, and {stored[record.number].state.name} for Optuna")
-        steps = [row["iteration"] for row in run.trial(record.id).reports()]
+        steps = [row["iteration"] for row in run.trial_folder(record.id).reports()]
         lost = [(a, b) for a, b in itertools.pairwise(steps) if b <= a and (a, b) != (STEPS, STEPS)]
         if lost:  # the last row may be told again: nobody knows whether it was heard
             found.append(f"{record.id} lost what it had done: {steps}")

@@ -6,9 +6,9 @@ import json
 import pytest
 from ray.tune.search import Searcher
 
-from ftray.analysis.failures import describe_deaths, failures_data, failures_told
-from ftray.analysis.leaderboard import print_leaderboard
+from ftray.analysis.failures import describe_crashes, describe_failures, failures_data
 from ftray.boards.export import leaderboard_json
+from ftray.boards.printing import print_leaderboard
 from ftray.errors import SpecError, StudyInterruptedError
 from ftray.runs.costs import CPU_SECONDS, GPU_SECONDS, SPENT, booked, cost_of, driven_seconds
 from ftray.runs.records import TrialRecord
@@ -67,16 +67,16 @@ def test_equal_failures_in_a_row_stop_a_study_and_name_the_first_once(tmp_path):
     for number in range(ALIKE):
         assert not limits.reached()
         asked, job = hand.start()
-        hand.run.trial(job).failed(f"ValueError: no such column, seen in step {number}\nTraceback ...")
+        hand.run.trial_folder(job).failed(f"ValueError: no such column, seen in step {number}\nTraceback ...")
         hand.searcher.on_trial_complete(asked)
     clock.now += EVERY
     assert limits.reached() and limits.broken
     assert "(trial-0000) with: ValueError: no such column, seen in step 0 " in limits.why
     assert "Traceback" not in limits.why
     assert hand.searcher.suggest("next") == Searcher.FINISHED
-    assert [record.state for record in hand.run.trials()] == ["FAILED"] * ALIKE  # and nothing was drawn after them
+    assert [record.state for record in hand.run.records()] == ["FAILED"] * ALIKE  # and nothing was drawn after them
     hand.assert_stores_agree()
-    (line,) = failures_told(hand.run.trials())
+    (line,) = describe_failures(hand.run.records())
     assert line.startswith("5 failed (trial-0000, trial-0001, ") and "in step 0" in line
 
     again = Limits(hand.study, hand.run, clock)  # of the same command, repeated
@@ -89,12 +89,12 @@ def test_failures_of_different_kinds_or_with_a_success_between_them_stop_nothing
     for number in range(2 * ALIKE - 2):
         asked, job = hand.start()
         if number != ALIKE - 1:
-            hand.run.trial(job).failed("ValueError: one")
+            hand.run.trial_folder(job).failed("ValueError: one")
             hand.searcher.on_trial_complete(asked)
         elif between == "a success":
             hand.finish(asked, sharpe(1.0))
         else:
-            hand.run.trial(job).failed("ValueError: another")
+            hand.run.trial_folder(job).failed("ValueError: another")
             hand.searcher.on_trial_complete(asked)
     assert limits.why is None and not limits.broken
 
@@ -131,13 +131,14 @@ def test_a_process_that_died_lets_time_pass_before_it_goes_on_and_holds_nothing_
     hand.assert_stores_agree()
 
 
-def test_processes_that_died_are_counted_and_printed_though_their_trial_came_to_its_end(tmp_path, monkeypatch, capsys):
+def test_crashed_processes_are_counted_and_printed_though_their_trial_came_to_its_end(tmp_path, monkeypatch, capsys):
     clock = Clock()
     monkeypatch.setattr("ftray.study.searcher.time.monotonic", clock)
     hand = Hand(tiny_study(n_trials=2, retry_after=10), tmp_path / "run")
     asked, _ = hand.start()
     hand.finish(asked, sharpe(0.1))
-    assert not list(describe_deaths(hand.run)) and json.loads(leaderboard_json(hand.run))["deaths"] == {}
+    assert not list(describe_crashes(hand.run.events(), hand.run.path))
+    assert json.loads(leaderboard_json(hand.run))["crashes"] == {}
     for _ in range(2):
         asked, job = hand.start()
         hand.searcher.on_trial_complete(asked, error=True)
@@ -145,9 +146,9 @@ def test_processes_that_died_are_counted_and_printed_though_their_trial_came_to_
     asked, job = hand.start()
     hand.finish(asked, sharpe(0.2))
     assert hand.run.record(job).state == "COMPLETE"
-    assert json.loads(leaderboard_json(hand.run))["deaths"] == {job: 2}
+    assert json.loads(leaderboard_json(hand.run))["crashes"] == {job: 2}
     print_leaderboard(hand.run)
-    assert f"2 processes died ({job} 2 times); a job whose process dies goes on" in capsys.readouterr().out
+    assert f"2 processes crashed ({job} 2 times); a job whose process crashes continues" in capsys.readouterr().out
 
 
 def test_a_trial_that_gets_further_may_die_as_often_as_its_nodes_do(tmp_path, monkeypatch):
@@ -220,7 +221,7 @@ def test_patience_with_several_objectives_is_refused():
 def test_cost_sums_over_stretches_and_lasts_through_a_kill(tmp_path):
     hand, _, _ = hand_with(tmp_path)
     asked, job = hand.start()
-    folder = hand.run.trial(job)
+    folder = hand.run.trial_folder(job)
     first = booked(folder.cost(), cpus=2, gpus=0.25, seconds=10)
     hand.report(asked, 64, sharpe(0.1, **first))  # and here the process is killed
     second = booked(folder.cost(), cpus=2, gpus=0.25, seconds=4)
@@ -229,7 +230,7 @@ def test_cost_sums_over_stretches_and_lasts_through_a_kill(tmp_path):
     folder.spent(second)
     assert folder.last_event()["event"] == "failed"
     hand.searcher.on_trial_complete(asked)
-    (record,) = hand.run.trials()
+    (record,) = hand.run.records()
     assert (record.metrics[CPU_SECONDS], record.metrics[GPU_SECONDS], record.state) == (28.0, 3.5, "FAILED")
     assert cost_of([{"event": "report", "metrics": {}}, {"event": SPENT, CPU_SECONDS: 1.0}])[CPU_SECONDS] == 1.0
 
@@ -238,7 +239,7 @@ def test_a_driver_that_was_killed_leaves_no_zombies_to_the_next_one(tmp_path):
     hand, _, _ = hand_with(tmp_path)
     asked, job = hand.start()
     hand.report(asked, 64, sharpe(0.1, **{CPU_SECONDS: 7.0}))
-    last = hand.run.trial(job).events()[-1]["at"]
+    last = hand.run.trial_folder(job).events()[-1]["at"]
     assert hand.run.sweep() == [job] and hand.run.sweep() == []
     record = hand.run.record(job)
     assert record.state == "INTERRUPTED" and record.metrics[CPU_SECONDS] == 7.0
@@ -254,9 +255,9 @@ def test_a_study_stopped_by_equal_failures_goes_on_and_tries_failed_trials_again
         run_study(study, tmp_path, say=lines.append, work=play)
     assert [line for line in lines if "failed (trial-0000" in line]
     run = run_study(study, tmp_path, say=lines.append, work=play)
-    assert [record.state for record in run.trials()] == ["FAILED"] * (ALIKE + 1) and run.is_done
+    assert [record.state for record in run.records()] == ["FAILED"] * (ALIKE + 1) and run.is_done
 
     run = run_study(study, tmp_path, say=lines.append, work=play, retry_failed=True)
-    assert [record.state for record in run.trials()] == ["COMPLETE"] * (ALIKE + 1) and run.is_done
-    for record in run.trials():  # each from its checkpoint
-        assert [row["iteration"] for row in run.trial(record.id).reports()] == [1, 2, 3, 4]
+    assert [record.state for record in run.records()] == ["COMPLETE"] * (ALIKE + 1) and run.is_done
+    for record in run.records():  # each from its checkpoint
+        assert [row["iteration"] for row in run.trial_folder(record.id).reports()] == [1, 2, 3, 4]

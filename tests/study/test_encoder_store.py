@@ -118,7 +118,7 @@ def test_the_very_job_of_another_study_is_not_repeated(root, filled):
 def test_a_study_says_whose_weights_its_trials_start_from(cluster, root, filled):
     lines: list[str] = []
     run = run_study(study_of("second", OTHER, n_trials=1), root, say=lines.append)
-    assert [(record.kind, record.state) for record in run.trials()] == [("trial", "COMPLETE")]
+    assert [(record.kind, record.state) for record in run.records()] == [("trial", "COMPLETE")]
     (told,) = (line for line in lines if "uses encoder" in line)
     assert " trial-0000 " in told and f"{filled[1][:12]} of study first" in told
     assert [folder.name for folder in run.encoders_folder.iterdir()] == [filled[1]]

@@ -21,7 +21,7 @@ def folded(n_trials: int = 1, **trial: object):
 
 
 def of_kind(run, kind: str):
-    return [record for record in run.trials() if record.kind == kind]
+    return [record for record in run.records() if record.kind == kind]
 
 
 def test_a_trial_waits_for_the_encoders_of_all_its_folds_and_another_shares_them(tmp_path):

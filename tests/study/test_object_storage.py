@@ -54,13 +54,13 @@ def test_a_study_on_object_storage_is_all_there_for_whoever_opens_it(bucket, mac
     done(command(*tune, stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
     machine("laptop")
     run = RunFolder.open(f"{runs}/tiny")
-    states = [record.state for record in run.trials() if record.number is not None]
+    states = [record.state for record in run.records() if record.number is not None]
     assert states == ["COMPLETE", "FAILED", "COMPLETE", "COMPLETE"] and run.is_done
-    assert run.trial("trial-0000").reports() == []  # nobody asked for it yet
+    assert run.trial_folder("trial-0000").reports() == []  # nobody asked for it yet
     run.fetch()
-    assert run.trial("trial-0000").reports()[-1]["runs_done"] == 1
-    assert "no such checkpoint" in (run.trial("trial-0001").folder / "error.txt").read_text()
-    assert len(Policy.load(run.trial("trial-0000").folder / "policy").layout.symbols) == 2
+    assert run.trial_folder("trial-0000").reports()[-1]["runs_done"] == 1
+    assert "no such checkpoint" in (run.trial_folder("trial-0001").folder / "error.txt").read_text()
+    assert len(Policy.load(run.trial_folder("trial-0000").folder / "policy").layout.symbols) == 2
     (encoder,) = run.encoders_folder.iterdir()
     assert read_card(encoder).validation_loss > 0.0
     assert not [name for name in Mirror(f"{runs}/tiny", "any").names() if ".making" in name or ".driver" in name]
@@ -84,7 +84,7 @@ def test_a_study_killed_on_one_machine_goes_on_from_its_checkpoints_on_another(b
     run = RunFolder.open(f"{runs}/played", "look")
     run.fetch()
     assert problems(run, 6) == []
-    assert [record.state for record in run.trials()] == ["COMPLETE"] * 5 + ["FAILED"]
+    assert [record.state for record in run.records()] == ["COMPLETE"] * 5 + ["FAILED"]
 
 
 def test_what_a_dead_driver_left_behind_is_waited_for_and_taken(bucket, machine):

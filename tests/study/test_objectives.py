@@ -12,10 +12,13 @@ import yaml
 from optuna.trial import TrialState
 from rich.console import Console
 
-from ftray.analysis.leaderboard import leaderboard_rows, print_leaderboard
-from ftray.analysis.study import open_study
-from ftray.errors import RunFolderError, SpecError
-from ftray.search.objectives import Constraint, pareto, print_front
+from ftray.analysis.leaderboard import leaderboard_rows
+from ftray.analysis.ranking import pareto_front
+from ftray.analysis.studies import open_study
+from ftray.boards.printing import print_front, print_leaderboard
+from ftray.errors import NoResultError, RunFolderError, SpecError
+from ftray.runs import RunFolder, TrialRecord
+from ftray.search.objectives import Constraint, constraints_of, objectives_of
 from ftray.study import load_study
 from ftray.study.run import run_study
 from ftray.study.warm_start import told
@@ -33,6 +36,14 @@ def traded(values) -> dict:
     risk = (values["trial/ppo/gamma"] - 0.9) / 0.09
     waste = abs(math.log10(values["trial/ppo/learning_rate"]) + 3.5)
     return {SHARPE: math.sqrt(risk) - waste, DRAWDOWN: 0.6 * risk + 0.1 * waste}
+
+
+def front_of(run: RunFolder) -> list[TrialRecord]:
+    return pareto_front(*asked_of(run))
+
+
+def asked_of(run: RunFolder) -> tuple:
+    return run.records(), objectives_of(run.study), constraints_of(run.study)
 
 
 def told_by(study_or_text, *, by) -> str:
@@ -56,7 +67,7 @@ def test_optuna_is_told_both_values_and_the_front_is_the_one_that_optuna_finds(s
     storage = optuna.create_study(directions=["maximize", "minimize"])
     storage.add_trials(hand.stored())
     found = {trial.number for trial in storage.best_trials}
-    assert {trial.number for trial in pareto(hand.run)} == found
+    assert {trial.number for trial in front_of(hand.run)} == found
     assert 1 < len(found) < 16
 
 
@@ -73,7 +84,7 @@ def test_the_front_is_what_no_other_trial_dominates(tmp_path):
         return any(all(beat) for beat in beats)
 
     expected = {number for number, one in enumerate(figures) if not dominated(one)}
-    front = pareto(hand.run)
+    front = front_of(hand.run)
     assert {trial.number for trial in front} == expected
     assert [trial.metrics[SHARPE] for trial in front] == sorted((t.metrics[SHARPE] for t in front), reverse=True)
     text = told_by(hand.run, by=print_front)
@@ -84,8 +95,8 @@ def test_the_front_is_what_no_other_trial_dominates(tmp_path):
 def test_a_study_with_one_objective_has_its_best_for_a_front_and_prints_none(tmp_path):
     hand = Hand(tiny_study(), tmp_path / "run")
     hand.runs(6, traded)
-    (best,) = pareto(hand.run)
-    assert best.metrics[SHARPE] == max(trial.metrics[SHARPE] for trial in hand.run.trials())
+    (best,) = front_of(hand.run)
+    assert best.metrics[SHARPE] == max(trial.metrics[SHARPE] for trial in hand.run.records())
     assert told_by(hand.run, by=print_front) == ""
 
 
@@ -124,8 +135,8 @@ def test_a_trial_beyond_a_constraint_is_complete_and_marked_and_never_the_best(s
     hand.assert_stores_agree()
     assert hand.run.record(beyond).state == "COMPLETE"
     assert hand.stored()[11].constraints == {CAPPED[0]: pytest.approx(0.01)}
-    assert pareto(hand.run)[0].id == on_it and beyond not in [trial.id for trial in pareto(hand.run)]
-    rows = {row["trial"]: row for row in leaderboard_rows(hand.run)}
+    assert front_of(hand.run)[0].id == on_it and beyond not in [trial.id for trial in front_of(hand.run)]
+    rows = {row["trial"]: row for row in leaderboard_rows(*asked_of(hand.run))}
     assert rows[on_it]["rank"] == 1 and rows[beyond]["rank"] is None
     assert rows[beyond]["state"] == "COMPLETE, infeasible"
     assert "COMPLETE, infeasible" in told_by(hand.run, by=print_leaderboard)
@@ -231,7 +242,7 @@ def test_a_warm_start_without_anything_to_begin_with_is_refused_in_words(other, 
 
 
 def test_the_best_of_several_objectives_are_the_front_first(other, tmp_path):
-    points = [dict(record.values) for record in other.run.trials()]
+    points = [dict(record.values) for record in other.run.records()]
     hand = Hand(six_point_study(points=points), tmp_path / "two")
     figures = iter([(5, 0.5), (4, 0.6), (3, 0.7), (2, 0.8), (1, 0.1), (0, 0.9)])
     hand.runs(6, lambda values: dict(zip((SHARPE, DRAWDOWN), next(figures), strict=True)))
@@ -252,7 +263,7 @@ def test_importance_finds_the_value_that_matters_in_a_conditional_space_by_its_s
 
 def test_importance_knows_several_objectives_and_says_what_it_needs(tmp_path):
     hand = Hand(tiny_study(sampler="random", objectives=BOTH), tmp_path / "run")
-    with pytest.raises(RunFolderError, match="at least 2 complete trials"):
+    with pytest.raises(NoResultError, match="at least 2 complete trials"):
         open_study(hand.run.path).importance()
     hand.runs(40, traded)
     assert {"trial/ppo/gamma", "trial/ppo/learning_rate"} & set(open_study(hand.run.path).importance().index[:2])
@@ -276,13 +287,13 @@ def test_a_real_study_with_two_objectives_is_resumed_and_warms_up_another(cluste
     run = run_study(load_study(file, ["search.n_trials=3"]), tmp_path / "runs", say=lambda line: None)
     stored = Hand(load_study(file), run.path)  # a new driver, without Tune
     stored.assert_stores_agree()
-    records = run.trials()
+    records = run.records()
     assert len(records) == 3 and records[0].state == records[1].state == "COMPLETE"
-    assert {trial.number for trial in pareto(run)} <= {record.number for record in records}
+    assert {trial.number for trial in front_of(run)} <= {record.number for record in records}
     assert len({frozenset(record.values.items()) for record in records}) == 3
 
     lines: list[str] = []
     other = ["name=warm", "search.n_trials=1", "search.points=[]", "search.sampler=tpe"]
     warm = load_study(file, [*other, f"search.warm_start={run.path}"])
-    (first,) = run_study(warm, tmp_path / "runs", say=lines.append).trials()
-    assert first.values == pareto(run)[0].values and any("warm start: trial-000" in line for line in lines)
+    (first,) = run_study(warm, tmp_path / "runs", say=lines.append).records()
+    assert first.values == front_of(run)[0].values and any("warm start: trial-000" in line for line in lines)

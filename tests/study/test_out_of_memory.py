@@ -57,7 +57,7 @@ def room_for(samples: int, folder: TrialFolder) -> Iterator[None]:
 
 def job_with_little_memory(config: dict[str, Any]) -> None:
     """What Tune runs in each job's process, in place of `run_job`."""
-    with room_for(ROOM[config["id"]], RunFolder.open(config["run"]).trial(config["id"])):
+    with room_for(ROOM[config["id"]], RunFolder.open(config["run"]).trial_folder(config["id"])):
         run_job(config)
 
 
@@ -91,10 +91,10 @@ def test_a_trial_that_does_not_fit_goes_on_smaller_and_one_that_never_fits_fails
 ):
     lines: list[str] = []
     run = run_study(study_of(2), tmp_path, say=lines.append)
-    fitted, never = run.trials()
+    fitted, never = run.records()
     assert (fitted.state, never.state) == ("COMPLETE", "FAILED")
 
-    folder = run.trial("trial-0000")
+    folder = run.trial_folder("trial-0000")
     first, second = of(folder, "out_of_memory")
     assert first["shape"] == to_mapping(WHOLE) and first["next"] == second["shape"] == to_mapping(Shape(2))
     assert second["next"] == to_mapping(Shape(4)) and shape_of(folder) == Shape(4)
@@ -108,7 +108,9 @@ def test_a_trial_that_does_not_fit_goes_on_smaller_and_one_that_never_fits_fails
     assert started == ["trial-0000"] * 3 + ["trial-0001"] * 4
     assert never.error.startswith("out of memory in every shape; tried: 128 samples at once (")
     assert "32 samples at once, blocks recomputed (" in never.error
-    assert [event["next"] is None for event in of(run.trial("trial-0001"), "out_of_memory")] == [False] * 3 + [True]
+    assert [event["next"] is None for event in of(run.trial_folder("trial-0001"), "out_of_memory")] == [False] * 3 + [
+        True
+    ]
     assert run.is_done
 
 
@@ -121,7 +123,7 @@ def test_a_trial_that_goes_on_smaller_comes_before_all_others_and_is_waited_for(
     searcher = StudySearcher(study, run)  # of a second command: both are ready
     assert searcher.suggest("a")["id"] == "trial-0000"
     run.trial_started("trial-0000")
-    spec, folder = study.trial(study.space.fill(run.record("trial-0000").values)), run.trial("trial-0000")
+    spec, folder = study.trial(study.space.fill(run.record("trial-0000").values)), run.trial_folder("trial-0000")
     step_down(folder, spec, WHOLE, OutOfMemoryError("too much"))
     searcher.on_trial_complete("a")
     assert run.record("trial-0000").state == "INTERRUPTED"
@@ -129,10 +131,10 @@ def test_a_trial_that_goes_on_smaller_comes_before_all_others_and_is_waited_for(
     assert searcher.suggest("d") is None  # either may come back
     for name, trial_id in (("b", "trial-0000"), ("c", "trial-0001")):
         run.trial_started(trial_id)
-        run.trial(trial_id).failed("something else")
+        run.trial_folder(trial_id).failed("something else")
         searcher.on_trial_complete(name)
     assert searcher.suggest("d") == Searcher.FINISHED
-    assert [record.state for record in run.trials()] == ["FAILED", "FAILED"]
+    assert [record.state for record in run.records()] == ["FAILED", "FAILED"]
 
 
 def test_a_study_killed_right_after_it_goes_on_with_the_smaller_shape(little_memory, tmp_path):
@@ -140,7 +142,7 @@ def test_a_study_killed_right_after_it_goes_on_with_the_smaller_shape(little_mem
     run = open_run(study, tmp_path)
     job = StudySearcher(study, run).suggest("of an earlier process")
     run.trial_started(job["id"])
-    folder, spec = run.trial(job["id"]), parse(TrialSpec, job["spec"])
+    folder, spec = run.trial_folder(job["id"]), parse(TrialSpec, job["spec"])
     folder.started(pid=0)
     with room_for(40, folder), pytest.raises(OutOfMemoryError) as told:
         run_trial(spec, lambda row, checkpoint=None: folder.report(row), folder=folder.folder, shared=run.path)
@@ -159,7 +161,7 @@ def test_a_trial_alone_goes_down_step_by_step_by_itself(tmp_path, capsys):
     run = open_run(study, tmp_path)
     with room_for(40, TrialFolder(run.path / "trials" / TRIAL_ID)):
         train(study.only_trial("train"), run)
-    folder = run.trial(TRIAL_ID)
+    folder = run.trial_folder(TRIAL_ID)
     assert run.record(TRIAL_ID).state == "COMPLETE" and run.is_done
     assert shape_of(folder) == Shape(4)
     assert_went_on(folder)

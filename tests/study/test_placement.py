@@ -307,4 +307,4 @@ def test_a_job_that_booked_no_gpu_sees_none(tmp_path):
     trial = {"encoder": MLP, "ppo": TINY["trial"]["ppo"] | {"learning_rate": 1e-3}}
     study = parse_study({"name": "blind", "trial": TINY["trial"] | trial, "search": {"n_trials": 1}})
     run = run_study(study, tmp_path, work=looks_for_gpus, say=lambda line: None)
-    assert (run.trial("trial-0000").folder / "visible").read_text() == ""
+    assert (run.trial_folder("trial-0000").folder / "visible").read_text() == ""

@@ -100,11 +100,11 @@ def test_a_database_that_goes_away_loses_nothing(server, cluster, tmp_path):
     assert PASSWORD not in str(told.value)
     run = run_study(study, tmp_path, say=lambda line: None, work=play)
     assert agree(server, run) == 4
-    assert [record.state for record in run.trials()] == ["COMPLETE"] * 4
+    assert [record.state for record in run.records()] == ["COMPLETE"] * 4
 
 
 def agree(server, run: RunFolder) -> int:
-    stored, records = in_database(server, run), sampled_trials(run.trials())
+    stored, records = in_database(server, run), sampled_trials(run.records())
     assert [OPTUNA_STATES[record.state] for record in records] == [trial.state for trial in stored]
     assert [dict(record.values) for record in records] == [trial.params for trial in stored]
     for record, trial in zip(records, stored, strict=True):

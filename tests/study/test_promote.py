@@ -15,12 +15,12 @@ import pytest
 import ftray
 from ftray.analysis.test_window import reads_of
 from ftray.cli import main
-from ftray.errors import RefusedError, RunFolderError, SpecError
+from ftray.errors import NoResultError, RefusedError, RunFolderError, SpecError
 from ftray.nets import Policy
 from ftray.runs import RunFolder, TrialFolder
 from ftray.spec import parse, to_mapping
 from ftray.study import load_study, parse_study, promote
-from ftray.study.promote import chosen, effective_number, fresh_seeds, promotion_told
+from ftray.study.promote import chosen, describe_promotion, effective_number, fresh_seeds
 from ftray.study.run import run_study
 from ftray.trading import backtest
 from ftray.trial import TrialSpec, prepare_dataset
@@ -77,15 +77,15 @@ def test_the_best_complete_and_feasible_trial_is_chosen_or_the_named_one(tmp_pat
     run = by_hand(tmp_path / "run", outcomes)
     assert chosen(run, None).id == "trial-0003"
     assert chosen(run, "trial-0000").id == "trial-0000"
-    with pytest.raises(RunFolderError, match="needs a complete trial, and trial-0002 is a trial, PRUNED"):
+    with pytest.raises(NoResultError, match="needs a complete trial, and trial-0002 is a trial, PRUNED"):
         chosen(run, "trial-0002")
-    with pytest.raises(RunFolderError, match="has none; look with: ftray results"):
+    with pytest.raises(NoResultError, match="has none; look with: ftray results"):
         chosen(by_hand(tmp_path / "none", [("FAILED", None, 0.1)]), None)
 
 
 def test_fresh_seeds_lie_beyond_every_seed_of_the_study(tmp_path):
     run = by_hand(tmp_path / "run", [("COMPLETE", 1.0, 0.1)], seed=4, seeds=3)
-    assert fresh_seeds(run, 3) == (7, 8, 9)
+    assert fresh_seeds(run.records(), 3) == (7, 8, 9)
 
 
 def test_a_promotion_needs_a_seed_and_the_candles_of_the_study(tmp_path):
@@ -122,7 +122,7 @@ def test_what_luck_explains_is_refused_with_the_figures_and_unread(run, monkeypa
     told = capsys.readouterr().err
     assert "the test window stays shut" in told and "to expect of 3 trials" in told and "luck line" in told
     assert "deflated Sharpe ratio" in told and "validation Sharpe ratios of the 2 fresh seeds" in told
-    assert reads_of(run) == [] and run.events()[-1]["event"] == "promotion_refused"
+    assert reads_of(run.events()) == [] and run.events()[-1]["event"] == "promotion_refused"
 
 
 @pytest.mark.ray
@@ -143,9 +143,9 @@ def test_a_forced_read_is_recorded_shown_and_counted_and_a_second_one_refused(ru
         own = backtest(act, dataset, dataset.windows.validation, spec.trading.rules).performance()
         assert validation["sharpe"] == pytest.approx(own["sharpe"], rel=1e-4, abs=1e-6)
     assert len(found.forced) == 1 and f"luck line {found.luck.luck_line:.2f}" in found.forced[0]
-    (read,) = reads_of(run)
+    (read,) = reads_of(run.events())
     assert read.trial == best.id and read.forced == found.forced and read.figures[0] == found.test[0]
-    table = "\n".join(promotion_told(found))
+    table = "\n".join(describe_promotion(found))
     assert all(name in table for name in ("mean ± standard error", "equal_weight", "hold_AAVE", "forced, against"))
 
     again = (run.path / "promoted" / best.id / "seed-2" / "events.jsonl").read_bytes()
@@ -153,12 +153,12 @@ def test_a_forced_read_is_recorded_shown_and_counted_and_a_second_one_refused(ru
         promote.promote(run.path, n_seeds=2, say=lambda line: None)
     assert main(["promote", str(run.path), "--seeds", "2", "--force"]) == 0
     assert "test window read 2 times:" in capsys.readouterr().out
-    assert "read once before" in reads_of(run)[1].forced[0]
+    assert "read once before" in reads_of(run.events())[1].forced[0]
     assert (run.path / "promoted" / best.id / "seed-2" / "events.jsonl").read_bytes() == again  # not trained again
     assert main(["results", str(run.path)]) == 0
     shown = capsys.readouterr().out
     assert "test window read 2 times:" in shown and "luck line" in shown
-    assert [record.id for record in run.trials()] == ["trial-0000", "trial-0001", "trial-0002"] and run.is_done
+    assert [record.id for record in run.records()] == ["trial-0000", "trial-0001", "trial-0002"] and run.is_done
 
 
 @pytest.mark.ray
@@ -174,12 +174,12 @@ def test_no_figure_is_shown_that_could_not_be_recorded(run, monkeypatch, capsys)
 
 @pytest.mark.ray
 def test_trials_that_trade_alike_count_as_one(run):
-    trials = run.trials()
+    trials = run.records()
     assert 1.0 <= effective_number(run, trials) <= len(trials)
     assert effective_number(run, trials[:1]) == 1.0
     for trial in trials[1:]:
-        shutil.rmtree(run.trial(trial.id).folder / "policy")
-        shutil.copytree(run.trial(trials[0].id).folder / "policy", run.trial(trial.id).folder / "policy")
+        shutil.rmtree(run.trial_folder(trial.id).folder / "policy")
+        shutil.copytree(run.trial_folder(trials[0].id).folder / "policy", run.trial_folder(trial.id).folder / "policy")
     assert effective_number(run, trials) == pytest.approx(1.0)
 
 
@@ -212,7 +212,7 @@ def test_a_promotion_that_is_killed_goes_on_from_its_checkpoint(cluster, tmp_pat
     finally:
         started.send_signal(signal.SIGKILL)
         started.wait()
-    assert started.returncode == -signal.SIGKILL and reads_of(run) == []
+    assert started.returncode == -signal.SIGKILL and reads_of(run.events()) == []
     before, reported = first.events(), len(second.reports())
 
     found = promote.promote(run.path, n_seeds=2, force=True, say=lambda line: None)
@@ -221,4 +221,4 @@ def test_a_promotion_that_is_killed_goes_on_from_its_checkpoint(cluster, tmp_pat
     repeated = [i for i, (a, b) in enumerate(itertools.pairwise(iterations)) if b <= a]
     assert len(repeated) <= 1 and iterations[-1] == max(iterations) and len(iterations) > reported
     assert all(iterations[i + 1] != 1 for i in repeated), "it began anew instead of going on"
-    assert len(reads_of(run)) == 1 and len(found.test) == 2
+    assert len(reads_of(run.events())) == 1 and len(found.test) == 2

@@ -13,7 +13,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from ftray.analysis.study import open_study
+from ftray.analysis.studies import open_study
 from ftray.errors import DataError, RunFolderError, SpecError
 from ftray.market import COLUMNS, SimulatorSpec, simulate
 from ftray.nets import read_checkpoint
@@ -42,7 +42,7 @@ def run(cluster, study_file, lines) -> RunFolder:
 
 
 def records(run):
-    return {record.id: record for record in run.trials()}
+    return {record.id: record for record in run.records()}
 
 
 def test_every_trial_ends_in_the_state_it_deserves_and_the_failure_of_one_harms_no_other(run):
@@ -54,15 +54,17 @@ def test_every_trial_ends_in_the_state_it_deserves_and_the_failure_of_one_harms_
         "trial-0003": "COMPLETE",
     }
     assert "no such checkpoint" in records(run)["trial-0001"].error
-    for record in run.trials():
-        folder = run.trial(record.id).folder
+    for record in run.records():
+        folder = run.trial_folder(record.id).folder
         assert (folder / "trial.json").is_file() and (folder / "events.jsonl").is_file()
-        assert (run.trial(record.id).checkpoint is not None) == (record.kind == "trial" and record.state == "COMPLETE")
-    assert "no such checkpoint" in (run.trial("trial-0001").folder / "error.txt").read_text()
+        assert (run.trial_folder(record.id).checkpoint is not None) == (
+            record.kind == "trial" and record.state == "COMPLETE"
+        )
+    assert "no such checkpoint" in (run.trial_folder("trial-0001").folder / "error.txt").read_text()
 
 
 def test_one_pretraining_job_serves_all_trials_of_its_shape_and_ends_before_they_start(run):
-    jobs = [record for record in run.trials() if record.kind == "pretraining"]
+    jobs = [record for record in run.records() if record.kind == "pretraining"]
     assert len(jobs) == 1 and jobs[0].state == "COMPLETE"
     (folder,) = run.encoders_folder.iterdir()
     assert {"best_encoder.pth", "final_encoder.pth", "config.json", "training_history.json"} <= {
@@ -134,10 +136,10 @@ def test_a_trial_whose_process_is_killed_goes_on_from_its_checkpoint(study_file,
             os.kill(started["pid"], signal.SIGKILL)
 
     def folder() -> TrialFolder:
-        return RunFolder.open(tmp_path / "tiny").trial("trial-0000")
+        return RunFolder.open(tmp_path / "tiny").trial_folder("trial-0000")
 
     run = run_study(study, tmp_path, say=kill_once)
-    (trial,) = run.trials()
+    (trial,) = run.records()
     assert killed and trial.state == "COMPLETE" and trial.metrics["env_steps"] >= 1024
     first, second = (e for e in folder().events() if e["event"] == "started")
     assert second["pid"] != first["pid"] == killed[0]
@@ -207,8 +209,8 @@ def test_a_search_for_pretraining_runs_only_that_and_its_scheduler_stops_the_wor
         }
     )
     run = run_study(study, tmp_path, say=lambda line: None)
-    good, again, *bad = run.trials()
-    assert {record.kind for record in run.trials()} == {"pretraining"}
+    good, again, *bad = run.records()
+    assert {record.kind for record in run.records()} == {"pretraining"}
     assert good.state == again.state == "COMPLETE"
     assert good.metrics["validation_loss"] == again.metrics["validation_loss"]  # the same job, done once
     assert [record.state for record in bad] == ["PRUNED", "PRUNED"]
@@ -230,7 +232,7 @@ def test_a_scheduler_stops_a_trial_and_never_the_pretraining_behind_it(study_fil
         ],
     )
     run = run_study(study, tmp_path, say=lambda line: None)
-    jobs, trials = ([r for r in run.trials() if r.kind == kind] for kind in ("pretraining", "trial"))
+    jobs, trials = ([r for r in run.records() if r.kind == kind] for kind in ("pretraining", "trial"))
     assert [job.state for job in jobs] == ["COMPLETE"]
     states = [trial.state for trial in trials]
     assert set(states) == {"COMPLETE", "PRUNED"} and len(states) == 6
@@ -246,6 +248,6 @@ def test_a_pretraining_job_that_fails_fails_its_waiters_with_its_error(study_fil
         study_file, ["trial.pretraining.learning_rate=0.1", "trial.pretraining.horizon=500", "search.n_trials=1"]
     )
     run = run_study(study, tmp_path, say=lambda line: None)
-    trial, job = (next(r for r in run.trials() if r.kind == kind) for kind in ("trial", "pretraining"))
+    trial, job = (next(r for r in run.records() if r.kind == kind) for kind in ("trial", "pretraining"))
     assert (trial.state, job.state) == ("FAILED", "FAILED")
     assert job.error in trial.error and job.id in trial.error

@@ -63,7 +63,7 @@ class Driver:
 
     def hand_out(self, number: int, kind: str = "trial") -> str:
         job_id = f"{kind}-{number:04d}"
-        if job_id not in {record.id for record in self.run.trials()}:
+        if job_id not in {record.id for record in self.run.records()}:
             self.run.add_trial(job_id, number, kind, {}, self.spec)
         self.run.trial_started(job_id)
         self.stubs[job_id] = Stub(f"tune-{random.random()}", {"id": job_id, "kind": kind, "spec": self.spec})
@@ -79,7 +79,7 @@ class Driver:
 
     def report(self, job_id: str, value: float | None, judged: bool = True) -> str:
         row = self.row(job_id, value)
-        self.run.trial(job_id).report(row)
+        self.run.trial_folder(job_id).report(row)
         return self.judge(job_id, row) if judged else CONTINUE
 
     def judge(self, job_id: str, row: dict) -> str:

@@ -94,7 +94,7 @@ def assert_ended_once(run: RunFolder) -> None:
     starts = Counter(event["id"] for event in events if event["event"] == "trial_started")
     ends = Counter(event["id"] for event in events if event["event"] == "trial_ended")
     final = [event["id"] for event in events if event.get("state", "INTERRUPTED") != "INTERRUPTED"]
-    assert starts == ends and sorted(final) == sorted(record.id for record in run.trials())
+    assert starts == ends and sorted(final) == sorted(record.id for record in run.records())
 
 
 def test_what_happens_to_a_trial_is_told_alike_by_all_three_stores(live, tmp_path):
@@ -105,7 +105,7 @@ def test_what_happens_to_a_trial_is_told_alike_by_all_three_stores(live, tmp_pat
     stored, live = stored_trials(run), Live.statuses()
     told = {
         part: (record.state, stored[record.number].state.name, live[record.id])
-        for part, record in zip(TABLE, run.trials(), strict=True)
+        for part, record in zip(TABLE, run.records(), strict=True)
     }
     for part, states in told.items():
         print(f"{part:24}{states}")
@@ -115,7 +115,7 @@ def test_what_happens_to_a_trial_is_told_alike_by_all_three_stores(live, tmp_pat
     assert Path(lines[-1].split()[-1]).is_file()
     assert_stores_agree(study, run)  # values, curves and parameters too
     assert_ended_once(run)
-    for part, record in zip(TABLE, run.trials(), strict=True):
+    for part, record in zip(TABLE, run.records(), strict=True):
         assert (record.error or "").startswith(ERRORS.get(part, "")) and bool(record.error) == (part in ERRORS), part
         assert record.metrics["cost/cpu_seconds"] > 0, part
     assert run.is_done
@@ -137,22 +137,22 @@ def test_what_happens_to_a_driver_is_told_alike_and_the_same_command_goes_on(liv
         os.killpg(driver.pid, signal.SIGKILL)
     out, errors = driver.communicate(timeout=100)
 
-    states = [record.state for record in run.trials()]
+    states = [record.state for record in run.records()]
     assert states == ["COMPLETE", "INTERRUPTED" if event == "Ctrl-C" else "RUNNING"], errors
     assert [trial.state.name for trial in stored_trials(run)] == ["COMPLETE", "RUNNING"]
     study = study_of("stopped", ["ends well", "waits"])
     assert_stores_agree(study, run)
     if event == "Ctrl-C":
         assert json.loads(out.splitlines()[-1]) == {"trial-0000": ["TERMINATED"], "trial-0001": ["TERMINATED"]}
-    kept, spent = run.record("trial-0000"), run.trial("trial-0001").cost()["cost/cpu_seconds"]
+    kept, spent = run.record("trial-0000"), run.trial_folder("trial-0001").cost()["cost/cpu_seconds"]
 
     run = run_study(study, tmp_path, say=lambda line: None, work=play)
-    assert [record.state for record in run.trials()] == ["COMPLETE", "COMPLETE"]
+    assert [record.state for record in run.records()] == ["COMPLETE", "COMPLETE"]
     assert Live.statuses() == {"trial-0001": ["TERMINATED"]}
     assert_stores_agree(study, run)
     assert_ended_once(run)
     assert run.record("trial-0000") == kept
-    steps = [row["env_steps"] for row in run.trial("trial-0001").reports()]
+    steps = [row["env_steps"] for row in run.trial_folder("trial-0001").reports()]
     assert steps == [PER_REPORT * step for step in range(1, STEPS + 1)]  # on from where it was, nothing twice
     assert run.record("trial-0001").metrics["cost/cpu_seconds"] > spent > 0
 
@@ -164,7 +164,7 @@ def _waits_alone(path: Path, driver: subprocess.Popen[str]) -> RunFolder:
         assert driver.poll() is None, driver.communicate()
         if (path / "study.json").exists():
             run = RunFolder.open(path)
-            if [record.state for record in run.trials()] == ["COMPLETE", "RUNNING"]:
+            if [record.state for record in run.records()] == ["COMPLETE", "RUNNING"]:
                 ended, waits = stored_trials(run)  # the driver hears of both a moment later, in either order
                 if ended.state.name == "COMPLETE" and len(waits.intermediate_values) == 2:
                     return run

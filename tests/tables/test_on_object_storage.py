@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from ftray.analysis.studies import Studies
-from ftray.analysis.study import open_study
+from ftray.analysis.studies import Studies, open_study
 from ftray.errors import RunFolderError, StorageError
 from ftray.runs import RunFolder
 from ftray.tables import parquet as tables
 from ftray.tables.bars import write_benchmarks
-from tests.tables.test_parquet import outcome, play, report
+from ftray.tables.parquet import compact
+from tests.tables.test_parquet import finish, outcome, play, report
 from tests.tables.test_parquet import write_outcome as write
 
 
@@ -27,14 +27,14 @@ def test_a_reader_sees_what_a_driver_on_another_machine_adds_and_nothing_of_the_
     machine("first")
     run = RunFolder.create(f"{bucket}/moved/study", {"name": "study"})
     drive(run, 0, 1)
-    run.compact()
+    compact(run)
     machine("laptop")
     study = open_study(f"{bucket}/moved/study")
     assert len(study.read("metrics")) == 6
     machine("second")
     run = RunFolder.open(f"{bucket}/moved/study", "driver")
     drive(run, 2)
-    run.compact()
+    compact(run)
     assert sorted(set(study.read("metrics")["trial"].to_pylist())) == ["trial-0000", "trial-0001", "trial-0002"]
     manifest = json.loads((run.path / "tables" / "manifest.json").read_text())
     named = {part[0] for parts in (*manifest["parts"].values(), manifest["open"]) for part in parts}
@@ -47,12 +47,12 @@ def test_a_finished_study_that_goes_on_is_not_done_for_who_looks(bucket, machine
     machine("driver")
     run = RunFolder.create(f"{bucket}/again/study", {"name": "study"})
     drive(run, 0)
-    run.mark_done()
+    finish(run)
     machine("laptop")
     study = open_study(f"{bucket}/again/study")
     assert study.is_done
     drive(run, 1)
-    assert len(study.run.trials()) == 2 and not study.is_done
+    assert len(study.run.records()) == 2 and not study.is_done
     assert not open_study(f"{bucket}/again/study").is_done
 
 
@@ -60,16 +60,16 @@ def test_files_that_were_merged_since_the_last_look_are_looked_for_anew(bucket, 
     machine("driver")
     run = RunFolder.create(f"{bucket}/merged/study", {"name": "study"})
     drive(run, 0)
-    run.compact()
+    compact(run)
     machine("laptop")
     readers = [open_study(f"{bucket}/merged/study") for _ in range(3)]
     for reader in readers:
-        reader.run.trials()
+        reader.run.records()
         assert len(reader.read("trials")) == 1  # and so soon after no one looks at object storage again
-    for number in range(1, 3 * tables.AT_ONCE):
+    for number in range(1, 3 * tables.MERGED):
         drive(run, number)
-        run.compact()
-    n = 3 * 3 * tables.AT_ONCE
+        compact(run)
+    n = 3 * 3 * tables.MERGED
     assert len(readers[0].read("metrics")) == n
     assert "validation/sharpe" in readers[1].metrics
     assert readers[2].sql("select count(*) as n from metrics")["n"][0] == n
@@ -118,19 +118,19 @@ def test_a_study_is_read_where_it_lies_while_it_runs_and_when_it_is_done(bucket,
     machine("driver")
     run = RunFolder.create(f"{bucket}/runs/far", {"name": "far"})
     name = play(run, 0)
-    write(run.trial(name).folder, 0, 0, outcome())
+    write(run.trial_folder(name).folder, 0, 0, outcome())
     report(run, name, 4, fold=0, seed=0, run_done=True, runs=[{"fold": 0, "seed": 0, "validation/sharpe": 1.0}])
     run.sync(f"trials/{name}", "events.jsonl")
     for number in range(1, 4):
         play(run, number)
-        run.compact()
+        compact(run)
 
     machine("laptop")
     study = open_study(f"{bucket}/runs/far")
     assert len(study.trials) == 4 and len(study.read("metrics")) == 4 * 3 + 1
     assert study.folds(name)["validation/sharpe"].tolist() == [1.0] and len(study.returns(name)) == 4
     machine("driver")
-    run.mark_done()
+    finish(run)
 
     machine("laptop")
     assert len(study.sql("select * from metrics")) == 13  # the files it knew are merged and gone

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ftray.analysis.study import Study, open_study
+from ftray.analysis.studies import open_study
+from ftray.analysis.study import Study
 from ftray.runs import RunFolder
-from ftray.tables import parquet as tables
 from ftray.tables.bars import Outcome, write_benchmarks, write_outcome
+from ftray.tables.parquet import Tables, compact
+from ftray.tables.parts import read_part
 from ftray.tables.schema import SCHEMA, arrow_table, concat
 from tests.analysis.test_study import OLD
 
@@ -22,16 +24,16 @@ def run(tmp_path: Path) -> RunFolder:
 
 def begin(run: RunFolder, number: int, **values) -> str:
     name = f"trial-{number:04}"
-    if name not in {trial.id for trial in run.trials()}:
+    if name not in {trial.id for trial in run.records()}:
         run.add_trial(name, number, "trial", values, {"encoder": {"kind": "mlp"}, "seed": number})
     run.trial_started(name, commit="c0ffee")
-    run.trial(name).started(host="here", cpu="fast")
+    run.trial_folder(name).started(host="here", cpu="fast")
     return name
 
 
 def report(run: RunFolder, name: str, *steps: int, **more) -> None:
     for step in steps:
-        run.trial(name).report({"env_steps": step, "validation/sharpe": step / 10, **more})
+        run.trial_folder(name).report({"env_steps": step, "validation/sharpe": step / 10, **more})
 
 
 def play(run: RunFolder, number: int, state="COMPLETE", **values) -> str:
@@ -39,6 +41,12 @@ def play(run: RunFolder, number: int, state="COMPLETE", **values) -> str:
     report(run, name, 1, 2, 3)
     run.trial_ended(name, state, {}, "boom" if state == "FAILED" else None)
     return name
+
+
+def finish(run: RunFolder) -> None:
+    """What a driver does at the end of a study."""
+    compact(run, whole=True)
+    run.mark_done()
 
 
 def outcome(n: int = 4) -> Outcome:
@@ -73,12 +81,12 @@ def test_files_and_events_say_the_same_whenever_they_are_compacted(run, tmp_path
     for number in range(40):
         name = play(run, number, ("COMPLETE", "PRUNED", "FAILED", "COMPLETE")[number % 4], width=number)
         if number % 3 == 0:
-            run.compact()
+            compact(run)
         if number % 10 == 5:
             assert_same(looking, derived(run, tmp_path))
             assert looking.trials.set_index("trial").loc[name, "env_steps"] == 3
     assert_same(open_study(run.path), derived(run, tmp_path))
-    run.mark_done()
+    finish(run)
     assert_same(open_study(run.path), derived(run, tmp_path))
     assert_same(looking, open_study(run.path))
 
@@ -86,9 +94,9 @@ def test_files_and_events_say_the_same_whenever_they_are_compacted(run, tmp_path
 def test_many_small_files_become_few_and_nothing_is_left_beside_them(run):
     for number in range(30):
         play(run, number)
-        run.compact()
+        compact(run)
     assert 1 < len(list((run.path / "tables" / "metrics").iterdir())) < 16
-    run.mark_done()
+    finish(run)
     for name in ("trials", "metrics", "events"):
         assert len(list((run.path / "tables" / name).iterdir())) == 1
     assert len(open_study(run.path).trials) == 30
@@ -99,31 +107,31 @@ def test_a_trial_that_runs_is_seen_and_one_that_went_on_repeats_no_step(run, tmp
     report(run, name, 1, 2)
     assert study.curve(name, "validation/sharpe")["env_steps"].tolist() == [1, 2]
     assert study.trials["validation/sharpe"].tolist() == [0.2] and study.trials["state"].tolist() == ["RUNNING"]
-    run.compact()
+    compact(run)
     report(run, name, 3)
     run.trial_ended(name, "INTERRUPTED")
-    run.compact()
+    compact(run)
     begin(run, 0)
     report(run, name, 2, 3, 4)
     assert study.curve(name, "validation/sharpe")["env_steps"].tolist() == [1, 2, 3, 4]
     run.trial_ended(name, "COMPLETE")
-    run.compact()
+    compact(run)
     assert study.curve(name, "validation/sharpe")["env_steps"].tolist() == [1, 2, 3, 4]
     assert_same(study, derived(run, tmp_path))
 
 
 def test_what_a_process_writes_after_its_end_was_noted_is_not_lost(run):
     name = play(run, 0)
-    run.compact()
-    run.trial(name).spent({"cost/cpu_seconds": 1.0, "cost/gpu_seconds": 0.0})
+    compact(run)
+    run.trial_folder(name).spent({"cost/cpu_seconds": 1.0, "cost/gpu_seconds": 0.0})
     assert "spent" in open_study(run.path).sql("select event from events where trial = ?", [name])["event"].tolist()
-    run.mark_done()
+    finish(run)
     assert "spent" in open_study(run.path).sql("select event from events where trial = ?", [name])["event"].tolist()
 
 
 def test_what_is_noted_after_the_end_is_seen(run):
     play(run, 0)
-    run.mark_done()
+    finish(run)
     run.append_event("test_window_read", trial="trial-0000")
     events = open_study(run.path).sql("select event from events where trial is null")["event"].tolist()
     assert events[-2:] == ["study_done", "test_window_read"]
@@ -132,7 +140,7 @@ def test_what_is_noted_after_the_end_is_seen(run):
 def test_bars_fills_and_folds_of_a_finished_run_are_tables(run, tmp_path):
     write_benchmarks(run.path, 0, {"equal_weight": outcome()})
     name = begin(run, 0)
-    folder = run.trial(name).folder
+    folder = run.trial_folder(name).folder
     done = []
     for fold, seed in ((0, 5), (1, 5)):
         write_outcome(folder, fold, seed, outcome())
@@ -148,7 +156,7 @@ def test_bars_fills_and_folds_of_a_finished_run_are_tables(run, tmp_path):
         assert study.returns("equal_weight")["time"].tolist() == bars["time"].tolist()[:4]
         assert study.trials["n_runs"].tolist() == [2]
         run.trial_ended(name, "COMPLETE") if not run.is_done else None
-        run.mark_done()
+        finish(run)
     assert_same(open_study(run.path), derived(run, tmp_path))
 
 
@@ -156,41 +164,39 @@ def test_where_a_trial_ran_and_from_what_code_stands_in_its_row(run):
     name = play(run, 3)
     row = open_study(run.path).trials.iloc[0]
     assert (row["commit"], row["host"], row["cpu"], row["seed"]) == ("c0ffee", "here", "fast", 3)
-    run.mark_done()
+    finish(run)
     assert open_study(run.path).lineage(name)["commit"] == "c0ffee"
 
 
-def test_a_reader_is_not_disturbed_by_files_that_are_merged_while_it_reads(run, monkeypatch):
+def test_a_reader_is_not_disturbed_by_files_that_are_merged_while_it_reads(run):
     for number in range(3):
         play(run, number)
-        run.compact()
-    study, read = open_study(run.path), tables._read_part
-    assert len(study.trials) == 3
-    pending = [lambda: run.mark_done()]
+        compact(run)
+    pending = [lambda: finish(run)]
 
     def interrupted(*arguments):
         if pending:
             pending.pop()()
-        return read(*arguments)
+        return read_part(*arguments)
 
-    monkeypatch.setattr(tables, "_read_part", interrupted)
-    assert len(study.read("metrics")) == 9
+    reader = Tables(RunFolder.open(run.path), interrupted)
+    assert len(reader.read("metrics")) == 9 and not pending
 
 
 @pytest.mark.parametrize("damage", ['{"format": 99}', '{"format"', "[]"])
 def test_tables_of_another_version_or_damaged_ones_are_derived_anew(run, damage, tmp_path):
     play(run, 0)
-    run.compact()
+    compact(run)
     (run.path / "tables" / "manifest.json").write_text(damage)
     assert_same(open_study(run.path), derived(run, tmp_path))
-    run.compact()
+    compact(run)
     assert_same(open_study(run.path), derived(run, tmp_path))
 
 
 def test_a_study_of_an_older_version_reads_the_same_before_and_after_it_is_compacted(tmp_path):
     shutil.copytree(OLD, tmp_path / "old")
     before = open_study(OLD)
-    RunFolder.open(tmp_path / "old").compact(whole=True)
+    compact(RunFolder.open(tmp_path / "old"), whole=True)
     assert_same(before, open_study(tmp_path / "old"))
 
 

@@ -107,9 +107,9 @@ def test_in_a_study_it_runs_in_the_trials_last_bundle(tmp_path):
     # The trial books both CPUs of the cluster: outside its own bundles there is no room for anything.
     study = parse_study({"name": "beside", "trial": tree, "search": {"n_trials": 2}})
     finished = run_study(study, tmp_path, say=lambda line: None)
-    assert [record.state for record in finished.trials()] == ["COMPLETE", "COMPLETE"]
-    for record in finished.trials():
-        assert "validation/sharpe" in finished.trial(record.id).reports()[0]
+    assert [record.state for record in finished.records()] == ["COMPLETE", "COMPLETE"]
+    for record in finished.records():
+        assert "validation/sharpe" in finished.trial_folder(record.id).reports()[0]
 
 
 def test_a_bundle_too_small_for_it_is_refused_too(tmp_path):

@@ -36,7 +36,7 @@ def dataset():
 
 
 def test_the_exported_policy_earns_what_the_trial_reported(run, dataset):
-    policy = Policy.load(run.trial("trial-0000").folder / "policy")
+    policy = Policy.load(run.trial_folder("trial-0000").folder / "policy")
     figures = performance_table(judge(policy, TRIAL, dataset))["policy"]
     reported = run.record("trial-0000").metrics
     for name in ("total_return", "sharpe", "max_drawdown", "turnover"):
@@ -44,7 +44,7 @@ def test_the_exported_policy_earns_what_the_trial_reported(run, dataset):
 
 
 def test_the_onnx_file_beside_the_policy_decides_the_same(run, dataset):
-    folder = run.trial("trial-0000").folder / "policy"
+    folder = run.trial_folder("trial-0000").folder / "policy"
     account = np.tile(np.float32([0.5, 0.5, 0.0]), (5, 1))
     observation = dataset.table.observation(dataset.table.decision_bars(dataset.windows.validation)[:5], account)
     session = onnxruntime.InferenceSession(folder / "policy.onnx", providers=["CPUExecutionProvider"])
@@ -53,7 +53,10 @@ def test_the_onnx_file_beside_the_policy_decides_the_same(run, dataset):
 
 
 def test_only_the_last_run_of_a_trial_takes_the_time_for_an_onnx_file(run, dataset, tmp_path):
-    network, spec = Policy.load(run.trial("trial-0000").folder / "policy").network, dataclasses.replace(TRIAL, seeds=2)
+    network, spec = (
+        Policy.load(run.trial_folder("trial-0000").folder / "policy").network,
+        dataclasses.replace(TRIAL, seeds=2),
+    )
     for number, one in enumerate(runs_of(spec)):
         with exporting_policy(network, spec, dataset, tmp_path / "policy", one) as folder:
             assert Policy.load(folder).facts["seed"] == one.seed  # there already, whatever becomes of the export
@@ -68,7 +71,7 @@ def test_a_run_is_judged_by_its_best_trial_and_everything_is_written(run, capsys
     printed = capsys.readouterr().out
     for word in ("policy", "equal_weight", "exposure_matched", "hold_AAVE", "sharpe", "max drawdown"):
         assert word in printed
-    folder = run.trial("trial-0000").folder / "backtest-validation"
+    folder = run.trial_folder("trial-0000").folder / "backtest-validation"
     equity = pd.read_parquet(folder / "equity.parquet")
     weights = pd.read_parquet(folder / "weights.parquet")
     fills = pd.read_parquet(folder / "fills.parquet")
@@ -80,7 +83,7 @@ def test_a_run_is_judged_by_its_best_trial_and_everything_is_written(run, capsys
 
 
 def test_a_policy_folder_can_be_judged_alone(run, tmp_path, capsys):
-    policy = run.trial("trial-0000").folder / "policy"
+    policy = run.trial_folder("trial-0000").folder / "policy"
     assert main(["backtest", str(policy), "--window", "train", "--out", str(tmp_path / "out")]) == 0
     assert (tmp_path / "out" / "performance.json").is_file()
     assert "train window" in capsys.readouterr().out
@@ -92,7 +95,7 @@ def test_the_test_window_is_not_for_backtests(run):
 
 
 def test_a_dataset_that_the_policy_was_not_trained_for_is_refused_with_what_differs(run):
-    policy = Policy.load(run.trial("trial-0000").folder / "policy")
+    policy = Policy.load(run.trial_folder("trial-0000").folder / "policy")
     for change, message in (
         ({"features": dataclasses.replace(TRIAL.features, lookback=9)}, r"lookback 8, and the dataset has 9"),
         ({"market": dataclasses.replace(TRIAL.market, seed=9)}, "scaled by another train window"),
@@ -110,9 +113,9 @@ def test_a_run_without_a_finished_trial_says_so(tmp_path, capsys):
 
 def test_training_that_died_before_its_end_mark_is_finished_by_the_same_command(run):
     (run.path / "DONE").unlink()
-    before = run.trial("trial-0000").reports()
+    before = run.trial_folder("trial-0000").reports()
     train(TRIAL, RunFolder.open(run.path))
-    assert RunFolder.open(run.path).is_done and run.trial("trial-0000").reports() == before
+    assert RunFolder.open(run.path).is_done and run.trial_folder("trial-0000").reports() == before
     assert run.benchmarks()["equal_weight"]
 
 

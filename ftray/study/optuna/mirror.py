@@ -72,7 +72,7 @@ class OptunaSide:
         search = self.study.search
         if not self._single:
             return {}
-        return intermediate_values(self.run.trial(trial_id).reports(), search.metric, search.resource)
+        return intermediate_values(self.run.trial_folder(trial_id).reports(), search.metric, search.resource)
 
     def _stored(self, number: int) -> optuna.trial.FrozenTrial:
         storage, study_id = self.optuna._storage, self.optuna._study_id

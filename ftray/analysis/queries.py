@@ -1,0 +1,119 @@
+"""What can be asked of one study and of several alike.
+
+Takes: trial records, and tables by name. Gives: `Queries`, which `query.Study` and `studies.Studies` complete.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ftray.analysis.failures import failure_rows
+from ftray.errors import FtrayError, NoResultError, QueryError
+from ftray.runs.records import TrialRecord
+from ftray.spec import nearest
+from ftray.tables.parquet import Tables
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+
+class Queries:
+    """What can be asked of one study or of several: everything is made of `records` and `read`."""
+
+    def records(self) -> list[TrialRecord]:
+        """All trials and pre-training jobs in the order they were added, each in the state it is in now."""
+        raise NotImplementedError
+
+    def read(self, table: str, columns: Sequence[str] | None = None, **equal: Any) -> "pa.Table":
+        """A table, or some columns of it, of the rows that have these values."""
+        raise NotImplementedError
+
+    def frame(self, table: str, columns: Sequence[str] | None = None, **equal: Any) -> "pd.DataFrame":
+        """`read` for pandas; whole numbers are Int64, so that a gap in them does not make them floats."""
+        import pandas as pd
+        import pyarrow as pa
+
+        kinds = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
+        return self.read(table, columns, **equal).to_pandas(types_mapper=kinds.get)
+
+    @property
+    def trials(self) -> "pd.DataFrame":
+        """One row per trial and pre-training job, whatever became of it; its resolved spec is in `lineage`."""
+        return self.frame("trials").drop(columns=["spec", "versions", "lineage"])
+
+    @property
+    def encoders(self) -> "pd.DataFrame":
+        """One row per finished pre-training job, best validation loss first."""
+        return self.frame("encoders").sort_values("validation_loss", ignore_index=True)
+
+    def encoder_card(self, encoder: str) -> dict[str, Any]:
+        """A finished pre-training job's figures and losses, as `plots.plot_reconstruction(card, "cells")` and
+        `plots.plot_history(card["history"])` draw them. encoder: its fingerprint, or how that begins.
+
+        Raises: QueryError if there is none.
+        """
+        found = [card for card in self.read("encoders").to_pylist() if card["encoder"].startswith(encoder)]
+        if not found:
+            raise QueryError(f"no finished encoder begins with {encoder!r}; see `study.encoders`")
+        parsed = {name: json.loads(found[0][name] or "null") for name in ("figures", "history")}
+        return {**found[0], **parsed}
+
+    def compare(
+        self,
+        by: str,
+        metric: str = "validation/sharpe",
+        *,
+        where: str | None = None,
+        baseline: str | None = None,
+        confidence: float = 0.95,
+    ) -> "pd.DataFrame":
+        """Groups of finished trials side by side: interquartile means with intervals, who beats the baseline how often.
+
+        See `ftray.analysis.comparison.compare_data`.
+        """
+        from ftray.analysis.comparison import compare_data
+
+        folds = self.frame("folds")
+        if metric not in folds:
+            raise self.missing_metric(
+                metric, f"no run has a {metric!r} of its own; a run has {', '.join(folds.columns)}"
+            )
+        return compare_data(self.frame("trials"), folds, by, metric, where, baseline, confidence)
+
+    def failures(self) -> "pd.DataFrame":
+        """Failed trials by what went wrong, the most frequent first; columns: error, n, trials."""
+        import pandas as pd
+
+        return pd.DataFrame(failure_rows(self.records()), columns=["error", "n", "trials"])
+
+    @property
+    def metrics(self) -> list[str]:
+        """The names of all metrics that trials report."""
+        raise NotImplementedError
+
+    def missing_metric(self, metric: str, problem: str) -> FtrayError:
+        """The error to raise where a metric has no value: QueryError for one that this study does not have at all."""
+        if metric in self.metrics or metric in self._searched:
+            return NoResultError(problem)
+        return QueryError(f"{problem}; {nearest(metric, self.metrics)}")
+
+    @property
+    def _searched(self) -> set[str]:
+        """The metrics of objectives and constraints: a study has them before any trial has reported one."""
+        raise NotImplementedError
+
+    def sql(self, query: str, parameters: Sequence[Any] | None = None) -> "pd.DataFrame":
+        """The answer to a query in DuckDB's SQL over the tables of `ftray.tables.schema`; `columns` tells them all.
+
+        Names with a slash stand in double quotes: select "validation/sharpe" from trials.
+
+        Raises: MissingDependencyError where duckdb is missing; duckdb.Error for a query that it cannot answer.
+        """
+        from ftray.tables.sql import answer
+
+        return answer(self.sources(), query, parameters)
+
+    def sources(self) -> dict[str, Tables]:
+        """The tables of each study, by its name; of a study alone under the empty name."""
+        raise NotImplementedError
