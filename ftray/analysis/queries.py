@@ -12,6 +12,7 @@ from ftray.errors import FtrayError, NoResultError, QueryError
 from ftray.runs.records import TrialRecord
 from ftray.spec import nearest
 from ftray.tables.parquet import Tables
+from ftray.tables.schema import SCHEMA
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +20,12 @@ if TYPE_CHECKING:
 
 
 class Queries:
-    """What can be asked of one study or of several: everything is made of `records` and `read`."""
+    """What can be asked of one study or of several: all answers come from `records`, `read` and `sources`.
+
+    searched: the metrics of objectives and constraints; a study has them before any trial has reported one.
+    """
+
+    searched: frozenset[str]
 
     def records(self) -> list[TrialRecord]:
         """All trials and pre-training jobs in the order they were added, each in the state it is in now."""
@@ -90,18 +96,13 @@ class Queries:
     @property
     def metrics(self) -> list[str]:
         """The names of all metrics that trials report."""
-        raise NotImplementedError
+        columns = (tables.columns("metrics") for tables in self.sources().values())
+        return sorted(set().union(*columns) - set(SCHEMA["metrics"]))
 
     def missing_metric(self, metric: str, problem: str) -> FtrayError:
         """The error to raise where a metric has no value: QueryError for one that this study does not have at all."""
-        if metric in self.metrics or metric in self._searched:
-            return NoResultError(problem)
-        return QueryError(f"{problem}; {nearest(metric, self.metrics)}")
-
-    @property
-    def _searched(self) -> set[str]:
-        """The metrics of objectives and constraints: a study has them before any trial has reported one."""
-        raise NotImplementedError
+        known = {*self.searched, *self.metrics}
+        return NoResultError(problem) if metric in known else QueryError(f"{problem}; {nearest(metric, sorted(known))}")
 
     def sql(self, query: str, parameters: Sequence[Any] | None = None) -> "pd.DataFrame":
         """The answer to a query in DuckDB's SQL over the tables of `ftray.tables.schema`; `columns` tells them all.

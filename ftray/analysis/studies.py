@@ -57,6 +57,7 @@ class Studies(Queries, Mapping[str, Study]):
 
     def __init__(self, studies: Mapping[str, Study]):
         self._studies = dict(studies)
+        self.searched = frozenset().union(*(study.searched for study in studies.values()))
 
     def __getitem__(self, name: str) -> Study:
         if name not in self._studies:
@@ -94,14 +95,6 @@ class Studies(Queries, Mapping[str, Study]):
     def best(self, metric: str | None = None, scope: Scope = "last", **how: Any) -> dict[str, Best]:
         """The best of each study that has one: the metrics of different studies are of different bars."""
         return self._each(lambda study: study.best(metric, scope, **how))
-
-    @property
-    def metrics(self) -> list[str]:
-        return sorted({name for study in self._studies.values() for name in study.metrics})
-
-    @property
-    def _searched(self) -> set[str]:
-        return {name for study in self._studies.values() for name in study._searched}
 
     def curve(self, trial: str, metric: str) -> "pd.DataFrame":
         """See `Study.curve`."""

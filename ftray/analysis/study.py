@@ -45,6 +45,7 @@ class Study(Queries):
         self.run, self._tables = run, Tables(run)
         self.objectives: tuple[Objective, ...] = objectives_of(run.study)
         self.constraints: tuple[Constraint, ...] = constraints_of(run.study)
+        self.searched = frozenset(one.metric for one in (*self.objectives, *self.constraints))
 
     @property
     def name(self) -> str:
@@ -114,14 +115,6 @@ class Study(Queries):
         steps = "epoch" if bool(found["env_steps"].isna().to_numpy().all()) else "env_steps"
         rows = found.filter([steps, "fold", "seed", metric]).dropna(subset=[metric])
         return rows.sort_values(steps, ignore_index=True)
-
-    @property
-    def metrics(self) -> list[str]:
-        return sorted(self._tables.columns("metrics") - set(SCHEMA["metrics"]))
-
-    @property
-    def _searched(self) -> set[str]:
-        return {one.metric for one in (*self.objectives, *self.constraints)}
 
     def folds(self, trial: str) -> "pd.DataFrame":
         """A trial's validation metrics by fold and seed."""

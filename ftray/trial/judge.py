@@ -104,14 +104,18 @@ def judge_folder(location: Location, trial: str | None, window: str) -> tuple[Pa
     Raises: QueryError, NoResultError or WeightsError, which say what is missing.
     """
     is_policy = not is_url(location) and (Path(location) / "policy.json").exists()
-    folder = Path(location) if is_policy else _policy_of(RunFolder.open(location), trial)
+    folder = Path(location) if is_policy else policy_folder(RunFolder.open(location), trial)
     policy = Policy.load(folder)
     spec = parse(TrialSpec, upgrade_trial(policy.facts["trial"]), path=("trial",))
     dataset = build_dataset(spec.market, spec.windows, spec.features, policy.facts["fold"])
     return folder, judge(policy, spec, dataset, window)
 
 
-def _policy_of(run: RunFolder, trial: str | None) -> Path:
+def policy_folder(run: RunFolder, trial: str | None = None) -> Path:
+    """Where the policy of a trial lies, by default of the best one.
+
+    Raises: QueryError for an unknown trial; NoResultError if no trial has finished.
+    """
     if trial is None:
         best = best_trial(run.records(), objectives_of(run.study), constraints_of(run.study))
         if best is None or best.kind != "trial":

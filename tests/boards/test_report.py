@@ -13,7 +13,7 @@ from ftray.analysis.test_window import record_read
 from ftray.boards.html import plot
 from ftray.boards.report import PARTS, report_page, write_report
 from ftray.boards.report_origins import command, study_file
-from ftray.errors import RunFolderError
+from ftray.errors import QueryError, RunFolderError
 from ftray.runs import RunFolder
 from ftray.study import parse_study
 
@@ -95,6 +95,20 @@ def test_a_study_that_has_just_begun_has_a_report_that_says_what_is_missing(tmp_
     page = write_report(run.path).read_text()
     assert (run.path / "report.html").exists() and "No trial failed." in page
     assert page.count("Nothing to show: ") >= 5 and "no trial has been drawn yet" in page
+
+
+def test_an_unknown_metric_is_an_error_and_no_part_without_content(study, monkeypatch):
+    monkeypatch.setitem(PARTS, "The winner", lambda study: repr(study.best("profit")))
+    with pytest.raises(QueryError, match="has no 'profit'"):
+        report_page(study)
+
+
+def test_a_damaged_run_folder_is_an_error_and_no_part_without_content(tmp_path):
+    run = made_study(tmp_path / "made", 2, 1)
+    with (run.path / "events.jsonl").open("a") as file:
+        file.write('{"event": "trial_started", "at": "2026-01-01T00:00:00+00:00", "id": "ghost"}\n')
+    with pytest.raises(RunFolderError, match="ghost"):
+        report_page(ftray.open_study(run.path))
 
 
 def test_the_command_that_repeats_a_study_holds_all_of_it(tmp_path):
