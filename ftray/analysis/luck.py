@@ -73,7 +73,7 @@ def luck_of(metrics: Mapping[str, Any], windows: Mapping[str, Any], n_trials: in
 
 
 def scored_trials(records: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """All trials whose validation Sharpe ratio was ever seen: what a choice was made from, however they ended."""
+    """All trials whose validation Sharpe ratio was ever seen: the choice is made from these, however they ended."""
     return [record for record in records if record.number is not None and is_number(record.metrics.get(SHARPE))]
 
 

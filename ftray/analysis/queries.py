@@ -54,7 +54,7 @@ class Queries:
         return self.frame("encoders").sort_values("validation_loss", ignore_index=True)
 
     def encoder_card(self, encoder: str) -> dict[str, Any]:
-        """A finished pre-training job's figures and losses, as `plots.plot_reconstruction(card, "cells")` and
+        """A finished pre-training job's diagnostics and losses, as `plots.plot_reconstruction(card, "cells")` and
         `plots.plot_history(card["history"])` draw them. encoder: its fingerprint, or how that begins.
 
         Raises: QueryError if there is none.
@@ -74,7 +74,7 @@ class Queries:
         baseline: str | None = None,
         confidence: float = 0.95,
     ) -> "pd.DataFrame":
-        """Groups of finished trials side by side: interquartile means with intervals, who beats the baseline how often.
+        """Groups of finished trials compared: interquartile means with intervals, who beats the baseline how often.
 
         See `ftray.analysis.comparison.compare_data`.
         """
@@ -105,7 +105,7 @@ class Queries:
         return NoResultError(problem) if metric in known else QueryError(f"{problem}; {nearest(metric, sorted(known))}")
 
     def sql(self, query: str, parameters: Sequence[Any] | None = None) -> "pd.DataFrame":
-        """The answer to a query in DuckDB's SQL over the tables of `ftray.tables.schema`; `columns` tells them all.
+        """The answer to a query in DuckDB's SQL over the tables of `ftray.tables.schema`; `columns` lists them.
 
         Names with a slash stand in double quotes: select "validation/sharpe" from trials.
 

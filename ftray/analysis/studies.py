@@ -83,11 +83,11 @@ class Studies(Queries, Mapping[str, Study]):
     def read(self, table: str, columns: Sequence[str] | None = None, **equal: Any) -> "pa.Table":
         import pyarrow as pa
 
-        made = []
+        tables = []
         for name, study in self._studies.items():
             found = study.read(table, columns, **equal)
-            made.append(found.add_column(0, "study", pa.array([name] * len(found), pa.string())))
-        return concat(made)
+            tables.append(found.add_column(0, "study", pa.array([name] * len(found), pa.string())))
+        return concat(tables)
 
     def sources(self) -> dict[str, Tables]:
         return {name: study.sources()[""] for name, study in self._studies.items()}

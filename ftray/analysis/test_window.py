@@ -19,19 +19,19 @@ EVENT = "test_window_read"
 class Read:
     """One read of the test window.
 
-    seeds, figures: one policy each, with every measure on the test window. forced: the objections that `--force`
+    seeds, measures: one policy each, with every measure on the test window. forced: the objections that `--force`
     overruled; empty if there were none.
     """
 
     at: datetime.datetime
     trial: str
     seeds: tuple[int, ...]
-    figures: tuple[Mapping[str, Any], ...]
+    measures: tuple[Mapping[str, Any], ...]
     forced: tuple[str, ...]
 
     def __str__(self) -> str:
-        sharpes = [one["sharpe"] for one in self.figures]
-        returns = [one["total_return"] for one in self.figures]
+        sharpes = [one["sharpe"] for one in self.measures]
+        returns = [one["total_return"] for one in self.measures]
         forced = f"; forced, against: {'; '.join(self.forced)}" if self.forced else ""
         return (
             f"{self.at:%Y-%m-%d %H:%M} UTC, {self.trial} on {len(self.seeds)} fresh seeds: "
@@ -40,10 +40,10 @@ class Read:
 
 
 def record_read(
-    run: RunFolder, trial: str, seeds: Sequence[int], figures: Sequence[Mapping[str, Any]], **facts: Any
+    run: RunFolder, trial: str, seeds: Sequence[int], measures: Sequence[Mapping[str, Any]], **facts: Any
 ) -> None:
     """Records a read; on disk, whatever crashes, when this returns. facts: `forced`, and what else to keep."""
-    run.append_event(EVENT, trial=trial, seeds=seeds, figures=figures, **facts)
+    run.append_event(EVENT, trial=trial, seeds=seeds, figures=measures, **facts)
 
 
 def reads_of(events: Iterable[Event]) -> list[Read]:
@@ -53,7 +53,7 @@ def reads_of(events: Iterable[Event]) -> list[Read]:
             at=datetime.datetime.fromisoformat(event["at"]),
             trial=event["trial"],
             seeds=tuple(event["seeds"]),
-            figures=tuple(event["figures"]),
+            measures=tuple(event["figures"]),
             forced=tuple(event["forced"]),
         )
         for event in events

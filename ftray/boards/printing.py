@@ -114,11 +114,11 @@ SHOWN: Shown = {
 
 
 def shown_columns(goal: Objective, rows: Sequence[Mapping[str, Any]]) -> Shown:
-    """The columns that say something here: a Sharpe ratio once, GPU time where there was a GPU."""
+    """The columns that have a value here: a Sharpe ratio once, GPU time where there was a GPU."""
     left_out = {"objective"} if goal.metric == SHARPE else {"error", "deflated_sharpe"}
     left_out |= {name for name in ("cpu_seconds", "gpu_seconds") if not any(row[name] for row in rows)}
     shown = {name: how for name, how in SHOWN.items() if name not in left_out}
-    if goal.metric == SHARPE:  # beside its error, in the place of the objective
+    if goal.metric == SHARPE:  # next to its error, in the place of the objective
         order = [name for name in shown if name != "validation_sharpe"]
         order.insert(order.index("error"), "validation_sharpe")
         return {name: shown[name] for name in order}

@@ -1,4 +1,4 @@
-"""Verbs that judge trained policies."""
+"""Verbs that backtest trained policies."""
 
 import argparse
 from pathlib import Path
@@ -7,18 +7,18 @@ from ftray.cli.terminal import Add, add_verb, live, location
 
 
 def add_verbs(add: Add) -> None:
-    verb = add_verb(add, backtest, "judge a trained policy on a window, beside the benchmarks")
+    verb = add_verb(add, backtest, "backtest a trained policy on a window, and the benchmarks with it")
     verb.add_argument(
         "path", type=location, metavar="RUN|POLICY", help="a run folder (its best trial), or a policy folder"
     )
     verb.add_argument("--trial", metavar="ID", help="a trial of the run, like trial-0003 (default: the best)")
     verb.add_argument("--window", choices=("validation", "train"), default="validation", help="default: validation")
-    verb.add_argument("--out", type=Path, metavar="DIR", help="where files go (default: beside the policy)")
-    verb = add_verb(add, promote, "train the best trial anew on fresh seeds, and read the test window: once")
+    verb.add_argument("--out", type=Path, metavar="DIR", help="where files go (default: next to the policy)")
+    verb = add_verb(add, promote, "train the best trial again on fresh seeds, and read the test window: once")
     verb.add_argument("run", type=location, metavar="RUN", help="a run folder, like runs/demo")
     verb.add_argument("--trial", metavar="ID", help="a trial of the run, like trial-0003 (default: the best)")
     verb.add_argument("--seeds", type=int, default=5, metavar="N", help="fresh seeds to train (default: 5)")
-    line = "read it although luck explains the figures, or although it was read before; this is recorded"
+    line = "read it although luck explains the Sharpe ratio, or it was read before; this is recorded"
     verb.add_argument("--force", action="store_true", help=line)
 
 
@@ -26,15 +26,15 @@ def backtest(given: argparse.Namespace) -> int:
     from ftray.boards.backtest import print_performance, write_backtest
     from ftray.trial.judge import judge_folder, performance_table
 
-    folder, judged = judge_folder(given.path, given.trial, given.window)
-    performance = performance_table(judged)
+    folder, backtests = judge_folder(given.path, given.trial, given.window)
+    performance = performance_table(backtests)
     print_performance(performance)
-    policy = judged["policy"]
+    policy = backtests["policy"]
     written = write_backtest(
         given.out or folder.parent / f"backtest-{given.window}",
         performance,
         policy.times,
-        {name: outcome.equity for name, outcome in judged.items()},
+        {name: outcome.equity for name, outcome in backtests.items()},
         policy.symbols,
         policy.weights,
         policy.notional,

@@ -1,4 +1,4 @@
-"""Verbs that look at a run folder."""
+"""The verb that shows a run folder."""
 
 import argparse
 import sys
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ftray.runs import RunFolder
 
 EVERY = 2.0
-"""Seconds between two looks."""
+"""Seconds between two reads of a run folder."""
 
 
 def add_verbs(add: Add) -> None:
@@ -22,7 +22,7 @@ def add_verbs(add: Add) -> None:
     verb.add_argument("run", type=location, metavar="RUN", help="a run folder, like runs/demo")
     verb.add_argument("--top", type=int, metavar="N", help="only the best N trials, and the benchmarks")
     how = verb.add_mutually_exclusive_group()
-    how.add_argument("--watch", action="store_true", help="look again until the study is done, or Ctrl-C")
+    how.add_argument("--watch", action="store_true", help="refresh until the study is done, or Ctrl-C")
     how.add_argument("--csv", metavar="FILE", help="write the leaderboard as CSV; - writes it to standard output")
     line = "write leaderboard, states, failures and luck as JSON; - writes it to standard output"
     how.add_argument("--json", metavar="FILE", help=line)
@@ -47,10 +47,10 @@ def results(given: argparse.Namespace) -> int:
 def finish(run: "RunFolder") -> None:
     show(run)
     print(f"\nEverything is in {run.where}: a folder per trial, the tables, the encoders, and the policies.")
-    print(f"Next: ftray backtest {run.where}    the best trial beside the benchmarks, with a plot")
+    print(f"Next: ftray backtest {run.where}    the best trial and the benchmarks, with a plot")
     print(f"      ftray results {run.where}     this table again")
     print(f"      ftray dashboard {run.where}   a page of it in a browser; ftray report writes one to keep")
-    print(f"      ftray promote {run.where}     the best trial on fresh seeds, and the one look at the test window")
+    print(f"      ftray promote {run.where}     the best trial on fresh seeds, and the one read of the test window")
 
 
 def show(run: "RunFolder", console: "Console | None" = None, top: int | None = None) -> None:

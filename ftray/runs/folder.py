@@ -1,4 +1,4 @@
-"""The run folder of a study: a public format with this one reader and writer.
+"""The run folder of a study: a public format, which only this module and its neighbours read and write.
 
 Takes: a study as a plain mapping, and what happens to its trials. Gives: `RunFolder`.
 
@@ -6,17 +6,17 @@ Takes: a study as a plain mapping, and what happens to its trials. Gives: `RunFo
     events.jsonl          written by the study's driver alone: trial_added, trial_started, trial_ended, benchmarks, ...
     trials/trial-0007/    see `trial_folder`
     encoders/<fingerprint>/, data/<fingerprint>/   pre-training runs and prepared datasets, shared by the trials
-    promoted/             written by `ftray promote`: trials of fresh seeds, none of them the study's
-    tables/               all of this as tables, for queries; derived from the events by `compact`; see `schema`
+    promoted/             written by `ftray promote`: trials with fresh seeds, which are not the study's
+    tables/               all of this as tables, for queries; derived from the events by `tables.compact`; see `schema`
     benchmarks/           returns per bar of what every trial is compared with; see `outcomes`
     optuna.journal, tensorboard/, tune/   derived; may be deleted
     DONE                  the study is finished: nothing is pending or running
 
-The events are the truth and everything else about trials is derived from them.
+The events are the truth, and everything else about trials is derived from them (`records.StudyLog`).
 
-A run folder may lie on object storage. Whoever opens it then works with a copy (`storage.Mirror`) of what they need:
-the driver with what it writes, and each trial's events as it ends; a trial's process with its own folder and what it
-starts from (`job_copy`); a reader with the events, and the rest when it is asked for (`fetch`).
+A run folder may lie on object storage. Each process then works with a local copy (`storage.Mirror`) of the part that it
+needs: the driver has what it writes, and each trial's events when it ends; a trial's process its own folder and what it
+starts from (`job_copy`); a reader the events, and the rest after `fetch`.
 """
 
 import contextlib
@@ -39,7 +39,7 @@ from ftray.spec import fingerprint, nearest, to_mapping
 from ftray.storage import Location
 
 FACTS = ("study.json", "events.jsonl", "encoders.json")
-"""The files that say what a study is and how far it is."""
+"""The files that say what a study is and how far it has come."""
 
 
 class RunFolder(Located):
@@ -55,15 +55,12 @@ class RunFolder(Located):
 
     @classmethod
     def create(cls, location: Location, study: Mapping[str, Any] | Any) -> "RunFolder":
-        """The run folder of `study` (a mapping or a spec), for its driver: made now, or opened if it exists for this
-        very study.
+        """The run folder of `study` (a mapping or a spec), for its driver: a new one, or the one of this very study.
 
         Raises: RunFolderError if the folder belongs to another study or holds something else.
         """
         run, plain = cls(location, DRIVER), json.loads(to_json(to_mapping(study)))
-        if run.mirror and run.mirror.read("study.json"):
-            return cls.open(location, DRIVER)._expecting(plain)
-        if run.mirror is None and (run.path / "study.json").exists():
+        if run.mirror.read("study.json") if run.mirror else (run.path / "study.json").exists():
             return cls.open(location, DRIVER)._expecting(plain)
         if run.mirror:
             shutil.rmtree(run.path, ignore_errors=True)  # of a run folder that was deleted there
@@ -79,8 +76,8 @@ class RunFolder(Located):
 
     @classmethod
     def open(cls, location: Location, role: str = "read") -> "RunFolder":
-        """The run folder at a path or URL. role: `DRIVER` for the one process that writes its events, `JOB` for a
-        trial's.
+        """The run folder at a path or URL. role: `DRIVER` for the one process that writes its events, `JOB` for that of
+        a trial.
 
         Raises: RunFolderError if there is none, or one that this version cannot read; StorageError.
         """
@@ -109,7 +106,7 @@ class RunFolder(Located):
 
     @property
     def id(self) -> str:
-        """What tells it from every other run folder, of the same study too; 12 hex digits."""
+        """Its own name, which no other run folder has, not even one of the same study; 12 hex digits."""
         return self._content.get("id") or fingerprint(self._content["created_at"], self.fingerprint)[:12]
 
     @property
@@ -128,9 +125,9 @@ class RunFolder(Located):
         return self.path / "encoders"
 
     def append_event(self, event: str, **facts: Any) -> None:
-        """Note something about the study as a whole; on disk, whatever crashes, when this returns."""
+        """Record something about the study; on disk, whatever crashes, when this returns."""
         self._writer.append(event, facts, durable=True)
-        self.sync(*["events.jsonl"] * (event == "trial_added"))  # a trial that ran and is unknown would be drawn anew
+        self.sync(*["events.jsonl"] * (event == "trial_added"))  # at once, or a trial that ran could be sampled again
 
     def events(self) -> list[Event]:
         """All events of the study, oldest first."""
@@ -138,9 +135,9 @@ class RunFolder(Located):
 
     @contextlib.contextmanager
     def driven(self, say: Callable[[str], None] = print) -> Iterator[None]:
-        """Held by the one process that runs the study and writes its events; it falls with the process.
+        """A block in which this process alone runs the study and writes its events.
 
-        Raises: RunFolderError if another process holds it.
+        Raises: RunFolderError if another process does.
         """
         with driving(self.path), leased(self.mirror, say):
             try:
@@ -151,7 +148,7 @@ class RunFolder(Located):
     def add_trial(
         self, trial_id: str, number: int | None, kind: str, values: Mapping[str, Any], spec: Mapping[str, Any] | Any
     ) -> TrialFolder:
-        """Note a new trial, PENDING, and make its folder. A finished study is not DONE from here on."""
+        """Record a new trial, PENDING, and create its folder. A finished study is no longer DONE."""
         if trial_id in self._follow():
             raise RunFolderError(f"{self.path} has a trial {trial_id!r} already; every trial needs an id of its own")
         if Path(trial_id).name != trial_id or trial_id.startswith("."):
@@ -166,7 +163,7 @@ class RunFolder(Located):
         return trial
 
     def trial_started(self, trial_id: str, **facts: Any) -> None:
-        """Note that a trial runs, for the first time or again after a failure or interruption."""
+        """Record that a trial runs, for the first time or again after a failure or interruption."""
         trial = self._known(trial_id)
         if trial.state in FINAL:
             raise RunFolderError(f"trial {trial_id!r} is {trial.state} for good; add a new trial instead")
@@ -182,10 +179,10 @@ class RunFolder(Located):
         error: str | None = None,
         last_seen: str | None = None,
     ) -> None:
-        """Note that a trial ended as COMPLETE, PRUNED, FAILED or INTERRUPTED; the same news twice is one piece of news.
+        """Record that a trial ended as one of `ENDED`; a second call with the same state does nothing.
 
-        `metrics` add to the trial's last reported ones and replace those of the same name. `last_seen` is when it last
-        did something, where nobody was there to see it end.
+        `metrics` add to the trial's last reported ones and replace those of the same name. `last_seen` is the time of
+        its last event, where no process saw it end.
         """
         trial = self._known(trial_id)
         if state not in ENDED:
@@ -202,10 +199,10 @@ class RunFolder(Located):
         self.append_event("trial_ended", id=trial_id, state=state, metrics=last, error=error, **seen)
 
     def sweep(self) -> list[str]:
-        """Interrupts whatever still runs by the events, although the driver that knew of it is gone; the ids.
+        """Records as INTERRUPTED what runs by the events of a driver that is gone; returns the ids of these trials.
 
-        To be called by the next driver only. Each ended when it last wrote something. A failure that its process noted
-        and no driver heard of is no verdict: its cluster may have been going down around it. It is tried again.
+        Only the next driver may call it. Each trial ended when it last wrote something. A failure that its process
+        recorded and no driver saw does not count, since the whole cluster may have been going down: it is retried.
         """
         zombies = [trial for trial in self._follow().values() if trial.state == "RUNNING"]
         for trial in zombies:
@@ -216,7 +213,7 @@ class RunFolder(Located):
         return [trial.id for trial in zombies]
 
     def record_benchmarks(self, benchmarks: Mapping[str, Mapping[str, float]]) -> None:
-        """Note the performance of portfolios to compare with, by name, on the validation window."""
+        """Record the performance of portfolios to compare with, by name, on the validation window."""
         self.append_event("benchmarks", benchmarks=benchmarks)
 
     def benchmarks(self) -> dict[str, dict[str, float]]:
@@ -242,7 +239,7 @@ class RunFolder(Located):
         return self._log.records[trial_id]
 
     def mark_done(self) -> None:
-        """Note that the study is finished."""
+        """Record that the study is finished. The tables are the caller's part: `compact(run, whole=True)` first."""
         unfinished = [record.id for record in self._follow().values() if record.state in ("PENDING", "RUNNING")]
         if unfinished:
             raise RunFolderError(
@@ -250,20 +247,16 @@ class RunFolder(Located):
                 f"({', '.join(unfinished[:3])}...); end them first, as INTERRUPTED if need be"
             )
         self.append_event("study_done")
-        replace_file(self._done, b"")
+        replace_file(self.path / "DONE", b"")
         self.sync("events.jsonl", "DONE")
 
     @property
     def is_done(self) -> bool:
-        return self._done.exists()
-
-    @property
-    def _done(self) -> Path:
-        return self.path / "DONE"
+        return (self.path / "DONE").exists()
 
     def _not_done(self) -> None:
         if self.is_done:
-            self._done.unlink(missing_ok=True)
+            (self.path / "DONE").unlink(missing_ok=True)
             if self.mirror:
                 self.mirror.delete("DONE")
 
@@ -277,7 +270,7 @@ class RunFolder(Located):
             more = f" and {len(changes) - 5} more" if len(changes) > 5 else ""
             raise RunFolderError(
                 f"{self.path} belongs to another study; it differs in {'; '.join(changes[:5])}{more}. "
-                "Choose another name for the changed study, or undo the change to go on with this one"
+                "Choose another name for the changed study, or undo the change to continue this one"
             )
         return self
 

@@ -55,8 +55,8 @@ class TrialRecord:
 class StudyLog:
     """Follows a study's events. It is the only code that turns them into trial records.
 
-    records: by id, in the order they were added; `forget` drops one. benchmarks: as recorded last. Whoever stores
-    `offset` and `to_plain` of the records can go on from there.
+    records: by id, in the order they were added; `forget` drops one. benchmarks: as recorded last. `offset` and
+    the records, stored with `to_plain`, are enough to continue from there.
     """
 
     def __init__(self, path: Path, offset: int = 0, records: Iterable[TrialRecord] = ()):

@@ -228,9 +228,9 @@ def _read_test_window(
     benchmarks: dict[str, Measures] = {}
     for seed, spec in specs.items():
         _, dataset = prepare_dataset(spec, run.path, spec.n_folds - 1)
-        judged = judge_bars(Policy.load(folders[seed] / "policy"), spec, dataset, dataset.windows.test)
-        measures.append(judged.pop("policy").performance())
-        benchmarks = {name: outcome.performance() for name, outcome in judged.items()}
+        backtests = judge_bars(Policy.load(folders[seed] / "policy"), spec, dataset, dataset.windows.test)
+        measures.append(backtests.pop("policy").performance())
+        benchmarks = {name: found.performance() for name, found in backtests.items()}
     return tuple(measures), benchmarks
 
 

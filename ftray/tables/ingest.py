@@ -161,7 +161,7 @@ class Intake:
             elif event["event"] == "run_started":
                 run = {key: value for key, value in event.items() if key not in ("event", "at")}
                 before = trial.facts.setdefault("runs", [])
-                if run not in before:  # one that went on from its checkpoint begins twice
+                if run not in before:  # one that was resumed from its checkpoint begins twice
                     before.append(run)
         trial.offset = reader.offset
 

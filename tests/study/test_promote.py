@@ -144,7 +144,7 @@ def test_a_forced_read_is_recorded_shown_and_counted_and_a_second_one_refused(ru
         assert validation["sharpe"] == pytest.approx(own["sharpe"], rel=1e-4, abs=1e-6)
     assert len(found.forced) == 1 and f"luck line {found.luck.luck_line:.2f}" in found.forced[0]
     (read,) = reads_of(run.events())
-    assert read.trial == best.id and read.forced == found.forced and read.figures[0] == found.test[0]
+    assert read.trial == best.id and read.forced == found.forced and read.measures[0] == found.test[0]
     table = "\n".join(describe_promotion(found))
     assert all(name in table for name in ("mean ± standard error", "equal_weight", "hold_AAVE", "forced, against"))
 

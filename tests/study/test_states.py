@@ -111,7 +111,7 @@ def test_what_happens_to_a_trial_is_told_alike_by_all_three_stores(live, tmp_pat
         print(f"{part:24}{states}")
     assert told == TABLE
     died, once = (f"trial-{list(TABLE).index(part):04d}" for part in ("dies always", "dies once"))
-    assert f"{STEPS + 2} processes died ({died} {STEPS + 1} times, {once}); " in lines[-1]
+    assert f"{STEPS + 2} processes crashed ({died} {STEPS + 1} times, {once}); " in lines[-1]
     assert Path(lines[-1].split()[-1]).is_file()
     assert_stores_agree(study, run)  # values, curves and parameters too
     assert_ended_once(run)
