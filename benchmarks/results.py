@@ -39,7 +39,8 @@ OPENED, MINUTE, SHARE = 1.0, 60.0, 0.01
 """At most: seconds to open and filter 10,000 trials, and the share of a one-minute trial that writing it costs."""
 
 FIGURES = ("sharpe", "total_return", "max_drawdown", "turnover", "exposure", "skewness", "kurtosis")
-NAMES = tuple(f"validation/{name}" for name in FIGURES) + tuple(f"loss/{i}" for i in range(N_FIGURES - len(FIGURES)))
+NAMES = [f"validation/{name}" for name in FIGURES]
+NAMES += [f"encoder/attention/asset/{i}" for i in range(N_FIGURES - len(FIGURES))]
 SPEC = {"encoder": {"kind": "mlp", "hidden": 128}, "seed": 0, "seeds": 1, "ppo": {"env_steps": 102_400}}
 
 ASK = """

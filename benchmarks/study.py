@@ -68,7 +68,7 @@ OVERHEAD, READING, GROWTH = 0.02, 1.0, 0.10
 """At most: share of a one-minute trial, seconds to read 10,000 trials, growth of memory over the last half."""
 
 METRICS = {f"validation/{name}": 0.5 for name in ("sharpe", "total_return", "max_drawdown", "turnover", "exposure")} | {
-    f"{part}/{name}": 0.5 for part in ("loss", "learner", "vram") for name in "abcdef"
+    f"encoder/attention/asset/{i}": 0.5 for i in range(18)
 }
 """As many figures as a trial reports."""
 

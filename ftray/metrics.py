@@ -115,13 +115,6 @@ class Metric:
         form = UNITS[self.unit].form
         return ",.0f" if form == CLOCK else form or ".3~g"
 
-    @property
-    def sign(self) -> float:
-        """What makes more of it better. Raises: MetricError where neither way is."""
-        if self.direction is None:
-            raise MetricError(f"{self.name} ({self.computed_from}) is neither better high nor low: name a direction")
-        return 1.0 if self.direction == "maximize" else -1.0
-
 
 Row = tuple[str, Direction | None, str, str, str]
 
@@ -244,6 +237,14 @@ def metric(name: str) -> Metric:
     if found is None:
         raise MetricError(f"no metric is called {name!r}; {nearest(name, METRICS)}")
     return found
+
+
+def metric_direction(name: str) -> Direction:
+    """Which way a metric is better. Raises: MetricError for an unknown one, and where neither way is."""
+    found = metric(name)
+    if found.direction is None:
+        raise MetricError(f"{name} ({found.computed_from}) is neither better high nor low: name a direction")
+    return found.direction
 
 
 def check_reported(names: Iterable[str]) -> None:

@@ -16,6 +16,7 @@ from ftray.metrics import (
     find_metric,
     format_metric,
     metric,
+    metric_direction,
     metric_title,
     searchable,
     validation,
@@ -63,9 +64,9 @@ def test_families_have_one_entry():
 
 
 def test_a_metric_without_a_better_way_says_so():
-    assert metric(SHARPE).sign == 1.0 and metric(validation("fees")).sign == -1.0
+    assert metric_direction(SHARPE) == "maximize" and metric_direction(validation("fees")) == "minimize"
     with pytest.raises(MetricError, match=r"^entropy .* is neither better high nor low"):
-        _ = metric("entropy").sign
+        metric_direction("entropy")
 
 
 def test_a_value_is_written_by_its_unit():
@@ -74,10 +75,8 @@ def test_a_value_is_written_by_its_unit():
     shown = ["1.23", "12.3%", "0.12%", "1:02:03", "8,760", "0.5000", "1.23e+04"]
     assert [format_metric(name, value) for name, value in values.items()] == shown
     assert format_metric(SHARPE, None) == format_metric(SHARPE, float("nan")) == "-"
-    assert (
-        format_metric("of another version", 0.25) == "0.25"
-        and metric_title("of another version") == "of another version"
-    )
+    newer = "of another version"
+    assert format_metric(newer, 0.25) == "0.25" and metric_title(newer) == newer
 
 
 def test_the_table_is_whole():

@@ -48,7 +48,7 @@ class Best:
     trial: str
     metric: str
     value: float
-    direction: Literal["maximize", "minimize"]
+    direction: Direction
     scope: Scope
     chosen_from: int
     interval: tuple[float, float] | None
@@ -143,7 +143,7 @@ def direction_of(metric: str, objectives: tuple[Objective, ...]) -> Literal["max
     for objective in objectives:
         if objective.metric == metric:
             return objective.direction
-    return "minimize" if metric.endswith(LESS_IS_BETTER) else "maximize"
+    return metric_direction(metric)
 
 
 def _spread(metrics: Mapping[str, Any], metric: str) -> float | None:

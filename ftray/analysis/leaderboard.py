@@ -46,8 +46,6 @@ BENCHMARK = "BENCHMARK"
 INFEASIBLE = "COMPLETE, infeasible"
 """The `state` of a finished trial that misses a constraint of its study: it has no rank."""
 
-PREFIX = "validation/"
-
 
 def leaderboard_rows(
     records: Sequence[TrialRecord],
@@ -140,8 +138,8 @@ def _row(name: str, state: str, goal: Objective, metrics: Mapping[str, Any]) -> 
         "state": state,
         "objective": value if is_number(value) else None,
         "validation_sharpe": metrics.get(SHARPE),
-        "validation_return": metrics.get(f"{PREFIX}total_return"),
-        "validation_max_drawdown": metrics.get(f"{PREFIX}max_drawdown"),
-        "validation_turnover": metrics.get(f"{PREFIX}turnover"),
-        "validation_exposure": metrics.get(f"{PREFIX}exposure"),
+        "validation_return": metrics.get(validation("total_return")),
+        "validation_max_drawdown": metrics.get(validation("max_drawdown")),
+        "validation_turnover": metrics.get(validation("turnover")),
+        "validation_exposure": metrics.get(validation("exposure")),
     }

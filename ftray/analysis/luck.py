@@ -13,8 +13,6 @@ from ftray.analysis.ranking import best_trial
 from ftray.runs.records import TrialRecord
 from ftray.search.objectives import Constraint, Objective, is_number
 
-SHARPE = "validation/sharpe"
-
 CONFIDENCE = 0.95
 """How sure the deflated Sharpe ratio must be, as its source asks (see `stats.deflated_sharpe`)."""
 

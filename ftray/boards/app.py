@@ -14,7 +14,6 @@ import dash
 from dash import Input, Output, State, no_update, set_props
 
 from ftray import plots
-from ftray.analysis.luck import SHARPE
 from ftray.analysis.study import Study
 from ftray.boards import live, page
 from ftray.boards.beside import Child, links

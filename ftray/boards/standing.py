@@ -9,7 +9,8 @@ from collections import Counter
 from typing import Any
 
 from ftray.analysis.study import Study
-from ftray.runs.costs import CPU_SECONDS, GPU_SECONDS, driven_seconds
+from ftray.metrics import CPU_SECONDS, GPU_SECONDS
+from ftray.runs.costs import driven_seconds
 from ftray.runs.records import ENDED, STATES
 from ftray.tables.schema import Frame
 

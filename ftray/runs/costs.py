@@ -9,9 +9,8 @@ what came after the last report.
 import datetime
 from collections.abc import Iterable, Mapping
 
+from ftray.metrics import CPU_SECONDS, GPU_SECONDS
 from ftray.runs.events import Event
-
-CPU_SECONDS, GPU_SECONDS = "cost/cpu_seconds", "cost/gpu_seconds"
 
 SPENT = "spent"
 """The event of a trial's process that says, at the end of each stretch, what the trial has cost so far."""

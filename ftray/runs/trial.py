@@ -17,6 +17,7 @@ from typing import Any
 
 from ftray.errors import LockedError, RunFolderError
 from ftray.files import locked, replace_file, replace_folder
+from ftray.metrics import check_reported
 from ftray.runs.costs import SPENT, cost_of
 from ftray.runs.events import Event, EventReader, EventWriter
 
@@ -41,7 +42,11 @@ class TrialFolder:
         self._writer.append("run_started", facts, durable=False)
 
     def report(self, metrics: Mapping[str, Any]) -> None:
-        """Note metrics on the way. Cheap: survives a killed process, but not a machine that crashes within seconds."""
+        """Note metrics on the way. Cheap: survives a killed process, but not a machine that crashes within seconds.
+
+        Raises: MetricError for one that is not in the table of metrics.
+        """
+        check_reported(metrics)
         self._writer.append("report", {"metrics": metrics}, durable=False)
 
     def finished(self, metrics: Mapping[str, Any] | None = None) -> None:

@@ -31,7 +31,7 @@ class Objective:
         return value if self.direction == "maximize" else -value
 
 
-DEFAULT = Objective(metric="validation/sharpe", direction="maximize")
+DEFAULT = Objective(metric=SHARPE, direction="maximize")
 
 
 @dataclasses.dataclass(frozen=True)

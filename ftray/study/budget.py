@@ -10,8 +10,9 @@ from typing import Annotated, Any
 
 from ftray.analysis.failures import first_line, kind_of_error
 from ftray.errors import SpecError
+from ftray.metrics import GPU_SECONDS
 from ftray.runs import RunFolder, TrialRecord
-from ftray.runs.costs import GPU_SECONDS, driven_seconds
+from ftray.runs.costs import driven_seconds
 from ftray.search.objectives import Constraint, Objective, is_feasible
 from ftray.spec import Between, spec
 

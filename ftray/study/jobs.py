@@ -18,6 +18,7 @@ from ftray.capacity.nodes import Node
 from ftray.capacity.placement import Placement, cpus, gpus
 from ftray.capacity.probing import why_no_gpu
 from ftray.errors import FtrayError, OutOfMemoryError
+from ftray.metrics import PLANNED_GIB
 from ftray.runs import RunFolder
 from ftray.runs.costs import booked
 from ftray.runs.location import JOB
@@ -102,7 +103,7 @@ def run_job(config: dict[str, Any], work: Work = run_trial) -> None:
 def _reporter(config: dict[str, Any], copy: JobCopy, place: Placement, cost: Callable[[], dict[str, float]]) -> Report:
     """Where a job's metrics go: to its folder, with what it costs, and to Tune what a scheduler may judge."""
     makes = [partial_folder(folder) for folder in config.get("makes", ())]
-    planned = {"vram/planned_gib": place.plan.learner_gib} if place.plan and config["kind"] != PRETRAINING else {}
+    planned = {PLANNED_GIB: place.plan.learner_gib} if place.plan and config["kind"] != PRETRAINING else {}
 
     def report(metrics: dict[str, Any], checkpoint: Path | None = None) -> None:
         copy.folder.report(metrics | planned | cost())

@@ -14,8 +14,8 @@ from typing import Any
 
 from ftray.capacity.placement import cpus
 from ftray.errors import FtrayError
+from ftray.metrics import CPU_SECONDS, GPU_SECONDS
 from ftray.runs import RunFolder
-from ftray.runs.costs import CPU_SECONDS, GPU_SECONDS
 from ftray.spec import fingerprint, parse, to_mapping
 from ftray.storage import Location, Mirror, is_url, join
 from ftray.trial import TrialSpec, place_trial

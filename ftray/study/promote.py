@@ -26,6 +26,7 @@ from ftray.analysis.test_window import describe_reads, reads_of, record_read
 from ftray.capacity.local_ray import Say, local_ray
 from ftray.errors import NoResultError, RefusedError, RunFolderError, SpecError
 from ftray.market import load_market
+from ftray.metrics import VALIDATION, measure_of
 from ftray.nets import Policy
 from ftray.runs import RunFolder, TrialFolder, TrialRecord
 from ftray.runs.events import Event
@@ -179,7 +180,7 @@ def _is_trained(folder: Path) -> bool:
 
 def _validation(folder: Path) -> Measures:
     row = TrialFolder(folder).last_metrics()
-    return {name.removeprefix(PREFIX): value for name, value in row.items() if name.startswith(PREFIX)}
+    return {measure_of(name): value for name, value in row.items() if name.startswith(VALIDATION)}
 
 
 def _luck(run: RunFolder, record: TrialRecord, validation: Sequence[Measures]) -> Luck:

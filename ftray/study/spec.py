@@ -12,6 +12,7 @@ from typing import Any, Literal
 import yaml
 
 from ftray.errors import SpecError
+from ftray.metrics import PRETRAINING_LOSS, SHARPE, Direction, Metric, searchable
 from ftray.search.objectives import Constraint, Objective
 from ftray.search.optuna_trials import RESOURCE
 from ftray.search.samplers import Sampler, TpeSpec, check_sampler
@@ -21,13 +22,11 @@ from ftray.study.budget import BudgetSpec, check_patience
 from ftray.study.optuna.storage import check_storage
 from ftray.study.stopping import NoSchedulerSpec, Scheduler, check_scheduler
 from ftray.study.tree import lay_over, relative_paths, unabridged, with_absolute_paths
-from ftray.trial.metrics import metric_names
 from ftray.trial.spec import TrialSpec
 
 SECTIONS = ("name", "trial", "search")
 
-DEFAULT_METRIC = {"trial": "validation/sharpe", "pretraining": "validation_loss"}
-DEFAULT_GOAL: dict[str, Literal["maximize", "minimize"]] = {"trial": "maximize", "pretraining": "minimize"}
+DEFAULT_METRIC = {"trial": SHARPE, "pretraining": PRETRAINING_LOSS}
 
 
 @spec
@@ -36,8 +35,9 @@ class SearchSpec:
 
     job: what is searched: whole RL trials, or pre-training alone (the rest of the trial is then idle).
     n_trials: drawn configurations, over all runs of the command; the pre-training behind a trial does not count.
-    objective, direction: a reported metric, as it stands at the end, and where to push it; by default the validation
-        Sharpe ratio up, or the validation loss of pre-training down (comparable only at one mask ratio).
+    objective: a reported metric, as it stands at the end; by default the validation Sharpe ratio, or the validation
+        loss of pre-training (comparable only at one mask ratio).
+    direction: the one in which the metric is better, which need not be said.
     objectives: several of them, in place of these two, which are short for a list of one. A scheduler judges the first.
     constraints: bounds on reported metrics, like `validation/max_drawdown <= 0.3`; a trial that ends beyond one is
         complete, and never among the best.
@@ -80,8 +80,12 @@ class SearchSpec:
     @property
     def goals(self) -> tuple[Objective, ...]:
         """All objectives."""
-        metric, direction = self.objective or DEFAULT_METRIC[self.job], self.direction or DEFAULT_GOAL[self.job]
-        return self.objectives or (Objective(metric=metric, direction=direction),)
+        if self.objectives:
+            return self.objectives
+        metric = self.objective or DEFAULT_METRIC[self.job]
+        found = searchable(self.job).get(metric)
+        better: Direction | None = self.direction or (found.direction if found else None)
+        return (Objective(metric=metric, direction=better or "maximize"),)
 
     @property
     def bounds(self) -> tuple[Constraint, ...]:
@@ -236,27 +240,37 @@ def parse_study(tree: Mapping[str, Any], default_name: str = "study") -> StudySp
 
 
 def _check_objectives(search: SearchSpec) -> None:
-    """A name that no trial reports would fail every trial at its end; a direction is not ours to guess."""
-    default = DEFAULT_METRIC[search.job]
-    names = metric_names() if search.job == "trial" else (default,)
+    """A name that no trial reports would fail every trial at its end; the wrong direction would find the worst one."""
+    known = searchable(search.job)
     if search.objectives and (search.objective or search.direction):
         raise SpecError("say objective and direction, or a list of objectives, not both", ("search", "objectives"))
-    if search.objective not in (None, default) and search.direction is None:
-        _check_metric(search.metric, names, ("search", "objective"))
-        raise SpecError(f"say which way {search.metric} is better: maximize or minimize", ("search", "direction"))
     for number, objective in enumerate(search.goals):
-        where = ("search", "objectives", str(number), "metric") if search.objectives else ("search", "objective")
-        _check_metric(objective.metric, names, where)
+        listed = ("search", "objectives", str(number))
+        where = (*listed, "metric") if search.objectives else ("search", "objective")
+        _check_metric(objective.metric, known, where)
+        way = (*listed, "direction") if search.objectives else ("search", "direction")
+        _check_direction(known[objective.metric], objective.direction, where, way)
         if objective.metric in [other.metric for other in search.goals[:number]]:
             raise SpecError(f"{objective.metric} is an objective already", where)
     for number, text in enumerate(search.constraints):
         where = ("search", "constraints", str(number))
         try:
-            _check_metric(Constraint.parse(text).metric, names, where)
+            _check_metric(Constraint.parse(text).metric, known, where)
         except SpecError as error:
             raise error if error.path else error.within(*where) from None
 
 
-def _check_metric(metric: str, names: Iterable[str], where: tuple[str, ...]) -> None:
-    if metric not in names:
-        raise SpecError(f"{metric!r} is never reported; {nearest(metric, names)}", where)
+def _check_metric(name: str, known: Iterable[str], where: tuple[str, ...]) -> None:
+    if name not in known:
+        raise SpecError(f"{name!r} is never reported; {nearest(name, known)}", where)
+
+
+def _check_direction(one: Metric, given: Direction, where: tuple[str, ...], way: tuple[str, ...]) -> None:
+    if one.direction is None:
+        raise SpecError(
+            f"{one.name} ({one.computed_from}) is neither better high nor low: name an objective that is, and bound "
+            "this one with search.constraints",
+            where,
+        )
+    if given != one.direction:
+        raise SpecError(f"{one.name} ({one.computed_from}) is better the other way: {one.direction} it", way)

@@ -7,6 +7,7 @@ import math
 from typing import Annotated, Literal
 
 from ftray.errors import SpecError
+from ftray.metrics import VALIDATION
 from ftray.spec import Between, Count, spec
 
 
@@ -92,7 +93,7 @@ def check_scheduler(scheduler: Scheduler, metric: str, most_runs: int) -> None:
     """Refuses a rule that could never stop anything in a study: `metric` is its objective, `most_runs` of a trial."""
     if not isinstance(scheduler, WilcoxonSpec):
         return
-    if not metric.startswith("validation/"):
+    if not metric.startswith(VALIDATION):
         raise SpecError(
             f"wilcoxon compares the runs' own figures, and of {metric} only the trial's is known: "
             "choose an objective like validation/sharpe, or another scheduler",

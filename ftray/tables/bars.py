@@ -126,11 +126,11 @@ def _table(name: str, whose: Mapping[str, Any], columns: Mapping[str, Any]) -> "
 
     n = len(columns["time"])
     made = {}
-    for column, (kind, _) in SCHEMA[name].items():
-        type_ = arrow_type(kind)
+    for column, described in SCHEMA[name].items():
+        type_ = arrow_type(described.kind)
         if column not in columns:
             made[column] = pa.array([whose.get(column)] * n, type_)
-        elif kind == "time":
+        elif described.kind == "time":
             made[column] = pa.array(columns[column].astype("datetime64[us]"), type_)
         else:
             made[column] = pa.array(columns[column], type_)

@@ -11,17 +11,17 @@ it, so that the files of a study always fit each other.
     events    everything that was noted beside reports, of the study and of its trials
     encoders  one row per finished pre-training job: the encoder card
 
-`SCHEMA` has the columns. Beside them stand those whose names depend on the study: in `trials` the searched values
-(`trial/encoder/d_token`) and the last metrics (`validation/sharpe`), in `metrics` every reported figure, in `folds` the
-`validation/` figures. They keep the names that a study file calls them by; in SQL a name with a slash stands in double
-quotes. Fractions are never percentages, Sharpe ratios are annual, times are UTC
-(and say so nowhere else: they have no time zone, as in numpy).
+`SCHEMA` has the columns. A study adds its own: to `trials` the searched values (`trial/encoder/d_token`) and the last
+metrics (`validation/sharpe`), to `metrics` every reported metric, to `folds` the `validation/` metrics. They keep the
+names that a study file uses, and `ftray.metrics` says what they mean; in SQL, quote a name with a slash: "trial/seed".
+Fractions are never percentages, Sharpe ratios are annual, times are UTC (without a time zone, as in numpy).
 """
 
 import datetime
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ftray.metrics import UNITS, VALIDATION, find_metric
 from ftray.runs.events import to_json
 
 if TYPE_CHECKING:
@@ -36,10 +36,11 @@ Frame = Any
 
 
 class Column(NamedTuple):
-    """kind: text, int, float, bool, time or json (a text)."""
+    """kind: text, int, float, bool, time or json (a text). unit: of a metric."""
 
     kind: str
     meaning: str
+    unit: str | None = None
 
 
 SCHEMA: dict[str, dict[str, Column]] = {
@@ -134,8 +135,19 @@ SCHEMA: dict[str, dict[str, Column]] = {
     },
 }
 
-OPEN = {"trials": ("trial/", None), "metrics": (None,), "folds": ("validation/",)}
+OPEN = {"trials": ("trial/", None), "metrics": (None,), "folds": (VALIDATION,)}
 """Tables with columns of the study's own. Those of searched values are typed by what stands in them."""
+
+
+def describe_column(table: str, name: str) -> Column:
+    """What a column means: a documented one, or a metric, or else a searched value."""
+    if name in SCHEMA[table]:
+        return SCHEMA[table][name]
+    if (metric := find_metric(name)) is not None:
+        return Column("float", f"{metric.title}: {metric.computed_from}", UNITS[metric.unit].name)
+    if name == "study":
+        return Column("text", "the study's name, where several are queried")
+    return Column("as found", "a searched value" if name.startswith("trial/") else "a metric of another version")
 
 
 def arrow_table(name: str, rows: Sequence[Mapping[str, Any]]) -> "pa.Table":

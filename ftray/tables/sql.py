@@ -1,7 +1,7 @@
 """SQL over a study's tables, in DuckDB.
 
 Takes: tables, a query. Gives: a frame. The views have the names and columns of `schema.SCHEMA`; of several studies,
-each has a column `study` first. `columns` tells them all.
+each has a column `study` first. The view `columns` documents them all, metrics with their units.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftray.errors import MissingDependencyError
 from ftray.tables.parquet import Tables
-from ftray.tables.schema import SCHEMA
+from ftray.tables.schema import SCHEMA, describe_column
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,9 +62,9 @@ def _describe(connection: Any) -> None:
     import pyarrow as pa
 
     rows = [
-        {"table_name": table, "column_name": name, "kind": column.kind, "meaning": column.meaning}
-        for table, columns in SCHEMA.items()
-        for name, column in columns.items()
+        {"table_name": table, "column_name": name, **describe_column(table, name)._asdict()}
+        for table in SCHEMA
+        for name, *_ in connection.execute(f"describe {table}").fetchall()
     ]
     connection.register("columns", pa.Table.from_pylist(rows))
 

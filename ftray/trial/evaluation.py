@@ -21,6 +21,7 @@ from ftray.agent.names import name_process
 from ftray.agent.vectors import acting
 from ftray.errors import NeverPlacedError
 from ftray.features import Dataset
+from ftray.metrics import validation
 from ftray.nets import encoder_metrics, weight_drift
 from ftray.trading import Backtest, MarketRules, backtest
 
@@ -109,7 +110,7 @@ def evaluate(module: FTPolicy, dataset: Dataset, rules: MarketRules, start: Weig
     probe = train[np.linspace(0, len(train) - 1, min(N_PROBED, len(train))).astype(int)]
     fares = encoder_metrics(module.encoder, module.windows(torch.from_numpy(probe).to(module.table.device)))
     fares["weight_drift"] = weight_drift(module.encoder, start)
-    figures = {f"validation/{name}": value for name, value in outcome.performance().items()}
+    figures = {validation(name): value for name, value in outcome.performance().items()}
     return Judged(figures | {f"encoder/{name}": value for name, value in fares.items()}, outcome)
 
 

@@ -12,6 +12,7 @@ import torch
 
 from ftray.agent.out_of_memory import out_of_memory_in
 from ftray.errors import OutOfMemoryError
+from ftray.metrics import USED_GIB
 from ftray.runs import TrialFolder
 from ftray.spec import to_mapping
 from ftray.trial.shape import WHOLE, Shape
@@ -76,7 +77,7 @@ def never_fitted(folder: TrialFolder, spec: TrialSpec) -> str:
 def memory_in_use() -> dict[str, float]:
     """What a trial's row tells of the GPU memory of its own process, the learner's; nothing without a GPU."""
     used = peak_gib()
-    return {} if used is None else {"vram/used_gib": used}
+    return {} if used is None else {USED_GIB: used}
 
 
 def release_memory() -> None:

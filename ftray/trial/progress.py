@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from ftray.errors import RunFolderError
+from ftray.metrics import SHARPE, SHARPE_ERROR, VALIDATION
 from ftray.trial.spec import TrialSpec
 
 FILE = "progress.json"
-PREFIX = "validation/"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,15 +79,15 @@ class Progress:
         standard error of the Sharpe ratio from two runs on. The row that ends a run lists all finished ones in `runs`.
         """
         own = {**dataclasses.asdict(run), "env_steps": metrics["env_steps"]}
-        own |= {name: value for name, value in metrics.items() if name.startswith(PREFIX)}
+        own |= {name: value for name, value in metrics.items() if name.startswith(VALIDATION)}
         shown = [*self.finished, own]
         row = {**metrics, **own, "run_done": done, "runs_done": len(self.finished) + done}
         row["env_steps"] = sum(one["env_steps"] for one in shown)
-        figures = [name for name in own if name.startswith(PREFIX)]
+        figures = [name for name in own if name.startswith(VALIDATION)]
         row |= {name: float(np.mean([one[name] for one in shown])) for name in figures}
         if figures and len(shown) > 1:
-            sharpes = [one["validation/sharpe"] for one in shown]
-            row["validation/sharpe_error"] = float(np.std(sharpes, ddof=1) / math.sqrt(len(shown)))
+            sharpes = [one[SHARPE] for one in shown]
+            row[SHARPE_ERROR] = float(np.std(sharpes, ddof=1) / math.sqrt(len(shown)))
         if done:
             self.finished.append(own)
             row["runs"] = list(self.finished)

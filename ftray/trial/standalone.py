@@ -7,6 +7,7 @@ from typing import Any
 
 from ftray.boards.tensorboard import TensorBoard
 from ftray.errors import FtrayError, MissingDependencyError, OutOfMemoryError
+from ftray.metrics import PLANNED_GIB, SHARPE
 from ftray.pretraining import EncoderCard
 from ftray.runs import RunFolder, TrialFolder
 from ftray.runs.provenance import git_commit
@@ -71,12 +72,12 @@ def _trained(spec: TrialSpec, folder: TrialFolder, run: RunFolder, reported: Cal
     def report(metrics: dict[str, Any], checkpoint: Path | None = None) -> None:
         folder.report(metrics | planned)
         reported()
-        shown = f", validation Sharpe {metrics['validation/sharpe']:.2f}" if "validation/sharpe" in metrics else ""
+        shown = f", validation Sharpe {metrics[SHARPE]:.2f}" if SHARPE in metrics else ""
         print(f"{metrics['env_steps']:,}/{spec.env_steps:,} steps{shown}", flush=True)
 
     shape = shape_of(folder)
     place = place_trial(spec, MeasuredRows(runs_root(run.location)).nodes(nodes_at_hand()), shape)
-    planned = {"vram/planned_gib": place.plan.learner_gib} if place.plan else {}
+    planned = {PLANNED_GIB: place.plan.learner_gib} if place.plan else {}
     resume, gpus = folder.checkpoint, place.shares
     try:
         run_trial(spec, report, folder=folder.folder, resume=resume, shared=run.path, shape=shape, gpus=gpus)

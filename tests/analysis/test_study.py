@@ -174,6 +174,15 @@ def test_sql_sees_the_same_tables(study):
     assert study.sql("describe returns")["column_name"].tolist() == list(SCHEMA["returns"])
 
 
+@pytest.mark.parametrize("table", ["trials", "metrics", "folds"])
+def test_every_column_of_a_study_is_documented_metrics_with_their_unit(study, table):
+    told = study.sql("select * from columns where table_name = ?", [table]).set_index("column_name")
+    assert set(told.index) == set(study.frame(table).columns) and told["meaning"].str.len().min() > 1
+    drawdown = told.loc["validation/max_drawdown"]
+    assert drawdown["unit"] == "fraction" and drawdown["meaning"].startswith("max drawdown: largest loss")
+    assert told["unit"].isna()["trial"]
+
+
 def test_without_duckdb_the_error_names_the_line_that_installs_it(study, monkeypatch):
     monkeypatch.setitem(sys.modules, "duckdb", None)
     with pytest.raises(MissingDependencyError, match=r"pip install -e '.\[notebook\]'"):

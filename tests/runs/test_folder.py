@@ -93,7 +93,7 @@ def test_a_record_tells_all_about_a_trial(run: RunFolder):
     assert (record.id, record.number, record.kind, record.state) == (trial, 7, "trial", "RUNNING")
     assert record.values == {"trial/encoder/kind": "ft", "trial/ppo/learning_rate": 1e-4}
     assert record.spec == SPEC
-    assert record.metrics == {"step": 2, "validation/sharpe": 0.5, "loss": 0.1}
+    assert record.metrics == {"env_steps": 2, "validation/sharpe": 0.5, "loss/value": 0.1}
     assert record.started_at is not None and record.started_at.tzinfo is not None
     assert record.ended_at is record.wall_seconds is None
 
@@ -201,7 +201,7 @@ def test_a_killed_trial_loses_no_report(run: RunFolder):
         from ftray.runs import TrialFolder
         folder = TrialFolder(sys.argv[1])
         for step in range(100):
-            folder.report({"step": step})
+            folder.report({"env_steps": step})
         os.kill(os.getpid(), signal.SIGKILL)
     """
     code = [sys.executable, "-c", textwrap.dedent(script), str(run.trial_folder(trial).folder)]
@@ -218,7 +218,7 @@ def test_reports_do_not_wait_for_the_disk_but_changes_of_state_do(run: RunFolder
     assert synced
     synced.clear()
     for step in range(50):
-        folder.report({"step": step})
+        folder.report({"env_steps": step})
     assert not synced
     run.trial_started("trial-0001")
     assert synced
@@ -227,10 +227,10 @@ def test_reports_do_not_wait_for_the_disk_but_changes_of_state_do(run: RunFolder
 def test_the_last_metrics_are_those_of_all_reports_each_as_it_was_told_last(tmp_path: Path):
     folder = TrialFolder(tmp_path / "trial-0001")
     assert folder.last_metrics() == {}
-    folder.report({"step": 1, "validation/sharpe": 0.5})
+    folder.report({"env_steps": 1, "validation/sharpe": 0.5})
     folder.started(note="again")
-    folder.report({"step": 2, "loss": 0.25})  # an iteration without a validation
-    assert folder.last_metrics() == {"step": 2, "validation/sharpe": 0.5, "loss": 0.25}
+    folder.report({"env_steps": 2, "loss/value": 0.25})  # an iteration without a validation
+    assert folder.last_metrics() == {"env_steps": 2, "validation/sharpe": 0.5, "loss/value": 0.25}
 
 
 def test_a_trial_folder_travels_to_another_process(run: RunFolder):

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ftray.metrics import CPU_SECONDS, GPU_SECONDS
 from ftray.runs import RunFolder
-from ftray.runs.costs import CPU_SECONDS, GPU_SECONDS
 from ftray.spec import to_mapping
 from ftray.study import StudySpec, parse_study
 from ftray.study.forecast import describe_on_cluster, prices_of_file

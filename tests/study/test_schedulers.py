@@ -71,10 +71,10 @@ class Driver:
         return job_id
 
     def row(self, job_id: str, value: float | None, **extra) -> dict:
-        runs = self.seeds_done.setdefault(job_id, [])
-        runs.append({"fold": 0, "seed": len(runs), "env_steps": STEP, "validation/sharpe": value})
-        mean = value if value is None else sum(one["validation/sharpe"] for one in runs) / len(runs)
-        shown = {"env_steps": STEP * len(runs), "validation/sharpe": mean, "runs": list(runs), "runs_done": len(runs)}
+        runs, name = self.seeds_done.setdefault(job_id, []), self.study.search.metric
+        runs.append({"fold": 0, "seed": len(runs), "env_steps": STEP, name: value})
+        mean = value if value is None else sum(one[name] for one in runs) / len(runs)
+        shown = {"env_steps": STEP * len(runs), name: mean, "runs": list(runs), "runs_done": len(runs)}
         return shown | extra
 
     def report(self, job_id: str, value: float | None, judged: bool = True) -> str:
@@ -124,8 +124,8 @@ def test_what_is_worse_is_stopped_on_its_way_and_what_is_best_never(driver):
 
 
 @pytest.mark.parametrize("kind", STOPPING)
-def test_less_is_better_where_the_study_says_so(kind, tmp_path):
-    driver = Driver(kind, tmp_path / "stubs", objective="validation/sharpe", direction="minimize")
+def test_less_is_better_where_the_metric_says_so(kind, tmp_path):
+    driver = Driver(kind, tmp_path / "stubs", objective="validation/max_drawdown")
     states = [driver.whole(number, number) for number in range(6)]
     assert states[0] == "COMPLETE" and states[-1] == "PRUNED"
 

@@ -92,9 +92,14 @@ def test_a_value_set_by_an_override_is_no_longer_searched():
             r"^search\.objective: .*did you mean 'validation/sharpe'",
         ),
         (
-            "search: {objective: validation/max_drawdown}",
+            "search: {objective: validation/max_drawdown, direction: maximize}",
             [],
-            r"^search\.direction: say which way",
+            r"^search\.direction: validation/max_drawdown .* is better the other way: minimize it",
+        ),
+        (
+            "search: {objective: validation/exposure, direction: maximize}",
+            [],
+            r"^search\.objective: validation/exposure .* is neither better high nor low",
         ),
         ("search: {points: [{trial/x: 1}]}", [], r"^search\.points\.0\.trial/x: no such search parameter"),
         ("trial: {encoder: {kind: ft, frozen: true}}", [], r"^trial\.encoder: frozen needs weights"),

@@ -15,6 +15,7 @@ from ftray.agent.training import POLICY, check_start, iterate, learner_module, m
 from ftray.errors import TrainingError, WeightsError
 from ftray.features import FeatureSpec
 from ftray.market import SimulatorSpec, WindowsSpec
+from ftray.metrics import check_reported
 from ftray.nets import FTSpec, MLPSpec, read_checkpoint, weights_fingerprint
 from ftray.pretraining import PretrainingSpec
 from ftray.tables.bars import outcome_file
@@ -70,6 +71,8 @@ def test_a_trial_reports_every_iteration_and_ends_with_validation_figures_and_a_
     for name in ("sharpe", "total_return", "max_drawdown"):
         assert isinstance(reports[-1][f"validation/{name}"], float)
     assert reports[-1]["checkpoint"].is_dir()
+    for row in reports:
+        check_reported(set(row) - {"checkpoint"})
     assert json.dumps({k: v for k, v in reports[-1].items() if k != "checkpoint"})
     bars, fills = (pd.read_parquet(outcome_file(tmp_path, table, 0, TRIAL.seed)) for table in ("returns", "fills"))
     assert len(bars) == reports[-1]["validation/n_bars"] and bars["time"].is_monotonic_increasing
