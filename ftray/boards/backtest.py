@@ -1,4 +1,4 @@
-"""A backtest as people and notebooks want it: one aligned table, parquet files, one plot.
+"""A backtest for people and notebooks: one aligned table, parquet files, one plot.
 
 Takes: plain arrays and mappings. Gives: a folder with `equity.parquet`, `weights.parquet`, `fills.parquet`,
 `performance.json` and `equity.html`.
@@ -7,23 +7,22 @@ Legend: N steps, A assets.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ftray.boards.terminal import align, print_lines
 from ftray.errors import MissingDependencyError
 from ftray.files import replace_file
+from ftray.metrics import format_metric, metric_title, validation
 from ftray.plots.equity import plot_equity
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 Performance = Mapping[str, Mapping[str, float]]
-
-FRACTIONS = ("total_return", "annual_return", "volatility", "max_drawdown", "hit_rate", "exposure", "fees")
-SMALL_FRACTIONS = ("best_bar", "worst_bar", "break_even_fee")
 
 
 def write_backtest(
@@ -70,24 +69,10 @@ def write_backtest(
 def print_performance(performance: Performance, *, console: "Console | None" = None) -> None:
     """One line per measure, one column per portfolio, aligned."""
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table(box=None, pad_edge=False)
-    table.add_column("")
-    for name in performance:
-        table.add_column(name, justify="right")
-    first = next(iter(performance.values()))
-    for measure in first:
-        show = _shown(measure)
-        table.add_row(measure.replace("_", " "), *(show(values.get(measure)) for values in performance.values()))
-    (console or Console(width=24 + 14 * len(performance))).print(table)
-
-
-def _shown(measure: str) -> Callable[[Any], str]:
-    if measure in FRACTIONS:
-        return lambda value: "-" if value is None else f"{value:.1%}"
-    if measure in SMALL_FRACTIONS:
-        return lambda value: "-" if value is None else f"{value:.2%}"
-    if measure.startswith(("n_", "drawdown_length")):
-        return lambda value: "-" if value is None else f"{value:,.0f}"
-    return lambda value: "-" if value is None else f"{value:.2f}"
+    rows = [["", *performance]]
+    for measure in next(iter(performance.values())):
+        name = validation(measure)
+        cells = (format_metric(name, values.get(measure)) for values in performance.values())
+        rows.append([metric_title(name), *cells])
+    print_lines(align(rows), console or Console())

@@ -6,6 +6,7 @@ Takes: a study, nodes. Gives: lines. Touches no Ray.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
+from ftray.boards.terminal import align
 from ftray.capacity.nodes import Node
 from ftray.capacity.placement import Placement
 from ftray.errors import SpecError
@@ -141,7 +142,5 @@ def workers_of(study: StudySpec) -> list[Worker]:
 
 def _table(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
     """Aligned lines; the last column is as long as it likes."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
-    for row in rows:
-        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=False)]
-        yield f"  {'  '.join([*cells, row[-1]])}"
+    for line in align(rows, left=[len(rows[0]) - 1]):
+        yield f"  {line}"
