@@ -20,10 +20,6 @@ class SpecError(FtrayError, ValueError):
         return SpecError(self.problem, (*prefix, *self.path))
 
 
-class MetricError(FtrayError, LookupError):
-    """A metric that is not in `ftray.metrics.METRICS`, or that is asked for what it does not have, like a direction."""
-
-
 class DataError(FtrayError, ValueError):
     """Candles that cannot be used: a broken file, no common times, too few bars."""
 
@@ -50,6 +46,10 @@ class RunFolderError(FtrayError):
 
 class QueryError(FtrayError, LookupError):
     """A question that names something unknown: a trial, a metric, a table, a column, an encoder."""
+
+
+class MetricError(QueryError):
+    """A metric that is not in `ftray.metrics.METRICS`, or that is asked for what it does not have, like a direction."""
 
 
 class NoResultError(FtrayError):

@@ -59,6 +59,11 @@ class Unit(NamedTuple):
             return f"{value:.2f}" if 0.1 <= abs(value) < 1e4 else f"{value:.3g}"
         return f"{value:{self.form}}"
 
+    @property
+    def d3_form(self) -> str:
+        """The form where d3 or plotly formats in a browser; of a duration, for its hours."""
+        return {CLOCK: ",.2f", ANY_SIZE: ".3~g"}.get(self.form, self.form)
+
 
 CLOCK, ANY_SIZE = "clock", ""
 
@@ -108,12 +113,6 @@ class Metric:
     def format(self, value: float | None) -> str:
         """A value as people read it."""
         return UNITS[self.unit].format(value)
-
-    @property
-    def form(self) -> str:
-        """How d3 and plotly write it; a duration, in seconds."""
-        form = UNITS[self.unit].form
-        return ",.0f" if form == CLOCK else form or ".3~g"
 
 
 Row = tuple[str, Direction | None, str, str, str]

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import NormalDist, stdev
 from typing import Any, Literal, get_args
 
-from ftray.analysis.luck import SHARPE, Luck, luck_of, luck_of_best, sharpe_error
+from ftray.analysis.luck import Luck, luck_of, luck_of_best, sharpe_error
 from ftray.analysis.ranking import rank_trials
 from ftray.errors import QueryError
+from ftray.metrics import SHARPE, Direction, metric_direction
 from ftray.runs.records import TrialRecord
 from ftray.search.objectives import Constraint, Objective, is_number
 
@@ -28,9 +29,6 @@ SCOPES = {
     "best": "finished, feasible trials, each at its best report",
     "any": "all reports of all trials",
 }
-
-LESS_IS_BETTER = ("loss", "drawdown", "drawdown_length", "volatility", "turnover", "fees", "seconds", "error", "kl")
-"""How names of metrics end that are better when they are lower."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,17 +62,18 @@ class Best:
         return None if self.luck is None else self.luck.deflated
 
     def __repr__(self) -> str:
-        return "\n".join(f"{name:<11} {value}" for name, value in self._described().items())
+        return "\n".join(f"{name:<11} {value}" for name, value in self.describe().items())
 
     def _repr_html_(self) -> str:
         rows = (
             f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
             f"<td style='text-align:left'>{html.escape(value)}</td></tr>"
-            for name, value in self._described().items()
+            for name, value in self.describe().items()
         )
         return f"<table>{''.join(rows)}</table>"
 
-    def _described(self) -> dict[str, str]:
+    def describe(self) -> dict[str, str]:
+        """Names and values, as they are printed."""
         at = "" if self.step is None else f", at step {self.step:,}"
         things = "trials" if self.scope == "last" else "reports"
         interval = (
@@ -138,8 +137,11 @@ def best_of(
     return Best(record.id, goal.metric, value, goal.direction, scope, n, interval, luck, step)
 
 
-def direction_of(metric: str, objectives: tuple[Objective, ...]) -> Literal["maximize", "minimize"]:
-    """Which way a metric is better: as the study has it, or by its name."""
+def direction_of(metric: str, objectives: tuple[Objective, ...]) -> Direction:
+    """Which way a metric is better: as the study has it, or the table of metrics.
+
+    Raises: MetricError for one that is not in the table, or is better neither way.
+    """
     for objective in objectives:
         if objective.metric == metric:
             return objective.direction

@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ftray.analysis.luck import SHARPE, luck_of, scored_trials, sharpe_error
+from ftray.analysis.luck import luck_of, scored_trials, sharpe_error
 from ftray.analysis.ranking import rank_trials
-from ftray.runs.costs import CPU_SECONDS, GPU_SECONDS
+from ftray.metrics import CPU_SECONDS, GPU_SECONDS, SHARPE, validation
 from ftray.runs.labels import encoder_label, pretrained_label
 from ftray.runs.records import STATES, TrialRecord
 from ftray.search.objectives import Constraint, Objective, is_feasible, is_number
@@ -128,7 +128,7 @@ def _encoder_row(job: TrialRecord) -> dict[str, Any]:
 
 def _as_reported(performance: Mapping[str, Any]) -> dict[str, Any]:
     """A benchmark's measures under the names by which a trial reports them."""
-    return {f"{PREFIX}{name}": value for name, value in performance.items()}
+    return {validation(name): value for name, value in performance.items()}
 
 
 def _row(name: str, state: str, goal: Objective, metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ftray import stats
 from ftray.analysis.ranking import best_trial
+from ftray.metrics import SHARPE, validation
 from ftray.runs.records import TrialRecord
 from ftray.search.objectives import Constraint, Objective, is_number
 
@@ -119,6 +120,6 @@ def folds_apart(windows: Mapping[str, Any]) -> float:
 
 def _measures(metrics: Mapping[str, Any]) -> dict[str, float] | None:
     """What the luck of a Sharpe ratio follows from; None unless all of it is known, over two bars at least."""
-    found = {name: metrics.get(f"validation/{name}") for name in ("sharpe", "skewness", "kurtosis", "n_bars", "years")}
+    found = {name: metrics.get(validation(name)) for name in ("sharpe", "skewness", "kurtosis", "n_bars", "years")}
     known: dict[str, float] = {name: value for name, value in found.items() if is_number(value)}
     return known if len(known) == len(found) and known["n_bars"] >= 2 else None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftray.analysis.failures import failure_rows
 from ftray.errors import FtrayError, NoResultError, QueryError
+from ftray.metrics import METRICS, SHARPE, find_metric
 from ftray.runs.records import TrialRecord
 from ftray.spec import nearest
 from ftray.tables.parquet import Tables
@@ -20,12 +21,7 @@ if TYPE_CHECKING:
 
 
 class Queries:
-    """What can be asked of one study or of several: all answers come from `records`, `read` and `sources`.
-
-    searched: the metrics of objectives and constraints; a study has them before any trial has reported one.
-    """
-
-    searched: frozenset[str]
+    """What can be asked of one study or of several: all answers come from `records`, `read` and `sources`."""
 
     def records(self) -> list[TrialRecord]:
         """All trials and pre-training jobs in the order they were added, each in the state it is in now."""
@@ -68,7 +64,7 @@ class Queries:
     def compare(
         self,
         by: str,
-        metric: str = "validation/sharpe",
+        metric: str = SHARPE,
         *,
         where: str | None = None,
         baseline: str | None = None,
@@ -99,10 +95,11 @@ class Queries:
         columns = (tables.columns("metrics") for tables in self.sources().values())
         return sorted(set().union(*columns) - set(SCHEMA["metrics"]))
 
-    def missing_metric(self, metric: str, problem: str) -> FtrayError:
-        """The error to raise where a metric has no value: QueryError for one that this study does not have at all."""
-        known = {*self.searched, *self.metrics}
-        return NoResultError(problem) if metric in known else QueryError(f"{problem}; {nearest(metric, sorted(known))}")
+    def missing_metric(self, name: str, problem: str) -> FtrayError:
+        """The error to raise where a metric has no value: QueryError for one that no trial can report."""
+        if find_metric(name) is not None or name in self.metrics:
+            return NoResultError(problem)
+        return QueryError(f"{problem}; {nearest(name, sorted({*METRICS, *self.metrics}))}")
 
     def sql(self, query: str, parameters: Sequence[Any] | None = None) -> "pd.DataFrame":
         """The answer to a query in DuckDB's SQL over the tables of `ftray.tables.schema`; `columns` lists them.

@@ -57,7 +57,6 @@ class Studies(Queries, Mapping[str, Study]):
 
     def __init__(self, studies: Mapping[str, Study]):
         self._studies = dict(studies)
-        self.searched = frozenset().union(*(study.searched for study in studies.values()))
 
     def __getitem__(self, name: str) -> Study:
         if name not in self._studies:

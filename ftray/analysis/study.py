@@ -15,12 +15,13 @@ by `study.sql("select * from columns")`.
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from ftray.analysis.best import SCOPES, Best, Scope, best_of, direction_of
 from ftray.analysis.queries import Queries
 from ftray.analysis.ranking import pareto_front
 from ftray.errors import NoResultError, QueryError
+from ftray.metrics import CPU_SECONDS, GPU_SECONDS, WALL_SECONDS, Direction, validation
 from ftray.runs.folder import RunFolder
 from ftray.runs.records import TrialRecord
 from ftray.runs.version_0_1 import read_spec
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-COSTS = ("cost/cpu_seconds", "cost/gpu_seconds", "wall_seconds")
+COSTS = (CPU_SECONDS, GPU_SECONDS, WALL_SECONDS)
 
 
 class Study(Queries):
@@ -45,7 +46,6 @@ class Study(Queries):
         self.run, self._tables = run, Tables(run)
         self.objectives: tuple[Objective, ...] = objectives_of(run.study)
         self.constraints: tuple[Constraint, ...] = constraints_of(run.study)
-        self.searched = frozenset(one.metric for one in (*self.objectives, *self.constraints))
 
     @property
     def name(self) -> str:
@@ -77,14 +77,15 @@ class Study(Queries):
         metric: str | None = None,
         scope: Scope = "last",
         *,
-        direction: Literal["maximize", "minimize"] | None = None,
+        direction: Direction | None = None,
     ) -> Best:
         """The best trial by a metric, with all that a reader needs to judge it; see `Best`.
 
         metric: by default the study's first objective. scope: `last`: each finished, feasible trial as it ended;
         `best`: each of them at its best report, which looks better than it is; `any`: any report of any trial.
 
-        Raises: QueryError for an unknown metric; NoResultError if there is no value of it yet.
+        Raises: QueryError for an unknown metric; MetricError for one that is better neither way, unless a direction is
+        given; NoResultError if there is no value of it yet.
         """
         metric = metric or self.objectives[0].metric
         goal = Objective(metric=metric, direction=direction or direction_of(metric, self.objectives))
@@ -98,7 +99,7 @@ class Study(Queries):
 
     def _reports(self, metric: str) -> list[dict[str, Any]]:
         """What was reported together with a metric, and what its luck follows from."""
-        names = [f"validation/{name}" for name in ("sharpe", "n_bars", "years", "skewness", "kurtosis")]
+        names = [validation(name) for name in ("sharpe", "n_bars", "years", "skewness", "kurtosis")]
         return self.read("metrics", ["trial", "env_steps", "epoch", metric, *names]).to_pylist()
 
     def curve(self, trial: str, metric: str) -> "pd.DataFrame":

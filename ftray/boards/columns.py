@@ -1,6 +1,6 @@
 """The columns of tables for people, in a terminal, on a page and in a report: their titles, and how values are written.
 
-Takes: rows as plain mappings. Gives: per table, a `Column` for each key of its rows.
+Takes: rows as plain mappings. Gives: per table, a `TableColumn` for each key of its rows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,10 +10,10 @@ from ftray.metrics import CPU_SECONDS, GPU_SECONDS, PRETRAINING_LOSS, SHARPE, UN
 from ftray.metrics import validation as on_validation
 
 
-class Column(NamedTuple):
+class TableColumn(NamedTuple):
     """title: what stands over it. unit: of its numbers, one of `metrics.UNITS`; None for words. prefix: of each number.
 
-    >>> Column("error", "ratio", "±").format(0.123)
+    >>> TableColumn("error", "ratio", "±").format(0.123)
     '±0.12'
     """
 
@@ -28,13 +28,13 @@ class Column(NamedTuple):
         return str(value) if self.unit is None else self.prefix + UNITS[self.unit].format(value)
 
 
-Columns = Mapping[str, Column]
+Columns = Mapping[str, TableColumn]
 """Key of a row → its column."""
 
 
-def of_metric(name: str) -> Column:
+def of_metric(name: str) -> TableColumn:
     """The column of a metric."""
-    return Column(metric_title(name), metric(name).unit)
+    return TableColumn(metric_title(name), metric(name).unit)
 
 
 METRIC_OF = {
@@ -50,56 +50,58 @@ METRIC_OF = {
 """Columns of the leaderboard → the metrics that they show."""
 
 LEADERBOARD: Columns = {
-    "rank": Column("rank", "count"),
-    "trial": Column("trial"),
-    "encoder": Column("encoder"),
-    "pretrained": Column("pretrained"),
-    "objective": Column("objective", "number"),
-    "error": Column("error", "number", "±"),
-    "deflated_sharpe": Column("deflated", "whole fraction"),
+    "rank": TableColumn("rank", "count"),
+    "trial": TableColumn("trial"),
+    "encoder": TableColumn("encoder"),
+    "pretrained": TableColumn("pretrained"),
+    "objective": TableColumn("objective", "number"),
+    "error": TableColumn("error", "number", "±"),
+    "deflated_sharpe": TableColumn("deflated", "whole fraction"),
     **{key: of_metric(name) for key, name in METRIC_OF.items()},
-    "state": Column("state"),
+    "state": TableColumn("state"),
 }
 
 ENCODERS: Columns = {
-    "job": Column("job"),
-    "encoder": Column("encoder"),
-    "learning_rate": Column("learning rate", "rate"),
-    "mask_ratio": Column("mask ratio", "ratio"),
-    "epochs": Column("epochs", "count"),
+    "job": TableColumn("job"),
+    "encoder": TableColumn("encoder"),
+    "learning_rate": TableColumn("learning rate", "rate"),
+    "mask_ratio": TableColumn("mask ratio", "ratio"),
+    "epochs": TableColumn("epochs", "count"),
     "loss": of_metric(PRETRAINING_LOSS),
     "wall_seconds": of_metric(WALL_SECONDS),
-    "state": Column("state"),
+    "state": TableColumn("state"),
 }
 
 MACHINES: Columns = {
-    "host": Column("machine"),
-    "cpu": Column("processor"),
-    "gpu": Column("GPU"),
-    "running": Column("trials running", "count"),
-    "ended": Column("trials ended", "count"),
-    "cpu_hours": Column("CPU core hours", "number"),
-    "gpu_hours": Column("GPU hours", "number"),
-    "vram_planned_gib": Column("GiB planned", "number"),
-    "vram_used_gib": Column("GiB used at most", "number"),
+    "host": TableColumn("machine"),
+    "cpu": TableColumn("processor"),
+    "gpu": TableColumn("GPU"),
+    "running": TableColumn("trials running", "count"),
+    "ended": TableColumn("trials ended", "count"),
+    "cpu_hours": TableColumn("CPU core hours", "number"),
+    "gpu_hours": TableColumn("GPU hours", "number"),
+    "vram_planned_gib": TableColumn("GiB planned", "number"),
+    "vram_used_gib": TableColumn("GiB used at most", "number"),
 }
 
 FAILURES: Columns = {
-    "n": Column("trials", "count"),
-    "error": Column("first error"),
-    "trials": Column("which"),
+    "n": TableColumn("trials", "count"),
+    "error": TableColumn("first error"),
+    "trials": TableColumn("which"),
 }
 
 
-def leaderboard_columns(goal: str, rows: Sequence[Mapping[str, Any]]) -> Columns:
-    """The columns that say something here: the metric that a study searches for once, GPU time where there was a GPU.
+def leaderboard_columns(goal: str, rows: Sequence[Mapping[str, Any]] | None = None) -> Columns:
+    """The columns of a study's leaderboard.
 
-    goal: that metric. It stands where `objective` does, with its error where it is the Sharpe ratio.
+    goal: the metric that it searches for. It stands once, where `objective` does, and with its error where it is the
+    Sharpe ratio. rows: costs that none of them has are left out.
     """
     left_out = set() if goal == SHARPE else {"error", "deflated_sharpe"}
-    left_out |= {key for key in ("cpu_seconds", "gpu_seconds") if not any(row[key] for row in rows)}
+    if rows is not None:
+        left_out |= {key for key in ("cpu_seconds", "gpu_seconds") if not any(row[key] for row in rows)}
     own = next((key for key, name in METRIC_OF.items() if name == goal), "objective")
-    shown: dict[str, Column] = {}
+    shown: dict[str, TableColumn] = {}
     for key, column in LEADERBOARD.items():
         if key == "objective":
             shown[own] = of_metric(goal)

@@ -14,23 +14,23 @@ from ftray.analysis.luck import luck_of_best
 from ftray.analysis.ranking import rank_trials
 from ftray.analysis.study import Study
 from ftray.analysis.test_window import describe_reads
-from ftray.boards.standing import Standing
-from ftray.boards.terminal import duration
+from ftray.boards.status import StudyStatus
 from ftray.errors import NoResultError
+from ftray.metrics import WALL_SECONDS, format_metric, metric_title
 from ftray.plots.theme import figure, series
 from ftray.tables.schema import Frame
 
-MOST_POINTS = 200
+MAX_POINTS = 200
 """Points per curve that a screen can show."""
 
-MOST_CURVES = 6
+MAX_CURVES = 6
 
 
-class Looking:
-    """A study that several threads of a server ask: one at a time, and what does not change is asked once.
+class CachedStudy:
+    """A study that several threads of a server ask: one at a time, and each question once as long as its answer holds.
 
-    What took long is not asked again before ten times as long has passed: of a study of thousands of trials, in which
-    one ends every second, a page takes a tenth of a core.
+    A question that took long is not asked again before ten times as long has passed: of a study of thousands of trials,
+    in which one ends every second, a page takes a tenth of a core.
     """
 
     def __init__(self, study: Study, clock: Callable[[], float] = time.monotonic):
@@ -40,7 +40,7 @@ class Looking:
         self._turn, self._is_late = 0, False
 
     def stamp(self) -> str:
-        """A text that changes whenever anything that the page shows does, or an answer that was put off is due."""
+        """A text that changes whenever anything on the page does, or when an answer that was put off is due."""
         with self._lock:
             trials = self.study.run.records()
             steps = [(t.state, t.metrics.get("env_steps") or t.metrics.get("epoch")) for t in trials]
@@ -54,7 +54,7 @@ class Looking:
             return len(states), sum(state not in ("PENDING", "RUNNING") for state in states)
 
     def ask(self, name: str, of: Hashable, answer: Callable[[Study], Any]) -> Any:
-        """The answer to a question, made once for each value of what it depends on."""
+        """The answer to a question, computed once for each value of `of`, which it depends on."""
         with self._lock:
             known, now = self._known.get(name), self._clock()
             if known is not None and known.of == of:
@@ -74,35 +74,35 @@ class _Answer(NamedTuple):
     not_before: float
 
 
-def standing_told(standing: Standing) -> list[tuple[str, str]]:
-    """Titles and values of the line on top: states, time, time to go, cost."""
-    total = "" if standing.n_trials is None else f" of {standing.n_trials:,}"
-    told = [("trials ended", f"{standing.n_ended:,}{total}")]
-    told += [(state.lower(), f"{n:,}") for state, n in standing.states.items()]
-    told.append(("time", duration(standing.seconds)))
-    if not standing.is_done:
-        told.append(("to go, about", duration(standing.left)))
-    told.append(("CPU core hours", f"{standing.cpu_seconds / 3600:,.2f}"))
-    if standing.gpu_seconds:
-        told.append(("GPU hours", f"{standing.gpu_seconds / 3600:,.2f}"))
-    return told
+def describe_status(status: StudyStatus) -> list[tuple[str, str]]:
+    """Titles and values of the tiles on top: states, time, time to go, cost."""
+    total = "" if status.n_trials is None else f" of {status.n_trials:,}"
+    tiles = [("trials ended", f"{status.n_ended:,}{total}")]
+    tiles += [(state.lower(), f"{n:,}") for state, n in status.states.items()]
+    tiles.append(("time", format_metric(WALL_SECONDS, status.seconds)))
+    if not status.is_done:
+        tiles.append(("to go, about", format_metric(WALL_SECONDS, status.left)))
+    tiles.append(("CPU core hours", f"{status.cpu_seconds / 3600:,.2f}"))
+    if status.gpu_seconds:
+        tiles.append(("GPU hours", f"{status.gpu_seconds / 3600:,.2f}"))
+    return tiles
 
 
-def state_told(standing: Standing) -> tuple[str, str]:
-    """How a study is, and a word more where it needs one."""
-    heard = "" if standing.heard_at is None else f"last heard of at {standing.heard_at:%Y-%m-%d %H:%M:%S} UTC"
-    if standing.is_done:
+def describe_state(status: StudyStatus) -> tuple[str, str]:
+    """The state of a study in a word, and what explains it."""
+    heard = "" if status.heard_at is None else f"last written to at {status.heard_at:%Y-%m-%d %H:%M:%S} UTC"
+    if status.is_done:
         return "done", heard
-    if standing.silent:
-        return "silent", f"{heard}; its driver may be gone: repeat its command to go on"
-    if standing.runs:
+    if status.silent:
+        return "silent", f"{heard}; its driver may be gone: repeat its command to continue"
+    if status.runs:
         return "running", heard
-    if standing.stopped:
-        return "stopped", standing.stopped
+    if status.stopped:
+        return "stopped", status.stopped
     return "not running", heard
 
 
-def luck_told(study: Study) -> list[str]:
+def describe_luck(study: Study) -> list[str]:
     """What belongs under a leaderboard: what luck explains of its best trial, and each look at the test window."""
     luck = luck_of_best(study.records(), study.objectives, study.constraints)
     return [*([] if luck is None else [str(luck)]), *describe_reads(study.run.events())]
@@ -120,8 +120,8 @@ def jobs_page(study: Study) -> list[dict[str, Any]]:
 
 
 def failures_page(study: Study) -> list[dict[str, Any]]:
-    """Failures by kind, the most frequent first: n, trials, the first one's own words."""
-    return failure_rows(study.records())
+    """Failures by kind, the most frequent first: how many, the first one's error, which trials."""
+    return [row | {"trials": _some(row["trials"])} for row in failure_rows(study.records())]
 
 
 def shown_trials(study: Study) -> list[str]:
@@ -129,40 +129,47 @@ def shown_trials(study: Study) -> list[str]:
     trials: Frame = study.frame("trials", ["trial", "kind", "state"])
     running = trials[(trials["state"] == "RUNNING") & (trials["kind"] != PRETRAINING)]["trial"].tolist()
     best = [record.id for record in rank_trials(study.records(), study.objectives, study.constraints)]
-    return list(dict.fromkeys([*running[: MOST_CURVES // 2], *best]))[:MOST_CURVES]
+    return list(dict.fromkeys([*running[: MAX_CURVES // 2], *best]))[:MAX_CURVES]
 
 
-def trial_curves_data(study: Study, metric: str, trials: Sequence[str]) -> dict[str, Frame]:
-    """What each trial reported of a metric over its steps, thinned to what a screen can show; those that did."""
+def trial_curves_data(study: Study, name: str, trials: Sequence[str]) -> dict[str, Frame]:
+    """What each trial reported of a metric over its steps, thinned to what a screen can show.
+
+    Trials that have not reported it are left out. Raises: QueryError for a metric that no trial can report.
+    """
     curves = {}
     for trial in trials:
         try:
-            rows = study.curve(trial, metric)
-        except NoResultError:  # it has reported no such figure yet
+            rows = study.curve(trial, name)
+        except NoResultError:  # it has not reported the metric yet
             continue
-        every = max(1, -(-len(rows) // MOST_POINTS))
+        every = max(1, -(-len(rows) // MAX_POINTS))
         thinned = rows.iloc[::every]
         if len(rows):
             curves[trial] = thinned if thinned.index[-1] == rows.index[-1] else _with_last(thinned, rows)
     return curves
 
 
-def plot_trial_curves(curves: dict[str, Frame], metric: str) -> Any:
-    """A line per trial; data: of `trial_curves_data`."""
-    made = figure(f"Trials on their way: {metric}", "mean over a trial's finished runs and the one at hand")
-    for name, look in series(curves).items():
-        rows = curves[name]
+def plot_trial_curves(curves: dict[str, Frame], name: str) -> Any:
+    """A line per trial. curves: what `trial_curves_data` returns. name: the metric."""
+    made = figure(f"Trials so far: {metric_title(name)}", "mean over a trial's finished runs and the current one")
+    for trial, look in series(curves).items():
+        rows = curves[trial]
         steps = rows.columns[0]
         made.add_scatter(
             x=rows[steps].tolist(),
-            y=rows[metric].tolist(),
-            name=name,
+            y=rows[name].tolist(),
+            name=trial,
             mode="lines+markers" if len(rows) < 30 else "lines",
             line={"color": look.color, "dash": look.dash, "width": 2},
             marker={"symbol": look.symbol, "size": 7},
         )
-        made.update_xaxes(title=str(steps).replace("_", " "))
-    return made.update_yaxes(title=metric)
+        made.update_xaxes(title=metric_title(str(steps)))
+    return made.update_yaxes(title=metric_title(name))
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f", and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _with_last(thinned: Frame, rows: Frame) -> Frame:

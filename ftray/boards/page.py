@@ -1,6 +1,6 @@
-"""The live page: what stands where. Knows Dash's components, and nothing about studies.
+"""The layout of the live page. Knows Dash's components, and nothing about studies.
 
-Takes: titles, rows, figures. Gives: components. Everything is served from this machine; nothing comes from elsewhere.
+Takes: titles, rows, figures. Gives: components. Everything is served from this machine.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,84 +9,27 @@ from typing import Any
 import dash_ag_grid
 from dash import dcc, html
 
-from ftray.boards.beside import Link
+from ftray.boards.blocks import render
+from ftray.boards.columns import Columns, TableColumn
+from ftray.boards.sidecars import Link
+from ftray.metrics import CLOCK, UNITS
 
-STYLE = """
-:root { color-scheme: light; }
-* { box-sizing: border-box; }
-body { margin: 0; background: #f4f5f7; color: #111; font: 15px/1.45 Helvetica, Arial, sans-serif; }
-main { max-width: 1760px; margin: 0 auto; padding: 16px; }
-header { display: flex; flex-wrap: wrap; gap: 6px 14px; align-items: baseline; }
-h1 { font-size: 24px; margin: 0; overflow-wrap: anywhere; } h2 { font-size: 17px; margin: 0 0 8px; }
-.state { padding: 2px 10px; border-radius: 10px; background: #56585c; color: #fff; font-size: 13px; }
-.state.running { background: #0072b2; } .state.done { background: #00694d; }
-.state.silent, .state.stopped { background: #a34700; }
-.note { color: #4a4d52; font-size: 13px; } .links { margin-left: auto; display: flex; flex-wrap: wrap; gap: 12px; }
-a { color: #00588a; }
-.tiles { display: flex; flex-wrap: wrap; gap: 8px; margin: 12px 0; }
-.tile { background: #fff; border: 1px solid #d9dbdf; border-radius: 6px; padding: 6px 14px; min-width: 104px; }
-.tile b { display: block; font-size: 20px; font-weight: 600; }
-.card { background: #fff; border: 1px solid #d9dbdf; border-radius: 6px; padding: 12px; margin-bottom: 12px;
-        min-width: 0; overflow-x: auto; }
-.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(560px, 100%), 1fr)); gap: 12px;
-         margin-bottom: 12px; }
-.plots .card { margin: 0; }
-.choices { display: flex; flex-wrap: wrap; gap: 8px; margin: 8px 0; } .choices > div { flex: 1 1 220px; min-width: 0; }
-.problem { background: #fff1e6; border: 1px solid #d55e00; border-radius: 6px; padding: 10px; margin: 12px 0;
-           white-space: pre-wrap; overflow-wrap: anywhere; }
-table { border-collapse: collapse; width: 100%; font-size: 14px; }
-th, td { text-align: left; padding: 4px 14px 4px 0; border-bottom: 1px solid #e6e7ea; vertical-align: top; }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
-pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: 0; font-size: 13px; }
-.benchmark { font-style: italic; color: #4a4d52; }
-#luck { padding-top: 8px; } .plots .note { min-height: 1.45em; } .card h2 + .note { margin-top: -6px; }
-@media (max-width: 700px) { main { padding: 8px; } .card { padding: 10px; } table { font-size: 12px; }
-  th, td { padding-right: 8px; } .links { margin-left: 0; } }
-"""
-
-INDEX = (
-    "<!DOCTYPE html><html lang='en'><head>{%metas%}<title>{%title%}</title>{%favicon%}{%css%}<style>"
-    + STYLE
-    + "</style></head><body>{%app_entry%}<footer>{%config%}{%scripts%}{%renderer%}</footer></body></html>"
-)
+MIN_WIDTHS = dict.fromkeys(("trial", "encoder", "pretrained"), 132) | {"rank": 70, "state": 126}
+MIN_WIDTHS |= {"validation_max_drawdown": 104, "validation_exposure": 100}
+FILTERED = ("trial", "state", "encoder", "pretrained")
 
 
-def _number(form: str) -> dict[str, Any]:
-    shown = {"function": f"params.value == null ? '–' : d3.format('{form}')(params.value)"}
-    return {"valueFormatter": shown, "type": "rightAligned"}
-
-
-HOURS = {
-    "valueFormatter": {"function": "params.value == null ? '–' : d3.format(',.2f')(params.value / 3600)"},
-    "type": "rightAligned",
-}
-
-COLUMNS: Mapping[str, tuple[str, dict[str, Any]]] = {
-    "rank": ("rank", {**_number("d"), "minWidth": 70}),
-    "trial": ("trial", {"minWidth": 132, "filter": True}),
-    "state": ("state", {"minWidth": 126, "filter": True}),
-    "encoder": ("encoder", {"minWidth": 132, "filter": True}),
-    "pretrained": ("pretrained", {"minWidth": 132, "filter": True}),
-    "objective": ("objective", _number(".3~g")),
-    "validation_sharpe": ("Sharpe", _number(".2f")),
-    "error": ("± error", _number(".2f")),
-    "deflated_sharpe": ("deflated", _number(".0%")),
-    "validation_return": ("return", _number(".1%")),
-    "validation_max_drawdown": ("drawdown", {**_number(".1%"), "minWidth": 104}),
-    "validation_turnover": ("turnover", _number(".1f")),
-    "validation_exposure": ("exposure", {**_number(".0%"), "minWidth": 100}),
-    "cpu_seconds": ("CPU h", HOURS),
-    "gpu_seconds": ("GPU h", HOURS),
-    "wall_seconds": ("wall h", HOURS),
-}
+def index() -> str:
+    """The HTML around the application."""
+    return render("live.html")
 
 
 def layout(
-    name: str, metric: str, groups: Sequence[str], plots: Sequence[str], every_seconds: float, left_out: Sequence[str]
+    name: str, metric: str, groups: Sequence[str], plots: Sequence[str], every_seconds: float, columns: Columns
 ) -> html.Main:
     """The whole page, still empty.
 
-    groups: what learning curves may be grouped by. plots: names of the others. left_out: of the leaderboard's columns.
+    groups: what learning curves may be grouped by. plots: names of the others. columns: of the leaderboard.
     """
     return html.Main(
         [
@@ -106,7 +49,7 @@ def layout(
             html.Section(
                 [
                     html.H2("Leaderboard, on the validation windows"),
-                    _grid(left_out),
+                    _grid(columns),
                     html.Div(id="luck", className="note"),
                 ],
                 className="card",
@@ -120,8 +63,8 @@ def layout(
     )
 
 
-def tiles(told: Iterable[tuple[str, str]]) -> list[html.Div]:
-    return [html.Div([html.B(value), title], className="tile") for title, value in told]
+def tiles(values: Iterable[tuple[str, str]]) -> list[html.Div]:
+    return [html.Div([html.B(value), title], className="tile") for title, value in values]
 
 
 def links(found: Iterable[Link]) -> list[Any]:
@@ -131,25 +74,21 @@ def links(found: Iterable[Link]) -> list[Any]:
     ]
 
 
-def table(title: str, rows: Sequence[Mapping[str, Any]], shown: Mapping[str, tuple[str, Any]], note: str = "") -> Any:
-    """A card with a table; nothing where there are no rows. shown: column → (title, how a value is written)."""
+def table(title: str, rows: Sequence[Mapping[str, Any]], columns: Columns) -> Any:
+    """A card with a table; nothing where there are no rows."""
     if not rows:
         return None
-    numbers = {key for key in shown if any(isinstance(row[key], int | float) for row in rows)}
-
-    def classes(key: str) -> str:
-        return "number" if key in numbers else ""
-
-    head = html.Tr([html.Th(words, className=classes(key)) for key, (words, _) in shown.items()])
-    body = [
-        html.Tr([html.Td(write(row[key]), className=classes(key)) for key, (_, write) in shown.items()]) for row in rows
-    ]
-    below = [html.Div(note, className="note")] if note else []
-    return html.Section([html.H2(title), html.Table([html.Thead(head), html.Tbody(body)]), *below], className="card")
+    kinds = ["words" if column.unit is None else "number" for column in columns.values()]
+    titles = [html.Th(column.title, className=kind) for column, kind in zip(columns.values(), kinds, strict=True)]
+    body = []
+    for row in rows:
+        cells = (column.format(row[key]) for key, column in columns.items())
+        body.append(html.Tr([html.Td(cell, className=kind) for cell, kind in zip(cells, kinds, strict=True)]))
+    return html.Section([html.H2(title), html.Table([html.Thead(html.Tr(titles)), html.Tbody(body)])], className="card")
 
 
 def trial_card(name: str, facts: Mapping[str, str], error: str | None, plot: Any) -> Any:
-    """One trial: what it is, why it failed, how its equity went."""
+    """One trial: its settings, its error, its equity."""
     rows = [html.Tr([html.Th(key), html.Td(value)]) for key, value in facts.items()]
     shown: list[Any] = [html.H2(name)]
     if error:
@@ -195,13 +134,10 @@ def nothing() -> dict[str, Any]:
     return {"layout": {"xaxis": {"visible": False}, "yaxis": {"visible": False}}}
 
 
-def _grid(left_out: Sequence[str]) -> dash_ag_grid.AgGrid:
-    columns = [
-        {"field": field, "headerName": title, **how} for field, (title, how) in COLUMNS.items() if field not in left_out
-    ]
+def _grid(columns: Columns) -> dash_ag_grid.AgGrid:
     return dash_ag_grid.AgGrid(
         id="leaderboard",
-        columnDefs=columns,
+        columnDefs=[_grid_column(key, column) for key, column in columns.items()],
         defaultColDef={
             "sortable": True,
             "resizable": True,
@@ -220,6 +156,24 @@ def _grid(left_out: Sequence[str]) -> dash_ag_grid.AgGrid:
         },
         style={"height": 420},
     )
+
+
+def _grid_column(key: str, column: TableColumn) -> dict[str, Any]:
+    """A column that the browser formats, because it sorts by the numbers themselves; durations in hours."""
+    shown: dict[str, Any] = {"field": key, "headerName": column.title}
+    if key in MIN_WIDTHS:
+        shown["minWidth"] = MIN_WIDTHS[key]
+    if column.unit is None:
+        return shown | ({"filter": True} if key in FILTERED else {})
+    unit = UNITS[column.unit]
+    value = "params.value"
+    if unit.form == CLOCK:
+        shown["headerName"], value = f"{column.title}, h", "params.value / 3600"
+    number = f"'{column.prefix}' + d3.format('{unit.d3_form}')({value})"
+    return shown | {
+        "valueFormatter": {"function": f"params.value == null ? '-' : {number}"},
+        "type": "rightAligned",
+    }
 
 
 def _plot(name: str) -> html.Section:

@@ -4,17 +4,17 @@ Takes: a `RunFolder`. Gives: lines on a console, without pandas.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ftray.analysis.failures import describe_crashes, describe_failures
-from ftray.analysis.leaderboard import BENCHMARK, PREFIX, describe_states, encoder_rows, first_rows, leaderboard_rows
-from ftray.analysis.luck import SHARPE, luck_of_best
+from ftray.analysis.leaderboard import BENCHMARK, describe_states, encoder_rows, first_rows, leaderboard_rows
+from ftray.analysis.luck import luck_of_best
 from ftray.analysis.ranking import pareto_front
 from ftray.analysis.test_window import describe_reads
-from ftray.boards.terminal import Shown, duration, error, figure, fraction, print_table, ratio, text, whole_percent
+from ftray.boards.columns import ENCODERS, leaderboard_columns
+from ftray.boards.terminal import print_lines, print_table
 from ftray.runs.folder import RunFolder
-from ftray.search.objectives import Objective, constraints_of, objectives_of
+from ftray.search.objectives import constraints_of, objectives_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,10 +36,10 @@ def print_leaderboard(run: RunFolder, *, top: int | None = None, console: "Conso
         console.print(f"{run.name}: no trials yet", highlight=False)
         return
     if any(row["state"] != BENCHMARK for row in rows):
-        print_table(f"{run.name}, on the validation window", shown_columns(objectives[0], rows), rows, console)
-        _print_line(console, f"\n{describe_states(records)}")
-    for line in (*describe_failures(records), *describe_crashes(run.events(), run.path)):
-        _print_line(console, line)
+        columns = leaderboard_columns(objectives[0].metric, rows)
+        print_table(f"{run.name}, on the validation window", columns, rows, console)
+        print_lines([f"\n{describe_states(records)}"], console)
+    print_lines([*describe_failures(records), *describe_crashes(run.events(), run.path)], console)
 
 
 def print_encoders(run: RunFolder, *, console: "Console | None" = None) -> None:
@@ -49,7 +49,7 @@ def print_encoders(run: RunFolder, *, console: "Console | None" = None) -> None:
     rows = encoder_rows(run.records())
     if rows:
         console = console or Console()
-        print_table(f"{run.name}, pre-training", SHOWN_ENCODERS, rows, console)
+        print_table(f"{run.name}, pre-training", ENCODERS, rows, console)
         console.print()
 
 
@@ -64,10 +64,10 @@ def print_front(run: RunFolder, *, console: "Console | None" = None) -> None:
     best = pareto_front(run.records(), objectives, constraints_of(run.study))
     wanted = ", ".join(f"{o.metric} {'up' if o.direction == 'maximize' else 'down'}" for o in objectives)
     title = f"no trial beats these {len(best)} in" if best else "no finished, feasible trial yet for"
-    _print_line(console, f"\n{title} {wanted}")
+    print_lines([f"\n{title} {wanted}"], console)
     for trial in best:
         values = "  ".join(f"{o.metric} {trial.metrics[o.metric]:.4g}" for o in objectives)
-        _print_line(console, f"  {trial.id}  {values}")
+        print_lines([f"  {trial.id}  {values}"], console)
 
 
 def print_luck(run: RunFolder, *, console: "Console | None" = None) -> None:
@@ -76,62 +76,11 @@ def print_luck(run: RunFolder, *, console: "Console | None" = None) -> None:
 
     luck = luck_of_best(run.records(), objectives_of(run.study), constraints_of(run.study))
     if luck is not None and math.isfinite(luck.luck_line):
-        _print_line(console or Console(), f"\n{luck}")
+        print_lines([f"\n{luck}"], console or Console())
 
 
 def print_reads(run: RunFolder, *, console: "Console | None" = None) -> None:
     """Print what was read of the test window, if anything was."""
     from rich.console import Console
 
-    console = console or Console()
-    for line in describe_reads(run.events()):
-        _print_line(console, line)
-
-
-def _print_line(console: "Console", line: str) -> None:
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-SHOWN: Shown = {
-    "rank": ("rank", text),
-    "trial": ("trial", text),
-    "encoder": ("encoder", text),
-    "pretrained": ("pretrained", text),
-    "objective": ("objective", figure),
-    "error": ("error", error),
-    "deflated_sharpe": ("deflated", whole_percent),
-    "validation_sharpe": ("Sharpe", ratio),
-    "validation_return": ("return", fraction),
-    "validation_max_drawdown": ("max drawdown", fraction),
-    "validation_turnover": ("turnover", ratio),
-    "validation_exposure": ("exposure", fraction),
-    "cpu_seconds": ("CPU time", duration),
-    "gpu_seconds": ("GPU time", duration),
-    "wall_seconds": ("wall time", duration),
-    "state": ("state", text),
-}
-"""What is printed: column → (title, how a value is shown)."""
-
-
-def shown_columns(goal: Objective, rows: Sequence[Mapping[str, Any]]) -> Shown:
-    """The columns that have a value here: a Sharpe ratio once, GPU time where there was a GPU."""
-    left_out = {"objective"} if goal.metric == SHARPE else {"error", "deflated_sharpe"}
-    left_out |= {name for name in ("cpu_seconds", "gpu_seconds") if not any(row[name] for row in rows)}
-    shown = {name: how for name, how in SHOWN.items() if name not in left_out}
-    if goal.metric == SHARPE:  # next to its error, in the place of the objective
-        order = [name for name in shown if name != "validation_sharpe"]
-        order.insert(order.index("error"), "validation_sharpe")
-        return {name: shown[name] for name in order}
-    return shown | {"objective": (goal.metric.removeprefix(PREFIX), figure)}
-
-
-SHOWN_ENCODERS: Shown = {
-    "job": ("job", text),
-    "encoder": ("encoder", text),
-    "learning_rate": ("learning rate", lambda rate: "-" if rate is None else f"{rate:.1e}"),
-    "mask_ratio": ("mask ratio", ratio),
-    "epochs": ("epochs", text),
-    "loss": ("validation loss", lambda loss: "-" if loss is None else f"{loss:.4f}"),
-    "wall_seconds": ("wall time", duration),
-    "state": ("state", text),
-}
+    print_lines(describe_reads(run.events()), console or Console())

@@ -1,7 +1,7 @@
 """`ftray report`: a study as one file of HTML that opens anywhere, offline, for ever.
 
-Takes: a run folder's location. Gives: a file. Every figure is asked of `open_study` by the functions that a notebook
-uses; what cannot be told (yet) is said in its place, with the reason.
+Takes: a run folder's location. Gives: a file. Every number comes from `open_study`, through the functions that a
+notebook uses; where a study has no answer (yet), its part says why.
 """
 
 import datetime
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ftray.analysis.studies import open_study
 from ftray.analysis.study import Study
-from ftray.boards import html
+from ftray.boards.blocks import Block, Paragraph, render
 from ftray.boards.report_origins import costs, failures, provenance, reproduce, test_window
 from ftray.boards.report_parts import (
     comparison,
@@ -26,12 +26,13 @@ from ftray.boards.report_parts import (
 )
 from ftray.errors import NoResultError, RunFolderError
 from ftray.files import replace_file
+from ftray.metrics import metric
 from ftray.plots.theme import plotly
 from ftray.storage import Location
 
 NAME = "report.html"
 
-PARTS: dict[str, Callable[[Study], str]] = {
+PARTS: dict[str, Callable[[Study], list[Block]]] = {
     "The question": question,
     "The data": data,
     "The winner": winner,
@@ -51,9 +52,9 @@ PARTS: dict[str, Callable[[Study], str]] = {
 
 
 def write_report(location: Location, out: Path | None = None) -> Path:
-    """Writes the report of a run folder and returns where it lies.
+    """Writes the report of a run folder and returns its path.
 
-    out: `report.html` in the run folder unless told; of one on object storage, `NAME.html` in the working directory.
+    out: by default `report.html` in the run folder; of one on object storage, `NAME.html` in the working directory.
 
     Raises: RunFolderError where there is no run folder; MissingDependencyError where plotly is missing.
     """
@@ -68,16 +69,25 @@ def write_report(location: Location, out: Path | None = None) -> Path:
 
 
 def report_page(study: Study) -> str:
-    """The whole report. Raises: MissingDependencyError where plotly is missing."""
+    """The whole report.
+
+    Raises: MissingDependencyError where plotly is missing; MetricError for a study that searches for an unknown metric.
+    """
     plotly()
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    for goal in study.objectives:
+        metric(goal.metric)
     now = datetime.datetime.now(datetime.UTC)
-    state = "finished" if study.is_done else "not finished: what follows is how it stands"
-    note = f"A study of ftray, {state}. Written {now:%Y-%m-%d %H:%M} UTC. Figures are of validation windows alone."
-    return html.page(study.name, note, [(title, _told(study, part)) for title, part in PARTS.items()])
+    state = "finished" if study.is_done else "not finished: this is its state so far"
+    note = f"A study of ftray, {state}. Written {now:%Y-%m-%d %H:%M} UTC. All metrics are of validation windows."
+    sections = {title: _blocks(study, part) for title, part in PARTS.items()}
+    return render("report.html", title=study.name, note=note, plotly=Markup(get_plotlyjs()), sections=sections)
 
 
-def _told(study: Study, part: Callable[[Study], str]) -> str:
+def _blocks(study: Study, part: Callable[[Study], list[Block]]) -> list[Block]:
     try:
         return part(study)
     except NoResultError as error:
-        return html.paragraph(f"Nothing to show: {error}", "note")
+        return [Paragraph(f"Nothing to show: {error}", "note")]

@@ -1,253 +1,264 @@
-"""The parts of a report that say what was asked and what was found, one function each.
+"""The parts of a report that show the question and its answers, one function each.
 
-Takes: a study. Gives: HTML. Raises: NoResultError where a study has nothing to tell, with the reason.
+Takes: a study. Gives: blocks. Raises: NoResultError where a study has no answer, with the reason.
 """
 
+import json
+from collections.abc import Hashable
 from typing import Any
 
 from ftray import plots
 from ftray.analysis.best import Best
 from ftray.analysis.leaderboard import BENCHMARK, leaderboard_rows
 from ftray.analysis.study import Study
-from ftray.boards import html
-from ftray.boards.live import luck_told
-from ftray.boards.printing import shown_columns
-from ftray.boards.standing import standing_data
-from ftray.boards.terminal import fraction, ratio
+from ftray.boards.blocks import Block, Code, Facts, Paragraph, Plot, Table, table_of
+from ftray.boards.columns import TableColumn, leaderboard_columns, of_metric
+from ftray.boards.live import describe_luck
+from ftray.boards.status import status_data
 from ftray.errors import NoResultError
 from ftray.runs.version_0_1 import read_spec
+from ftray.search.space import Param, Space
+from ftray.metrics import PRETRAINING_LOSS, format_metric, metric, validation
 from ftray.search.space import Param, Space
 from ftray.tables.schema import Frame
 
 TOP = 50
 """Trials on the report's leaderboard; `ftray results RUN --csv` has all of them."""
 
-MEASURES = (
-    "sharpe",
-    "sortino",
-    "annual_return",
-    "volatility",
-    "max_drawdown",
-    "turnover",
-    "exposure",
-    "fees",
-    "n_trades",
-)
-FRACTIONS = ("annual_return", "volatility", "max_drawdown", "exposure", "fees")
-BESIDE = "equal_weight"
-"""The benchmark that is drawn beside the winner; what each asset alone did stands in its table."""
+COMPARED = [
+    validation(measure)
+    for measure in (
+        *(
+            "sharpe",
+            "sortino",
+            "annual_return",
+            "volatility",
+            "max_drawdown",
+            "turnover",
+            "exposure",
+            "fees",
+            "n_trades",
+        ),
+    )
+]
+"""The metrics that the winner is compared with the benchmarks by."""
+
+BENCHMARK_DRAWN = "equal_weight"
+"""The benchmark that stands in the winner's plots; the table has what each asset alone did."""
 
 
-def question(study: Study) -> str:
-    search, standing = study.run.study.get("search") or {}, standing_data(study)
+def question(study: Study) -> list[Block]:
+    search, status = study.run.study.get("search") or {}, status_data(study)
     goals = ", then ".join(f"{goal.direction} {goal.metric}" for goal in study.objectives)
-    constraints = search.get("constraints") or []
     params = Space(study.run.study.get("trial") or {}).params
-    states = ", ".join(f"{n} {state}" for state, n in standing.states.items()) or "none yet"
-    told = html.paragraph(f"Which values of {len(params)} settings {goals} on bars that training never saw?")
-    told += html.facts(
-        {
-            "trials": f"{standing.n_ended}"
-            + ("" if standing.n_trials is None else f" of {standing.n_trials}")
-            + f" ended ({states})",
-            "subject to": ", ".join(constraints) or None,
-            "sampler": _in_words(search.get("sampler")),
-            "scheduler": _in_words(search.get("scheduler")),
-        }
-    )
-    if params:
-        told += html.table(["setting", "from"], [[name, _range(param)] for name, param in params.items()])
-    return told
-
-
-def data(study: Study) -> str:
-    spec = _any_spec(study)
-    bars: Frame = study.frame("returns", ["fold", "time", "portfolio"])
-    rows = []
-    for fold, own in bars.groupby("fold"):
-        rows.append(
-            [
-                f"{fold}",
-                f"{own['time'].min():%Y-%m-%d %H:%M}",
-                f"{own['time'].max():%Y-%m-%d %H:%M}",
-                f"{own['time'].nunique():,}",
-            ]
-        )
-    rules = (spec.get("trading") or {}).get("rules") or {}
-    told = html.facts(
-        {
-            "market": _in_words(spec.get("market")),
-            "windows": _in_words(spec.get("windows")),
-            "lookback, bars": (spec.get("features") or {}).get("lookback"),
-            "indicators": ", ".join((spec.get("features") or {}).get("indicators") or []) or None,
-            "fee, of notional": rules.get("fee"),
-            "slippage, of the price": rules.get("slippage"),
-            "candles": study.run.study.get("candles"),
-        }
-    )
-    if rows:
-        told += html.paragraph("Validation windows (opening times of the deciding bars, UTC):")
-        told += html.table(["fold", "from", "to", "bars"], rows, numbers=[3])
-    return told
-
-
-def winner(study: Study) -> str:
-    best = study.best()
-    row: Frame = study.trials.set_index("trial").loc[best.trial]
-    told = html.paragraph(verdict(best), "verdict")
-    told += best._repr_html_()
-    told += html.facts(
-        {name.removeprefix("trial/"): value for name, value in study.run.record(best.trial).values.items()}
-    )
-    benchmarks = study.benchmarks
-    names = [name for name in MEASURES if f"validation/{name}" in row.index]
-    portfolios: dict[str, Any] = {best.trial: {name: row[f"validation/{name}"] for name in names}}
-    portfolios |= {str(name): values.to_dict() for name, values in benchmarks.iterrows()}
-    rows = [
-        [name, *(_measure(measure, values.get(measure)) for measure in names)] for name, values in portfolios.items()
+    states = ", ".join(f"{n} {state}" for state, n in status.states.items()) or "none yet"
+    total = "" if status.n_trials is None else f" of {status.n_trials}"
+    blocks: list[Block] = [
+        Paragraph(f"Which values of {len(params)} settings {goals} on bars that training never saw?"),
+        Facts(
+            {
+                "trials": f"{status.n_ended}{total} ended ({states})",
+                "subject to": ", ".join(search.get("constraints") or []) or None,
+                "sampler": _on_a_line(search.get("sampler")),
+                "scheduler": _on_a_line(search.get("scheduler")),
+            }
+        ),
     ]
-    told += html.paragraph("On the same bars, after the same fees:")
-    told += html.table(
-        ["portfolio", *(name.replace("_", " ") for name in names)], rows, numbers=range(1, len(names) + 1)
-    )
+    if params:
+        blocks.append(Table(["setting", "from"], [[name, _range(param)] for name, param in params.items()]))
+    return blocks
+
+
+def data(study: Study) -> list[Block]:
+    spec = _any_spec(study)
+    features, rules = spec.get("features") or {}, (spec.get("trading") or {}).get("rules") or {}
+    blocks: list[Block] = [
+        Facts(
+            {
+                "market": _on_a_line(spec.get("market")),
+                "windows": _on_a_line(spec.get("windows")),
+                "lookback, bars": features.get("lookback"),
+                "indicators": ", ".join(features.get("indicators") or []) or None,
+                "fee, of notional": rules.get("fee"),
+                "slippage, of the price": rules.get("slippage"),
+                "candles": study.run.study.get("candles"),
+            }
+        )
+    ]
+    rows = [_window(fold, own) for fold, own in study.frame("returns", ["fold", "time", "portfolio"]).groupby("fold")]
+    if rows:
+        blocks.append(Paragraph("Validation windows (opening times of the deciding bars, UTC):"))
+        blocks.append(Table(["fold", "from", "to", "bars"], rows, numbers=[3]))
+    return blocks
+
+
+def _window(fold: Hashable, bars: Frame) -> list[str]:
+    times = bars["time"]
+    return [f"{fold}", f"{times.min():%Y-%m-%d %H:%M}", f"{times.max():%Y-%m-%d %H:%M}", f"{times.nunique():,}"]
+
+
+def winner(study: Study) -> list[Block]:
+    best = study.best()
+    values = study.run.record(best.trial).values
+    blocks: list[Block] = [
+        Paragraph(verdict(best), "verdict"),
+        Facts(best.describe()),
+        Facts({name.removeprefix("trial/"): value for name, value in values.items()}),
+        Paragraph("On the same bars, after the same fees:"),
+        _beside_benchmarks(study, best),
+    ]
     try:
-        told += html.paragraph("Use it: ")
-        told += html.verbatim(f"policy = ftray.load_policy({str(study.policy_path(best.trial))!r})")
+        code = f"policy = ftray.load_policy({str(study.policy_path(best.trial))!r})"
+        return [*blocks, Paragraph("Use it:"), Code(code)]
     except NoResultError:
-        told += html.paragraph("it has left no policy", "note")
-    return told
+        return [*blocks, Paragraph("It has left no policy.", "note")]
+
+
+def _beside_benchmarks(study: Study, best: Best) -> Table:
+    row: Frame = study.trials.set_index("trial").loc[best.trial]
+    names = [name for name in COMPARED if name in row.index]
+    rows = [{"portfolio": best.trial, **{name: row[name] for name in names}}]
+    for name, measures in study.benchmarks.iterrows():
+        rows.append({"portfolio": name, **{validation(str(key)): value for key, value in measures.items()}})
+    return table_of({"portfolio": TableColumn("portfolio"), **{name: of_metric(name) for name in names}}, rows)
 
 
 def verdict(best: Best) -> str:
     """The winner in a sentence that does not flatter it."""
-    figure_ = f"{best.trial} has the best {best.metric} of {best.chosen_from} finished trials: {best.value:.4g}"
+    words = f"{best.trial} has the best {best.metric} of {best.chosen_from} finished trials: {best.value:.4g}"
     if best.interval is not None:
-        figure_ += f" (95 %: {best.interval[0]:.3g} to {best.interval[1]:.3g})"
+        words += f" (95 %: {best.interval[0]:.3g} to {best.interval[1]:.3g})"
     if best.luck is None:
-        return f"{figure_}. The best of many looks better than it is."
+        return f"{words}. The best of many looks better than it is."
     if best.luck.clears:
-        return f"{figure_}. That is more than luck explains: the deflated Sharpe ratio is {best.luck.deflated:.0%}."
+        return f"{words}. That is more than luck explains: the deflated Sharpe ratio is {best.luck.deflated:.0%}."
     return (
-        f"{figure_}. Luck may explain it: {best.luck.n_trials} trials without skill are expected to show "
+        f"{words}. Luck may explain it: {best.luck.n_trials} trials without skill are expected to show "
         f"{best.luck.luck_line:.2f} at best, and the deflated Sharpe ratio is {best.luck.deflated:.0%}, not 95 %."
     )
 
 
-def leaderboard(study: Study) -> str:
+def leaderboard(study: Study) -> list[Block]:
     rows = leaderboard_rows(study.records(), study.objectives, study.constraints, study.run.benchmarks())
     trials = [row for row in rows if row["state"] != BENCHMARK]
-    kept = {row["trial"] for row in trials[:TOP]}
-    shown = shown_columns(study.objectives[0], rows)
-    lines = [
-        [write(row[key]) for key, (_, write) in shown.items()]
-        for row in rows
-        if row["trial"] in kept or row["state"] == BENCHMARK
-    ]
-    words = ("trial", "encoder", "pretrained", "state")
-    numbers = [i for i, key in enumerate(shown) if key not in words]
-    told = html.table([title for title, _ in shown.values()], lines, numbers)
+    first = {row["trial"] for row in trials[:TOP]}
+    shown = [row for row in rows if row["trial"] in first or row["state"] == BENCHMARK]
+    blocks: list[Block] = [table_of(leaderboard_columns(study.objectives[0].metric, rows), shown)]
     if len(trials) > TOP:
-        told += html.paragraph(
-            f"The first {TOP} of {len(trials)} trials; ftray results RUN --csv FILE writes all.", "note"
-        )
-    for line in luck_told(study):
-        told += html.paragraph(line)
-    chance = study.overfitting()
-    if chance is None:
-        told += html.paragraph(
-            "Probability of backtest overfitting: unknown, it takes two trials whose bars are known.", "note"
-        )
-    else:
-        told += html.paragraph(
-            f"Probability of backtest overfitting: {chance:.0%}. So often is the trial that is best on one half of the "
-            "validation bars below the median on the other half; 50 % is what choosing at random would give."
-        )
-    told += html.plot(plots.plot_search(plots.search_data(study)), "search")
+        words = f"The first {TOP} of {len(trials)} trials; ftray results RUN --csv FILE writes all."
+        blocks.append(Paragraph(words, "note"))
+    blocks += [Paragraph(line) for line in describe_luck(study)]
+    blocks += [_overfitting(study.overfitting()), Plot(plots.plot_search(plots.search_data(study)), "search")]
     if len(study.objectives) > 1:
-        told += html.plot(plots.plot_pareto_front(study), "front")
-    return told
+        blocks.append(Plot(plots.plot_front(plots.front_data(study)), "front"))
+    return blocks
 
 
-def curves(study: Study) -> str:
-    metric = study.objectives[0].metric
-    made = [plots.plot_curves(plots.curves_data(study, by, metric)) for by in ("encoder", "trial")]
-    return "".join(html.plot(one, f"curves-{i}") for i, one in enumerate(made))
-
-
-def equity(study: Study) -> str:
-    best = study.best()
-    return html.plot(plots.plot_equity(plots.equity_data(study, best.trial, _beside(study))), "equity")
-
-
-def comparison(study: Study) -> str:
-    compared: Frame = study.compare("encoder", metric=study.objectives[0].metric)
-    names = ["n_trials", "n_runs", "mean", "low", "high", "improvement", "improvement_low", "improvement_high"]
-    rows = [[name, *(_any(row[column]) for column in names)] for name, row in compared.iterrows()]
-    told = html.plot(plots.plot_comparison(compared), "comparison")
-    told += html.table(["encoder", *(name.replace("_", " ") for name in names)], rows, range(1, len(names) + 1))
-    told += html.paragraph(
-        f"mean, low, high: interquartile mean of {compared.attrs['metric']} over all runs with its 95 % bootstrap "
-        "interval. improvement: the probability that a run beats one of the last group on the same fold. "
-        "Groups also differ in their other settings, which were searched.",
-        "note",
+def _overfitting(chance: float | None) -> Paragraph:
+    if chance is None:
+        words = "Probability of backtest overfitting: unknown, it takes two trials whose bars are known."
+        return Paragraph(words, "note")
+    return Paragraph(
+        f"Probability of backtest overfitting: {chance:.0%}. So often is the trial that is best on one half of the "
+        "validation bars below the median on the other half; 50 % is what choosing at random would give."
     )
-    return told
 
 
-def importance(study: Study) -> str:
-    told = html.plot(plots.plot_param_importances(study), "importance")
-    return told + html.plot(plots.plot_slice(study), "slices")
+def curves(study: Study) -> list[Block]:
+    goal = study.objectives[0].metric
+    figures = [plots.plot_curves(plots.curves_data(study, by, goal)) for by in ("encoder", "trial")]
+    return [Plot(figure, f"curves-{i}") for i, figure in enumerate(figures)]
 
 
-def regimes(study: Study) -> str:
-    found = plots.regimes_data(study, study.best().trial, _beside(study))
+def equity(study: Study) -> list[Block]:
+    found = plots.equity_data(study, study.best().trial, _benchmarks_drawn(study))
+    return [Plot(plots.plot_equity(found), "equity")]
+
+
+def comparison(study: Study) -> list[Block]:
+    goal = study.objectives[0].metric
+    compared: Frame = study.compare("encoder", metric=goal)
+    columns = {
+        "encoder": TableColumn("encoder"),
+        "n_trials": TableColumn("trials", "count"),
+        "n_runs": TableColumn("runs", "count"),
+    }
+    columns |= {name: TableColumn(name, metric(goal).unit) for name in ("mean", "low", "high")}
+    chances = ("improvement", "improvement_low", "improvement_high")
+    columns |= {name: TableColumn(name.replace("_", " "), "fraction") for name in chances}
+    rows = [{"encoder": name, **row.to_dict()} for name, row in compared.iterrows()]
+    return [
+        Plot(plots.plot_comparison(compared), "comparison"),
+        table_of(columns, rows),
+        Paragraph(
+            f"mean, low, high: interquartile mean of {compared.attrs['metric']} over all runs with its 95 % bootstrap "
+            "interval. improvement: the probability that a run beats one of the last group on the same fold. "
+            "Groups also differ in their other settings, which were searched.",
+            "note",
+        ),
+    ]
+
+
+def importance(study: Study) -> list[Block]:
+    mattered = Plot(plots.plot_importance(study.importance()), "importance")
+    return [mattered, Plot(plots.plot_slices(plots.values_data(study)), "slices")]
+
+
+def regimes(study: Study) -> list[Block]:
+    found = plots.regimes_data(study, study.best().trial, _benchmarks_drawn(study))
     if found.empty:
         raise NoResultError("no bars of the winner are known: an older version ran this study")
-    return html.plot(plots.plot_regimes(found), "regimes")
+    return [Plot(plots.plot_regimes(found), "regimes")]
 
 
-def encoder(study: Study) -> str:
+def encoder(study: Study) -> list[Block]:
     """The card of the encoder that the winner used; of the best one where it used none."""
     best = study.best()
     used = [one["encoder"] for one in study.lineage(best.trial)["encoders"] if one.get("encoder")]
-    made: Frame = study.encoders
-    if made.empty:
+    encoders: Frame = study.encoders
+    if encoders.empty:
         raise NoResultError("this study pre-trained no encoder")
-    own = [name for name in used if name in set(made["encoder"])]
-    name = own[0] if own else made["encoder"].iloc[0]
-    card = study.encoder_card(name)
+    own = [name for name in used if name in set(encoders["encoder"])]
+    name = own[0] if own else encoders["encoder"].iloc[0]
     whose = f"Used by {best.trial}" if own else f"{best.trial} used none of this study's; its best one"
-    told = html.paragraph(
-        f"{whose}: {name[:12]}. What it can be asked for needs no labels: hidden cells, linear probes."
-    )
+    return [
+        Paragraph(f"{whose}: {name[:12]}. These measurements need no labels: hidden cells, linear probes."),
+        *_encoder_card(study.encoder_card(name)),
+    ]
+
+
+def _encoder_card(card: dict[str, Any]) -> list[Block]:
     shape = "d_token {d_token}, {n_blocks} blocks, {n_heads} heads, patches of {patch_length} bars".format_map(card)
-    told += html.facts(
-        {
-            "shape": shape,
-            "trained on": f"{card['train_from']} to {card['train_to']}",
-            "measured on": f"{card['validation_from']} to {card['validation_to']}",
-            "validation loss": f"{card['validation_loss']:.4f}, in epoch {card['best_epoch']} of {card['epochs']}",
-            "weights": card["weights"],
-        }
-    )
+    loss = format_metric(PRETRAINING_LOSS, card["validation_loss"])
+    blocks: list[Block] = [
+        Facts(
+            {
+                "shape": shape,
+                "trained on": f"{card['train_from']} to {card['train_to']}",
+                "measured on": f"{card['validation_from']} to {card['validation_to']}",
+                "validation loss": f"{loss}, in epoch {card['best_epoch']} of {card['epochs']}",
+                "weights": card["weights"],
+            }
+        )
+    ]
     if card["history"]:
-        told += html.plot(plots.plot_history(card["history"]), "history")
+        blocks.append(Plot(plots.plot_history(card["history"]), "history"))
     for kind in (card["figures"] or {}).get("reconstruction") or {}:
-        told += html.plot(plots.plot_reconstruction(card, kind), f"reconstruction-{kind}")
+        blocks.append(Plot(plots.plot_reconstruction(card, kind), f"reconstruction-{kind}"))
     if (card["figures"] or {}).get("probes"):
-        told += html.plot(plots.plot_probes(card), "probes")
-    return told
+        blocks.append(Plot(plots.plot_probes(card), "probes"))
+    return blocks
 
 
-def _beside(study: Study) -> list[str]:
+def _benchmarks_drawn(study: Study) -> list[str]:
     known = set(study.read("returns", ["portfolio"], trial=None)["portfolio"].to_pylist())
-    return [BESIDE] if BESIDE in known else []
+    return [BENCHMARK_DRAWN] if BENCHMARK_DRAWN in known else []
 
 
 def _any_spec(study: Study) -> dict[str, Any]:
     specs = study.read("trials", ["spec", "kind"]).to_pylist()
     if not specs:
-        raise NoResultError("no trial has been drawn yet")
+        raise NoResultError("no trial has been sampled yet")
     found = next((one for one in specs if one["kind"] == "trial"), specs[0])
     return read_spec(found["spec"])
 
@@ -259,21 +270,9 @@ def _range(param: Param) -> str:
     return f"{ends[0]} to {ends[-1]}" + (", by its logarithm" if getattr(param.distribution, "log", False) else "")
 
 
-def _in_words(value: Any) -> str | None:
-    """A subtree of a spec on a line."""
+def _on_a_line(value: Any) -> str | None:
+    """A subtree of a spec."""
     if not isinstance(value, dict):
         return None if value is None else str(value)
-    rest = ", ".join(f"{key} {_in_words(item)}" for key, item in value.items() if key != "kind" and item is not None)
+    rest = ", ".join(f"{key} {_on_a_line(item)}" for key, item in value.items() if key != "kind" and item is not None)
     return ": ".join(filter(None, [value.get("kind"), rest]))
-
-
-def _measure(name: str, value: Any) -> str:
-    if value is None or value != value:
-        return "–"
-    return fraction(value) if name in FRACTIONS else f"{value:,.0f}" if name.startswith("n_") else ratio(value)
-
-
-def _any(value: Any) -> str:
-    return (
-        "–" if value != value else f"{value:,.0f}" if float(value).is_integer() and abs(value) >= 1 else f"{value:.3f}"
-    )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftray.analysis.studies import open_study
 from ftray.analysis.study import Study
-from ftray.boards.beside import INSTALL, LOOPBACK, links, listener, started
+from ftray.boards.sidecars import INSTALL, LOOPBACK, Sidecar, links, listener, run_sidecars
 from ftray.errors import MissingDependencyError, RunFolderError
 from ftray.storage import Location
 
@@ -34,10 +34,10 @@ def serve(
     storage: str | None = None,
     say: Say = print,
 ) -> None:
-    """Serves the page of a run folder until the process is told to end.
+    """Serves the page of a run folder until the process is ended.
 
-    port: the usual one if it is free, or any other, unless told. optuna, tensorboard: to be started beside it. storage:
-    see `beside.started`.
+    port: by default the usual one if it is free, else any other. optuna, tensorboard: whether to start them, too.
+    storage: see `run_sidecars`.
 
     Raises: MissingDependencyError; RunFolderError for what is no run folder; FtrayError for a taken address.
     """
@@ -46,12 +46,12 @@ def serve(
         raise RunFolderError(f"{location} holds {len(study)} studies; name one of them: {', '.join(study)}")
     for ending in (signal.SIGTERM, signal.SIGHUP):  # the latter where the terminal or the tunnel goes away
         signal.signal(ending, _end)
-    with started(study.run, optuna=optuna, tensorboard=tensorboard, storage=storage) as children:
-        server = build_server(study, host, port, children)
+    with run_sidecars(study.run, optuna=optuna, tensorboard=tensorboard, storage=storage) as sidecars:
+        server = build_server(study, host, port, sidecars)
         say(f"{study.name}: http://{_in_url(host)}:{server.port}/    Ctrl-C ends it")
         if not is_loopback(host):
             say("anyone who reaches this machine can read this page: there is no password")
-        for link in links(children):
+        for link in links(sidecars):
             say(f"{link.name}: {link.url}")
         try:
             server.serve_forever()
@@ -61,7 +61,9 @@ def serve(
             server.server_close()
 
 
-def build_server(study: Study, host: str = LOOPBACK, port: int | None = None, children: Any = ()) -> "BaseWSGIServer":
+def build_server(
+    study: Study, host: str = LOOPBACK, port: int | None = None, sidecars: Sequence[Sidecar] = ()
+) -> "BaseWSGIServer":
     """The page behind an address. Raises: MissingDependencyError; FtrayError for an address that is taken."""
     try:
         from ftray.boards.app import build_app
@@ -74,7 +76,7 @@ def build_server(study: Study, host: str = LOOPBACK, port: int | None = None, ch
     from werkzeug.serving import make_server
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # not a line for every request
-    app = build_app(study, children).server
+    app = build_app(study, sidecars).server
     if is_loopback(host):
         app.before_request(functools.partial(_refuse_other_names, (*LOCAL_NAMES, _in_url(host))))
     with listener(host, port, PORT) as bound:

@@ -1,9 +1,10 @@
 """TensorBoard's event files: a folder per trial, so that `tensorboard --logdir RUN` shows what trials report.
 
-Takes: a run folder. Gives: `tensorboard/TRIAL/events.out.tfevents.*` in it: every reported figure under its own name,
-over env steps or epochs, at the time it was reported, and the searched values as hyper-parameters.
+Takes: a run folder. Gives: `tensorboard/TRIAL/events.out.tfevents.*` in it: every reported metric under its own name,
+over env steps or epochs, with the time of its report, and the searched values as hyper-parameters.
 
-Derived from the trials' own events: the folder may be deleted, and whoever follows the run writes it anew.
+The files derive from the trials' events: if the folder is deleted, the next command that follows the run writes it
+again.
 """
 
 import datetime
@@ -27,14 +28,14 @@ class TensorBoard:
     """Writes event files of a run folder's trials as they report; one process at a time."""
 
     def __init__(self, run: RunFolder, folder: Path | None = None):
-        """folder: where a folder per trial is made; in the run folder unless told otherwise."""
+        """folder: where to write a folder per trial; by default in the run folder."""
         self.run, self.folder = run, folder or run.path / FOLDER
         self._open: dict[str, _Follower] = {}
 
     def follow(self, trial_id: str) -> None:
-        """Writes what a trial has reported since the last call; all of it at the first one, in place of what is there.
+        """Writes what a trial has reported since the last call; the first call writes all of it, over old files.
 
-        A disk that is full stops nothing: what is missing is written when the run is next followed.
+        A full disk raises nothing: what is missing is written when the run is next followed.
         """
         try:
             if trial_id not in self._open:
@@ -44,7 +45,7 @@ class TensorBoard:
             self._open.pop(trial_id, None)
 
     def ended(self, trial_id: str) -> None:
-        """Writes the rest of a trial, and lets go of its file."""
+        """Writes the rest of a trial, and closes its file."""
         self.follow(trial_id)
         follower = self._open.pop(trial_id, None)
         if follower is not None:
@@ -64,7 +65,7 @@ class _Follower:
 
     def __init__(self, run: RunFolder, trial_id: str, folder: Path):
         writer = _writers()
-        shutil.rmtree(folder, ignore_errors=True)  # an earlier driver's: a trial that goes on would stand there twice
+        shutil.rmtree(folder, ignore_errors=True)  # an earlier driver's: a trial that continues would appear twice
         folder.mkdir(parents=True)
         self._reader = EventReader(run.trial_folder(trial_id).folder / "events.jsonl")
         self._file = writer(str(folder / "events"))
@@ -80,10 +81,10 @@ class _Follower:
                 continue
             metrics = event["metrics"]
             step = next((metrics[name] for name in STEPS if is_number(metrics.get(name))), self._step + 1)
-            if step <= self._step:  # one that went on from its checkpoint repeats a few
+            if step <= self._step:  # a trial that continued from its checkpoint repeats some steps
                 continue
             self._step = step
-            values = [summary.Value(tag=name, simple_value=value) for name, value in _figures(metrics)]
+            values = [summary.Value(tag=name, simple_value=value) for name, value in _numbers(metrics)]
             self._write_summaries([summary(value=values)], event["at"], int(step))
         self._file.flush()
 
@@ -102,7 +103,7 @@ class _Follower:
             self._file.write_event(_proto("event").Event(wall_time=seconds, step=step, summary=summary))
 
 
-def _figures(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+def _numbers(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     for name, value in metrics.items():
         if is_number(value) and not isinstance(value, bool) and name not in (*STEPS, "fold", "seed"):
             yield name, float(value)

@@ -17,7 +17,7 @@ def add_verbs(add: Add) -> None:
     line = "the address to listen at (default: 127.0.0.1, this machine alone); the page has no password"
     verb.add_argument("--host", default=LOOPBACK, metavar="ADDRESS", help=line)
     verb.add_argument("--optuna", action="store_true", help="start optuna-dashboard on the same study, and link to it")
-    line = "where Optuna keeps the study, if not in the run folder: the study file's search.storage"
+    line = "where Optuna stores the study, if not in the run folder: the study file's search.storage"
     verb.add_argument("--storage", metavar="URL", help=line)
     verb.add_argument("--tensorboard", action="store_true", help="start TensorBoard on its trials, and link to it")
     line = "let the head of this cluster serve the page, and show it here through a tunnel"

@@ -1,4 +1,4 @@
-"""The verb that shows a run folder."""
+"""The verb that prints a run folder, and what is printed at the end of a study."""
 
 import argparse
 import sys
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ftray.runs import RunFolder
 
 EVERY = 2.0
-"""Seconds between two reads of a run folder."""
+"""Seconds between two reads of the run folder."""
 
 
 def add_verbs(add: Add) -> None:
@@ -22,7 +22,7 @@ def add_verbs(add: Add) -> None:
     verb.add_argument("run", type=location, metavar="RUN", help="a run folder, like runs/demo")
     verb.add_argument("--top", type=int, metavar="N", help="only the best N trials, and the benchmarks")
     how = verb.add_mutually_exclusive_group()
-    how.add_argument("--watch", action="store_true", help="refresh until the study is done, or Ctrl-C")
+    how.add_argument("--watch", action="store_true", help="print again and again until the study is done, or Ctrl-C")
     how.add_argument("--csv", metavar="FILE", help="write the leaderboard as CSV; - writes it to standard output")
     line = "write leaderboard, states, failures and luck as JSON; - writes it to standard output"
     how.add_argument("--json", metavar="FILE", help=line)
@@ -47,7 +47,7 @@ def results(given: argparse.Namespace) -> int:
 def finish(run: "RunFolder") -> None:
     show(run)
     print(f"\nEverything is in {run.where}: a folder per trial, the tables, the encoders, and the policies.")
-    print(f"Next: ftray backtest {run.where}    the best trial and the benchmarks, with a plot")
+    print(f"Next: ftray backtest {run.where}    the best trial next to the benchmarks, with a plot")
     print(f"      ftray results {run.where}     this table again")
     print(f"      ftray dashboard {run.where}   a page of it in a browser; ftray report writes one to keep")
     print(f"      ftray promote {run.where}     the best trial on fresh seeds, and the one read of the test window")
@@ -64,7 +64,7 @@ def show(run: "RunFolder", console: "Console | None" = None, top: int | None = N
 
 
 def watch(run: "RunFolder", top: int | None = None, every: float = EVERY) -> None:
-    """Shows a run in place until it is done; without a terminal in plain lines, whenever something has changed."""
+    """Prints a run in place until it is done; without a terminal as plain lines, whenever they have changed."""
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
@@ -75,7 +75,7 @@ def watch(run: "RunFolder", top: int | None = None, every: float = EVERY) -> Non
         while True:
             done = run.is_done
             rows = top or (max(3, screen.height - 12) if screen.is_terminal else None)
-            text = _shown(run, screen, rows)
+            text = _as_text(run, screen, rows)
             if not screen.is_terminal and text != last:
                 print(text, flush=True)
             elif screen.is_terminal:
@@ -86,7 +86,7 @@ def watch(run: "RunFolder", top: int | None = None, every: float = EVERY) -> Non
             time.sleep(every)
 
 
-def _shown(run: "RunFolder", screen: "Console", top: int | None) -> str:
+def _as_text(run: "RunFolder", screen: "Console", top: int | None) -> str:
     import io
 
     from rich.console import Console

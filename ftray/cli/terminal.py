@@ -1,4 +1,4 @@
-"""What verbs share: how one is added, and lines on a terminal."""
+"""What the verbs share: adding one to the parser, parsing locations, printing."""
 
 import argparse
 import contextlib
@@ -22,7 +22,7 @@ Command = Callable[[argparse.Namespace], int]
 
 
 def add_verb(add: Add, command: Command, line: str) -> argparse.ArgumentParser:
-    """A verb named after the function that does it, which takes the parsed arguments and gives the exit status."""
+    """A verb with the name of its function, which takes the parsed arguments and returns the exit status."""
     verb = add(command.__name__, help=line, description=line[0].upper() + line[1:] + ".")
     verb.set_defaults(command=command)
     return verb
@@ -32,17 +32,17 @@ say = functools.partial(print, flush=True)
 
 
 def runs_of(cluster: Path | None) -> str | None:
-    """Where a cluster's file says that run folders lie."""
+    """The location of run folders that a cluster's file names."""
     from ftray.cluster.file import read_cluster_file
 
     return read_cluster_file(cluster).metadata.get("runs") if cluster else None
 
 
 def runs_to_plan_with(given: argparse.Namespace) -> "Location | None":
-    """--runs, else where the file of --cluster says that run folders lie.
+    """--runs, else the location of run folders that the file of --cluster names.
 
-    None for a KubeRay manifest, which names no such place, and for a file whose place is not filled in yet: the client
-    of object storage would ask for that bucket for minutes.
+    None for a KubeRay manifest, which names none, and for a file with an unfilled placeholder there: the client of
+    object storage would look for that bucket for minutes.
     """
     if given.runs or not given.cluster:
         return given.runs
@@ -51,7 +51,7 @@ def runs_to_plan_with(given: argparse.Namespace) -> "Location | None":
 
     try:
         runs = runs_of(given.cluster)
-    except SpecError:  # whoever reads the nodes in it says what is wrong with a file
+    except SpecError:  # the code that reads the nodes says what is wrong with the file
         return None
     return runs if runs and not PLACEHOLDER.search(str(runs)) else None
 
@@ -63,7 +63,7 @@ def location(text: str) -> "Location":
 
 @contextlib.contextmanager
 def live() -> "Iterator[tuple[Say, Say]]":
-    """Lines that stay, and on a terminal one below them that is always the latest."""
+    """Two functions: one prints a line, the other replaces a status line below, which only a terminal has."""
     from rich.console import Console
 
     if not sys.stdout.isatty():

@@ -6,8 +6,8 @@ Takes: a run folder's place as the head sees it, a cluster's file. Gives: the pa
 import shlex
 from pathlib import Path
 
-from ftray.boards.beside import LOOPBACK, listener
 from ftray.boards.serving import PORT
+from ftray.boards.sidecars import LOOPBACK, listener
 from ftray.cluster.ray_cli import RayCli
 from ftray.errors import ClusterError
 

@@ -10,9 +10,10 @@ import dataclasses
 import math
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, TypeGuard
+from typing import Any, TypeGuard
 
 from ftray.errors import SpecError
+from ftray.metrics import SHARPE, Direction
 from ftray.spec import parse, spec
 
 
@@ -21,7 +22,7 @@ class Objective:
     """A reported metric, as it stands at a trial's end, and where to push it."""
 
     metric: str
-    direction: Literal["maximize", "minimize"]
+    direction: Direction
 
     def gain(self, metrics: Mapping[str, Any]) -> float:
         """The metric's value, with the sign that makes a larger one better; NaN if it is unknown."""

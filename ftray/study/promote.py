@@ -23,6 +23,7 @@ from ftray import stats
 from ftray.analysis.luck import Luck, luck_of, scored_trials
 from ftray.analysis.ranking import best_trial
 from ftray.analysis.test_window import describe_reads, reads_of, record_read
+from ftray.boards.terminal import align
 from ftray.capacity.local_ray import Say, local_ray
 from ftray.errors import NoResultError, RefusedError, RunFolderError, SpecError
 from ftray.market import load_market
@@ -38,8 +39,6 @@ from ftray.trading import Backtest
 from ftray.trial import TrialSpec, prepare_dataset
 from ftray.trial.judge import judge, judge_bars
 from ftray.trial.standalone import train_trial
-
-PREFIX = "validation/"
 
 MAX_COMPARED = 24
 """Policies that are backtested again to see how alike the trials are."""
@@ -185,7 +184,7 @@ def _validation(folder: Path) -> Measures:
 
 def _luck(run: RunFolder, record: TrialRecord, validation: Sequence[Measures]) -> Luck:
     names = ("sharpe", "skewness", "kurtosis", "n_bars", "years")
-    means = {f"{PREFIX}{name}": fmean(one[name] for one in validation) for name in names}
+    means = {VALIDATION + name: fmean(one[name] for one in validation) for name in names}
     scored = scored_trials(run.records())
     luck = luck_of(means, record.spec["windows"], len(scored), effective_number(run, scored))
     if luck is None:
@@ -200,7 +199,7 @@ def effective_number(run: RunFolder, trials: Sequence[TrialRecord]) -> float:
     left out. Trials without a policy count as those that have one.
     """
     known = [one for one in trials if one.state == "COMPLETE" and (_policy_of(run, one) / "policy.json").exists()]
-    ranked = sorted(known, key=lambda one: one.metrics[f"{PREFIX}sharpe"])
+    ranked = sorted(known, key=lambda one: one.metrics[SHARPE])
     picked = np.unique(np.linspace(0, len(ranked) - 1, min(MAX_COMPARED, len(ranked))).astype(int))
     backtests = [_backtest(run, ranked[i]) for i in picked]
     bars = Counter(one.times.tobytes() for one in backtests).most_common(1)
@@ -245,17 +244,13 @@ def describe_promotion(promotion: Promotion) -> list[str]:
     shown = (_mean_and_error(column, how) for column, how in zip(test_columns, (".2f", ".1%", ".1%"), strict=True))
     rows.append(["mean ± standard error", own, *shown])
     rows += [[name, "", *_shown(measures)] for name, measures in promotion.benchmarks.items()]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [f"{promotion.trial}, trained again on {len(promotion.seeds)} fresh seeds"]
-    for name, *cells in rows:
-        aligned = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
-        lines.append("  ".join((name.ljust(widths[0]), *aligned)).rstrip())
+    lines = [f"{promotion.trial}, trained again on {len(promotion.seeds)} fresh seeds", *align(rows)]
     lines += ["", str(promotion.luck)]
     return lines + [f"forced, against: {reason}" for reason in promotion.forced]
 
 
 def _shown(measures: Measures) -> list[str]:
-    return [f"{measures['sharpe']:.2f}", f"{measures['total_return']:.1%}", f"{measures['max_drawdown']:.1%}"]
+    return [format_metric(VALIDATION + name, measures[name]) for name in ("sharpe", "total_return", "max_drawdown")]
 
 
 def _spread(validation: Sequence[Measures]) -> str:

@@ -84,7 +84,7 @@ def test_a_running_trial_counts_from_its_first_ratio_on_and_the_notebook_agrees(
     trial = run.add_trial("trial-0001", 1, "trial", {}, {"windows": SINGLE})
     run.trial_started("trial-0001")
     trial.report({"env_steps": 1_000} | figures(2.0))
-    trial.report({"env_steps": 2_000, "loss": 0.5})  # not every report comes with a validation
+    trial.report({"env_steps": 2_000, "loss/value": 0.5})  # not every report comes with a validation
     luck = luck_of_run(run)
     assert luck.n_trials == 2 and luck == ftray.open_study(run.path).best().luck
 

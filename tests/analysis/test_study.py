@@ -94,8 +94,10 @@ def test_what_is_not_there_is_said_with_the_nearest_name(study, tmp_path):
         study.run.record("trail-0001")
     with pytest.raises(QueryError, match="did you mean 'validation/sharpe'"):
         study.curve("trial-0000", "validation/sharp")
-    with pytest.raises(QueryError, match="has no 'profit' in finished, feasible trials"):
+    with pytest.raises(QueryError, match="no metric is called 'profit'"):
         study.best("profit")
+    with pytest.raises(NoResultError, match="has no 'vram/used_gib' in finished, feasible trials"):
+        study.best("vram/used_gib")
     with pytest.raises(QueryError, match="no run has a 'profit' of its own"):
         study.compare("encoder", "profit")
     with pytest.raises(QueryError, match="no table 'trails'; did you mean 'trials'"):
@@ -204,7 +206,7 @@ def test_a_folder_of_studies_is_asked_at_once(tmp_path):
     assert set(studies.best()) == {"first", "second"} and len(studies.pareto()) == 2
     with pytest.raises(QueryError, match="like first/trial-0000"):
         studies.folds("trial-0000")
-    with pytest.raises(QueryError, match="no 'profit'"):
+    with pytest.raises(QueryError, match="no metric is called 'profit'"):
         studies.best("profit")
 
 

@@ -50,14 +50,11 @@ class Opened:
 
 
 @contextlib.contextmanager
-def opened(url: str, width: int = 1400, height: int = 900, offline: bool = False) -> Iterator[Opened]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
-        context = browser.new_context(viewport={"width": width, "height": height}, offline=offline)
-        context.set_default_timeout(PATIENCE)
-        shown = Opened(context.new_page())
-        shown.page.goto(url)
-        yield shown
-        browser.close()
+def opened(browser: Any, url: str, width: int = 1400, height: int = 900, offline: bool = False) -> Iterator[Opened]:
+    """A page in a profile of its own. browser: the fixture."""
+    context = browser.new_context(viewport={"width": width, "height": height}, offline=offline)
+    context.set_default_timeout(PATIENCE)
+    shown = Opened(context.new_page())
+    shown.page.goto(url)
+    yield shown
+    context.close()

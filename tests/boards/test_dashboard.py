@@ -15,7 +15,7 @@ from ftray.errors import FtrayError, RunFolderError
 from ftray.runs import RunFolder
 from ftray.tables.parquet import compact
 
-from .browser import needs_chromium, opened
+from .browser import Opened, needs_chromium, opened
 from .made import end, made_study, report
 
 ROWS = "document.querySelectorAll('#leaderboard .ag-center-cols-container .ag-row')"
@@ -36,6 +36,14 @@ def served(path: Path | str, host: str = "127.0.0.1") -> Iterator[str]:
         server.server_close()
 
 
+@pytest.fixture(scope="module")
+def failing(browser, tmp_path_factory) -> Iterator[Opened]:
+    """The page of a study in which a trial failed."""
+    run = made_study(tmp_path_factory.mktemp("runs") / "failing", 21, 4)
+    with served(run.path) as url, opened(browser, url) as page:
+        yield page
+
+
 def asked(url: str, host: str) -> int:
     """The status of a page that is asked for under another name."""
     try:
@@ -46,9 +54,9 @@ def asked(url: str, host: str) -> int:
 
 
 @needs_chromium
-def test_a_running_study_is_shown_and_followed(tmp_path):
+def test_a_running_study_is_shown_and_followed(browser, tmp_path):
     run = made_study(tmp_path / "live", 4)
-    with served(run.path) as url, opened(url) as page:
+    with served(run.path) as url, opened(browser, url) as page:
         page.wait_for(f"{ROWS}.length == 5 && {DRAWN} >= 4")
         text = page.text("main")
         assert "3 of 4\ntrials ended" in text and "1\nrunning" in text and "luck line" in text
@@ -70,12 +78,12 @@ def test_a_running_study_is_shown_and_followed(tmp_path):
 
 
 @needs_chromium
-def test_a_study_on_object_storage_is_followed_from_a_machine_that_has_nothing_of_it(bucket, machine):
+def test_a_study_on_object_storage_is_followed_from_a_machine_that_has_nothing_of_it(browser, bucket, machine):
     machine("cluster")
     run = made_study(f"{bucket}/far", 4, n_bars=50)
     share(run)
     machine("laptop")
-    with served(f"{bucket}/far") as url, opened(url) as page:
+    with served(f"{bucket}/far") as url, opened(browser, url) as page:
         page.wait_for(f"{ROWS}.length == 5 && {DRAWN} >= 4")
         assert "3 of 4\ntrials ended" in page.text("main")
         page.page.locator("#leaderboard .ag-row", has_text="trial-0001").first.click()
@@ -98,22 +106,20 @@ def share(run: RunFolder) -> None:
 
 
 @needs_chromium
-def test_an_error_of_a_trial_is_shown_as_text_whatever_it_says(tmp_path):
-    run = made_study(tmp_path / "failing", 21)
-    with served(run.path) as url, opened(url) as page:
-        page.wait_for("document.querySelector('#failures').innerText.includes('trial-0019')")
-        assert "ValueError: <script>document.title = 'taken'</script>" in page.text("#failures")
-        page.page.locator("#leaderboard .ag-row", has_text="FAILED").first.click()
-        page.wait_for("document.querySelector('#trial-card') != null")
-        card = page.text("#trial-card")
-        assert "and more of it" in card and "ppo/learning_rate" in card
-        assert page.page.title() == "failing · ftray"
+def test_an_error_of_a_trial_is_shown_as_text_whatever_it_says(failing):
+    failing.wait_for("document.querySelector('#failures').innerText.includes('trial-0019')")
+    assert "ValueError: <script>document.title = 'taken'</script>" in failing.text("#failures")
+    failing.page.locator("#leaderboard .ag-row", has_text="FAILED").first.click()
+    failing.wait_for("document.querySelector('#trial-card') != null")
+    card = failing.text("#trial-card")
+    assert "and more of it" in card and "ppo/learning_rate" in card
+    assert failing.page.title() == "failing · ftray"
 
 
 @needs_chromium
-def test_an_event_file_that_is_damaged_is_said_on_the_page(tmp_path):
+def test_the_page_reports_a_damaged_event_file(browser, tmp_path):
     run = made_study(tmp_path / "damaged", 3)
-    with served(run.path) as url, opened(url) as page:
+    with served(run.path) as url, opened(browser, url) as page:
         page.wait_for(f"{ROWS}.length == 4")
         with (run.path / "events.jsonl").open("a") as file:
             file.write("{no event\n")
@@ -121,23 +127,19 @@ def test_an_event_file_that_is_damaged_is_said_on_the_page(tmp_path):
 
 
 @needs_chromium
-def test_curves_are_grouped_by_what_a_reader_chooses(tmp_path):
-    run = made_study(tmp_path / "grouped", 8, 4)
-    with served(run.path) as url, opened(url) as page:
-        page.wait_for("document.querySelectorAll('#curves .legendtext').length > 2")
-        page.page.locator("#by").click()
-        page.page.get_by_role("option", name="encoder", exact=True).click()
-        page.wait_for("document.querySelector('#curves-title').innerText.includes('by encoder')")
-        page.wait_for(
-            "[...document.querySelectorAll('#curves .legendtext')].map(e => e.textContent[0]).join() == 'f,m'"
-        )
+def test_curves_are_grouped_by_what_a_reader_chooses(failing):
+    failing.wait_for("document.querySelectorAll('#curves .legendtext').length > 2")
+    failing.page.locator("#by").click()
+    failing.page.get_by_role("option", name="encoder", exact=True).click()
+    failing.wait_for("document.querySelector('#curves-title').innerText.includes('by encoder')")
+    failing.wait_for("[...document.querySelectorAll('#curves .legendtext')].map(e => e.textContent[0]).join() == 'f,m'")
 
 
 @needs_chromium
-def test_a_thousand_trials_are_in_the_grid_and_only_those_in_sight_on_the_page(tmp_path):
+def test_a_thousand_trials_are_in_the_grid_and_only_those_in_sight_on_the_page(browser, tmp_path):
     run = made_study(tmp_path / "thousand", 1_000, 2)
     compact(run)
-    with served(run.path) as url, opened(url, width=480) as page:
+    with served(run.path) as url, opened(browser, url, width=480) as page:
         page.wait_for(f"{ROWS}.length > 5 && {DRAWN} >= 900")
         assert page.page.evaluate(f"{ROWS}.length") < 60
         page.page.evaluate("document.querySelector('#leaderboard .ag-body-viewport').scrollTop = 1e6")
@@ -147,20 +149,20 @@ def test_a_thousand_trials_are_in_the_grid_and_only_those_in_sight_on_the_page(t
 
 
 @needs_chromium
-def test_a_study_that_has_just_begun_has_a_page(tmp_path):
+def test_a_study_that_has_just_begun_has_a_page(browser, tmp_path):
     run = RunFolder.create(tmp_path / "new", {"name": "new"})
-    with served(run.path) as url, opened(url) as page:
+    with served(run.path) as url, opened(browser, url) as page:
         page.wait_for("document.querySelector('#importance-title').innerText.includes('not yet')")
         assert "needs at least 2 finished trials" in page.text("#importance-title")
         assert page.problems == [] and page.text("#problem") == "" == page.text("#failure")
 
 
 @needs_chromium
-def test_several_objectives_have_their_front(tmp_path):
+def test_several_objectives_have_their_front(browser, tmp_path):
     goals = [{"metric": "validation/sharpe", "direction": "maximize"}]
     goals.append({"metric": "validation/max_drawdown", "direction": "minimize"})
     run = made_study(tmp_path / "front", 5, 2, objectives=goals)
-    with served(run.path) as url, opened(url) as page:
+    with served(run.path) as url, opened(browser, url) as page:
         page.wait_for("document.querySelectorAll('#front .scatterlayer .point').length == 4")
         assert "The trials that no other beats" in page.text("#front-title")
 
@@ -176,7 +178,7 @@ def test_the_page_is_for_this_machine_alone(tmp_path):
     assert is_loopback("::1") and is_loopback("localhost") and not is_loopback("0.0.0.0")
 
 
-def test_what_cannot_be_served_is_said_in_words(tmp_path):
+def test_what_cannot_be_served_is_an_error_that_says_why(tmp_path):
     run = made_study(tmp_path / "runs" / "one", 2, 1)
     made_study(tmp_path / "runs" / "two", 2, 1)
     with served(run.path) as url, pytest.raises(FtrayError, match=r"must name a free address .* in use"):

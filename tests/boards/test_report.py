@@ -2,18 +2,19 @@
 
 import subprocess
 import sys
-from html import escape
 
 import pytest
 import yaml
+from markupsafe import escape
 
 import ftray
 from ftray import plots
 from ftray.analysis.test_window import record_read
-from ftray.boards.html import plot
+from ftray.boards.blocks import Paragraph, Plot
 from ftray.boards.report import PARTS, report_page, write_report
 from ftray.boards.report_origins import command, study_file
-from ftray.errors import QueryError, RunFolderError
+from ftray.errors import MetricError, RunFolderError
+from ftray.metrics import SHARPE, format_metric
 from ftray.runs import RunFolder
 from ftray.study import parse_study
 
@@ -37,18 +38,18 @@ def page(study) -> str:
 
 
 @needs_chromium
-def test_it_opens_offline_and_draws_what_the_study_says(study, tmp_path):
-    path = write_report(study.run.path, tmp_path / "deep" / "report.html")
-    best = study.best()
-    with opened(path.as_uri(), offline=True) as page:
-        page.wait_for("document.querySelectorAll('.js-plotly-plot .main-svg').length > 8")
-        text = page.text("body")
+def test_it_opens_offline_and_draws_what_the_study_says(browser, study, page, tmp_path):
+    path, best = tmp_path / "report.html", study.best()
+    path.write_text(page)
+    with opened(browser, path.as_uri(), offline=True) as shown:
+        shown.wait_for("document.querySelectorAll('.js-plotly-plot .main-svg').length > 8")
+        text = shown.text("body")
         assert all(title in text for title in PARTS)
         assert f"{best.trial} has the best validation/sharpe of {best.chosen_from} finished trials" in text
-        assert {request for request in page.requests if not request.startswith("data:")} == {path.as_uri()}
-        assert page.page.title() == "made" and page.problems == []
+        assert {request for request in shown.requests if not request.startswith("data:")} == {path.as_uri()}
+        assert shown.page.title() == "made" and shown.problems == []
 
-        drawn = page.page.evaluate(
+        drawn = shown.page.evaluate(
             "Object.fromEntries([...document.querySelectorAll('.js-plotly-plot')]"
             ".map(e => [e.id, e._fullData.map(t => ({name: t.name, y: Array.from(t.y || [])}))]))"
         )
@@ -61,13 +62,14 @@ def test_it_opens_offline_and_draws_what_the_study_says(study, tmp_path):
         assert line["y"] == pytest.approx(plots.search_data(study)["luck_line"].tolist())
 
 
-def test_its_figures_are_those_of_the_notebook(study, page):
+def test_its_numbers_are_those_of_the_notebook(study, page):
     best, compared = study.best(), study.compare("encoder")
     assert f"{best.value:.4g}" in page and f"{best.luck_line:.2f} (best of" in page.replace("   ", " ")
     assert f"deflated Sharpe ratio is {best.deflated_sharpe:.0%}" in page
     for name, row in compared.iterrows():
         assert f'<td>{name}</td><td class="number">{row["n_trials"]:.0f}</td>' in page
-        assert f'<td class="number">{row["mean"]:.3f}</td><td class="number">{row["low"]:.3f}</td>' in page
+        mean, low = (format_metric(SHARPE, row[column]) for column in ("mean", "low"))
+        assert f'<td class="number">{mean}</td><td class="number">{low}</td>' in page
     chance = study.overfitting()
     assert chance is not None and f"overfitting: {chance:.0%}" in page
 
@@ -79,14 +81,14 @@ def test_what_comes_from_files_is_text(page):
 
 def test_a_plots_name_cannot_be_markup():
     go = pytest.importorskip("plotly.graph_objects")
-    assert "<script>alert" not in plot(go.Figure(), 'cells-"><script>alert(1)</script>')
+    assert "<script>alert" not in Plot(go.Figure(), 'cells-"><script>alert(1)</script>').html
 
 
-def test_every_look_at_the_test_window_stands_there(page):
+def test_it_shows_every_read_of_the_test_window(page):
     assert "test window read once:" in page and "mean Sharpe 0.70" in page and "luck explains it" in page
 
 
-def test_plotly_is_in_it_once(page):
+def test_it_holds_plotly_once(page):
     assert page.count("plotly.js v") == 1 and "cdn.plot.ly" not in page.partition("</head>")[2]
 
 
@@ -94,16 +96,23 @@ def test_a_study_that_has_just_begun_has_a_report_that_says_what_is_missing(tmp_
     run = RunFolder.create(tmp_path / "new", {"name": "new"})
     page = write_report(run.path).read_text()
     assert (run.path / "report.html").exists() and "No trial failed." in page
-    assert page.count("Nothing to show: ") >= 5 and "no trial has been drawn yet" in page
+    assert page.count("Nothing to show: ") >= 5 and "no trial has been sampled yet" in page
 
 
-def test_an_unknown_metric_is_an_error_and_no_part_without_content(study, monkeypatch):
-    monkeypatch.setitem(PARTS, "The winner", lambda study: repr(study.best("profit")))
-    with pytest.raises(QueryError, match="has no 'profit'"):
+def test_an_unknown_metric_is_an_error_not_an_empty_report(tmp_path):
+    goals = [{"metric": "validation/sharp", "direction": "maximize"}]
+    run = RunFolder.create(tmp_path / "odd", {"name": "odd", "search": {"objectives": goals}})
+    with pytest.raises(MetricError, match="did you mean 'validation/sharpe'"):
+        write_report(run.path)
+
+
+def test_a_part_that_asks_for_an_unknown_metric_is_an_error(study, monkeypatch):
+    monkeypatch.setitem(PARTS, "The winner", lambda study: [Paragraph(repr(study.best("profit")))])
+    with pytest.raises(MetricError, match="no metric is called 'profit'"):
         report_page(study)
 
 
-def test_a_damaged_run_folder_is_an_error_and_no_part_without_content(tmp_path):
+def test_a_damaged_run_folder_is_an_error_not_an_empty_part(tmp_path):
     run = made_study(tmp_path / "made", 2, 1)
     with (run.path / "events.jsonl").open("a") as file:
         file.write('{"event": "trial_started", "at": "2026-01-01T00:00:00+00:00", "id": "ghost"}\n')
@@ -123,9 +132,11 @@ def test_the_command_that_repeats_a_study_holds_all_of_it(tmp_path):
     assert (tmp_path / "tiny study.yaml").read_text() == study_file(study)
 
 
-def test_the_verb_says_where_the_file_lies(study, tmp_path):
-    words = [sys.executable, "-m", "ftray", "report", str(study.run.path), "--out", str(tmp_path / "r.html")]
+def test_the_verb_says_where_the_file_lies(tmp_path):
+    run, out = made_study(tmp_path / "runs" / "made", 2, 1), tmp_path / "deep" / "r.html"
+    words = [sys.executable, "-m", "ftray", "report", str(run.path), "--out", str(out)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'r.html'}\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, f"{out}\n"), done.stderr
+    assert out.read_text().startswith("<!doctype html>")
     with pytest.raises(RunFolderError, match="name one of them: made"):
-        write_report(study.run.path.parent)
+        write_report(run.path.parent)

@@ -19,7 +19,7 @@ def read(run: RunFolder, trial: str) -> EventAccumulator:
     return found.Reload()
 
 
-def told(run: RunFolder, trial: str) -> list[tuple[int, float]]:
+def reported(run: RunFolder, trial: str) -> list[tuple[int, float]]:
     return [(row["env_steps"], row[SHARPE]) for row in run.trial_folder(trial).reports()]
 
 
@@ -31,17 +31,17 @@ def test_a_trial_is_followed_as_it_reports(tmp_path):
     run = made_study(tmp_path / "study", 2, 3)
     board = TensorBoard(run)
     board.follow("trial-0001")
-    assert told(run, "trial-0001") == shown(run, "trial-0001")
+    assert reported(run, "trial-0001") == shown(run, "trial-0001")
     report(run, "trial-0001", 4, 2.5)
     board.follow("trial-0001")
     board.follow("trial-0001")
-    assert len(shown(run, "trial-0001")) == 4 and told(run, "trial-0001") == shown(run, "trial-0001")
+    assert len(shown(run, "trial-0001")) == 4 and reported(run, "trial-0001") == shown(run, "trial-0001")
     at = [event["at"] for event in run.trial_folder("trial-0001").events() if event["event"] == "report"]
     times = [point.wall_time for point in read(run, "trial-0001").Scalars(SHARPE)]
     assert times == sorted(times) and len(set(at)) == 4
 
 
-def test_figures_alone_are_scalars_and_searched_values_are_hyperparameters(tmp_path):
+def test_metrics_alone_are_scalars_and_searched_values_are_hyperparameters(tmp_path):
     run = made_study(tmp_path / "study", 2, 2)
     TensorBoard(run).ended("trial-0000")
     found = read(run, "trial-0000")
@@ -55,7 +55,7 @@ def test_figures_alone_are_scalars_and_searched_values_are_hyperparameters(tmp_p
     assert pieces["_hparams_/session_end_info"].session_end_info.status == 1  # STATUS_SUCCESS
 
 
-def test_a_trial_that_went_on_from_its_checkpoint_stands_there_once(tmp_path):
+def test_a_trial_that_continued_from_its_checkpoint_appears_once(tmp_path):
     run = made_study(tmp_path / "study", 2, 3)
     TensorBoard(run).follow("trial-0001")  # by a driver that was killed
     for step in (3, 4):
@@ -65,25 +65,25 @@ def test_a_trial_that_went_on_from_its_checkpoint_stands_there_once(tmp_path):
     board.catch_up()
     board.ended("trial-0001")
     assert [step for step, _ in shown(run, "trial-0001")] == [1_000, 2_000, 3_000, 4_000]
-    assert shown(run, "trial-0001")[2] == told(run, "trial-0001")[2]  # what was told first stands
+    assert shown(run, "trial-0001")[2] == reported(run, "trial-0001")[2]  # the first report of a step counts
     assert len(list((run.path / "tensorboard" / "trial-0001").iterdir())) == 1
 
 
-def test_what_was_deleted_is_made_anew_from_the_run_folder(tmp_path):
+def test_what_was_deleted_is_written_again_from_the_run_folder(tmp_path):
     run = made_study(tmp_path / "study", 3, 2)
     TensorBoard(run).catch_up()
     before = {trial: shown(run, trial) for trial in ("trial-0000", "trial-0001", "trial-0002")}
     shutil.rmtree(run.path / "tensorboard")
     TensorBoard(run).catch_up()
-    assert before == {trial: told(run, trial) for trial in before}
-    assert {trial: shown(run, trial) for trial in before} == {trial: told(run, trial) for trial in before}
+    assert before == {trial: reported(run, trial) for trial in before}
+    assert {trial: shown(run, trial) for trial in before} == {trial: reported(run, trial) for trial in before}
 
 
-def test_a_disk_that_refuses_stops_nothing_and_is_made_up_for(tmp_path):
+def test_a_full_disk_stops_nothing_and_what_is_missing_is_written_later(tmp_path):
     run = made_study(tmp_path / "study", 2, 2)
     (run.path / "tensorboard").write_text("no folder can be made here")
     board = TensorBoard(run)
     board.follow("trial-0001")
     (run.path / "tensorboard").unlink()
     board.follow("trial-0001")
-    assert shown(run, "trial-0001") == told(run, "trial-0001")
+    assert shown(run, "trial-0001") == reported(run, "trial-0001")

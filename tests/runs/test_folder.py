@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ftray.errors import QueryError, RunFolderError
+from ftray.errors import MetricError, QueryError, RunFolderError
 from ftray.runs import STATES, RunFolder, TrialFolder
 
 STUDY = {"name": "first", "trial": {"encoder": {"kind": "ft", "d_token": 64}}, "n_trials": 4}
@@ -87,8 +87,8 @@ def test_a_trial_is_in_exactly_one_state_at_a_time(run: RunFolder):
 def test_a_record_tells_all_about_a_trial(run: RunFolder):
     trial = add(run, 7, **{"trial/encoder/kind": "ft", "trial/ppo/learning_rate": 1e-4})
     run.trial_started(trial)
-    run.trial_folder(trial).report({"step": 1, "validation/sharpe": 0.5})
-    run.trial_folder(trial).report({"step": 2, "loss": 0.1})
+    run.trial_folder(trial).report({"env_steps": 1, "validation/sharpe": 0.5})
+    run.trial_folder(trial).report({"env_steps": 2, "loss/value": 0.1})
     (record,) = RunFolder.open(run.path).records()
     assert (record.id, record.number, record.kind, record.state) == (trial, 7, "trial", "RUNNING")
     assert record.values == {"trial/encoder/kind": "ft", "trial/ppo/learning_rate": 1e-4}
@@ -100,7 +100,7 @@ def test_a_record_tells_all_about_a_trial(run: RunFolder):
     run.trial_ended(trial, "FAILED", error="Traceback ...\nValueError: too bad")
     record = run.record(trial)
     assert record.error is not None and record.error.endswith("too bad")
-    assert record.metrics == {"step": 2, "validation/sharpe": 0.5, "loss": 0.1}
+    assert record.metrics == {"env_steps": 2, "validation/sharpe": 0.5, "loss/value": 0.1}
     assert (run.trial_folder(trial).folder / "error.txt").read_text() == "Traceback ...\nValueError: too bad\n"
     assert record.ended_at is not None and record.started_at is not None
     assert record.wall_seconds == (record.ended_at - record.started_at) / datetime.timedelta(seconds=1) > 0
@@ -189,8 +189,8 @@ def test_an_open_run_folder_sees_what_others_write(run: RunFolder):
     trial = add(run)
     assert states(reader) == {trial: "PENDING"}
     run.trial_started(trial)
-    run.trial_folder(trial).report({"step": 5})
-    assert reader.record(trial).metrics == {"step": 5}
+    run.trial_folder(trial).report({"env_steps": 5})
+    assert reader.record(trial).metrics == {"env_steps": 5}
 
 
 def test_a_killed_trial_loses_no_report(run: RunFolder):
@@ -206,9 +206,9 @@ def test_a_killed_trial_loses_no_report(run: RunFolder):
     """
     code = [sys.executable, "-c", textwrap.dedent(script), str(run.trial_folder(trial).folder)]
     assert subprocess.run(code, check=False, cwd=Path(__file__).parents[2]).returncode == -signal.SIGKILL
-    assert [report["step"] for report in run.trial_folder(trial).reports()] == list(range(100))
-    run.trial_folder(trial).report({"step": 100})
-    assert run.trial_folder(trial).last_metrics() == {"step": 100}
+    assert [report["env_steps"] for report in run.trial_folder(trial).reports()] == list(range(100))
+    run.trial_folder(trial).report({"env_steps": 100})
+    assert run.trial_folder(trial).last_metrics() == {"env_steps": 100}
 
 
 def test_reports_do_not_wait_for_the_disk_but_changes_of_state_do(run: RunFolder, monkeypatch):
@@ -235,16 +235,25 @@ def test_the_last_metrics_are_those_of_all_reports_each_as_it_was_told_last(tmp_
 
 def test_a_trial_folder_travels_to_another_process(run: RunFolder):
     folder = run.trial_folder(add(run))
-    folder.report({"step": 1})
-    pickle.loads(pickle.dumps(folder)).report({"step": 2})
-    assert [report["step"] for report in folder.reports()] == [1, 2]
+    folder.report({"env_steps": 1})
+    pickle.loads(pickle.dumps(folder)).report({"env_steps": 2})
+    assert [report["env_steps"] for report in folder.reports()] == [1, 2]
 
 
 def test_metrics_of_numpy_and_numbers_that_are_not_finite_are_legal_json(run: RunFolder):
     folder = run.trial_folder(add(run))
-    numpys = {"a": np.float32(0.5), "b": np.int64(3), "c": np.arange(2)}
-    folder.report(numpys | {"d": float("nan"), "e": Path("x"), "f": True})
-    assert folder.last_metrics() == {"a": 0.5, "b": 3, "c": [0, 1], "d": None, "e": "x", "f": True}
+    numpys = {"reward": np.float32(0.5), "env_steps": np.int64(3), "runs": np.arange(2)}
+    folder.report(numpys | {"kl": float("nan"), "run_done": True})
+    folder.started(where=Path("x"))
+    assert folder.last_metrics() == {"reward": 0.5, "env_steps": 3, "runs": [0, 1], "kl": None, "run_done": True}
+    assert folder.events()[-1]["where"] == "x"
+
+
+def test_a_metric_that_is_not_in_the_table_cannot_be_reported(run: RunFolder):
+    folder = run.trial_folder(add(run))
+    with pytest.raises(MetricError, match=r"'validation/sharp' cannot be reported.*did you mean 'validation/sharpe'"):
+        folder.report({"env_steps": 1, "validation/sharp": 0.5})
+    assert folder.reports() == []
 
 
 def test_a_checkpoint_is_the_last_complete_one(run: RunFolder):

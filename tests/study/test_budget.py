@@ -10,7 +10,8 @@ from ftray.analysis.failures import describe_crashes, describe_failures, failure
 from ftray.boards.export import leaderboard_json
 from ftray.boards.printing import print_leaderboard
 from ftray.errors import SpecError, StudyInterruptedError
-from ftray.runs.costs import CPU_SECONDS, GPU_SECONDS, SPENT, booked, cost_of, driven_seconds
+from ftray.metrics import CPU_SECONDS, GPU_SECONDS
+from ftray.runs.costs import SPENT, booked, cost_of, driven_seconds
 from ftray.runs.records import TrialRecord
 from ftray.search.objectives import Objective
 from ftray.study.budget import ALIKE, EVERY, Limits, no_improvement

@@ -7,7 +7,7 @@ import optuna
 import pytest
 from optuna.storages import RDBStorage
 
-from ftray.boards.beside import started
+from ftray.boards.sidecars import run_sidecars
 from ftray.errors import SpecError, StorageError
 from ftray.runs import RunFolder
 from ftray.search.optuna_trials import OPTUNA_STATES, sampled_trials
@@ -128,7 +128,7 @@ def test_equal_names_in_one_database_are_different_studies(server, tmp_path):
 def test_optuna_dashboard_shows_the_study_in_the_database(server, tmp_path):
     hand = Hand(tiny_study(storage=server.url), tmp_path / "shown" / "tiny")
     hand.start()
-    with started(hand.run, optuna=True, tensorboard=False, storage=server.url) as (child,):
+    with run_sidecars(hand.run, optuna=True, tensorboard=False, storage=server.url) as (child,):
         assert name_in(server.url, hand.run.name, hand.run) in optuna_studies(child)
 
 

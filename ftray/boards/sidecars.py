@@ -1,6 +1,6 @@
 """What the live page links to: optuna-dashboard and TensorBoard, started on request, and Ray's own dashboard.
 
-Takes: a run folder. Gives: child processes that listen on loopback and end with whoever started them, and links.
+Takes: a run folder. Gives: processes that listen on loopback and end with the one that started them, and links.
 """
 
 import contextlib
@@ -37,30 +37,30 @@ TENSORBOARD = Program("TensorBoard", "tensorboard", "from tensorboard.main impor
 
 @dataclass(frozen=True)
 class Link:
-    """Another page about the same study. problem: why there is none behind it; empty where there is."""
+    """Another page about the same study. problem: why it does not answer; empty where it does."""
 
     name: str
     url: str
     problem: str = ""
 
 
-class Child:
-    """A running program; its words go to a file."""
+class Sidecar:
+    """A running program; its output goes to a file."""
 
-    def __init__(self, program: Program, arguments: Sequence[str], words: Path):
+    def __init__(self, program: Program, arguments: Sequence[str], log: Path):
         """Raises: MissingDependencyError where it is not installed."""
         if importlib.util.find_spec(program.module) is None:
             raise MissingDependencyError(f"{program.name} is not installed: {INSTALL}")
-        self.name, self.words, self.port = program.name, words, free_port()
+        self.name, self.log, self.port = program.name, log, free_port()
         command = [sys.executable, "-c", program.code, *arguments, "--host", LOOPBACK, "--port", str(self.port)]
-        with words.open("wb") as file:
+        with log.open("wb") as file:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
 
     @property
     def link(self) -> Link:
         url = f"http://{LOOPBACK}:{self.port}/"
         status = self.process.poll()
-        return Link(self.name, url, "" if status is None else f"ended with status {status}: {self._last_words()}")
+        return Link(self.name, url, "" if status is None else f"ended with status {status}: {self._last_line()}")
 
     def stop(self) -> None:
         self.process.terminate()
@@ -70,34 +70,36 @@ class Child:
             self.process.kill()
             self.process.wait()
 
-    def _last_words(self) -> str:
-        lines = self.words.read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
+    def _last_line(self) -> str:
+        lines = self.log.read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it printed nothing"
 
 
 @contextlib.contextmanager
-def started(run: RunFolder, *, optuna: bool, tensorboard: bool, storage: str | None = None) -> Iterator[list[Child]]:
-    """The programs that were asked for; they end with this block.
+def run_sidecars(
+    run: RunFolder, *, optuna: bool, tensorboard: bool, storage: str | None = None
+) -> Iterator[list[Sidecar]]:
+    """Runs the programs that were asked for until this block ends.
 
     storage: the URL of a team's database where Optuna keeps the study; else its journal is in the run folder.
 
-    Raises: MissingDependencyError; RunFolderError where a study keeps nothing that they could show.
+    Raises: MissingDependencyError; RunFolderError where a study has nothing that they could show.
     """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ftray-dashboard-")))
         wanted = [(OPTUNA, _optuna_arguments(run, storage))] if optuna else []
         wanted += [(TENSORBOARD, _tensorboard_arguments(run, folder))] if tensorboard else []
-        children = []
+        sidecars = []
         for program, arguments in wanted:
-            child = Child(program, arguments, folder / f"{program.module}.log")
-            stack.callback(child.stop)
-            children.append(child)
-        yield children
+            sidecar = Sidecar(program, arguments, folder / f"{program.module}.log")
+            stack.callback(sidecar.stop)
+            sidecars.append(sidecar)
+        yield sidecars
 
 
-def links(children: Sequence[Child]) -> list[Link]:
-    """All pages that answer or were asked for; Ray's dashboard where one listens on its usual port."""
-    found = [child.link for child in children]
+def links(sidecars: Sequence[Sidecar]) -> list[Link]:
+    """The sidecars' pages, and Ray's dashboard where one listens on its usual port."""
+    found = [sidecar.link for sidecar in sidecars]
     if listens(RAY_PORT):
         found.append(Link("Ray's dashboard", f"http://{LOOPBACK}:{RAY_PORT}/"))
     return found
@@ -124,13 +126,13 @@ def listener(host: str, port: int | None, usual: int) -> socket.socket:
     why: object = None
     for wanted in [port] if port is not None else [usual, 0]:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        made = socket.socket(family)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening = socket.socket(family)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            made.bind((host, wanted))
-            return made
+            listening.bind((host, wanted))
+            return listening
         except (OSError, OverflowError) as error:
-            made.close()
+            listening.close()
             why = getattr(error, "strerror", None) or error
     raise FtrayError(f"--host and --port must name a free address of this machine, but {host}:{port or usual}: {why}")
 
@@ -148,7 +150,7 @@ def _optuna_arguments(run: RunFolder, storage: str | None) -> list[str]:
 
 
 def _tensorboard_arguments(run: RunFolder, folder: Path) -> list[str]:
-    """The event files in the run folder; where it has none, some that are made for as long as this lasts."""
+    """The event files in the run folder; where it has none, temporary ones."""
     from ftray.boards.tensorboard import FOLDER, TensorBoard
 
     if run.mirror:

@@ -1,4 +1,4 @@
-"""The programs beside the page: real ones, on the same study, on loopback, gone when the page goes."""
+"""The sidecars of the page: real programs, on the same study, on loopback, that end with the page."""
 
 import json
 import subprocess
@@ -8,8 +8,8 @@ import urllib.request
 
 import pytest
 
-from ftray.boards import beside
-from ftray.boards.beside import Child, Program, links, started
+from ftray.boards import sidecars
+from ftray.boards.sidecars import Program, Sidecar, links, run_sidecars
 from ftray.errors import MissingDependencyError, RunFolderError
 
 from ..study.by_hand import Hand, tiny_study
@@ -30,45 +30,52 @@ def answer(url: str) -> str:
 
 def test_tensorboard_shows_the_trials_of_a_study_that_has_no_files_for_it_and_leaves_none(tmp_path):
     run = made_study(tmp_path / "study", 3, 2)
-    with started(run, optuna=False, tensorboard=True) as (child,):
+    with run_sidecars(run, optuna=False, tensorboard=True) as (sidecar,):
         assert not (run.path / "tensorboard").exists()
-        assert answer(f"{child.link.url}data/environment")
-        while (runs := json.loads(answer(f"{child.link.url}data/runs"))) != ["trial-0000", "trial-0001", "trial-0002"]:
+        assert answer(f"{sidecar.link.url}data/environment")
+        while (runs := json.loads(answer(f"{sidecar.link.url}data/runs"))) != [
+            "trial-0000",
+            "trial-0001",
+            "trial-0002",
+        ]:
             assert runs == [] or set(runs) < {"trial-0000", "trial-0001", "trial-0002"}
             time.sleep(0.3)
-        assert [link.name for link in links([child]) if link.problem] == []
-    assert child.process.returncode is not None
+        assert [link.name for link in links([sidecar]) if link.problem] == []
+    assert sidecar.process.returncode is not None
 
 
 def test_optuna_dashboard_shows_the_study_in_the_journal(tmp_path):
     hand = Hand(tiny_study(), tmp_path / "tiny")
     hand.start()
-    with started(hand.run, optuna=True, tensorboard=False) as (child,):
-        assert optuna_studies(child) == ["tiny"]
+    with run_sidecars(hand.run, optuna=True, tensorboard=False) as (sidecar,):
+        assert optuna_studies(sidecar) == ["tiny"]
 
 
-def optuna_studies(child: Child) -> list[str]:
+def optuna_studies(sidecar: Sidecar) -> list[str]:
     """The names of what optuna-dashboard shows."""
-    return [study["study_name"] for study in json.loads(answer(f"{child.link.url}api/studies"))["study_summaries"]]
+    return [study["study_name"] for study in json.loads(answer(f"{sidecar.link.url}api/studies"))["study_summaries"]]
 
 
 def test_a_program_that_ends_says_why_in_its_link(tmp_path):
-    child = Child(Program("odd", "sys", "import sys; sys.exit('no such study')"), [], tmp_path / "odd.log")
-    child.process.wait()
-    assert child.link.problem == "ended with status 1: no such study"
+    sidecar = Sidecar(Program("odd", "sys", "import sys; sys.exit('no such study')"), [], tmp_path / "odd.log")
+    sidecar.process.wait()
+    assert sidecar.link.problem == "ended with status 1: no such study"
 
 
 def test_what_is_missing_is_named_with_the_line_that_installs_it(tmp_path, monkeypatch):
     run = made_study(tmp_path / "study", 2, 1)
-    with pytest.raises(RunFolderError, match=r"has no optuna\.journal"), started(run, optuna=True, tensorboard=False):
+    with (
+        pytest.raises(RunFolderError, match=r"has no optuna\.journal"),
+        run_sidecars(run, optuna=True, tensorboard=False),
+    ):
         pass
     (run.path / "optuna.journal").touch()
-    monkeypatch.setattr(beside.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(sidecars.importlib.util, "find_spec", lambda name: None)
     with (
         pytest.raises(
             MissingDependencyError, match=r"optuna-dashboard is not installed: pip install -e '.\[dashboard\]'"
         ),
-        started(run, optuna=True, tensorboard=False),
+        run_sidecars(run, optuna=True, tensorboard=False),
     ):
         pass
 

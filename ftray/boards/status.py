@@ -1,6 +1,6 @@
-"""How far a study is, what it has cost, and on which machines: plain values for any board.
+"""How far a study has come, what it has cost, and on which machines: plain values for any board.
 
-Takes: a study. Gives: a `Standing`, rows of machines.
+Takes: a study. Gives: a `StudyStatus`, rows of machines.
 """
 
 import dataclasses
@@ -15,17 +15,18 @@ from ftray.runs.records import ENDED, STATES
 from ftray.tables.schema import Frame
 
 QUIET = datetime.timedelta(minutes=10)
-"""So long after its last word a study that says it runs is said to be silent: its driver may be gone."""
+"""A study that says it runs is silent after so long without an event or a report: its driver may be gone."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Standing:
+class StudyStatus:
     """A study at a glance.
 
-    states: trials by state, pre-training jobs left out. n_ended: of n_trials. runs: whether anything does,
+    states: trials by state, without pre-training jobs. n_ended: of n_trials. runs: whether any job runs,
         pre-training too. seconds: wall time while it was driven.
     left: seconds to go at the pace since the command was last started; None where nothing runs, or nothing has ended.
-    heard_at: when anything was last noted, UTC. silent: it says that it runs, but has noted nothing for `QUIET`.
+    heard_at: when anything was last written, UTC. silent: it says that it runs, but has written nothing for `QUIET`.
+    stopped: why it was stopped, if that is the last that its driver wrote.
     """
 
     name: str
@@ -43,14 +44,14 @@ class Standing:
     stopped: str | None
 
 
-def standing_data(study: Study, now: datetime.datetime | None = None) -> Standing:
-    """How far a study is; now: UTC, for the pace and for what counts as silent."""
+def status_data(study: Study, now: datetime.datetime | None = None) -> StudyStatus:
+    """The status of a study. now: UTC, for the pace and for what counts as silent."""
     now = now or datetime.datetime.now(datetime.UTC)
     run = study.run
     events = run.events()
     trials: Frame = study.frame("trials", ["number", "state", CPU_SECONDS, GPU_SECONDS])
-    drawn = trials.dropna(subset=["number"])
-    counted = Counter(drawn["state"])
+    sampled = trials.dropna(subset=["number"])
+    counted = Counter(sampled["state"])
     ended = [event for event in events if event["event"] == "trial_ended"]
     n_ended = sum(counted[state] for state in ENDED if state != "INTERRUPTED")
     n_trials = _asked(events)
@@ -60,12 +61,12 @@ def standing_data(study: Study, now: datetime.datetime | None = None) -> Standin
     started = next((event["at"] for event in reversed(events) if event["event"] == "study_started"), None)
     left = None
     if runs and not silent and n_trials and started:
-        mine = _drawn_ids(study)
+        mine = _sampled_ids(study)
         lately = {e["id"] for e in ended if e["at"] > started and e["id"] in mine and e["state"] != "INTERRUPTED"}
         pace = (now - _time(started)).total_seconds() / len(lately) if lately else None
         left = None if pace is None else max(0.0, pace * (n_trials - n_ended))
     last = events[-1] if events else {}
-    return Standing(
+    return StudyStatus(
         name=study.name,
         is_done=run.is_done,
         states={state: counted[state] for state in STATES if counted[state]},
@@ -130,7 +131,7 @@ def _heard(study: Study, events: list[dict[str, Any]]) -> datetime.datetime | No
     return max(times, default=None)
 
 
-def _drawn_ids(study: Study) -> set[str]:
+def _sampled_ids(study: Study) -> set[str]:
     found: Frame = study.frame("trials", ["trial", "number"])
     return set(found.dropna(subset=["number"])["trial"])
 
