@@ -11,7 +11,7 @@ from ftray.metrics import validation as on_validation
 
 
 class TableColumn(NamedTuple):
-    """title: what stands over it. unit: of its numbers, one of `metrics.UNITS`; None for words. prefix: of each number.
+    """title: its heading. unit: of its numbers, one of `metrics.UNITS`; None for words. prefix: of each number.
 
     >>> TableColumn("error", "ratio", "±").format(0.123)
     '±0.12'
@@ -55,7 +55,7 @@ LEADERBOARD: Columns = {
     "encoder": TableColumn("encoder"),
     "pretrained": TableColumn("pretrained"),
     "objective": TableColumn("objective", "number"),
-    "error": TableColumn("error", "number", "±"),
+    "error": TableColumn("error", "annual ratio", "±"),
     "deflated_sharpe": TableColumn("deflated", "whole fraction"),
     **{key: of_metric(name) for key, name in METRIC_OF.items()},
     "state": TableColumn("state"),

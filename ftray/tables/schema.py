@@ -1,14 +1,14 @@
 """The tables of a study: their columns, what each means, and how rows become typed columns.
 
-Takes: rows as plain mappings. Gives: arrow tables whose types depend on a column's name alone, never on what stands in
-it, so that the files of a study always fit each other.
+Takes: rows as plain mappings. Gives: arrow tables whose types depend on a column's name alone, never on its
+values, so that the files of a study always fit each other.
 
     trials    one row per trial or pre-training job, failed and pruned ones too
-    metrics   one row per report, of trials and pre-training jobs; steps that a resumed trial repeats stand once
-    folds     one row per fold and seed that a trial has finished: its own validation figures
+    metrics   one row per report, of trials and pre-training jobs; steps that a resumed trial repeats appear once
+    folds     one row per fold and seed that a trial has finished: its own validation metrics
     returns   one row per bar, trial, fold and seed, of validation windows alone; benchmarks have no trial and no seed
     fills     one row per order that was filled
-    events    everything that was noted beside reports, of the study and of its trials
+    events    everything else that was recorded, of the study and of its trials
     encoders  one row per finished pre-training job: the encoder card
 
 `SCHEMA` has the columns. A study adds its own: to `trials` the searched values (`trial/encoder/d_token`) and the last
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FORMAT = 1
-"""Number of the tables' format. Tables of another format are left alone, and derived anew from the events."""
+"""Number of the tables' format. Tables of another format are ignored, and derived again from the events."""
 
 
 Frame = Any
-"""A pandas frame or a column of one, where it is worked with: by pandas' own types hardly anything is allowed."""
+"""A pandas frame or a column of one: pandas' own types reject most of what is done with them."""
 
 
 class Column(NamedTuple):
@@ -111,7 +111,7 @@ SCHEMA: dict[str, dict[str, Column]] = {
     },
     "events": {
         "trial": Column("text", "id; null for an event of the study as a whole"),
-        "at": Column("time", "when it was noted"),
+        "at": Column("time", "when it was recorded"),
         "event": Column("text", "its name"),
         "facts": Column("json", "what it says"),
     },
@@ -124,8 +124,8 @@ SCHEMA: dict[str, dict[str, Column]] = {
         "dataset": Column("text", "fingerprint of the data"),
         "train_from": Column("text", "first bar that weights were fitted to"),
         "train_to": Column("text", "last bar that weights were fitted to"),
-        "validation_from": Column("text", "first bar that the figures are of"),
-        "validation_to": Column("text", "last bar that the figures are of"),
+        "validation_from": Column("text", "first bar that the metrics were measured on"),
+        "validation_to": Column("text", "last bar that the metrics were measured on"),
         "d_token": Column("int", "width of a token"),
         "n_blocks": Column("int", "transformer blocks"),
         "n_heads": Column("int", "attention heads"),
@@ -136,7 +136,7 @@ SCHEMA: dict[str, dict[str, Column]] = {
 }
 
 OPEN = {"trials": ("trial/", None), "metrics": (None,), "folds": (VALIDATION,)}
-"""Tables with columns of the study's own. Those of searched values are typed by what stands in them."""
+"""Tables with columns of the study's own. Those of searched values are typed by their values."""
 
 
 def describe_column(table: str, name: str) -> Column:
@@ -193,7 +193,7 @@ def arrow_type(kind: str) -> Any:
 
 
 def _typed(values: list[Any], kind: str) -> Any:
-    """A column of a documented kind; a figure that does not fit is null: a table must not break by a stray one."""
+    """A column of a documented kind; a value that does not fit is null: a stray one must not break the table."""
     import pyarrow as pa
 
     made: list[Any]
