@@ -219,6 +219,8 @@ _PRETRAINING = _of(
 
 METRICS: dict[str, Metric] = {one.name: one for one in (*_VALIDATION, *_TRAINING, *_ENCODER, *_MACHINE, *_PRETRAINING)}
 
+_FAMILIES = {name[:-1]: one for name, one in METRICS.items() if name.endswith("*")}
+
 PLACES = ("fold", "seed", "run_done", "runs_done", "runs")
 """What a report says beside metrics: which run it is of, and which runs are finished, each with its own metrics."""
 
@@ -227,7 +229,7 @@ def find_metric(name: str) -> Metric | None:
     """The metric of a name, if there is one."""
     if name in METRICS:
         return METRICS[name]
-    return METRICS.get(f"{name.rpartition('/')[0]}/*")
+    return next((one for start, one in _FAMILIES.items() if name.startswith(start)), None)
 
 
 def metric(name: str) -> Metric:
@@ -275,7 +277,7 @@ def format_metric(name: str, value: Any) -> str:
 def metric_title(name: str) -> str:
     """What stands over a metric's column and at its axis; an unknown one is called by its name."""
     found = find_metric(name)
-    return name if found is None else found.title.replace("*", name.rpartition("/")[2])
+    return name if found is None else found.title.replace("*", name[len(found.name) - 1 :])
 
 
 def _clock(seconds: float) -> str:

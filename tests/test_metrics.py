@@ -60,6 +60,7 @@ def test_a_report_of_anything_else_is_refused_with_the_nearest_name():
 def test_families_have_one_entry():
     assert metric("encoder/attention/asset/BTC") is METRICS["encoder/attention/asset/*"]
     assert metric_title("encoder/attention/asset/BTC") == "attention to BTC"
+    assert metric_title("encoder/attention/asset/BTC/USDT") == "attention to BTC/USDT"
     assert find_metric("encoder/attention/BTC") is None and find_metric("validation/*") is None
 
 
