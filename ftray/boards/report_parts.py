@@ -3,7 +3,6 @@
 Takes: a study. Gives: blocks. Raises: NoResultError where a study has no answer, with the reason.
 """
 
-import json
 from collections.abc import Hashable
 from typing import Any
 
@@ -16,9 +15,8 @@ from ftray.boards.columns import TableColumn, leaderboard_columns, of_metric
 from ftray.boards.live import describe_luck
 from ftray.boards.status import status_data
 from ftray.errors import NoResultError
-from ftray.runs.version_0_1 import read_spec
-from ftray.search.space import Param, Space
 from ftray.metrics import PRETRAINING_LOSS, format_metric, metric, validation
+from ftray.runs.version_0_1 import read_spec
 from ftray.search.space import Param, Space
 from ftray.tables.schema import Frame
 
@@ -150,7 +148,7 @@ def leaderboard(study: Study) -> list[Block]:
     blocks += [Paragraph(line) for line in describe_luck(study)]
     blocks += [_overfitting(study.overfitting()), Plot(plots.plot_search(plots.search_data(study)), "search")]
     if len(study.objectives) > 1:
-        blocks.append(Plot(plots.plot_front(plots.front_data(study)), "front"))
+        blocks.append(Plot(plots.plot_pareto_front(study), "front"))
     return blocks
 
 
@@ -200,8 +198,8 @@ def comparison(study: Study) -> list[Block]:
 
 
 def importance(study: Study) -> list[Block]:
-    mattered = Plot(plots.plot_importance(study.importance()), "importance")
-    return [mattered, Plot(plots.plot_slices(plots.values_data(study)), "slices")]
+    mattered = Plot(plots.plot_param_importances(study), "importance")
+    return [mattered, Plot(plots.plot_slice(study), "slices")]
 
 
 def regimes(study: Study) -> list[Block]:

@@ -7,7 +7,7 @@ so that each of the three is enough. plotly is imported when the first figure is
 from typing import Any, NamedTuple
 
 from ftray.errors import MissingDependencyError
-from ftray.metrics import UNITS, find_metric, metric_title
+from ftray.metrics import ANY_SIZE, CLOCK, UNITS, find_metric, metric_title
 
 BLACK, BLUE, VERMILLION, GREEN = "#000000", "#0072b2", "#d55e00", "#009e73"
 ORANGE, PURPLE, SKY, GREY = "#e69f00", "#cc79a7", "#56b4e9", "#8c8c8c"
@@ -106,7 +106,8 @@ def metric_axis(name: str) -> dict[str, Any]:
     if found is None:
         return {"title": name, "tickformat": None}
     unit = f", {UNITS[found.unit].name}" if found.unit in ("GiB", "seconds", "duration") else ""
-    return {"title": metric_title(name) + unit, "tickformat": found.form}
+    form = UNITS[found.unit].form
+    return {"title": metric_title(name) + unit, "tickformat": None if form in (ANY_SIZE, CLOCK) else form}
 
 
 def faint(color: str, opacity: float = 0.18) -> str:

@@ -27,7 +27,7 @@ from ftray.boards.terminal import align
 from ftray.capacity.local_ray import Say, local_ray
 from ftray.errors import NoResultError, RefusedError, RunFolderError, SpecError
 from ftray.market import load_market
-from ftray.metrics import VALIDATION, measure_of
+from ftray.metrics import SHARPE, VALIDATION, format_metric, measure_of
 from ftray.nets import Policy
 from ftray.runs import RunFolder, TrialFolder, TrialRecord
 from ftray.runs.events import Event
