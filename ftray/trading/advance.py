@@ -28,12 +28,4 @@ def advance(account: Account, weights: np.ndarray | None, prices: StepPrices, ru
             weights = np.where(was_ruined[:, None], 0.0, weights)
         after, fills = rebalance(account, weights, prices.fill, rules, prices.volume)
     equity = after.equity(prices.next_close)
-    ruined = equity < rules.ruin
-    return Step(after, fills, equity_before, equity, prices, ruined, _close_ruined(after, equity, ruined))
-
-
-def _close_ruined(account: Account, equity: np.ndarray, ruined: np.ndarray) -> Account:
-    """The accounts with all that the ruined ones have in cash."""
-    if not ruined.any():
-        return account
-    return Account(np.where(ruined, equity, account.cash), np.where(ruined[:, None], 0.0, account.units))
+    return Step(after, fills, equity_before, equity, prices, equity < rules.ruin)

@@ -72,8 +72,7 @@ class Step:
     """What one bar did to the accounts.
 
     account: after the bar's orders, marked at its close. fills: those orders. equity_before, equity: (E,) at the two
-    closes that the step is between. ruined: (E,) bool. next_account: what the next bar begins with: ruined accounts
-    are closed into cash.
+    closes that the step is between. ruined: (E,) bool.
     """
 
     account: Account
@@ -82,7 +81,14 @@ class Step:
     equity: np.ndarray
     prices: StepPrices
     ruined: np.ndarray
-    next_account: Account
+
+    @functools.cached_property
+    def next_account(self) -> Account:
+        """What the next bar begins with: the accounts, of which the ruined ones are closed into cash."""
+        if not self.ruined.any():
+            return self.account
+        cash = np.where(self.ruined, self.equity, self.account.cash)
+        return Account(cash, np.where(self.ruined[:, None], 0.0, self.account.units))
 
     @functools.cached_property
     def turnover(self) -> np.ndarray:

@@ -126,7 +126,8 @@ class VectorTradingEnv(gym.vector.VectorEnv):
         self._statistics.add(result)
         terminated, truncated = self._endings(result.ruined)
         if restarting.any():
-            rewards[restarting], terminated[restarting], truncated[restarting] = 0.0, False, False
+            rewards[restarting] = 0.0
+            terminated, truncated = terminated & ~restarting, truncated & ~restarting
             n_timelines = int(restarting.sum()) // self.trading.accounts_per_bar
             self._restart(restarting, self._starts.sample(n_timelines, self.np_random))
         self._ended = terminated | truncated
@@ -141,10 +142,10 @@ class VectorTradingEnv(gym.vector.VectorEnv):
     def _endings(self, ruined: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Which episodes terminate, and which are truncated; each (E,) bool."""
         over = self._bars >= self._ends
-        if ruined.any():
-            by_timeline = ruined.reshape(-1, self.trading.accounts_per_bar).any(axis=1)
-            over = over | np.repeat(by_timeline, self.trading.accounts_per_bar)
-        return ruined, over & ~ruined
+        if not ruined.any():
+            return ruined, over
+        by_timeline = ruined.reshape(-1, self.trading.accounts_per_bar).any(axis=1)
+        return ruined, (over | np.repeat(by_timeline, self.trading.accounts_per_bar)) & ~ruined
 
     def _restart(self, which: np.ndarray, starts: tuple[np.ndarray, np.ndarray]) -> None:
         """Begin new episodes for the accounts in the mask `which` (E,), at the bars and with the ends in `starts`."""
