@@ -70,7 +70,7 @@ def rebalance(
     available = account.cash + (sells * (1.0 - rate)).sum(axis=1)
     price_of_buys = (buys * (1.0 + rate)).sum(axis=1)
     short = price_of_buys > available
-    if short.any():
+    if np.count_nonzero(short):  # as in `advance`
         affordable = np.divide(available, price_of_buys, out=np.ones_like(available), where=short)[:, None]
         buys *= affordable
         buys[buys < rules.min_order] = 0.0

@@ -24,7 +24,7 @@ def advance(account: Account, weights: np.ndarray | None, prices: StepPrices, ru
         after, fills = account, Fills(nothing, nothing, nothing)
     else:
         was_ruined = equity_before < rules.ruin
-        if was_ruined.any():
+        if np.count_nonzero(was_ruined):  # a fraction of what any() takes, at every bar of every account
             weights = np.where(was_ruined[:, None], 0.0, weights)
         after, fills = rebalance(account, weights, prices.fill, rules, prices.volume)
     equity = after.equity(prices.next_close)

@@ -142,7 +142,7 @@ class VectorTradingEnv(gym.vector.VectorEnv):
     def _endings(self, ruined: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Which episodes terminate, and which are truncated; each (E,) bool."""
         over = self._bars >= self._ends
-        if not ruined.any():
+        if not np.count_nonzero(ruined):  # as in `advance`
             return ruined, over
         by_timeline = ruined.reshape(-1, self.trading.accounts_per_bar).any(axis=1)
         return ruined, (over | np.repeat(by_timeline, self.trading.accounts_per_bar)) & ~ruined
