@@ -127,7 +127,7 @@ def _ended(trial: TrialRecord, event: Event) -> TrialRecord:
 def to_plain(record: TrialRecord) -> dict[str, Any]:
     """A record as JSON takes it."""
     times = {key: time and time.isoformat() for key in TIMES for time in [getattr(record, key)]}
-    return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)} | times
+    return vars(record) | times
 
 
 def from_plain(plain: Mapping[str, Any]) -> TrialRecord:
