@@ -93,7 +93,7 @@ def test_optunas_storage_agrees_with_the_run_folder(run):
 
 
 def test_the_folder_holds_the_resolved_study_a_table_and_the_end_mark(run):
-    assert run.is_done
+    assert run.is_done and (run.path / "tables" / "manifest.json").is_file()
     assert len(open_study(run.path).trials) == 5
     assert json.loads((run.path / "study.json").read_text())["study"]["trial"]["encoder"]["choice"]
     assert records(run)["trial-0000"].spec["trading"]["rules"]["fee"] == 0.0025  # resolved, with defaults
