@@ -164,11 +164,7 @@ class Mirror:
     @property
     def _system(self) -> tuple[Any, str]:
         if self._connected is None:
-            from pyarrow import fs  # takes a while, and only object storage needs it
-
-            # Without it each small file takes the three requests of a large one.
-            whole = "?allow_delayed_open=true" if self.url.startswith("s3://") else ""
-            self._connected = fs.FileSystem.from_uri(self.url + whole)
+            self._connected = system_of(self.url)
         return self._connected
 
     def _listed(self, name: str) -> Iterator[tuple[str, Any]]:
@@ -225,6 +221,14 @@ class Mirror:
         self._pushed[name] = (here.st_size, here.st_mtime_ns)
 
 
+def system_of(url: str) -> tuple[Any, str]:
+    """pyarrow's file system of a URL, and the path there."""
+    from pyarrow import fs  # takes a while, and only object storage needs it
+
+    # Without it each small file takes the three requests of a large one.
+    return fs.FileSystem.from_uri(url + ("?allow_delayed_open=true" if url.startswith("s3://") else ""))
+
+
 def _completes(path: str) -> tuple[bool, bool]:
     """Sorts what says that others are complete behind these."""
     name = path.rpartition("/")[2]
@@ -233,7 +237,7 @@ def _completes(path: str) -> tuple[bool, bool]:
 
 @contextlib.contextmanager
 def _translate_errors(url: str) -> Iterator[None]:
-    """Turns whatever the storage's client raises into a StorageError, which names the URL and no credential."""
+    """Turns whatever the storage's client raises into a StorageError."""
     try:
         yield
     except FileNotFoundError:
@@ -241,7 +245,12 @@ def _translate_errors(url: str) -> Iterator[None]:
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.filename is not None:  # a disk here
             raise
-        raise StorageError(
-            f"{url} must be readable and writable, but: {str(error).splitlines()[0]}; check the URL, the credentials "
-            "and the region"
-        ) from None
+        raise storage_error(url, error) from None
+
+
+def storage_error(url: str, error: Exception) -> StorageError:
+    """What a storage's client raised, with the URL and without anything that may be a credential."""
+    problem = re.sub(r"\?\S+", "", str(error).splitlines()[0])  # the query of a signed URL
+    return StorageError(
+        f"{url} must be readable and writable, but: {problem}; check the URL, the credentials and the region"
+    )

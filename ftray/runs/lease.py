@@ -1,4 +1,4 @@
-"""One driver at a time: on a disk a lock says so, on object storage, which has none, an object that is renewed.
+"""One driver at a time: a lock on a disk; on object storage, which has no locks, a lease that is renewed.
 
 Takes: a run folder's path, or its mirror. Gives: a block in which nobody else drives that run folder.
 """
@@ -17,6 +17,7 @@ from typing import Any
 from ftray.errors import LockedError, RunFolderError, StorageError
 from ftray.files import locked
 from ftray.storage import Mirror
+from ftray.versioned import ChangedError, Version, VersionedObject
 
 LEASE = ".driver.json"
 
@@ -50,16 +51,17 @@ def driving(folder: Path) -> Iterator[None]:
 def leased(mirror: Mirror | None, say: Callable[[str], None] = print, stale: float = STALE) -> Iterator[None]:
     """Holds the lease of a run folder on object storage, renewed six times as often as it goes stale.
 
-    What a driver that died left behind is waited for: nobody can tell it from one that is alive. Two drivers that start
-    within the same moment both see none; each writes, waits and looks whose lease stands. A driver that slept, as a
-    laptop does, looks whose lease stands before it writes anything: what the next one has written since is the truth.
+    Every write of the lease is conditional, so that of two drivers that take it at the same moment one is refused,
+    however long their requests are on the way. A driver that died is waited for: nobody can tell it from one that is
+    alive. A driver that slept, as a laptop does, renews its lease before it writes anything, and stops if another
+    driver has taken it since.
 
-    Raises: RunFolderError if another driver gives signs of life.
+    Raises: RunFolderError if another driver renews it; StorageError, at a later write, if another driver took it.
     """
     if mirror is None:
         yield
         return
-    lease = _Lease(mirror, stale)
+    lease = _Lease(mirror.url, stale)
     lease.take(say)
     ended = threading.Event()
     renewer = threading.Thread(target=lease.keep, args=(ended,), daemon=True)
@@ -77,32 +79,20 @@ def leased(mirror: Mirror | None, say: Callable[[str], None] = print, stale: flo
 class _Lease:
     """A driver's lease. Times are those of the wall clock: the other one stands still while a machine sleeps."""
 
-    def __init__(self, mirror: Mirror, stale: float):
-        self.mirror, self.stale = mirror, stale
+    def __init__(self, url: str, stale: float):
+        self.url, self.stale = url, stale
+        self.object = VersionedObject(f"{url}/{LEASE}")
         self.driver, self.id = f"{socket.gethostname()}:{os.getpid()}", secrets.token_hex(8)
-        self._renewed, self._lost, self._lock = 0.0, "", threading.Lock()
+        self._version: Version | None = None
+        self._renewed, self._lost_to, self._lock = 0.0, "", threading.Lock()
 
     def take(self, say: Callable[[str], None]) -> None:
-        """Watches an existing lease for as long as a living driver would need to renew it, and takes its place."""
-        seen, until = self.mirror.read(LEASE), time.monotonic() + self.stale
-        if seen is not None and not _of_a_dead_process_here(seen):
-            driver = json.loads(seen)["driver"]
-            say(f"{driver} drove {self.mirror.url} last: waiting {self.stale:.0f} s for a sign of life")
-        while seen is not None and not _of_a_dead_process_here(seen) and time.monotonic() < until:
-            time.sleep(self.stale / 20)
-            if (now := self.mirror.read(LEASE)) != seen and now is not None:
-                raise RunFolderError(
-                    f"{self.mirror.url} is being run by another process ({json.loads(now)['driver']}); wait for it, or "
-                    f"look with: ftray results {self.mirror.url}"
-                )
-            seen = seen if now is not None else None
-        self._write()
-        time.sleep(min(1.0, self.stale / 20))
-        if (stands := self._stands()) and stands["id"] != self.id:
+        """Raises: RunFolderError if another driver renews the lease, or takes it first."""
+        if holder := self._write(self._wait_until_free(say)):
             raise RunFolderError(
-                f"{self.mirror.url} is being run by another process ({stands['driver']}), which began at the same "
-                "moment"
+                f"{self.url} is being run by another process ({holder}), which began at the same moment"
             )
+        self.object.check_conditions()
 
     def keep(self, ended: threading.Event) -> None:
         """Renews it until then."""
@@ -112,46 +102,80 @@ class _Lease:
 
     def check(self) -> None:
         """Raises: StorageError where another driver holds it by now."""
-        if self._lost or time.time() - self._renewed > self.stale / 2:
+        if self._lost_to or time.time() - self._renewed > self.stale / 2:
             self._renew()
 
     def give_back(self) -> None:
-        if not self._lost:
-            self.mirror.delete(LEASE)
+        """Deletes it, unless another driver holds it by now."""
+        with contextlib.suppress(StorageError):
+            self.check()
+            self.object.delete()
+
+    def _wait_until_free(self, say: Callable[[str], None]) -> Version | None:
+        """The version to replace, None for none. A lease that is there already is watched for as long as a living
+        driver would need to renew it."""
+        seen = self.object.read()
+        if seen is None or _is_of_dead_process_here(seen.content):
+            return seen and seen.version
+        say(f"{_parse(seen.content)['driver']} drove {self.url} last: waiting {self.stale:.0f} s for a sign of life")
+        until = time.monotonic() + self.stale
+        while time.monotonic() < until:
+            time.sleep(self.stale / 20)
+            now = self.object.read()
+            if now is None:
+                return None
+            if now.content != seen.content:
+                raise RunFolderError(
+                    f"{self.url} is being run by another process ({_parse(now.content)['driver']}); wait for it, or "
+                    f"look with: ftray results {self.url}"
+                )
+        return seen.version
 
     def _renew(self) -> None:
         with self._lock:
-            stands = None if self._lost else self._stands()
-            if stands is not None and stands["id"] != self.id:
-                self._lost = str(stands["driver"])
-            if self._lost:
+            self._lost_to = self._lost_to or self._write(self._version)
+            if self._lost_to:
                 raise StorageError(
-                    f"{self.mirror.url} was taken over by another process ({self._lost}) while this one gave no sign "
-                    "of life: nothing that this one did since is written there, and its trials go on in the other"
+                    f"{self.url} was taken over by another process ({self._lost_to}) while this one gave no sign of "
+                    "life: nothing that this one did since is written there, and its trials go on in the other"
                 )
-            self._write()
 
-    def _write(self) -> None:
-        lease = {"driver": self.driver, "id": self.id, "boot": _boot(), "at": time.time()}
-        self.mirror.write(LEASE, json.dumps(lease).encode())
-        self._renewed = time.time()
-
-    def _stands(self) -> dict[str, Any] | None:
-        found = self.mirror.read(LEASE)
-        return None if found is None else {"id": "", **json.loads(found)}
+    def _write(self, replaces: Version | None) -> str:
+        """Writes the lease in place of that version; the driver that holds it where that is another one."""
+        began = time.time()  # what others see of it is younger
+        lease = {"driver": self.driver, "id": self.id, "boot": _boot(), "at": began}
+        try:
+            self._version = self.object.put(json.dumps(lease).encode(), replaces)
+        except ChangedError:
+            found = self.object.read()
+            if found is None:  # somebody deleted it
+                return self._write(None)
+            holder = _parse(found.content)
+            if holder["id"] != self.id:
+                return str(holder["driver"])
+            self._version = found.version  # the answer to an earlier write was lost on its way
+        self._renewed = began
+        return ""
 
 
 def _boot() -> str:
-    """What tells this machine, since it was started, from others that may have its name; empty where it is unknown."""
+    """Identifies this machine since its last start: others may have its name. Empty where it is unknown."""
     with contextlib.suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return ""
 
 
-def _of_a_dead_process_here(lease: bytes) -> bool:
-    told = json.loads(lease)
-    host, _, pid = told["driver"].rpartition(":")
-    if host != socket.gethostname() or told.get("boot") != _boot():
+def _parse(content: bytes) -> dict[str, Any]:
+    unknown = {"driver": "unknown", "id": "", "boot": None}
+    with contextlib.suppress(ValueError, TypeError):
+        return unknown | json.loads(content)
+    return unknown
+
+
+def _is_of_dead_process_here(content: bytes) -> bool:
+    lease = _parse(content)
+    host, _, pid = lease["driver"].rpartition(":")
+    if host != socket.gethostname() or lease["boot"] != _boot():
         return False
     try:
         os.kill(int(pid), 0)
