@@ -6,6 +6,8 @@ The public names, each loaded when it is first asked for: `import ftray` costs n
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from ftray.version import __version__
+
 if TYPE_CHECKING:
     from ftray.agent import PPOSpec
     from ftray.agent.module import FTPolicy
@@ -39,6 +41,7 @@ __all__ = [
     "TrialSpec",
     "VectorTradingEnv",
     "WindowsSpec",
+    "__version__",
     "backtest",
     "build_dataset",
     "load_market",

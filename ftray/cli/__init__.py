@@ -13,8 +13,7 @@ from collections.abc import Callable, Sequence
 
 from ftray.cli import boards, clusters, judging, looking, studies
 from ftray.errors import FtrayError, StudyInterruptedError
-
-VERSION = "0.1.0"
+from ftray.version import __version__
 
 EXAMPLES = """examples:
   ftray check tune_configs/demo.yaml
@@ -51,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for group in (studies, clusters, looking, boards, judging):
         group.add_verbs(verbs.add_parser)

@@ -7,7 +7,6 @@
 Legend: B batch, A assets.
 """
 
-import importlib.metadata
 import json
 import platform
 import zipfile
@@ -30,6 +29,7 @@ from ftray.nets.onnx_process import FACTS, ONNX, exporting_onnx, sha256
 from ftray.nets.policy import PolicyNetwork
 from ftray.nets.spec import EncoderSpec
 from ftray.spec import fingerprint, parse_member, to_mapping
+from ftray.version import __version__
 
 FORMAT = 2
 WEIGHTS = "weights.npz"
@@ -152,11 +152,8 @@ def load_policy(folder: Path | str) -> Policy:
 
 def versions() -> dict[str, str]:
     """What a policy was made with."""
-    made_with = {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__}
-    try:
-        return {"ftray": importlib.metadata.version("ftray"), **made_with}
-    except importlib.metadata.PackageNotFoundError:  # run from its sources, which is how a cluster may get it
-        return made_with
+    found = {"ftray": __version__, "python": platform.python_version()}
+    return found | {"torch": str(torch.__version__), "numpy": np.__version__}
 
 
 def _read_facts(folder: Path) -> dict[str, Any]:

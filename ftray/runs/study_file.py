@@ -17,11 +17,12 @@ from ftray.files import replace_file
 from ftray.runs.events import to_json
 from ftray.runs.version_0_1 import upgrade_study
 from ftray.spec import fingerprint
+from ftray.version import __version__
 
 FORMAT = 1
 """Number of the run folder's format; raised when an older reader would misread a newer folder."""
 
-VERSIONS_OF = ("ftray", "torch", "ray", "optuna", "numpy")
+VERSIONS_OF = ("torch", "ray", "optuna", "numpy")
 
 
 def write_study(path: Path, study: Mapping[str, Any]) -> None:
@@ -67,8 +68,9 @@ def differences(old: Any, new: Any, path: tuple[str, ...] = ()) -> Iterator[str]
 
 
 def versions() -> Iterator[tuple[str, str]]:
-    """Python and the libraries that results depend on."""
+    """Python, ftray and the libraries that results depend on."""
     yield "python", platform.python_version()
+    yield "ftray", __version__
     for package in VERSIONS_OF:
         try:
             yield package, importlib.metadata.version(package)

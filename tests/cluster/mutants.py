@@ -139,7 +139,7 @@ MUTANTS = [
     ("kuberay", "minReplicas: 0", "minReplicas: 9", r"workerGroupSpecs\[0\]\.maxReplicas: must be at least minReplicas, 9, got 4"),
     ("kuberay", "nvidia.com/gpu: 1}", "nvidia.com/gpuu: 1}", r"group gpu-spot: .*nvidia\.com/gpu"),
     ("kuberay", "accelerator_type:L4", "accelerator_type:L5", r"group gpu-spot: labels: .*not known \(L5\)"),
-    ("kuberay", "ftray:0.1.0 ", "ftray:latest ", r"headGroupSpec\.template\.spec\.containers\[0\]\.image: must name a version"),
+    ("kuberay", "ftray:0.2.0 ", "ftray:latest ", r"headGroupSpec\.template\.spec\.containers\[0\]\.image: must name a version"),
     ("kuberay", "shutdownAfterJobFinishes: true", "shutdownAfterJobFinishes: false", r"RayJob\.spec\.shutdownAfterJobFinishes: must be true"),
     ("kuberay", "backoffLimit: 3", "backofLimit: 3", r"RayJob\.spec\.backofLimit: no such key; did you mean 'backoffLimit'"),
 ]  # fmt: skip

@@ -128,7 +128,7 @@ def test_the_image_holds_what_an_installation_needs_at_the_versions_that_were_te
     ray = read_constraints(ROOT)["ray"]
     assert f"FROM rayproject/ray:{ray}-py311" in lines
     copied = {word for line in lines if line.startswith("COPY") for word in line.split()[2:-1]}
-    assert copied == {*PARTS, "cluster/kuberay.yaml"}
+    assert copied == {*PARTS, "ftray/version.py", "cluster/kuberay.yaml"}
     assert any("pip install" in line and "-c constraints.txt" in line for line in lines)
 
 
