@@ -52,12 +52,21 @@ def small_ray() -> None:
     ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
 
 
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    """The URL of an empty bucket on a real S3 server."""
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """The endpoint of a real S3 server."""
     from .object_storage import s3_server
 
-    with s3_server() as url:
+    with s3_server() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="module")
+def bucket(s3: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a bucket of the module's own."""
+    from .object_storage import s3_bucket
+
+    with s3_bucket(s3, request.module.__name__.rpartition(".")[2].replace("_", "-")) as url:
         yield url
 
 

@@ -19,17 +19,23 @@ sys.stdin.read()
 
 
 @contextlib.contextmanager
-def s3_server(bucket: str = "bucket") -> Iterator[str]:
-    """The URL of an empty bucket; the environment names the server, as it would in a cluster."""
+def s3_server() -> Iterator[str]:
+    """The server's endpoint."""
+    pipe = subprocess.PIPE
     process = subprocess.Popen(
-        [sys.executable, "-c", SERVE],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
+        [sys.executable, "-c", SERVE], stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True
     )
     assert process.stdout is not None
-    endpoint = f"http://127.0.0.1:{process.stdout.readline().strip()}"
+    try:
+        yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextlib.contextmanager
+def s3_bucket(endpoint: str, bucket: str) -> Iterator[str]:
+    """The URL of a new bucket; the environment names the server, as it would in a cluster."""
     names = {"AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(names)
@@ -37,8 +43,6 @@ def s3_server(bucket: str = "bucket") -> Iterator[str]:
         _create(endpoint, bucket)
         yield f"s3://{bucket}"
     finally:
-        process.kill()
-        process.wait()
         for name, value in before.items():
             os.environ.pop(name)
             os.environ.update({name: value} if value is not None else {})

@@ -1,11 +1,8 @@
 """Vectors of a frozen encoder: one process computes them, on the device that its job holds, in passes that fit."""
 
-import os
-import signal
-import subprocess
-import sys
-import textwrap
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +16,6 @@ from ftray.nets import FTSpec, build_encoder, market_state_dict
 from ftray.vram.plan import GpuShares
 from ftray.vram.table import GIB, REFERENCE, TABLE
 
-ROOT = Path(__file__).parents[2]
 FT = FTSpec(d_token=32, n_blocks=1, n_heads=2, encoding_dim=256, patch_length=8, pretrained="auto", frozen=True)
 HALF = GpuShares(learner=0.5, learner_cap_gib=0.25, planned_gib=1.0)
 
@@ -104,75 +100,37 @@ def test_passes_are_larger_on_a_gpu_where_its_memory_allows_and_smaller_where_it
     assert (smallest - 0.5) * GIB > vectors.GPU_PASS_BYTES
 
 
-PROCESS = textwrap.dedent(
-    """
-    import sys, time
-    from pathlib import Path
-    from ftray.agent import vectors
-    from ftray.features import Dataset
-    from tests.agent.test_vectors import FT
-
-    folder, data, me, waits_for = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4]
-    compute = vectors.market_vectors
-
-    def counted(*given):
-        with (folder / "log").open("a") as log:
-            log.write(f"{me}\\n")
-        (folder / f"{me}-computes").touch()
-        while not (folder / waits_for).exists():
-            time.sleep(0.05)
-        time.sleep(1.0)  # the other has asked: it would have begun by now, if nothing held it
-        return compute(*given)
-
-    vectors.market_vectors = counted
-    dataset = Dataset.load(data)
-    (folder / f"{me}-asks").touch()
-    print(vectors.write_market_vectors(FT, folder / "weights.pth", dataset, folder / "shared").name)
-    """
-)
-
-
 @pytest.fixture
-def shared(tmp_path, weights) -> Path:
+def shared(tmp_path) -> Path:
     (tmp_path / "shared").mkdir()
     return tmp_path / "shared"
 
 
-def process(folder: Path, data: Path, me: str, waits_for: str) -> subprocess.Popen[str]:
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", PROCESS, str(folder), str(data), me, waits_for]
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
-
-
-def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
-    while not path.exists():
-        assert process.poll() is None, f"it ended before {path.name}"
-        time.sleep(0.05)
-
-
-def test_of_two_processes_that_need_the_same_vectors_one_computes_and_the_other_waits_and_finds_them(
-    tmp_path, data_folder, shared
+def test_of_two_jobs_that_need_the_same_vectors_one_computes_and_the_other_waits_and_finds_them(
+    dataset, weights, shared, monkeypatch
 ):
-    both = [
-        process(tmp_path, data_folder, "first", waits_for="second-asks"),
-        process(tmp_path, data_folder, "second", waits_for="first-asks"),
-    ]
-    names = [one.communicate(timeout=300)[0].strip() for one in both]
-    assert [one.returncode for one in both] == [0, 0]
-    assert (tmp_path / "log").read_text() in ("first\n", "second\n")
-    assert names[0] == names[1]
+    both_ask, computed, compute = threading.Barrier(2), [], vectors.market_vectors
+
+    def counted(*given):
+        computed.append(threading.current_thread())
+        time.sleep(0.5)  # the other has asked: it would compute by now, if nothing held it
+        return compute(*given)
+
+    def ask(_: int) -> str:
+        both_ask.wait()
+        return write_market_vectors(FT, weights, dataset, shared).name
+
+    monkeypatch.setattr(vectors, "market_vectors", counted)
+    with ThreadPoolExecutor(2) as pool:
+        names = list(pool.map(ask, range(2)))
+    assert len(computed) == 1 and names[0] == names[1]
     assert [file.name for file in shared.iterdir()] == [names[0]]
 
 
-def test_a_process_that_was_killed_while_it_computed_blocks_nobody(tmp_path, data_folder, dataset, shared):
-    first = process(tmp_path, data_folder, "first", waits_for="never")
-    wait_for(tmp_path / "first-computes", first)
-    os.kill(first.pid, signal.SIGKILL)
-    first.communicate()
-    (lock,) = shared.iterdir()
-    lock.with_name(f"{lock.stem}.npy-a1b2").write_bytes(
-        b"half a file"
-    )  # as a process that was killed while it wrote leaves it
-    path = write_market_vectors(FT, tmp_path / "weights.pth", dataset, shared)
+def test_what_a_killed_process_left_blocks_nobody_and_is_removed(dataset, weights, shared):
+    path = write_market_vectors(FT, weights, dataset, shared)
+    whole = path.read_bytes()
+    path.rename(shared / f".{path.name}-a1b2").write_bytes(b"half a file")
+    (shared / f".{path.stem}.lock").write_text("killed:1")
+    assert write_market_vectors(FT, weights, dataset, shared).read_bytes() == whole
     assert [file.name for file in shared.iterdir()] == [path.name]
-    assert len(np.load(path)) == len(dataset.candles)

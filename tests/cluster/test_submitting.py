@@ -214,19 +214,18 @@ def test_what_waits_and_what_is_on_its_way_are_read_from_the_words_of_ray_status
     assert demands("Pending Demands:\n (no resource demands)\n") == []
 
 
-def test_results_on_object_storage_are_fetched_whole_and_again(tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("FTRAY_CACHE", str(tmp_path / "cache"))
-    with s3_server() as bucket:
-        run = RunFolder.create(f"{bucket}/runs/far", {"name": "far"})
-        with run.driven():
-            run.add_trial("trial-0000", 0, "trial", {}, {})
-        assert main(["fetch", f"{bucket}/runs/far", "--to", str(tmp_path)]) == 0
-        assert [record.state for record in RunFolder.open(tmp_path / "far").records()] == ["PENDING"]
-        with run.driven():
-            run.trial_started("trial-0000")
-            run.trial_ended("trial-0000", "COMPLETE", {"validation/sharpe": 1.0})
-            compact(run, whole=True)
-            run.mark_done()
-        assert main(["fetch", f"{bucket}/runs/far", "--to", str(tmp_path)]) == 0
+def test_results_on_object_storage_are_fetched_whole_and_again(bucket, machine, tmp_path, capsys):
+    machine("cache")
+    run = RunFolder.create(f"{bucket}/runs/far", {"name": "far"})
+    with run.driven():
+        run.add_trial("trial-0000", 0, "trial", {}, {})
+    assert main(["fetch", f"{bucket}/runs/far", "--to", str(tmp_path)]) == 0
+    assert [record.state for record in RunFolder.open(tmp_path / "far").records()] == ["PENDING"]
+    with run.driven():
+        run.trial_started("trial-0000")
+        run.trial_ended("trial-0000", "COMPLETE", {"validation/sharpe": 1.0})
+        compact(run, whole=True)
+        run.mark_done()
+    assert main(["fetch", f"{bucket}/runs/far", "--to", str(tmp_path)]) == 0
     assert RunFolder.open(tmp_path / "far").is_done and (tmp_path / "far" / "tables" / "manifest.json").is_file()
     assert f"ftray results {tmp_path / 'far'}" in capsys.readouterr().out

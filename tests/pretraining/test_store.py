@@ -4,13 +4,10 @@ import dataclasses
 import errno
 import fcntl
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import textwrap
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -23,7 +20,6 @@ from ftray.pretraining import EncoderStore, PretrainingSpec, encoder_fingerprint
 from tests.pretraining.conftest import ENCODER
 from tests.pretraining.conftest import SPEC as LONG
 
-ROOT = Path(__file__).parents[2]
 SPEC = dataclasses.replace(LONG, epochs=1, windows_per_epoch=32)
 LONGER = dataclasses.replace(SPEC, epochs=3, windows_per_epoch=128)
 TRIED = [dataclasses.replace(SPEC, learning_rate=rate) for rate in (1e-3, 1e-4, 1e-5)]
@@ -209,65 +205,36 @@ def test_without_locks_a_duplicate_is_harmless(tmp_path, dataset, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-PROCESS = textwrap.dedent(
-    """
-    import dataclasses, sys, time
-    from pathlib import Path
-    from ftray.pretraining import EncoderStore, pretrain
-    from tests.pretraining.conftest import ENCODER, small_dataset
-    from tests.pretraining.test_store import LONGER, name_of
+def test_of_two_jobs_that_want_the_same_encoder_one_trains_and_the_other_waits_and_uses_it(tmp_path, dataset):
+    both_ask, trained_in = threading.Barrier(2), []
 
-    folder, me, waits_for = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
-    dataset = small_dataset()
+    def job(folder: Path) -> None:
+        trained_in.append(folder)
+        time.sleep(0.5)  # the other has asked: it would train by now, if nothing held it
+        pretrain(ENCODER, SPEC, dataset, folder)
 
-    def after_epoch(row):
-        (folder / f"{me}-trains").touch()
-        while not (folder / waits_for).exists():
-            time.sleep(0.05)
-        time.sleep(1.0)  # the other has asked: it would have begun by now, if nothing held it
+    def ask(_: int) -> str:
+        both_ask.wait()
+        return EncoderStore(tmp_path / "encoders").make(name_of(dataset), job).weights
 
-    def job(path):
-        with (folder / "log").open("a") as log:
-            log.write(f"{me}\\n")
-        pretrain(ENCODER, LONGER, dataset, path, report=after_epoch)
-
-    (folder / f"{me}-asks").touch()
-    card = EncoderStore(folder / "encoders").make(name_of(dataset, spec=LONGER), job)
-    print(card.weights)
-    """
-)
-
-
-def process(folder: Path, me: str, waits_for: str) -> subprocess.Popen[str]:
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", PROCESS, str(folder), me, waits_for]
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
-
-
-def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
-    while not path.exists():
-        assert process.poll() is None, f"it ended before {path.name}"
-        time.sleep(0.05)
-
-
-def test_of_two_processes_that_want_the_same_one_trains_and_the_other_waits_and_uses_it(tmp_path):
-    first = process(tmp_path, "first", waits_for="second-asks")
-    wait_for(tmp_path / "first-trains", first)
-    second = process(tmp_path, "second", waits_for="first-asks")
-    weights = [one.communicate(timeout=300)[0] for one in (first, second)]
-    assert (first.returncode, second.returncode) == (0, 0)
-    assert (tmp_path / "log").read_text() == "first\n"
-    assert weights[0] == weights[1] != ""
+    with ThreadPoolExecutor(2) as pool:
+        weights = list(pool.map(ask, range(2)))
+    assert len(trained_in) == 1 and weights[0] == weights[1] != ""
     (folder,) = (tmp_path / "encoders").iterdir()
     assert json.loads((folder / "config.json").read_text())["fingerprint"] == folder.name
 
 
-def test_the_lock_of_a_killed_process_blocks_nobody_and_its_work_goes_on(tmp_path, dataset):
-    first = process(tmp_path, "first", waits_for="never")
-    wait_for(tmp_path / "first-trains", first)
-    os.kill(first.pid, signal.SIGKILL)
-    first.communicate()
-    assert list((tmp_path / "encoders").glob(".*.lock"))
+def test_the_work_of_a_killed_process_goes_on_and_its_lock_blocks_nobody(tmp_path, dataset):
+    lock = tmp_path / "encoders" / f".{name_of(dataset, spec=LONGER)}.lock"
+
+    def stop(row) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        EncoderStore(tmp_path / "encoders").make(
+            name_of(dataset, spec=LONGER), lambda folder: pretrain(ENCODER, LONGER, dataset, folder, report=stop)
+        )
+    lock.write_text("killed:1")
     card = trained(tmp_path, dataset, spec=LONGER)
     assert "1 of 3 epochs done" in (card.path.parent / "train.log").read_text()
     assert [path.name for path in (tmp_path / "encoders").iterdir()] == [card.fingerprint]
