@@ -16,7 +16,7 @@ from ftray.errors import RunFolderError, TrainingError
 from ftray.features import FeatureSpec, build_dataset
 from ftray.market import SimulatorSpec, WindowsSpec
 from ftray.nets import FTSpec, read_checkpoint
-from ftray.pretraining import EncoderStore, PretrainingSpec, encoder_fingerprint, pretrain, read_card
+from ftray.pretraining import EncoderStore, PretrainingSpec, encoder_fingerprint, job, pretrain, read_card
 from tests.pretraining.conftest import ENCODER
 from tests.pretraining.conftest import SPEC as LONG
 
@@ -40,6 +40,22 @@ def trained(run: Path, dataset, encoder: FTSpec = ENCODER, spec: PretrainingSpec
     return EncoderStore(run / "encoders").make(
         name_of(dataset, encoder, spec), lambda folder: pretrain(encoder, spec, dataset, folder)
     )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def examined_once():
+    """Cards of all jobs here hold the figures of the first: those take most of a small job's time, and no store reads
+    them."""
+    figures: list[dict] = []
+    examine = job.examine
+
+    def first(*given, **options):
+        figures[:] = figures or [examine(*given, **options)]
+        return figures[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(job, "examine", first)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -208,14 +224,14 @@ def test_without_locks_a_duplicate_is_harmless(tmp_path, dataset, monkeypatch):
 def test_of_two_jobs_that_want_the_same_encoder_one_trains_and_the_other_waits_and_uses_it(tmp_path, dataset):
     both_ask, trained_in = threading.Barrier(2), []
 
-    def job(folder: Path) -> None:
+    def work(folder: Path) -> None:
         trained_in.append(folder)
         time.sleep(0.5)  # the other has asked: it would train by now, if nothing held it
         pretrain(ENCODER, SPEC, dataset, folder)
 
     def ask(_: int) -> str:
         both_ask.wait()
-        return EncoderStore(tmp_path / "encoders").make(name_of(dataset), job).weights
+        return EncoderStore(tmp_path / "encoders").make(name_of(dataset), work).weights
 
     with ThreadPoolExecutor(2) as pool:
         weights = list(pool.map(ask, range(2)))
