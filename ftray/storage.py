@@ -1,11 +1,11 @@
-"""Object storage: folders at a URL, worked on in a copy on this machine's disk.
+"""Object storage: folders at a URL, and their copies on this machine's disk.
 
-Takes: locations, as a path or as `s3://bucket/folder`, `gs://…`, `abfs://…`. Gives: `Mirror`, which brings files here
-and back; whoever works with files works with the copy and knows nothing of URLs.
+Takes: locations, as a path or as `s3://bucket/folder`, `gs://…`, `abfs://…`. Gives: `Mirror`, which copies files from
+and to object storage; other modules work with the copy and know nothing of URLs.
 
 Credentials are found as the provider's own tools find them (environment, `~/.aws`, a machine's role), never in a URL.
-A single object is replaced whole, so whoever reads sees the old content or the new; several objects are not. Whatever
-says that others are complete (`DONE`, `*.json`) is therefore the last to go, either way.
+A single object is replaced whole, so that a reader sees the old content or the new; several objects are not. What says
+that others are complete (`DONE`, `*.json`) is therefore copied last, in both directions.
 
 >>> is_url("s3://bucket/runs"), is_url("/mnt/runs")
 (True, False)
@@ -52,7 +52,7 @@ def join(location: Location, name: str) -> Location:
 
 
 def local(location: Location) -> Path:
-    """A file or folder as a path: brought here from object storage if it lies there, as it is now."""
+    """A file or folder as a path: downloaded as it is now, if it lies on object storage."""
     if not is_url(location):
         return Path(location)
     mirror = Mirror(location, role="read")
@@ -61,10 +61,10 @@ def local(location: Location) -> Path:
 
 
 class Mirror:
-    """A folder, or a file, on object storage and its copy here.
+    """A folder or file on object storage, and its copy on this disk.
 
-    role: copies of the same URL in different roles do not meet: the driver of a study reads what a trial's process on
-        the same machine is still writing.
+    role: each role has a copy of its own: a study's driver reads what a trial's process on the same machine is still
+        writing.
     """
 
     def __init__(self, url: Location, role: str):
@@ -75,7 +75,7 @@ class Mirror:
         self._connected: Any = None
         self._left_at, self._took = 0.0, 0.0
         self.guard: Callable[[], None] | None = None
-        """Called before anything is pushed or deleted; it raises where that is no longer this process's part."""
+        """Called before anything is uploaded or deleted; it raises if this process may no longer do so."""
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_connected": None, "guard": None}
@@ -86,7 +86,7 @@ class Mirror:
         return Mirror(self.url.rpartition("/")[0], self.role)
 
     def folders(self) -> list[str]:
-        """The folders there."""
+        """The names of the folders on object storage."""
         from pyarrow import fs
 
         with _translate_errors(self.url):
@@ -95,8 +95,7 @@ class Mirror:
         return [info.base_name for info in listed if info.type == fs.FileType.Directory]
 
     def pull(self, *names: str) -> None:
-        """Brings files and folders here, all of them if none is named; what is the same is left alone, and so is what
-        is not there.
+        """Downloads files and folders, by default all. Skips what has not changed, and names that do not exist.
 
         Raises: StorageError.
         """
@@ -105,8 +104,8 @@ class Mirror:
                 self._bring(found, info)
 
     def push(self, *names: str) -> None:
-        """Brings files and folders there; what has not changed since is left alone. In folders, names that begin with a
-        dot are left out.
+        """Uploads files and folders, by default all. Skips what has not changed and, in folders, names that begin with
+        a dot.
 
         Raises: StorageError.
         """
@@ -115,15 +114,15 @@ class Mirror:
                 self._send(path.relative_to(self.local).as_posix(), path)
 
     def follow(self, name: str) -> None:
-        """Brings a file here, or deletes its copy if there is none any more."""
+        """Downloads a file, or deletes its copy if it no longer exists."""
         found = list(self._listed(name))
         for there, info in found:
             self._bring(there, info)
         if not found:
             (self.local / name).unlink(missing_ok=True)
 
-    def push_at_leisure(self, name: str) -> None:
-        """Pushes a file that grows, unless that would take more than a twentieth of the time."""
+    def push_throttled(self, name: str) -> None:
+        """Uploads a growing file, at most a twentieth of the time."""
         if time.monotonic() - self._left_at >= 20 * self._took:
             began = time.monotonic()
             self.push(name)
@@ -131,7 +130,7 @@ class Mirror:
             self._took = self._left_at - began
 
     def read(self, name: str) -> bytes | None:
-        """The content of one file there, whatever lies here; None if there is none."""
+        """The content of one file on object storage; None if there is none."""
         with _translate_errors(self.url):
             system, root = self._system
             try:
@@ -141,14 +140,14 @@ class Mirror:
                 return None
 
     def write(self, name: str, content: bytes) -> None:
-        """Replaces one file there."""
+        """Replaces one file on object storage."""
         with _translate_errors(self.url):
             system, root = self._system
             with system.open_output_stream(f"{root}/{name}") as stream:
                 stream.write(content)
 
     def delete(self, name: str) -> None:
-        """Deletes a file or a folder there; one that is not there is no error."""
+        """Deletes a file or folder on object storage; a missing one is no error."""
         if self.guard:
             self.guard()
         with _translate_errors(self.url):
@@ -158,7 +157,7 @@ class Mirror:
                 self._pushed.pop(found, None)
 
     def names(self, name: str = "") -> list[str]:
-        """The files below a name there, relative to the mirror."""
+        """The files at or below a name on object storage, relative to the mirror."""
         return [found for found, _ in self._listed(name)]
 
     @property
@@ -168,7 +167,7 @@ class Mirror:
         return self._connected
 
     def _listed(self, name: str) -> Iterator[tuple[str, Any]]:
-        """The files there at or below a name, with pyarrow's facts; what says that others are complete comes last."""
+        """The same with pyarrow's facts; what says that others are complete comes last."""
         from pyarrow import fs
 
         with _translate_errors(self.url):

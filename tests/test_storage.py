@@ -124,10 +124,10 @@ def test_a_bucket_that_does_not_exist_is_named(bucket):
 
 def test_a_file_that_grows_is_sent_at_leisure_when_sending_is_slow(bucket, monkeypatch):
     mirror = filled(Mirror(f"{bucket}/grows", "one"), events="1\n")
-    mirror.push_at_leisure("events")
+    mirror.push_throttled("events")
     mirror._took = 1_000.0  # as if it had taken that long
     filled(mirror, events="1\n2\n")
-    mirror.push_at_leisure("events")
+    mirror.push_throttled("events")
     assert mirror.read("events") == b"1\n"
     mirror.push("events")
     assert mirror.read("events") == b"1\n2\n"

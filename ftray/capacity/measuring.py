@@ -16,7 +16,7 @@ from ftray.errors import ClusterError, SpecError
 from ftray.storage import Location
 from ftray.vram.gpus import Gpu, Measured
 from ftray.vram.measuring import describe_measured, measure
-from ftray.vram.rows import keep_rows
+from ftray.vram.rows import save_rows
 from ftray.vram.table import Worker
 
 PATIENCE = 1800.0
@@ -57,7 +57,7 @@ def measure_on_cluster(
             continue
         yield f"\n{gpu.name}"
         yield from describe_measured(found)
-        place = keep_rows(runs, gpu, [row for _, row in found if row is not None])
+        place = save_rows(runs, gpu, [row for _, row in found if row is not None])
         yield f"stored in {place}, for every plan of a study in {runs}"
     for ref, gpu in pending.items():
         ray.cancel(ref, force=True)

@@ -25,14 +25,14 @@ def measure(given: argparse.Namespace, study: "StudySpec | None") -> int:
 def _here(given: argparse.Namespace, study: "StudySpec | None") -> int:
     from ftray.vram.gpus import local_gpu
     from ftray.vram.measuring import describe_measured, measure
-    from ftray.vram.rows import keep_rows
+    from ftray.vram.rows import save_rows
 
     found = []
     for line in describe_measured(found.append(row) or row for row in measure(_workers(study))):
         say(line)
     gpu = local_gpu()
     if given.runs and gpu:
-        say(f"stored in {keep_rows(given.runs, gpu, [row for _, row in found if row is not None])}")
+        say(f"stored in {save_rows(given.runs, gpu, [row for _, row in found if row is not None])}")
     return 0
 
 

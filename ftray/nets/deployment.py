@@ -69,7 +69,7 @@ class Policy:
     def observe(self, candles: Candles, account: ArrayLike | None = None) -> np.ndarray:
         """What it observes after the last of some candles, as in training. Shape: account (1 + A,) → (size,) float32.
 
-        account: cash and each holding as fractions of equity; all in cash unless told.
+        account: cash and each holding as fractions of equity; by default all in cash.
 
         Raises: WeightsError for other assets; DataError where the last bars are fewer than the lookback and what
         indicators need before it, or a gap lies among them.
@@ -167,7 +167,7 @@ def _read_facts(folder: Path) -> dict[str, Any]:
     except (ValueError, OSError) as error:
         raise WeightsError(f"{path} is damaged, or no JSON: {error}") from error
     if not isinstance(facts, dict) or "format" not in facts:
-        raise WeightsError(f"{path} describes no policy: it must tell the number of its `format`")
+        raise WeightsError(f"{path} describes no policy: it must state its `format`, a number")
     found = facts.pop("format")
     if found != FORMAT:
         raise WeightsError(
@@ -185,13 +185,13 @@ def _build(path: Path, parts: Mapping[str, Any]) -> tuple[Scaler, PolicyNetwork]
     try:
         layout = ObservationLayout.from_mapping(parts["layout"])
     except (LookupError, TypeError, ValueError) as error:
-        raise WeightsError(f"{path}: layout must tell symbols, indicators and lookback: {error!r}") from error
+        raise WeightsError(f"{path}: layout must state symbols, indicators and lookback: {error!r}") from error
     if min(layout.n_assets, layout.n_indicators, layout.lookback) < 1:
         raise WeightsError(f"{path}: layout must have a symbol, an indicator and a bar at least, got {parts['layout']}")
     try:
         scaler = Scaler.from_mapping(parts["scaler"])
     except (LookupError, TypeError, ValueError) as error:
-        raise WeightsError(f"{path}: scaler must tell center, scale and clip in numbers: {error!r}") from error
+        raise WeightsError(f"{path}: scaler must state center, scale and clip as numbers: {error!r}") from error
     if not scaler.center.shape == scaler.scale.shape == (layout.n_series,):
         raise WeightsError(
             f"{path}: scaler must hold one center and one scale for each of the layout's {layout.n_series} series, "
@@ -216,7 +216,7 @@ def _check_files(folder: Path, hashes: Mapping[str, Any]) -> None:
         if found != hashes.get(name):
             raise WeightsError(
                 f"{folder / name} is damaged: its bytes are not the ones that were written (SHA-256 {found[:12]}, and "
-                f"{FACTS} tells {str(hashes.get(name))[:12]}). Copy the folder again"
+                f"{FACTS} says {str(hashes.get(name))[:12]}). Copy the folder again"
             )
 
 

@@ -1,4 +1,4 @@
-"""The run folder of a pre-training job: the one place that knows its files, all of them written whole or not at all.
+"""The folder of a pre-training job. This module alone knows its files; each is written whole or not at all.
 
 best_encoder.pth        weights of the epoch with the lowest validation loss
 final_encoder.pth       weights of the last epoch
@@ -7,7 +7,7 @@ config.json             what the job is: specs, layout, fingerprints
 training_history.json   one mapping per epoch, growing
 train.log               the same for people
 encoder_card.json       what came out: the encoder card
-resume.pth              where an interrupted job goes on; gone when it is done
+resume.pth              what an interrupted job continues from; deleted when it is done
 DONE                    empty, written last
 """
 
@@ -96,7 +96,7 @@ class JobFolder:
         return is_finished(self.path)
 
     def read_resume(self) -> dict[str, Any] | None:
-        """Where the job was interrupted; None at its start."""
+        """The state after the last whole epoch; None at the start."""
         file = self.path / RESUME
         if not file.exists():
             return None
@@ -106,25 +106,25 @@ class JobFolder:
             raise RunFolderError(f"{file} is damaged ({error}): delete the folder and pre-train again") from error
 
     def write_weights(self, name: str, model: MaskedModel, row: Mapping[str, Any]) -> None:
-        """A checkpoint: the weights, and beside them what tells people and programs where they come from."""
+        """Writes a checkpoint: the weights, and where they come from."""
         weights = {
             "encoder_state_dict": market_state_dict(model.encoder),
             "decoder_state_dict": model.decoder_state_dict(),
         }
-        beside = {
+        origin = {
             key: self.config[key]
             for key in ("fingerprint", "encoder", "pretraining", "layout", "dataset", "train_windows")
         }
-        self._save(name, {**weights, "metrics": dict(row), **beside})
+        self._save(name, {**weights, "metrics": dict(row), **origin})
 
     def write_epoch(self, state: Mapping[str, Any], history: list[dict[str, Any]], line: str) -> None:
-        """What follows an epoch; the resume point comes last, so that whatever it knows of is already there."""
+        """Writes what an epoch leaves; the resume point last, so that everything it names exists."""
         self.log(line)
         self._write_json(HISTORY, history)
         self._save(RESUME, {**state, "history": history})
 
     def write_done(self, card: EncoderCard) -> None:
-        """The card, and the end of the job."""
+        """Writes the card, and ends the job."""
         fields = dataclasses.asdict(card)
         del fields["path"]
         self._write_json(CARD, fields)

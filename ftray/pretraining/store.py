@@ -1,13 +1,13 @@
-"""The encoder store: finished pre-training jobs in folders named by their fingerprints, found again and made once.
+"""The encoder store: finished pre-training jobs in folders named by their fingerprints, each trained once.
 
 Takes: what a trial's encoder must be. Gives: the `Choice` of weights that fit, and a job's card, whoever trained it.
 
-A store is a list of folders; the first is one's own, which alone is written to:
+A store is a list of folders; only the first, the study's own, is written to:
 
     encoders/<fingerprint>/           a finished job, moved here whole
-    encoders/.<fingerprint>.making/   a job on its way; whoever comes next goes on from its last epoch
-    encoders/.<fingerprint>.lock      held by the process that makes it; falls with that process
-    encoders.json                     what was chosen for each job that was asked for, and why; chosen again ever after
+    encoders/.<fingerprint>.making/   an unfinished job; the next process continues from its last epoch
+    encoders/.<fingerprint>.lock      held by the process that trains it, released when that process ends
+    encoders.json                     what was chosen for each job, and why; the choice is kept
 """
 
 import contextlib
@@ -44,24 +44,24 @@ class Choice:
 
 
 class EncoderStore:
-    """See the module. One process chooses, the driver of a run; any number look up what was chosen, and make jobs."""
+    """See the module. One process chooses, the study's driver; any number look up what was chosen, and run jobs."""
 
     def __init__(self, own: Path, others: Sequence[Path] = ()):
         self.own, self.others = Path(own).absolute(), tuple(Path(other).absolute() for other in others)
 
     @classmethod
     def of_run(cls, run: Path) -> "EncoderStore":
-        """The encoders of a run folder, and of the run folders beside it."""
+        """The encoders of a run folder, and of its sibling run folders."""
         run = run.absolute()
-        beside = (study.parent for study in sorted(run.parent.glob("*/study.json")))
-        return cls(run / "encoders", [other / "encoders" for other in beside if other != run])
+        siblings = (study.parent for study in sorted(run.parent.glob("*/study.json")))
+        return cls(run / "encoders", [other / "encoders" for other in siblings if other != run])
 
     def has(self, fingerprint: str) -> bool:
         """Whether that job is finished in the own folder."""
         return is_finished(self.own / fingerprint)
 
     def chosen(self, wanted: str) -> Choice | None:
-        """What was chosen before; None where nothing was, or where it was deleted."""
+        """What was chosen before; None if nothing was, or if it has been deleted."""
         found = self._choices().get(wanted)
         if found is None or (found["encoder"] != wanted and not self.has(found["encoder"])):
             return None
@@ -216,7 +216,7 @@ def _todo(wanted: str) -> tuple[Choice, None]:
 
 
 def overlaps(trained: Sequence[Sequence[str]], dataset: Dataset) -> str | None:
-    """Which window that a trial is evaluated on has bars that weights were trained on, in words; None if none has.
+    """Which of the windows that a trial is evaluated on holds bars that weights were trained on; None if none does.
 
     trained: first and last bar of each train window, as `Dataset.times` writes them.
     """

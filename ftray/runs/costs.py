@@ -2,8 +2,8 @@
 
 Takes: events. Gives: seconds of CPU cores and of GPUs, and of wall time.
 
-A trial's process notes its cost itself, summed over all its stretches, so that whatever is killed loses no more than
-what came after the last report.
+A trial's process stores its cost itself, summed since its first start, so that a killed process loses only what came
+after its last report.
 """
 
 import datetime
@@ -13,15 +13,15 @@ from ftray.metrics import CPU_SECONDS, GPU_SECONDS
 from ftray.runs.events import Event
 
 SPENT = "spent"
-"""The event of a trial's process that says, at the end of each stretch, what the trial has cost so far."""
+"""The event in which a trial's process stores, whenever it stops, what the trial has cost so far."""
 
 
 def cost_of(events: Iterable[Event]) -> dict[str, float]:
-    """What a trial has cost so far, by its own events: under its metrics' names; zero before it told anything."""
+    """What a trial has cost so far, by its own events, under its metrics' names; zero before there are any."""
     cost = {CPU_SECONDS: 0.0, GPU_SECONDS: 0.0}
     for event in events:
-        told = event.get("metrics", {}) if event["event"] == "report" else event if event["event"] == SPENT else {}
-        cost = {name: max(spent, told.get(name) or 0.0) for name, spent in cost.items()}
+        facts = event.get("metrics", {}) if event["event"] == "report" else event if event["event"] == SPENT else {}
+        cost = {name: max(spent, facts.get(name) or 0.0) for name, spent in cost.items()}
     return cost
 
 
@@ -34,7 +34,7 @@ def booked(before: Mapping[str, float], cpus: float, gpus: float, seconds: float
 
 
 def driven_seconds(events: Iterable[Event]) -> float:
-    """Wall time over all runs of a study's command so far, each from its start to the last that it wrote.
+    """Wall time over all starts of a study's command, each from its first event to its last.
 
     >>> at = "2024-01-01T00:00:{:02}+00:00".format
     >>> driven_seconds([{"event": "study_started", "at": at(1)}, {"event": "trial_started", "at": at(4)},

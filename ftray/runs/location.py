@@ -1,6 +1,6 @@
-"""Where a run folder lies, and what of it is here: on a disk all of it, of one on object storage a copy in parts.
+"""Where a run folder lies: on a disk, or on object storage with a partial copy on this disk.
 
-Takes: a path or URL, and who works with it. Gives: `Located`, the part of a run folder that knows about that.
+Takes: a path or URL, and who works with it. Gives: `Located`, the base class of a run folder.
 """
 
 import re
@@ -13,7 +13,7 @@ DRIVER, JOB = "driver", "job"
 
 
 class Located:
-    """A folder to work with, at `path`; `mirror` brings it here and back where it lies on object storage."""
+    """A folder to work with at `path`; `mirror` copies it from and to object storage if it lies there."""
 
     def __init__(self, location: Location, role: str):
         self.mirror = Mirror(location, role) if is_url(location) else None
@@ -21,37 +21,37 @@ class Located:
 
     @property
     def location(self) -> Location:
-        """Where others find it: a URL, or an absolute path."""
+        """Its URL or absolute path, for other processes."""
         return self.mirror.url if self.mirror else self.path.absolute()
 
     @property
     def where(self) -> str:
-        """Its location, for people."""
+        """Its URL or path, for people."""
         return str(self.mirror.url if self.mirror else self.path)
 
     def sync(self, *names: str) -> None:
-        """Brings to object storage what changed here; nothing where the run folder lies on a disk.
+        """Uploads what changed here; does nothing for a run folder on a disk.
 
-        names: files or folders; without any, the study's events, unless that would take too much of the time.
+        names: files or folders; by default the study's events, throttled.
         """
         if self.mirror and names:
             self.mirror.push(*names)
         elif self.mirror:
-            self.mirror.push_at_leisure("events.jsonl")
+            self.mirror.push_throttled("events.jsonl")
 
     def refresh(self, trial_id: str) -> None:
-        """Brings here what a trial's process has told so far."""
+        """Downloads the events that a trial's process has written so far."""
         if self.mirror:
             self.mirror.pull(f"trials/{trial_id}/events.jsonl")
 
     def fetch(self, *names: str) -> None:
-        """Brings files or folders here, by default all that people ask for: all but checkpoints and what is derived."""
+        """Downloads files or folders; by default everything but checkpoints and what Tune derives."""
         if self.mirror:
             known = names or (n for n in self.mirror.names() if not n.startswith("tune/") and "/checkpoint" not in n)
             self.mirror.pull(*known)
 
-    def fetch_encoders_beside(self) -> None:
-        """Brings here the finished encoders of the run folders beside this one, for whoever may take one of them."""
+    def fetch_sibling_encoders(self) -> None:
+        """Downloads the finished encoders of the other run folders in the same place, so that one can be chosen."""
         if self.mirror:
             runs = self.mirror.parent
             for name in runs.folders():

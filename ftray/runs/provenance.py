@@ -1,4 +1,4 @@
-"""Where a result comes from: the code, the machine, the versions.
+"""Where a result comes from: code, machine, versions.
 
 Takes: nothing. Gives: plain mappings for a trial's events.
 """

@@ -1,9 +1,9 @@
-"""What a job's process has of a run folder on object storage: brought here when it starts, sent back as it goes on.
+"""A job's copy of a run folder on object storage: downloaded when the job starts, uploaded while it runs.
 
-Takes: a run folder, the job's id. Gives: a `JobCopy`. On a disk that all machines share, there is nothing to do.
+Takes: a run folder, the job's id. Gives: a `JobCopy`. For a disk that all machines share, it does nothing.
 
-    trials/trial-0007/checkpoint-3/     a checkpoint there; a new one gets a new name
-    trials/trial-0007/checkpoint.json   the name of the last complete one: it changes when all of it has arrived
+    trials/trial-0007/checkpoint-3/     a checkpoint; each new one gets a new name
+    trials/trial-0007/checkpoint.json   the name of the last complete one, replaced once all of it is uploaded
 """
 
 import json
@@ -18,7 +18,7 @@ POINTER = "checkpoint.json"
 
 
 def partial_folder(folder: str) -> str:
-    """Where a folder grows before it gets its name.
+    """Where a folder is built before it gets its name.
 
     >>> partial_folder("encoders/0123")
     'encoders/.0123.making'
@@ -36,7 +36,7 @@ class JobCopy:
         self._last: str | None = None
 
     def bring(self, needs: Sequence[str] = ()) -> TrialFolder:
-        """The job's folder as it is there, and what the job starts from; for whoever holds it `written`."""
+        """Downloads the job's folder and what the job needs; the caller holds the folder's `write_lock`."""
         if self.run.mirror is None:
             return self.folder
         self._clear()
@@ -51,7 +51,7 @@ class JobCopy:
         return self.folder
 
     def send(self, *made: str, checkpoint: Path | None = None) -> None:
-        """What grows, the events unless that would take too much of the time; a new checkpoint whole."""
+        """Uploads what grows, the events throttled, and a new checkpoint whole."""
         mirror = self.run.mirror
         if mirror is None:
             return
@@ -67,10 +67,10 @@ class JobCopy:
                 mirror.delete(f"{self._own}/{before}")
         if made:
             mirror.push(*made)
-        mirror.push_at_leisure(f"{self._own}/events.jsonl")
+        mirror.push_throttled(f"{self._own}/events.jsonl")
 
     def finish(self, *made: str) -> None:
-        """Everything that the job leaves behind: its folder, and what else it made; the events last."""
+        """Uploads everything that the job leaves behind: its folder, and what else it made; the events last."""
         if self.run.mirror is None:
             return
         names = sorted(path.name for path in self.folder.folder.iterdir() if path.name[0] != ".")
@@ -80,8 +80,8 @@ class JobCopy:
             self.run.mirror.delete(partial_folder(folder))
 
     def _clear(self) -> None:
-        """What an earlier process left here may be older than what another machine has sent since, or newer by what
-        never arrived: either way no truth. The lock stays."""
+        """Deletes what an earlier process left here: it may be older than what another machine has uploaded since, or
+        newer by what was never uploaded. The lock stays."""
         for path in self.folder.folder.iterdir():
             if path.name != ".writer":
                 shutil.rmtree(path) if path.is_dir() else path.unlink()

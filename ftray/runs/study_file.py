@@ -1,6 +1,6 @@
 """`study.json`: what a run folder was made for, written once.
 
-Takes: a study as a plain mapping. Gives: the file, its content, and in words how two studies differ.
+Takes: a study as a plain mapping. Gives: the file, its content, and how two studies differ.
 """
 
 import datetime

@@ -1,13 +1,13 @@
-"""The folder of one trial: what its process writes while it runs, and what anyone may read.
+"""The folder of one trial, written by the trial's process and read by anyone.
 
 Takes: metrics, checkpoints and errors of one trial. Gives: `TrialFolder`.
 
     trial.json      who the trial is: id, number, kind, values, resolved spec
     events.jsonl    written by the trial's process alone: started, run_started, report, checkpoint, out_of_memory,
                     finished, failed, spent
-    returns-*, fills-*   what each finished run did bar by bar; see `outcomes`
+    returns-*, fills-*   each finished run bar by bar; see `outcomes`
     checkpoint/     the last complete checkpoint
-    error.txt       why it failed
+    error.txt       why the trial failed
 """
 
 import contextlib
@@ -22,12 +22,12 @@ from ftray.runs.costs import SPENT, cost_of
 from ftray.runs.events import Event, EventReader, EventWriter
 
 PATIENCE = 600.0
-"""Seconds. A process on a node that lost the cluster was seen to live for 3 minutes; who gives up before it ends has
-failed for nothing, as would the next one."""
+"""Seconds. A process on a node that the cluster had lost once lived for 3 more minutes; a job that gives up sooner
+fails for nothing, and so does the next one."""
 
 
 class TrialFolder:
-    """Reads and writes one trial's folder; can be pickled into the trial's process, which is the one that writes."""
+    """Reads and writes one trial's folder. It can be pickled: the trial's process alone writes."""
 
     def __init__(self, folder: Path | str):
         self.folder = Path(folder)
@@ -38,11 +38,11 @@ class TrialFolder:
         self._writer.append("started", facts, durable=True)
 
     def run_started(self, **facts: Any) -> None:
-        """A run of the trial begins, or goes on; `facts` say on what data and from which weights."""
+        """A run of the trial begins or continues; `facts` say on what data and from which weights."""
         self._writer.append("run_started", facts, durable=False)
 
     def report(self, metrics: Mapping[str, Any]) -> None:
-        """Note metrics on the way. Cheap: survives a killed process, but not a machine that crashes within seconds.
+        """Stores metrics. Cheap: they survive a killed process, but not a machine that crashes within seconds.
 
         Raises: MetricError for one that is not in the table of metrics.
         """
@@ -53,7 +53,7 @@ class TrialFolder:
         self._writer.append("finished", {"metrics": metrics or {}}, durable=True)
 
     def out_of_memory(self, **facts: Any) -> None:
-        """Note that the trial did not fit into a GPU's memory; it may go on in a smaller shape.
+        """The trial did not fit into a GPU's memory; it may be retried in a smaller shape.
 
         `facts`: the `shape` that was too large, the `next` one (None: there is none), `predicted_gib`, `observed_gib`,
         the `process` that asked for more, and its `error`.
@@ -61,7 +61,7 @@ class TrialFolder:
         self._writer.append("out_of_memory", facts, durable=True)
 
     def failed(self, error: str) -> None:
-        """Note why the trial failed, as an event and as `error.txt` for people."""
+        """Stores why the trial failed, as an event and as `error.txt` for people."""
         self._writer.append("failed", {"error": error}, durable=True)
         self.write_error(error)
 
@@ -69,15 +69,15 @@ class TrialFolder:
         replace_file(self.folder / "error.txt", f"{error.rstrip()}\n".encode())
 
     def spent(self, cost: Mapping[str, float]) -> None:
-        """Note what the trial has cost so far, over all its stretches: at the end of each."""
+        """Stores what the trial has cost since its first start; called whenever its process stops."""
         self._writer.append(SPENT, cost, durable=True)
 
     @contextlib.contextmanager
-    def written(self, patience: float = PATIENCE) -> Iterator[None]:
-        """Held by the trial's process. One that a dead driver left behind is waited for, and one on a node that was cut
-        off from the cluster, but not from the storage: Ray is about to end it.
+    def write_lock(self, patience: float = PATIENCE) -> Iterator[None]:
+        """Only one process at a time writes the trial. Another one is waited for: Ray is about to end a process that a
+        dead driver left behind, or that runs on a node that the cluster lost.
 
-        Raises: RunFolderError if it goes on for so many seconds.
+        patience: seconds to wait. Raises: RunFolderError, which names the other process, if they are over.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
@@ -93,7 +93,7 @@ class TrialFolder:
 
     @contextlib.contextmanager
     def new_checkpoint(self, **facts: Any) -> Iterator[Path]:
-        """A folder to write a checkpoint into; it takes the last one's place when the block ends without error."""
+        """A folder to write a checkpoint to; it replaces the last one when the block ends without an error."""
         with replace_folder(self.folder / "checkpoint") as new:
             yield new
         self._writer.append("checkpoint", facts, durable=True)
@@ -109,7 +109,7 @@ class TrialFolder:
         return list(EventReader(self.folder / "events.jsonl").new())
 
     def last_event(self) -> Event | None:
-        """What became of the trial's process last, beside what it cost; None before it wrote anything."""
+        """The last event that is no cost; None before the trial's process wrote any."""
         return next((event for event in reversed(self.events()) if event["event"] != SPENT), None)
 
     def cost(self) -> dict[str, float]:
@@ -117,7 +117,7 @@ class TrialFolder:
         return cost_of(self.events())
 
     def out_of_memories(self) -> list[Event]:
-        """How often the trial did not fit, oldest first."""
+        """The events of a GPU's memory that was too small, oldest first."""
         return [event for event in self.events() if event["event"] == "out_of_memory"]
 
     def reports(self) -> list[dict[str, Any]]:
@@ -125,12 +125,12 @@ class TrialFolder:
         return [event["metrics"] for event in self.events() if event["event"] == "report"]
 
     def last_metrics(self) -> dict[str, Any]:
-        """Every figure as it was reported last: not every report has them all. Empty before the first."""
+        """The last value of each metric: not every report has all of them. Empty before the first report."""
         return Reported(self.folder).metrics()
 
 
 class Reported:
-    """What a trial has reported: every figure as it was told last. Asked again, it reads what is new alone."""
+    """The last value of each metric that a trial has reported. A second call reads only what is new."""
 
     def __init__(self, folder: Path):
         self._reader = EventReader(folder / "events.jsonl")

@@ -62,7 +62,7 @@ def run_job(config: dict[str, Any], work: Work = run_trial) -> None:
     run = RunFolder.open(config["run"], JOB)
     spec = parse(TrialSpec, config["spec"], path=("trial",))
     copy = JobCopy(run, config["id"])
-    with copy.folder.written():
+    with copy.folder.write_lock():
         folder = copy.bring(config.get("needs", ()))
         before, began = folder.cost(), time.monotonic()
         shape, place = Shape(**config.get("shape", {})), placed(config)

@@ -17,5 +17,5 @@ def open_run(study: StudySpec, root: Location) -> RunFolder:
     candles = load_market(trials[0].market)
     run = RunFolder.create(join(root, study.name), {**study.identity, "candles": candles.fingerprint[:16]})
     if any(trial.encoder_to_pretrain for trial in trials):
-        run.fetch_encoders_beside()
+        run.fetch_sibling_encoders()
     return run

@@ -39,9 +39,8 @@ def read_rows(runs: Location, name: str) -> tuple[Measured, ...]:
         return ()
 
 
-def keep_rows(runs: Location, gpu: Gpu, found: Iterable[Measured]) -> Location:
-    """Adds rows to those of the GPU's model, in place of rows of the same key; where they lie. The file is replaced
-    whole."""
+def save_rows(runs: Location, gpu: Gpu, found: Iterable[Measured]) -> Location:
+    """Adds rows to those of the GPU's model, in place of rows of the same key; returns where they are stored."""
     place = rows_file(runs, gpu.name)
     content = measured_json(gpu, (*read_rows(runs, gpu.name), *found))
     if is_url(runs):

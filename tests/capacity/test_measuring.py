@@ -15,7 +15,7 @@ from ftray.study import StudySpec
 from ftray.study.vram import describe_vram, workers_of
 from ftray.vram.gpus import Gpu, Measured, parse_gpu
 from ftray.vram.measuring import keep
-from ftray.vram.rows import keep_rows, read_rows, rows_file
+from ftray.vram.rows import read_rows, rows_file, save_rows
 from ftray.vram.table import GIB, TABLE, Worker
 from tests.study.played import study_of
 from tests.study.tiny import tiny_file
@@ -60,7 +60,7 @@ def test_rows_of_a_runs_root_beat_this_machines_cache_and_that_the_table(tmp_pat
     assert node == H100 and gpu_of(node).needs(TABLE[1].worker) == (1.2, "table")
     keep(ON_H100, [row_of(MLP, 2.0), row_of(TABLE[1].worker, 2.0)])
     cached = dataclasses.replace(H100, gpu=parse_gpu("H100"))
-    keep_rows(tmp_path / "runs", ON_H100, [row_of(MLP, 1.0)])
+    save_rows(tmp_path / "runs", ON_H100, [row_of(MLP, 1.0)])
     (node, cpus) = MeasuredRows(tmp_path / "runs").nodes([cached, CPUS])
     assert cpus == CPUS
     assert gpu_of(node).needs(MLP) == (1.15 * 1.0 + 0.5, "measured")
@@ -69,9 +69,9 @@ def test_rows_of_a_runs_root_beat_this_machines_cache_and_that_the_table(tmp_pat
 
 
 def test_rows_are_kept_per_model_and_a_later_row_replaces_one_of_its_key(tmp_path):
-    place = keep_rows(tmp_path, parse_gpu("NVIDIA H100 80GB HBM3"), [row_of(MLP, 1.0), row_of(TABLE[1].worker, 1.0)])
+    place = save_rows(tmp_path, parse_gpu("NVIDIA H100 80GB HBM3"), [row_of(MLP, 1.0), row_of(TABLE[1].worker, 1.0)])
     assert place == tmp_path / "vram" / "H100.json"
-    keep_rows(tmp_path, ON_H100, [row_of(MLP, 3.0)])
+    save_rows(tmp_path, ON_H100, [row_of(MLP, 3.0)])
     rows = {row.key: row for row in read_rows(tmp_path, "H100")}
     assert len(rows) == 2 and rows[MLP.key].reserved_bytes == 3 * GIB and rows[MLP.key].at == AT
     assert read_rows(tmp_path, "L4") == ()
@@ -83,15 +83,15 @@ def test_rows_are_kept_per_model_and_a_later_row_replaces_one_of_its_key(tmp_pat
 def test_rows_lie_on_object_storage_as_on_a_disk(bucket):
     runs = f"{bucket}/runs"
     assert read_rows(runs, "H100") == ()
-    assert keep_rows(runs, ON_H100, [row_of(MLP, 1.0)]) == rows_file(runs, "H100") == f"{runs}/vram/H100.json"
-    keep_rows(runs, ON_H100, [row_of(TABLE[1].worker, 1.0)])
+    assert save_rows(runs, ON_H100, [row_of(MLP, 1.0)]) == rows_file(runs, "H100") == f"{runs}/vram/H100.json"
+    save_rows(runs, ON_H100, [row_of(TABLE[1].worker, 1.0)])
     (node,) = MeasuredRows(runs_root(f"{runs}/a-study")).nodes([H100])
     assert [row.key for row in gpu_of(node).measured] == [MLP.key, TABLE[1].worker.key]
 
 
 def test_a_plan_says_of_each_row_whether_it_was_measured_and_when(tmp_path):
     (worker,) = workers_of(study())
-    keep_rows(tmp_path, ON_H100, [row_of(worker, 2.0)])
+    save_rows(tmp_path, ON_H100, [row_of(worker, 2.0)])
     nodes = MeasuredRows(tmp_path).nodes([H100, L4])
     told = [" ".join(line.split()) for line in describe_vram(study(), nodes)]
     assert any(line.startswith("2.80 measured on H100 at 2026-11-26 1/25 ") for line in told), "\n".join(told)
@@ -100,7 +100,7 @@ def test_a_plan_says_of_each_row_whether_it_was_measured_and_when(tmp_path):
 
 def test_the_command_line_plans_with_what_was_measured_in_runs(tmp_path, capsys):
     for worker in workers_of(study()):
-        keep_rows(tmp_path / "runs", ON_L4, [row_of(worker, 2.0)])
+        save_rows(tmp_path / "runs", ON_L4, [row_of(worker, 2.0)])
     file, cluster = tiny_file(tmp_path), l4_cluster(tmp_path)
     words = [str(file)]
     where = ["--cluster", str(cluster), "--runs", str(tmp_path / "runs")]
@@ -115,7 +115,7 @@ def test_the_command_line_plans_with_what_was_measured_in_runs(tmp_path, capsys)
 def test_a_plan_for_a_cluster_file_uses_what_was_measured_where_its_metadata_stores_runs(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for worker in workers_of(study()):
-        keep_rows(tmp_path / "shared", ON_L4, [row_of(worker, 2.0)])
+        save_rows(tmp_path / "shared", ON_L4, [row_of(worker, 2.0)])
     file, cluster = str(tiny_file(tmp_path)), l4_cluster(tmp_path, str(tmp_path / "shared"))
     for verb in ("vram", "check"):
         main([verb, file, "--cluster", str(cluster)])

@@ -96,7 +96,7 @@ WRONG = {
     "no facts": (without("policy.json"), r"policy holds no policy: policy\.json is missing"),
     "no JSON": (text("{"), r"policy\.json is damaged, or no JSON"),
     "no text": (lambda folder: (folder / "policy.json").write_bytes(b"\xff\xfe\x00"), r"policy\.json is damaged"),
-    "no mapping": (text("[1]"), r"policy\.json describes no policy: it must tell the number of its `format`"),
+    "no mapping": (text("[1]"), r"policy\.json describes no policy: it must state its `format`, a number"),
     "no format": (facts_without("format"), r"policy\.json describes no policy"),
     "another format": (
         facts_with(format=99, versions={"ftray": "7.0"}),
@@ -109,7 +109,10 @@ WRONG = {
         r"must hold a mapping under layout, encoder, and does not",
     ),
     "a layout of something else": (facts_with(layout=[1]), r"must hold a mapping under layout"),
-    "a layout without a lookback": (facts_with(layout={"symbols": ["A"], "indicators": ["b"]}), r"layout must tell .*"),
+    "a layout without a lookback": (
+        facts_with(layout={"symbols": ["A"], "indicators": ["b"]}),
+        r"layout must state .*",
+    ),
     "a layout of no bars": (
         part_with("layout", lookback=0),
         r"layout must have .* a bar at least, got .*'lookback': 0",
@@ -120,7 +123,7 @@ WRONG = {
     ),
     "a value out of range": (part_with("encoder", n_blocks=9), r"encoder\.n_blocks: must be between 1 and 4, got 9"),
     "another family": (part_with("encoder", kind="lstm"), r"encoder\.kind: must be one of ft, mlp; got 'lstm'"),
-    "a scaler of text": (part_with("scaler", clip="much"), r"scaler must tell center, scale and clip in numbers"),
+    "a scaler of text": (part_with("scaler", clip="much"), r"scaler must state center, scale and clip as numbers"),
     "a scaler of another market": (part_with("scaler", scale=[1.0]), r"layout's 6 series, got 6 and 1"),
     "no weights": (without("weights.npz"), r"is not whole: weights\.npz is missing"),
     "weights cut short": (truncated("weights.npz"), r"weights\.npz is damaged: .*\(SHA-256 \w{12}, and .* \w{12}\)"),
