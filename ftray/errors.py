@@ -61,11 +61,7 @@ class StorageError(FtrayError):
 
 
 class LockedError(FtrayError):
-    """A lock that another process holds; `holder` names it as host:pid, empty where it is not known."""
-
-    def __init__(self, message: str, holder: str = ""):
-        self.holder = holder
-        super().__init__(message)
+    """A lock that another process holds."""
 
 
 class StudyInterruptedError(FtrayError):

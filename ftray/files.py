@@ -16,7 +16,7 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import filelock
@@ -113,14 +113,19 @@ def move_folder(folder: Path, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path, *, patience: float | None = None, delete: bool = False) -> Iterator[bool]:
+def locked(
+    path: Path,
+    *,
+    patience: float | None = None,
+    delete: bool = False,
+    busy: Callable[[str], Exception] | None = None,
+) -> Iterator[bool]:
     """Only one process at a time is inside the block. The operating system releases the lock when that process ends,
     also by `kill -9`. False where the file system has no locks: several processes may then be inside.
 
     path: the lock's file, which names its holder. delete: delete it at the end of the block.
-    patience: seconds to wait for another holder; None waits as long as it takes.
-
-    Raises: LockedError, which names the holder.
+    patience: seconds to wait for another holder; None waits as long as it takes. busy: the error to raise then, from
+        the holder's name, which is empty where it is not known; by default a LockedError.
     """
     path.touch()  # raises where nothing can be written: what `acquire` raises is about locks alone
     lock = filelock.FileLock(path, thread_local=False, poll_interval=POLL_SECONDS, fallback_to_soft=False)
@@ -128,13 +133,13 @@ def locked(path: Path, *, patience: float | None = None, delete: bool = False) -
         lock.acquire(timeout=-1 if patience is None else patience)
     except filelock.Timeout:
         holder = _read_holder(path)
-        raise LockedError(
-            f"{path} is locked by {holder or 'another process'}; wait for it, or end it", holder
-        ) from None
+        locked_by = f"{path} is locked by {holder or 'another process'}; wait for it, or end it"
+        raise (LockedError(locked_by) if busy is None else busy(holder)) from None
     except OSError:  # network file systems without locks
         pass
     if lock.is_locked:
-        path.write_text(f"{socket.gethostname()}:{os.getpid()}\n")
+        with contextlib.suppress(OSError):  # a full disk
+            path.write_text(f"{socket.gethostname()}:{os.getpid()}\n")
     try:
         yield lock.is_locked
     finally:

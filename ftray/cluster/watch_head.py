@@ -45,12 +45,11 @@ def main() -> None:
         nowhere = subprocess.DEVNULL
         subprocess.Popen(words, stdin=nowhere, stdout=nowhere, stderr=nowhere, start_new_session=True)
         return
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(locked(Path(tempfile.gettempdir()) / "ftray-watch-head", patience=0))
-        except LockedError:
-            return
-        watch(lambda: answers(address), time.monotonic, time.sleep)
+    try:
+        with locked(Path(tempfile.gettempdir()) / "ftray-watch-head", patience=0):
+            watch(lambda: answers(address), time.monotonic, time.sleep)
+    except LockedError:
+        return
     subprocess.run([str(Path(sys.executable).with_name("ray")), "stop", "--force"], check=False)
 
 

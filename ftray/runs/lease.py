@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ftray.errors import LockedError, RunFolderError, StorageError
+from ftray.errors import RunFolderError, StorageError
 from ftray.files import locked
-from ftray.storage import Mirror
+from ftray.storage import Location, Mirror
 from ftray.versioned import ChangedError, Version, VersionedObject
 
 LEASE = ".driver.json"
@@ -31,14 +31,7 @@ def driving(folder: Path) -> Iterator[None]:
 
     Raises: RunFolderError if another process holds it, or if the file system has no locks.
     """
-    with contextlib.ExitStack() as stack:
-        try:
-            is_locked = stack.enter_context(locked(folder / ".driver", patience=0))
-        except LockedError as error:
-            raise RunFolderError(
-                f"{folder} is being run by another process ({error.holder or 'unknown'}); wait for it, or look with: "
-                f"ftray results {folder}"
-            ) from None
+    with locked(folder / ".driver", patience=0, busy=lambda holder: _busy(folder, holder)) as is_locked:
         if not is_locked:
             raise RunFolderError(
                 f"{folder} must lie on a file system with locks, so that one process alone runs the study; name "
@@ -89,9 +82,7 @@ class _Lease:
     def take(self, say: Callable[[str], None]) -> None:
         """Raises: RunFolderError if another driver renews the lease, or takes it first."""
         if holder := self._write(self._wait_until_free(say)):
-            raise RunFolderError(
-                f"{self.url} is being run by another process ({holder}), which began at the same moment"
-            )
+            raise _busy(self.url, holder)
         self.object.check_conditions()
 
     def keep(self, ended: threading.Event) -> None:
@@ -125,10 +116,7 @@ class _Lease:
             if now is None:
                 return None
             if now.content != seen.content:
-                raise RunFolderError(
-                    f"{self.url} is being run by another process ({_parse(now.content)['driver']}); wait for it, or "
-                    f"look with: ftray results {self.url}"
-                )
+                raise _busy(self.url, _parse(now.content)["driver"])
         return seen.version
 
     def _renew(self) -> None:
@@ -156,6 +144,13 @@ class _Lease:
             self._version = found.version  # the answer to an earlier write was lost on its way
         self._renewed = began
         return ""
+
+
+def _busy(location: Location, holder: str) -> RunFolderError:
+    return RunFolderError(
+        f"{location} is being run by another process ({holder or 'unknown'}); wait for it, or look with: "
+        f"ftray results {location}"
+    )
 
 
 def _boot() -> str:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ftray.errors import LockedError, RunFolderError
+from ftray.errors import RunFolderError
 from ftray.files import locked, replace_file, replace_folder
 from ftray.metrics import check_reported
 from ftray.runs.costs import SPENT, cost_of
@@ -72,24 +72,22 @@ class TrialFolder:
         """Stores what the trial has cost since its first start; called whenever its process stops."""
         self._writer.append(SPENT, cost, durable=True)
 
-    @contextlib.contextmanager
-    def write_lock(self, patience: float = PATIENCE) -> Iterator[None]:
+    def write_lock(self, patience: float = PATIENCE) -> contextlib.AbstractContextManager[bool]:
         """Only one process at a time writes the trial. Another one is waited for: Ray is about to end a process that a
         dead driver left behind, or that runs on a node that the cluster lost.
 
         patience: seconds to wait. Raises: RunFolderError, which names the other process, if they are over.
         """
+
+        def busy(holder: str) -> RunFolderError:
+            return RunFolderError(
+                f"{self.folder} must have one process that writes it, but {holder or 'another one'} still does after "
+                f"{patience:.0f} s; end it, and repeat the command"
+            )
+
         self.folder.mkdir(parents=True, exist_ok=True)
-        with contextlib.ExitStack() as stack:
-            try:
-                # Where the file system has no locks, it must do that Ray ends the jobs of a dead driver.
-                stack.enter_context(locked(self.folder / ".writer", patience=patience))
-            except LockedError as error:
-                raise RunFolderError(
-                    f"{self.folder} must have one process that writes it, but {error.holder or 'another one'} still "
-                    f"does after {patience:.0f} s; end it, and repeat the command"
-                ) from None
-            yield
+        # Where the file system has no locks, it must do that Ray ends the jobs of a dead driver.
+        return locked(self.folder / ".writer", patience=patience, busy=busy)
 
     @contextlib.contextmanager
     def new_checkpoint(self, **facts: Any) -> Iterator[Path]:
