@@ -10,6 +10,7 @@ import numpy as np
 
 from ftray import stats
 from ftray.errors import RunFolderError
+from ftray.metrics import SHARPE, format_metric
 from ftray.plots.theme import BLACK, GREY, faint, figure, series
 from ftray.tables.schema import Frame
 
@@ -72,10 +73,10 @@ def regimes_data(study: "Study", trial: str, benchmarks: Sequence[str] = ("equal
 
 
 def plot_regimes(data: Frame) -> "go.Figure":
-    """Sharpe ratio by regime with 95 % intervals, and the figures below; data: of `regimes_data`."""
+    """Sharpe ratio by regime with 95 % intervals, and a table below; data: of `regimes_data`."""
     made = figure(
         "Sharpe ratio by regime of the market",
-        f"95 % intervals; nothing is said of fewer than {stats.MIN_BARS} bars",
+        f"95 % intervals; a regime of fewer than {stats.MIN_BARS} bars has no ratio",
         height=400 + 30 * (len(data) + 2),
         rows=2,
         cols=1,
@@ -101,12 +102,16 @@ def plot_regimes(data: Frame) -> "go.Figure":
     made.add_hline(y=0, line={"color": GREY, "width": 1, "dash": "dot"}, row=1, col=1)
     made.update_xaxes(tickvals=[0, 1, 2], ticktext=list(stats.REGIMES), range=[-0.5, 2.5], row=1, col=1)
     made.update_yaxes(title="Sharpe ratio", row=1, col=1)
+    return _add_table(made, data)
+
+
+def _add_table(made: Any, data: Frame) -> Any:
     shown = {
         "portfolio": data["portfolio"],
         "regime": data["regime"],
         "bars": [f"{n:,}" for n in data["n_bars"]],
-        "annual return": [_or_dash(value, ".1%") for value in data["annual_return"]],
-        "Sharpe": [_or_dash(value, ".2f") for value in data["sharpe"]],
+        "annual return": [format_metric("validation/annual_return", value) for value in data["annual_return"]],
+        "Sharpe": [format_metric(SHARPE, value) for value in data["sharpe"]],
     }
     made.add_table(
         header={"values": list(shown), "align": "left", "fill": {"color": "white"}, "line": {"color": GREY}},
@@ -153,7 +158,3 @@ def _shown_bars(equity: np.ndarray) -> np.ndarray:
     """The bars of an equity curve that a figure shows: no more than fit a screen, the deepest drawdown among them."""
     some = np.linspace(0, len(equity) - 1, min(MAX_POINTS, len(equity))).round().astype(int)
     return np.unique([*some, int(np.argmax(stats.drawdowns(equity)))])
-
-
-def _or_dash(value: Any, form: str) -> str:
-    return "-" if value is None or np.isnan(value) else format(value, form)

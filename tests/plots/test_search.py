@@ -69,7 +69,7 @@ def test_a_figure_that_runs_do_not_end_with_is_shown_as_it_was_reported(study):
     assert set(cost["mean"]) == {3600.0}
 
 
-def test_of_very_many_trials_an_even_choice_stands_for_all(study, monkeypatch):
+def test_of_very_many_trials_an_even_sample_is_compared(study, monkeypatch):
     monkeypatch.setattr(comparison, "MAX_COMPARED", 3)
     assert comparison.compared([f"{i}" for i in range(9)]) == ["0", "4", "8"]
     asked, frame = [], study.frame
@@ -113,7 +113,7 @@ def test_equity_is_the_mean_over_seeds_and_its_band_holds_each(study):
         plots.equity_data(open_study(OLD), "trial-0000")
 
 
-def test_regimes_are_told_as_far_as_the_bars_allow(study):
+def test_a_regime_has_a_sharpe_ratio_where_it_has_enough_bars(study):
     data = plots.regimes_data(study, "trial-0005").set_index(["portfolio", "regime"])
     assert data.loc[("trial-0005", "bear"), "n_bars"] == 2 * N // 3
     bars = study.returns("trial-0005").groupby("time")["return"].mean().to_numpy()[: 2 * N // 3]
@@ -123,7 +123,7 @@ def test_regimes_are_told_as_far_as_the_bars_allow(study):
     assert "-" in shown.data[-1].cells["values"][-1]
 
 
-def test_the_search_shows_the_best_so_far_beside_the_luck_line(study):
+def test_the_search_shows_the_best_so_far_and_the_luck_line(study):
     data = plots.search_data(study)
     assert data["best"].tolist() == pytest.approx([0.05, 1.05, 2.05, 2.05, 4.05, 5.05])  # the pruned one does not count
     assert data["luck_line"].tolist() == pytest.approx([stats.luck_line(n, 1.0) for n in range(1, 7)])
@@ -172,7 +172,7 @@ def test_a_study_without_a_complete_trial_has_no_plot_of_its_search_yet(tmp_path
         plots.plot_slice(open_study(run.path))
 
 
-def test_groups_stand_with_their_intervals_and_how_often_they_win(study):
+def test_groups_are_drawn_with_their_intervals_and_how_often_they_win(study):
     compared = study.compare("encoder")
     figure = plots.plot_comparison(compared)
     assert [trace.y[0] for trace in figure.data] == list(compared.index[::-1])
@@ -209,7 +209,7 @@ def test_series_differ_by_colour_by_dash_and_by_symbol():
 
 
 @pytest.mark.parametrize("name", [name for name in plots.__all__ if name.startswith("plot_")])
-def test_every_plot_says_in_a_line_what_it_draws(name):
+def test_every_plot_has_a_line_of_documentation(name):
     assert re.match(r"[A-Z].+", getattr(plots, name).__doc__)
 
 

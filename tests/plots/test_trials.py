@@ -28,7 +28,7 @@ def test_bars_and_map_show_the_shares_under_their_names():
     assert (both["x"], both["y"], both["z"]) == (["BTC", "ETH"], ["close", "rsi"], [[0.5, 0.1], [0.1, 0.2]])
 
 
-def test_every_mark_has_its_number_beside_it():
+def test_every_mark_shows_its_number():
     assets, indicators, both = drawn()["data"]
     assert assets["text"] == indicators["text"] == ["60.0%", "30.0%"]
     assert both["text"] == [["50.0%", "10.0%"], ["10.0%", "20.0%"]] and both["texttemplate"] == "%{text}"
@@ -53,7 +53,7 @@ def test_dotted_lines_mark_even_attention():
     assert vertical["x0"] == vertical["x1"] == pytest.approx(0.45)
 
 
-def test_what_is_left_for_itself_and_the_account_stands_in_the_title():
+def test_the_title_shows_the_attention_to_itself_and_to_the_account():
     assert "to itself 10.0%;" in drawn()["layout"]["title"]["text"]
     early = DATA | {"account": 0.05, "cls": 0.05}
     assert "to itself 5.0%, to the account 5.0%;" in drawn(early)["layout"]["title"]["text"]
