@@ -70,8 +70,12 @@ def plot_parallel_coordinate(
 
 def plot_param_importances(study: "Study", metric: str | None = None) -> "go.Figure":
     """How much each search parameter matters for each objective, or for one metric."""
+    from ftray.analysis.importance import importance
+
     goals = [metric] if metric else [goal.metric for goal in study.objectives]
-    made = _draw("plot_param_importances", _optuna_study(study, *goals)[1])
+    _, found = _optuna_study(study, *goals)
+    importance(found)  # refuses too few trials, which Optuna draws as nothing
+    made = _draw("plot_param_importances", found)
     for bars, look, hatching in zip(made.data, SERIES, HATCHINGS, strict=False):
         bars.marker.update(color=look.color, pattern={"shape": hatching, "solidity": 0.25})
     made.update_traces(texttemplate="%{x:.1%}").update_layout(showlegend=len(goals) > 1)

@@ -18,6 +18,7 @@ from ftray.plots.trials import runs_data
 from ftray.runs import RunFolder
 from ftray.tables.bars import Outcome, write_benchmarks, write_outcome
 from tests.analysis.test_study import OLD
+from tests.boards.made import made_study
 
 SHARPE, DRAWDOWN = "validation/sharpe", "validation/max_drawdown"
 SEARCHED = {
@@ -170,6 +171,12 @@ def test_a_study_without_a_complete_trial_has_no_plot_of_its_search_yet(tmp_path
     run = RunFolder.create(tmp_path / "study", {"name": "study", "trial": {}})
     with pytest.raises(RunFolderError, match="no complete trial with validation/sharpe yet"):
         plots.plot_slice(open_study(run.path))
+
+
+def test_importance_of_one_complete_trial_is_not_drawn(tmp_path):
+    run = made_study(tmp_path / "study", 2, 1)
+    with pytest.raises(RunFolderError, match="at least 2 complete trials"):
+        plots.plot_param_importances(open_study(run.path))
 
 
 def test_groups_are_drawn_with_their_intervals_and_how_often_they_win(study):
