@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import yaml
 
 from ftray.capacity.nodes import Node, nodes_of_file, nodes_of_ray
 from ftray.vram.gpus import local_gpu
+from ftray.capacity.cluster_file import read_cluster_file
 
 CLUSTER_FILE, FTRAY_CLUSTER = "~/ray_bootstrap_config.yaml", "FTRAY_CLUSTER"
 """Where `ray up` leaves its file on the head; the variable that names another one, where that is not how it came up."""
@@ -83,7 +83,7 @@ def cluster_view() -> ClusterView:
     named = os.environ.get(FTRAY_CLUSTER)
     file, entries, at_hand = Path(named or CLUSTER_FILE).expanduser(), ray.nodes(), nodes_at_hand()
     here = next(entry for entry in entries if entry["NodeID"] == ray.get_runtime_context().get_node_id())
-    tree = _first_tree(file) if named or file.exists() else {}
+    tree = read_cluster_file(file).tree if named or file.exists() else {}
     if not named and not made_by(tree, here):
         return ClusterView(at_hand)
     if own := tree.get("provider", {}).get("worker_ips"):
@@ -97,11 +97,6 @@ def nodes_at_hand() -> tuple[Node, ...]:
     has_gpus = any(entry["Resources"].get("GPU") for entry in entries if entry["Alive"])
     here = ray.get_runtime_context().get_node_id()
     return nodes_of_ray(entries, here, local_gpu() if has_gpus else None)
-
-
-def _first_tree(file: Path) -> Mapping[str, Any]:
-    """What a cluster file says; of KubeRay's manifests, which may be several, the first one."""
-    return next(iter(yaml.safe_load_all(file.read_text())), None) or {}
 
 
 def made_by(tree: Mapping[str, Any], head: Mapping[str, Any]) -> bool:

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from ftray.capacity.cluster_file import read_cluster_file
 from ftray.errors import SpecError
 from ftray.vram.gpus import Gpu, known_gpu, model
 
@@ -61,55 +60,11 @@ def nodes_of_ray(entries: Iterable[Mapping[str, Any]], here: str = "", local: Gp
 def nodes_of_file(path: Path) -> tuple[Node, ...]:
     """The nodes that a cluster file allows, by their type; the head counts once.
 
-    Raises: SpecError for a file without node types, or a GPU whose memory is not known.
+    Raises: SpecError for a file that cannot be read or has no node types, or a GPU whose memory is not known.
     """
-    head, types = node_types_of_file(path)
+    head, types = read_cluster_file(path).node_types()
     counted = ((name, max(int(kind.get("max_workers", 0)), int(name == head)), kind) for name, kind in types.items())
     return tuple(node_of_type(name, n, kind) for name, n, kind in counted if n > 0)
-
-
-def node_types_of_file(path: Path) -> tuple[str, dict[str, Mapping[str, Any]]]:
-    """The head's type, and all types by name, each with `resources`, `labels` and `max_workers`.
-
-    Takes: the YAML of `ray up`, or a manifest of KubeRay. Machines of one's own have no types there: their workers
-    are what `metadata: worker:` says, a field that Ray leaves to its users.
-
-    Raises: SpecError for a file that cannot be read or has no types.
-    """
-    try:
-        trees = [tree for tree in yaml.safe_load_all(Path(path).read_text()) if isinstance(tree, Mapping)]
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SpecError(f"cannot read the cluster file {path}: {error}") from None
-    tree = trees[0] if trees else {}
-    if str(tree.get("apiVersion", "")).startswith("ray.io/"):
-        tree = derive_from_manifest(tree, path)
-    provider, metadata = tree.get("provider"), tree.get("metadata")
-    if isinstance(provider, Mapping) and provider.get("type") == "local":
-        worker = metadata.get("worker") if isinstance(metadata, Mapping) else None
-        if not isinstance(worker, Mapping):
-            raise SpecError(
-                f"{path} must say what a worker has, as Ray asks the machines only when they run: "
-                "metadata: {worker: {resources: {CPU: 16, GPU: 1}, labels: {ray.io/accelerator-type: RTX-3090}}}"
-            )
-        n = len(provider.get("worker_ips") or ()) or tree.get("max_workers", 0)
-        return "head", {"head": {"resources": {"CPU": 0}}, "worker": {"max_workers": n, **worker}}
-    types = tree.get("available_node_types")
-    if not isinstance(types, Mapping) or not types:
-        raise SpecError(f"{path} must be a cluster file of `ray up` with available_node_types, or a KubeRay manifest")
-    default = {"max_workers": tree.get("max_workers", 1)}
-    return str(tree.get("head_node_type")), {str(name): default | kind for name, kind in types.items()}
-
-
-def derive_from_manifest(manifest: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
-    """A RayCluster, or a RayJob's, as the YAML of `ray up` that Ray's own autoscaler derives from it in the cluster."""
-    from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr as derive
-
-    try:
-        spec = manifest["spec"].get("rayClusterSpec", manifest["spec"])
-        return derive({"metadata": {"name": "", "namespace": "", **manifest["metadata"]}, "spec": spec})
-    except Exception as error:  # Ray raises whatever it finds
-        words = str(error).splitlines()[0] if str(error) else repr(error)
-        raise SpecError(f"{path}: Ray's autoscaler cannot read this manifest: {words}") from None
 
 
 def node_of_type(name: str, n: int, kind: Mapping[str, Any]) -> Node:

@@ -1,10 +1,10 @@
 """The command line: verbs. Hyper-parameters live in files; every command imports what it needs when it runs.
 
-studies   what starts work: check, vram, pretrain, train, tune
-judging   what a trained policy is worth: backtest, promote
-clusters  a cluster: submit, status, fetch
-looking   what is there: results
-boards    what is there, as pages: dashboard, report
+studies   start work: check, vram, pretrain, train, tune
+judging   evaluate a trained policy: backtest, promote
+clusters  run studies on a cluster: submit, status, fetch
+looking   print results: results
+boards    show results as pages: dashboard, report
 """
 
 import argparse
@@ -24,7 +24,7 @@ EXAMPLES = """examples:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; its exit status: 0, 1 an error told in words, 2 a wrong command line, 130 Ctrl-C."""
+    """Runs one command; returns its exit status: 0, 1 for an error, 2 for a wrong command line, 130 for Ctrl-C."""
     try:
         given = _parser().parse_args(arguments)
         command: Callable[[argparse.Namespace], int] = given.command
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"ftray: {error}", file=sys.stderr)
         return 130 if isinstance(error, StudyInterruptedError) else 1
     except KeyboardInterrupt:
-        print("\nftray: stopped; what was finished is kept, the same command continues", file=sys.stderr)
+        print("\nftray: stopped; finished work is kept, and the same command continues", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `ftray results RUN | head`
         sys.stderr.close()

@@ -46,7 +46,7 @@ def dashboard(given: argparse.Namespace) -> int:
 
 def _through_tunnel(given: argparse.Namespace) -> int:
     from ftray.cluster.fetching import place_of
-    from ftray.cluster.page import serve_there
+    from ftray.cluster.page import serve_on_head
     from ftray.cluster.ray_cli import RayCli
 
     if given.optuna or given.tensorboard or given.storage or given.host != LOOPBACK:
@@ -55,7 +55,7 @@ def _through_tunnel(given: argparse.Namespace) -> int:
             "--tensorboard, or `ftray fetch` the study and look at it here"
         )
     place = place_of(str(given.run), runs_of(given.cluster))
-    serve_there(RayCli(say), given.cluster, place, given.port)
+    serve_on_head(RayCli(say), given.cluster, place, given.port)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Verbs for a cluster: a study is submitted to it, looked at, brought back. Each shows the `ray` commands it runs."""
+"""Verbs for a cluster: submit a study, show the status, fetch results. Each prints the `ray` commands that it runs."""
 
 import argparse
 import shlex
@@ -14,20 +14,22 @@ if TYPE_CHECKING:
 
 
 def add_verbs(add: Add) -> None:
-    verb = add_verb(add, submit, "run a study on a cluster: it goes on there, whatever becomes of this terminal")
+    verb = add_verb(add, submit, "run a study on a cluster; it keeps running when this terminal closes")
     add_study(verb)
     _add_cluster(verb, required=True)
-    line = "where run folders lie, for all machines (default: metadata.runs of the cluster file)"
+    line = "where all machines store run folders (default: metadata.runs of the cluster file)"
     verb.add_argument("--runs", type=location, metavar="URL|DIR", help=line)
-    line = "let failed trials, which stay failed otherwise, go on from their checkpoints"
+    line = "resume failed trials from their checkpoints; otherwise they stay failed"
     verb.add_argument("--retry-failed", action="store_true", help=line)
-    verb = add_verb(add, status, "tell what goes on in a cluster: nodes, what waits for room, jobs and their studies")
+    verb = add_verb(add, status, "show a cluster's nodes, waiting demand, jobs and their studies")
     _add_cluster(verb, required=True)
-    verb = add_verb(add, fetch, "bring a study's results here")
+    verb = add_verb(add, fetch, "copy a study's results to this machine")
     line = "a run folder's URL; with --cluster also its name, or its path on the head"
     verb.add_argument("run", metavar="RUN", help=line)
     verb.add_argument("--cluster", type=Path, metavar="CLUSTER.yaml", help="the cluster file of `ray up`")
-    verb.add_argument("--to", type=Path, default=Path("runs"), metavar="DIR", help="where to (default: runs)")
+    verb.add_argument(
+        "--to", type=Path, default=Path("runs"), metavar="DIR", help="the folder to copy to (default: runs)"
+    )
 
 
 def submit(given: argparse.Namespace) -> int:
@@ -46,7 +48,7 @@ def submit(given: argparse.Namespace) -> int:
     ray: RayCli = RayCli(say)
     options = [*_overrides(given), *["--retry-failed"] * given.retry_failed]
     with dashboard(ray, given.cluster, given.address) as board:
-        say(f"the dashboard is at {board.address}, as long as this runs")
+        say(f"the dashboard is at {board.address} while this command runs")
         name = job_name(study.name, study.identity, runs)
         job = submit_study(ray, board, name, given.file, study.name, runs, options)
         return follow(ray, board, job, again=_again(given))
@@ -54,13 +56,13 @@ def submit(given: argparse.Namespace) -> int:
 
 def status(given: argparse.Namespace) -> int:
     from ftray.cluster.dashboard import dashboard
-    from ftray.cluster.looking import describe_cluster
     from ftray.cluster.ray_cli import RayCli
+    from ftray.cluster.status import describe_cluster
 
     ray = RayCli(say)
     with dashboard(ray, given.cluster, given.address) as board:
         if given.cluster:
-            say(f"$ ray exec {shlex.quote(str(given.cluster))} 'ray status'    # the same, in Ray's words")
+            say(f"$ ray exec {shlex.quote(str(given.cluster))} 'ray status'    # the same, from Ray itself")
         ray.show("job", "list", "--address", board.address)
         for line in describe_cluster(board):
             say(line)
@@ -73,7 +75,7 @@ def fetch(given: argparse.Namespace) -> int:
 
     place = place_of(given.run, runs_of(given.cluster))
     folder = fetch(place, given.to, given.cluster, lambda: RayCli(say), say)
-    say(f"{place} is here: {folder}")
+    say(f"{place} is copied to {folder}")
     say(f"Next: ftray results {folder}")
     return 0
 
@@ -81,12 +83,12 @@ def fetch(given: argparse.Namespace) -> int:
 def _add_cluster(verb: argparse.ArgumentParser, required: bool) -> None:
     which = verb.add_mutually_exclusive_group(required=required)
     which.add_argument("--cluster", type=Path, metavar="CLUSTER.yaml", help="the cluster file of `ray up`")
-    line = "a dashboard that is within reach already, like http://127.0.0.1:8265 (KubeRay, Slurm)"
+    line = "a dashboard that this machine reaches, like http://127.0.0.1:8265 (KubeRay, Slurm)"
     which.add_argument("--address", metavar="URL", help=line)
 
 
 def _check_cluster(cluster: Path) -> None:
-    from ftray.cluster import check_cluster_file
+    from ftray.cluster.check import check_cluster_file
 
     if problems := check_cluster_file(cluster):
         raise SpecError(f"{cluster} cannot be used as it is:\n  " + "\n  ".join(problems))
@@ -100,11 +102,11 @@ def _check_capacity(study: "StudySpec", cluster: Path, runs: str) -> None:
     try:
         capacity_of(study, nodes)
     except DataError as error:
-        say(f"whether the trials fit is told there, as this machine does not reach the candles: {error}")
+        say(f"only the cluster can check whether the trials fit, as this machine does not reach the candles: {error}")
 
 
 def _again(given: argparse.Namespace) -> str:
-    """The very command, to be typed again."""
+    """The command that follows the same job again."""
     where = ["--cluster", str(given.cluster)] if given.cluster else ["--address", given.address]
     runs = ["--runs", str(given.runs)] if given.runs else []
     return shlex.join(["ftray", "submit", str(given.file), *where, *runs, *_overrides(given)])

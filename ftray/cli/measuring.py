@@ -1,4 +1,4 @@
-"""`ftray vram --measure`: on the GPU at hand, on the Ray that RAY_ADDRESS names, or as a job on a cluster."""
+"""`ftray vram --measure`: on this machine's GPU, on the Ray that RAY_ADDRESS names, or as a job on a cluster."""
 
 import argparse
 import os
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 def measure(given: argparse.Namespace, study: "StudySpec | None") -> int:
-    """study: the one whose workers are measured as well as the rows of the VRAM table."""
-    if given.cluster or given.address:  # what is typed counts more than what the shell exports
+    """Measures the rows of the VRAM table, and the workers of the study if one is given; returns an exit status."""
+    if given.cluster or given.address:  # the command line overrides what the shell exports
         return _as_a_job(given, study)
     address = os.environ.get("RAY_ADDRESS", "")
-    if address and not address.startswith("http"):  # that of a dashboard is for `ray job` alone
+    if address and not address.startswith("http"):  # the address of a dashboard is for `ray job` alone
         return _on_this_ray(given, study)
     return _here(given, study)
 

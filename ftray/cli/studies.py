@@ -71,7 +71,7 @@ def check(given: argparse.Namespace) -> int:
 
 def _check_cluster(given: argparse.Namespace) -> int:
     """What a study asks of a cluster, and what is wrong with its file: then the status is 1."""
-    from ftray.cluster import check_cluster_file
+    from ftray.cluster.check import check_cluster_file
     from ftray.study.forecast import describe_on_cluster
 
     words = shlex.join([str(given.file), *(word for override in given.set for word in ("--set", override))])

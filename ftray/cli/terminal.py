@@ -1,4 +1,4 @@
-"""What the verbs share: adding one to the parser, parsing locations, printing."""
+"""What the verbs share: adding one to the parser, the place of a cluster's runs, and lines on a terminal."""
 
 import argparse
 import contextlib
@@ -22,7 +22,7 @@ Command = Callable[[argparse.Namespace], int]
 
 
 def add_verb(add: Add, command: Command, line: str) -> argparse.ArgumentParser:
-    """A verb with the name of its function, which takes the parsed arguments and returns the exit status."""
+    """Adds a verb with the name of its function, which takes the parsed arguments and returns the exit status."""
     verb = add(command.__name__, help=line, description=line[0].upper() + line[1:] + ".")
     verb.set_defaults(command=command)
     return verb
@@ -32,38 +32,50 @@ say = functools.partial(print, flush=True)
 
 
 def runs_of(cluster: Path | None) -> str | None:
-    """The location of run folders that a cluster's file names."""
-    from ftray.cluster.file import read_cluster_file
+    """Where a cluster's file stores run folders; None without a file, or where it does not say.
 
-    return read_cluster_file(cluster).metadata.get("runs") if cluster else None
+    Raises: SpecError for KubeRay manifests: no `ray` command reaches a head through them.
+    """
+    from ftray.capacity.cluster_file import read_cluster_file
+    from ftray.errors import SpecError
+
+    if cluster is None:
+        return None
+    file = read_cluster_file(cluster)
+    if file.is_kubernetes:
+        raise SpecError(
+            f"{cluster} is for Kubernetes, whose own tunnel leads to the head: `kubectl port-forward "
+            "service/NAME-head-svc 8265`, then --address http://127.0.0.1:8265 in place of --cluster"
+        )
+    return file.metadata.get("runs")
 
 
 def runs_to_plan_with(given: argparse.Namespace) -> "Location | None":
-    """--runs, else the location of run folders that the file of --cluster names.
+    """--runs, else where the file of --cluster stores run folders.
 
-    None for a KubeRay manifest, which names none, and for a file with an unfilled placeholder there: the client of
-    object storage would look for that bucket for minutes.
+    None for a KubeRay manifest, which names no such place, and for a file whose placeholder is not filled in: the
+    client of object storage would ask for that bucket for minutes.
     """
     if given.runs or not given.cluster:
         return given.runs
-    from ftray.cluster.file import PLACEHOLDER
+    from ftray.capacity.cluster_file import PLACEHOLDER
     from ftray.errors import SpecError
 
     try:
         runs = runs_of(given.cluster)
-    except SpecError:  # the code that reads the nodes says what is wrong with the file
+    except SpecError:  # reading the nodes of a broken file raises what is wrong with it
         return None
     return runs if runs and not PLACEHOLDER.search(str(runs)) else None
 
 
 def location(text: str) -> "Location":
-    """An argument that is a path or a URL of object storage."""
+    """Parses an argument that is a path or a URL of object storage."""
     return text if is_url(text) else Path(text)
 
 
 @contextlib.contextmanager
 def live() -> "Iterator[tuple[Say, Say]]":
-    """Two functions: one prints a line, the other replaces a status line below, which only a terminal has."""
+    """Two printers: for lines that stay, and on a terminal for a status line below them."""
     from rich.console import Console
 
     if not sys.stdout.isatty():

@@ -1,6 +1,6 @@
-"""A cluster's dashboard, through a tunnel: where jobs are submitted and asked about.
+"""A cluster's dashboard, through a tunnel: it takes jobs and answers questions about them.
 
-Takes: a cluster file, whose head is tunnelled to, or the address of a tunnel that is open already. Gives: `Dashboard`.
+Takes: a cluster file, to whose head it opens a tunnel, or the address of an open tunnel. Gives: `Dashboard`.
 """
 
 import asyncio
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 PORT = 8265
 API_SERVER = "RAY_API_SERVER_ADDRESS"
 PATIENCE = 180.0
-"""Seconds that a tunnel may take."""
+"""Seconds that opening a tunnel may take."""
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
-"""What a job can end as; before, it is PENDING or RUNNING."""
+"""States of a job that has ended; before, it is PENDING or RUNNING."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Job:
-    """A submitted job, as its cluster knows it. metadata: what `ftray submit` noted: its study, and its run folder."""
+class ClusterJob:
+    """A job that was submitted to a cluster. metadata: its study and its run folder, as `ftray submit` noted them."""
 
     id: str
     state: str
@@ -54,13 +54,13 @@ class Dashboard:
     address: str
     client: "JobSubmissionClient"
 
-    def jobs(self) -> list[Job]:
+    def jobs(self) -> list[ClusterJob]:
         """The submitted jobs, oldest first."""
-        with _told(self.address):
+        with _translate_ray_errors(self.address):
             found = [job for job in self.client.list_jobs() if job.submission_id]
         found.sort(key=lambda job: job.start_time or 0)
         return [
-            Job(
+            ClusterJob(
                 job.submission_id or "",
                 str(job.status.value),
                 job.entrypoint,
@@ -71,11 +71,11 @@ class Dashboard:
             for job in found
         ]
 
-    def job(self, name: str) -> Job | None:
+    def job(self, name: str) -> ClusterJob | None:
         return next((job for job in self.jobs() if job.id == name), None)
 
     def log(self, name: str) -> str:
-        with _told(self.address):
+        with _translate_ray_errors(self.address):
             return self.client.get_job_logs(name)
 
     def follow(self, name: str) -> None:
@@ -89,21 +89,21 @@ class Dashboard:
                 print(lines, end="", flush=True)
 
         logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)
-        with _told(self.address):
+        with _translate_ray_errors(self.address):
             asyncio.run(tail())
 
     def nodes(self) -> list[dict[str, Any]]:
-        """The nodes that are alive: `node_ip`, `resources_total`, `labels` and what else Ray tells."""
+        """The nodes that are alive, as Ray describes them: `node_ip`, `resources_total`, `labels` and more."""
         answer = self._ask("/api/v0/nodes?detail=1&limit=10000")
         return [row for row in answer["data"]["result"]["result"] if row["state"] == "ALIVE"]
 
     def autoscaler(self) -> str:
-        """What `ray status` says; empty where no autoscaler looks after the cluster."""
-        told = self._ask("/api/cluster_status?format=1")["data"].get("clusterStatus") or ""
-        return told if "Node status" in told else ""
+        """The text of `ray status`; empty for a cluster without an autoscaler."""
+        text = self._ask("/api/cluster_status?format=1")["data"].get("clusterStatus") or ""
+        return text if "Node status" in text else ""
 
     def _ask(self, path: str) -> dict[str, Any]:
-        with _told(self.address):
+        with _translate_ray_errors(self.address):
             answer = self.client._do_request("GET", path)
             answer.raise_for_status()
             return json.loads(answer.text)
@@ -116,20 +116,20 @@ def dashboard(ray: RayCli, cluster: Path | None, address: str | None) -> Iterato
     Raises: ClusterError where nobody answers.
     """
     if address is not None:
-        with _asked_at(address):
+        with _api_server_at(address):
             yield _connected(ray, address)
         return
     assert cluster is not None
     port = _free_port()
     address = f"http://127.0.0.1:{port}"
-    with ray.running("dashboard", str(cluster), "--port", str(port)) as tunnel, _asked_at(address):
-        yield _through(ray, tunnel, address, cluster)
+    with ray.running("dashboard", str(cluster), "--port", str(port)) as tunnel, _api_server_at(address):
+        yield _connected_through(ray, tunnel, address, cluster)
 
 
 @contextlib.contextmanager
-def _asked_at(address: str) -> Iterator[None]:
-    """Ray's client and `ray job` ask this address, whatever the shell exports: to Ray, RAY_ADDRESS counts more than an
-    address that is given to it, and only this variable counts more than that."""
+def _api_server_at(address: str) -> Iterator[None]:
+    """Makes Ray's client and `ray job` ask this address, whatever the shell exports: Ray prefers RAY_ADDRESS to an
+    address that it is given, and this variable alone to both."""
     before = os.environ.get(API_SERVER)
     os.environ[API_SERVER] = address
     try:
@@ -141,8 +141,8 @@ def _asked_at(address: str) -> Iterator[None]:
             os.environ[API_SERVER] = before
 
 
-def _through(ray: RayCli, tunnel: "subprocess.Popen[str]", address: str, cluster: Path) -> Dashboard:
-    """The dashboard behind a tunnel that is being made."""
+def _connected_through(ray: RayCli, tunnel: "subprocess.Popen[str]", address: str, cluster: Path) -> Dashboard:
+    """The dashboard behind a tunnel that is just opening."""
     end = time.monotonic() + PATIENCE
     while tunnel.poll() is None and time.monotonic() < end:
         if _listens(address):
@@ -157,7 +157,7 @@ def _through(ray: RayCli, tunnel: "subprocess.Popen[str]", address: str, cluster
 def _connected(ray: RayCli, address: str) -> Dashboard:
     from ray.job_submission import JobSubmissionClient
 
-    with _told(address):
+    with _translate_ray_errors(address):
         return Dashboard(address, JobSubmissionClient(address, headers=ray.headers))
 
 
@@ -168,18 +168,20 @@ def _listens(address: str) -> bool:
 
 
 def _free_port() -> int:
-    """8265, where people look for it, or any other that is free."""
+    """8265, the port that people expect, or any other that is free."""
     for port in (PORT, 0):
         with contextlib.suppress(OSError), socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as ssh does: the last tunnel just ended
+            probe.setsockopt(
+                socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+            )  # as ssh does: an earlier tunnel may have just ended
             probe.bind(("127.0.0.1", port))
             return probe.getsockname()[1]
     raise ClusterError("a port must be free on this machine for the tunnel, but none is")
 
 
 @contextlib.contextmanager
-def _told(address: str) -> Iterator[None]:
-    """Turns whatever Ray's client raises into words."""
+def _translate_ray_errors(address: str) -> Iterator[None]:
+    """Turns whatever Ray's client raises into a ClusterError in plain words."""
     from ray.exceptions import RayError
 
     try:
@@ -188,5 +190,5 @@ def _told(address: str) -> Iterator[None]:
         why = str(error).strip().rstrip(".").splitlines() or [type(error).__name__]
         raise ClusterError(
             f"a Ray dashboard must answer at {address}, but: {why[0]}. Is the cluster up, its tunnel open, and the "
-            "token the one that it was started with?"
+            "token the one that the cluster was started with?"
         ) from None

@@ -1,4 +1,4 @@
-"""Results on their way to the laptop: from object storage, or from the disks of a cluster.
+"""Copies a study's results to this machine: from object storage, or from the disks of a cluster.
 
 Takes: a run folder's name or place, a cluster's file. Gives: the folder here, as `ftray results` and notebooks open it.
 """
@@ -14,12 +14,12 @@ from ftray.storage import is_url, join
 
 
 def place_of(run: str, runs: str | None) -> str:
-    """Where a run folder lies. runs: where the cluster's file says that such lie, for one that is named alone.
+    """Where a run folder is stored. runs: where the cluster's file stores run folders, for a `run` that is only a name.
 
     >>> place_of("crypto_1h", "s3://bucket/runs"), place_of("/mnt/runs/crypto_1h", None)
     ('s3://bucket/runs/crypto_1h', '/mnt/runs/crypto_1h')
 
-    Raises: SpecError for a name alone, where no file says more.
+    Raises: SpecError for a name without `runs`.
     """
     if is_url(run) or run.startswith("/"):
         return run.rstrip("/")
@@ -29,9 +29,9 @@ def place_of(run: str, runs: str | None) -> str:
 
 
 def fetch(place: str, to: Path, cluster: Path | None, ray: Callable[[], RayCli], say: Say) -> Path:
-    """Brings a run folder to `to/NAME`; the folder. Repeated, it brings what is new.
+    """Copies a run folder to `to/NAME` and returns that; again, it copies what is new.
 
-    From object storage come all things that people ask for; checkpoints stay there.
+    From object storage it copies what people read; checkpoints stay there.
 
     Raises: RunFolderError if there is none; SpecError for a head's disk without a cluster file; ClusterError.
     """
@@ -42,7 +42,7 @@ def fetch(place: str, to: Path, cluster: Path | None, ray: Callable[[], RayCli],
         shutil.copytree(run.path, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
         return target
     if cluster is None:
-        raise SpecError(f"{place} lies on a cluster's disks: say whose, with --cluster FILE")
+        raise SpecError(f"{place} is on a cluster's disks: name the cluster with --cluster FILE")
     target.mkdir(parents=True, exist_ok=True)
     ray().run("rsync-down", str(cluster), f"{place}/", f"{target}/")
     if not (target / "study.json").is_file():

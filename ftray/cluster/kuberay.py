@@ -1,53 +1,50 @@
-"""Manifests of KubeRay: checked by their shape, by what Ray's own autoscaler makes of them, and by rules of ours.
+"""Checks manifests of KubeRay: by their schema, by what Ray's own autoscaler reads in them, and by rules of ftray.
 
-The operator's whole schema lies in the Kubernetes cluster: `kubectl apply --dry-run=server -f FILE` asks it.
+Takes: a cluster file. Gives: its problems. The CRD that the cluster itself has installed checks even more:
+`kubectl apply --dry-run=server -f FILE`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
-from ftray.capacity.nodes import derive_from_manifest, node_of_type
-from ftray.cluster.file import ClusterFile
-from ftray.cluster.installing import image_problems
-from ftray.cluster.settings import left_open
-from ftray.cluster.shapes import OF_KUBERAY, misshapen
+from ftray.capacity.cluster_file import ClusterFile, autoscaling_config
+from ftray.capacity.nodes import node_of_type
+from ftray.cluster.installing import image_problems, pinned_versions, project_root
+from ftray.cluster.schemas import kuberay_schemas, schema_errors
+from ftray.cluster.settings import unfilled_placeholders
 from ftray.errors import SpecError
 from ftray.spec import nearest
 
 
-def check_manifests(manifests: Sequence[Mapping[str, Any]], path: Path) -> Iterator[str]:
-    """What is wrong with the RayClusters and RayJobs of a file; other kinds are Kubernetes' own affair."""
-    if not any(str(manifest.get("kind")).startswith("Ray") for manifest in manifests):
-        yield f"kind: must be one of {', '.join(OF_KUBERAY)} in one of the manifests of {path}"
-    for manifest in manifests:
+def check_manifests(file: ClusterFile) -> Iterator[str]:
+    """What is wrong with the RayClusters and RayJobs of a file; Kubernetes itself checks manifests of other kinds."""
+    schemas = kuberay_schemas()
+    if not any(str(manifest.get("kind")).startswith("Ray") for manifest in file.documents):
+        yield f"kind: must be one of {', '.join(schemas)} in one of the manifests of {file.path}"
+    for manifest in file.documents:
         kind = str(manifest.get("kind"))
-        if kind not in OF_KUBERAY:
+        if kind not in schemas:
             if kind.startswith("Ray") or str(manifest.get("apiVersion")).startswith("ray.io/"):
-                yield f"kind: no such kind {kind!r} here; {nearest(kind, OF_KUBERAY)}"
+                yield f"kind: no such kind {kind!r} here; {nearest(kind, schemas)}"
             continue
-        yield from left_open(ClusterFile(path, {kind: manifest}))
-        wrong = list(misshapen(manifest, OF_KUBERAY[kind], kind))
-        yield from wrong or _job(kind, manifest, path)
+        yield from unfilled_placeholders(ClusterFile(file.path, ({kind: manifest},)))
+        wrong = list(schema_errors(manifest, schemas[kind], kind))
+        yield from wrong or _problems(ClusterFile(file.path, (manifest,)))
 
 
-def _job(kind: str, manifest: Mapping[str, Any], path: Path) -> Iterator[str]:
-    key, spec = f"{kind}.spec", manifest["spec"]
-    if kind == "RayJob":
+def _problems(file: ClusterFile) -> Iterator[str]:
+    """What is wrong with one manifest that its schema has passed."""
+    key, spec = f"{file.tree['kind']}.spec", file.tree["spec"]
+    if "rayClusterSpec" in spec:
         if not spec["shutdownAfterJobFinishes"]:
-            yield f"{key}.shutdownAfterJobFinishes: must be true: else its machines are billed when it has ended"
+            yield f"{key}.shutdownAfterJobFinishes: must be true: else its machines are billed after it has ended"
         key, spec = f"{key}.rayClusterSpec", spec["rayClusterSpec"]
-    yield from _cluster(key, spec, manifest, path)
-
-
-def _cluster(key: str, spec: Mapping[str, Any], manifest: Mapping[str, Any], path: Path) -> Iterator[str]:
-    ray = ClusterFile(path, {}).constraints.get("ray", "")
+    ray = pinned_versions(project_root(file.path)).get("ray", "")
     if spec["rayVersion"] != ray:
         yield f"{key}.rayVersion: must be {ray}, as constraints.txt says, got {spec['rayVersion']!r}"
     if spec["authOptions"]["mode"] != "token":
-        yield f"{key}.authOptions.mode: must be token: else whoever reaches the head runs what he likes"
+        yield f"{key}.authOptions.mode: must be token: else whoever reaches the head runs any code there"
     if not spec["enableInTreeAutoscaling"]:
-        yield f"{key}.enableInTreeAutoscaling: must be true: else no worker ever comes, or goes"
+        yield f"{key}.enableInTreeAutoscaling: must be true: else no worker ever starts or stops"
     groups = [(f"{key}.headGroupSpec", spec["headGroupSpec"])]
     groups += [(f"{key}.workerGroupSpecs[{n}]", group) for n, group in enumerate(spec["workerGroupSpecs"])]
     for name, group in groups:
@@ -56,12 +53,17 @@ def _cluster(key: str, spec: Mapping[str, Any], manifest: Mapping[str, Any], pat
             yield f"{name}.maxReplicas: must be at least minReplicas, {least}, got {most}"
         for n, container in enumerate(group["template"]["spec"]["containers"]):
             yield from image_problems(f"{name}.template.spec.containers[{n}].image", container["image"], ray)
+    yield from _node_type_problems(key, file)
+
+
+def _node_type_problems(key: str, file: ClusterFile) -> Iterator[str]:
+    """What is wrong with the nodes that Ray's autoscaler reads in a manifest."""
     try:
-        derived = derive_from_manifest(manifest, path)
+        types = autoscaling_config(file.tree, file.path)["available_node_types"]
     except SpecError as error:
         yield f"{key}: {error}"
         return
-    for name, kind in derived["available_node_types"].items():
+    for name, kind in types.items():
         try:
             node = node_of_type(name, 1, kind)
         except SpecError as error:

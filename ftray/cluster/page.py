@@ -1,4 +1,4 @@
-"""A study's live page, served on the head of a cluster and seen here through a tunnel.
+"""A study's live page, which the head of a cluster serves and this machine shows through a tunnel.
 
 Takes: a run folder's place as the head sees it, a cluster's file. Gives: the page on a port of this machine.
 """
@@ -12,12 +12,12 @@ from ftray.cluster.ray_cli import RayCli
 from ftray.errors import ClusterError
 
 
-def serve_there(ray: RayCli, cluster: Path, place: str, port: int | None = None) -> None:
-    """Shows the page of a run folder until Ctrl-C, which ends it there as well.
+def serve_on_head(ray: RayCli, cluster: Path, place: str, port: int | None = None) -> None:
+    """Shows the page of a run folder until Ctrl-C, which ends it on the head as well.
 
-    port: of both machines; the usual one if it is free here, or any other, unless told.
+    port: of both machines; by default the usual one if it is free here, else any other.
 
-    Raises: ClusterError with what the head said last; FtrayError for a taken port.
+    Raises: ClusterError with the head's last line of output; FtrayError for a taken port.
     """
     with listener(LOOPBACK, port, PORT) as free:
         port = free.getsockname()[1]
@@ -28,7 +28,7 @@ def serve_there(ray: RayCli, cluster: Path, place: str, port: int | None = None)
         try:
             for line in filter(None, map(str.strip, process.stdout)):
                 last, serves = line, serves or f":{port}/" in line
-                if serves:  # before, Ray tells what it looks at, and where it stumbles a traceback
+                if serves:  # before it, Ray prints what it reads, and a traceback where it fails
                     ray.say(line)
             process.wait()
         except KeyboardInterrupt:

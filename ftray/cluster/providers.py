@@ -1,7 +1,8 @@
-"""A machine as its provider describes it: `node_config:`, which Ray hands on unread.
+"""Rules about `node_config:`, a machine in its provider's own words, which Ray passes on unread.
 
-Each provider's own description is used where its library is installed (`pip install -e '.[aws]'`, `'.[gcp]'`); Azure's
-lies in Ray. Nobody is asked: an instance type or an image that does not exist is told by the provider alone.
+Takes: a cluster file that its schemas have passed. Gives: its problems, by the provider's own description of a machine:
+from its library where that is installed (`pip install -e '.[aws]'`, `'.[gcp]'`), for Azure from Ray itself. No provider
+is asked: whether an instance type or an image really exists shows when it is started.
 """
 
 import functools
@@ -12,7 +13,7 @@ from typing import Any
 
 import ray
 
-from ftray.cluster.file import ClusterFile
+from ftray.capacity.cluster_file import ClusterFile
 from ftray.spec import nearest
 
 
@@ -24,7 +25,7 @@ def aws(file: ClusterFile) -> Iterator[str]:
         key, config = f"available_node_types.{name}.node_config", kind["node_config"]
         for needed in ("InstanceType", "ImageId"):
             if needed not in config:
-                yield f"{key}.{needed}: is missing, and Ray fills in its own, of years ago; give it"
+                yield f"{key}.{needed}: is missing, and Ray fills in its own, which is years old; give it"
         if not str(config.get("ImageId", "ami-")).startswith(("ami-", "resolve:ssm:/")):
             yield f"{key}.ImageId: must be ami-…, or resolve:ssm:/…, got {config['ImageId']}"
     try:
@@ -33,7 +34,7 @@ def aws(file: ClusterFile) -> Iterator[str]:
         return
     for name, kind in file.types.items():
         key, config = f"available_node_types.{name}.node_config", dict(kind["node_config"])
-        config.pop("SubnetIds", None)  # Ray's own word, for the one subnet that it chooses
+        config.pop("SubnetIds", None)  # Ray's own key: it chooses one of these subnets
         report = ParamValidator().validate({"MinCount": 1, "MaxCount": 1, **config}, _run_instances())
         for line in report.generate_report().splitlines():
             yield f"{key}: {line}"
@@ -49,7 +50,7 @@ def _run_instances() -> Any:
 
 
 def _by_enums(key: str, value: Any, shape: Any) -> Iterator[str]:
-    """Words that EC2 does not know, which botocore's own validation lets pass: above all, types of machines."""
+    """Values that EC2 does not know and botocore's own validation accepts: above all, types of machines."""
     if isinstance(value, Mapping):
         for name, below in value.items():
             if name in getattr(shape, "members", {}):
@@ -58,7 +59,7 @@ def _by_enums(key: str, value: Any, shape: Any) -> Iterator[str]:
         for number, below in enumerate(value):
             yield from _by_enums(f"{key}[{number}]", below, shape.member)
     elif isinstance(value, str) and (known := getattr(shape, "enum", ())) and value not in known:
-        newer = "What is newer than your botocore comes with: pip install -U boto3"
+        newer = "If it is newer than your botocore: pip install -U boto3"
         yield f"{key}: EC2 knows no {value!r}; {nearest(value, known)}. {newer}"
 
 
@@ -90,7 +91,7 @@ def _compute_engine() -> Mapping[str, Any]:
 
 
 def _by_discovery(key: str, value: Any, schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> Iterator[str]:
-    """What Google's description of a value does not know. schemas: those that a `$ref` names."""
+    """What in a value differs from Google's description of it. schemas: those that a `$ref` names."""
     schema = schemas[schema["$ref"]] if "$ref" in schema else schema
     kinds = {"object": Mapping, "array": list, "string": (str, int), "boolean": bool, "integer": int}
     kind = kinds.get(schema.get("type", ""), object)

@@ -1,7 +1,7 @@
-"""Ray's own command line, as a user would type it: every command is shown before it runs.
+"""Runs Ray's own command line and prints every command before it runs, as a user would type it.
 
-Takes: words. Gives: lines like `$ ray dashboard cluster/aws-gpu.yaml`, and what the command did. Ray's token is never
-among the words: a child finds it where Ray looks for it, as long as it is told that there is one to look for.
+Takes: the words of a command. Gives: lines like `$ ray dashboard cluster/aws-gpu.yaml`, and the command's output. Ray's
+token is never among the words: with RAY_AUTH_MODE set, the command finds it where Ray looks for it.
 """
 
 import contextlib
@@ -22,9 +22,10 @@ MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PAT
 
 
 class RayCli:
-    """Runs `ray ...`; `say` is told each line that a user could type instead.
+    """Runs `ray ...`; `say` gets each line that a user could type instead.
 
-    Raises: ClusterError at the door where there is no token: a cluster of ours answers nobody without one.
+    Raises: ClusterError from the constructor where there is no token: the clusters of `cluster/` refuse every request
+    without one.
     """
 
     def __init__(self, say: Say):
@@ -35,22 +36,22 @@ class RayCli:
 
     @property
     def headers(self) -> dict[str, str]:
-        """For Ray's clients in this process: they read the mode when Ray is imported, which may be before it is set."""
+        """For Ray's clients in this process, which read the mode when Ray is imported: that may be before it is set."""
         return dict(self._headers)
 
     def show(self, *words: str) -> None:
         self.say(f"$ {shlex.join(['ray', *words])}")
 
     def run(self, *words: str) -> None:
-        """Runs a command to its end. Raises: ClusterError with what it said last if it fails."""
+        """Runs a command to its end. Raises: ClusterError with the last line of its output if it fails."""
         with self.running(*words) as process:
-            said, _ = process.communicate()
+            output, _ = process.communicate()
         if process.returncode:
-            raise ClusterError(f"`{shlex.join(['ray', *words])}` must succeed, but it ended with: {last_line(said)}")
+            raise ClusterError(f"`{shlex.join(['ray', *words])}` must succeed, but it ended with: {last_line(output)}")
 
     @contextlib.contextmanager
     def running(self, *words: str) -> Iterator["subprocess.Popen[str]"]:
-        """A command that runs as long as the block; its output is in `stdout`."""
+        """Runs a command for as long as the block; its output is in `stdout`."""
         self.show(*words)
         with _child(words) as process:
             yield process
@@ -58,8 +59,8 @@ class RayCli:
 
 @contextlib.contextmanager
 def _child(words: tuple[str, ...]) -> Iterator["subprocess.Popen[str]"]:
-    """A process group of its own, which Ctrl-C does not reach, ended with the block: Ray's commands leave an ssh
-    behind when they are ended alone."""
+    """Runs a command in a process group of its own, which Ctrl-C does not reach, and ends the whole group with the
+    block: when Ray's command is ended alone, its ssh keeps running."""
     process = subprocess.Popen(
         [sys.executable, "-m", "ray.scripts.scripts", *words],
         stdin=subprocess.DEVNULL,
@@ -84,14 +85,14 @@ def _child(words: tuple[str, ...]) -> Iterator["subprocess.Popen[str]"]:
         process.stdout.close()
 
 
-def last_line(said: str | None) -> str:
-    """What a command of Ray's said last, without what it shows around it."""
-    lines = [line.strip() for line in (said or "").splitlines() if line.strip()]
+def last_line(output: str | None) -> str:
+    """The last line that a command of Ray's printed, without space around it."""
+    lines = [line.strip() for line in (output or "").splitlines() if line.strip()]
     return lines[-1] if lines else "nothing"
 
 
 def _token() -> str:
-    """Ray's token, from where Ray itself looks for it. Raises: ClusterError if it is not there."""
+    """Ray's token, read from where Ray itself looks for it. Raises: ClusterError if there is none."""
     place = Path(os.environ.get(TOKEN_PATH) or "~/.ray/auth_token").expanduser()
     if token := os.environ.get(TOKEN):
         return token.strip()
@@ -99,7 +100,7 @@ def _token() -> str:
         if token := place.read_text().strip():
             return token
     raise ClusterError(
-        f"Ray's token must lie in {place}, the same that the cluster was started with, and does not: for a cluster "
-        "that is yet to come, make one with `ray get-auth-token --generate`, once; for one that runs, bring its own, "
+        f"Ray's token must be in {place}, the one that the cluster was started with, but there is none: for a new "
+        "cluster, make one with `ray get-auth-token --generate`, once; for a running cluster, copy its token there, "
         f"or set {TOKEN}"
     )

@@ -1,12 +1,12 @@
-"""A study as a job on a cluster: packed, submitted once, followed.
+"""Runs a study as a job on a cluster: packs it, submits it once and follows it.
 
-Takes: a study's file, where its run folder lies, a dashboard. Gives: a job whose entrypoint is `ftray tune`.
+Takes: a study's file, where run folders are stored, a dashboard. Gives: a job whose entrypoint is `ftray tune`.
 
-A job has a name that its study and its run folder decide, and a number from the second one on: Ray takes no name twice.
-Whoever submits a study that runs already follows it; where its driver died, the next job continues it from its run
-folder, as the same command does everywhere.
+A job's name derives from its study and its run folder, with a number from the second job on: Ray takes no name twice.
+Submitting a study that already runs follows its job; where its driver died, the next job continues the study from its
+run folder, as the same command does everywhere.
 
-The package itself travels with the study file, as it is on this machine: a job runs the code that was checked here.
+A job carries the package as it is on this machine, with the study file: it runs the code that was checked here.
 """
 
 import json
@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ftray.cluster.dashboard import Dashboard, Job
+from ftray.cluster.dashboard import ClusterJob, Dashboard
 from ftray.cluster.ray_cli import RayCli
 from ftray.errors import ClusterError, SpecError
 from ftray.files import cache_dir
@@ -24,20 +24,20 @@ from ftray.storage import Location, is_url, join
 
 
 def place_of_runs(runs: Location | None, by_file: str | None) -> str:
-    """Where run folders lie for a whole cluster: what is given, else what its file says.
+    """Where a whole cluster stores run folders: `runs` if given, else `by_file`, what the cluster's file says.
 
-    Raises: SpecError for a place that only one machine knows, or none at all.
+    Raises: SpecError for a place that only one machine has, or none at all.
     """
     place = str(runs or by_file or "")
     if not place:
-        raise SpecError("say where the run folder shall lie, on storage that the cluster reaches: --runs s3://…")
+        raise SpecError("name the place for run folders, on storage that the cluster reaches: --runs s3://…")
     if not is_url(place) and not place.startswith("/"):
         raise SpecError(f"--runs must be s3://…, gs://…, abfs://… or an absolute path on the cluster, got {place}")
     return place.rstrip("/")
 
 
 def job_name(study: str, identity: object, runs: str) -> str:
-    """The name of a study's job; the same study in the same place has the same name.
+    """The name of a study's job: the same for the same study in the same place.
 
     >>> job_name("my study", {"trial": {}}, "s3://bucket/runs")
     'my-study-d932d691'
@@ -46,7 +46,7 @@ def job_name(study: str, identity: object, runs: str) -> str:
 
 
 def measuring_name(runs: str, file: Path | None = None, options: Sequence[str] = ()) -> str:
-    """The name of a job that measures; the same file's content, with the same options and runs, has the same name.
+    """The name of a job that measures: the same for the same content of the file, options and runs.
 
     >>> measuring_name("s3://bucket/runs")
     'vram-d52521a9'
@@ -54,14 +54,14 @@ def measuring_name(runs: str, file: Path | None = None, options: Sequence[str] =
     return f"vram-{fingerprint(runs, file and file.read_text(), list(options))[:8]}"
 
 
-def jobs_of(name: str, jobs: Sequence[Job]) -> list[Job]:
-    """The jobs that ran a study so far, oldest first."""
+def jobs_of(name: str, jobs: Sequence[ClusterJob]) -> list[ClusterJob]:
+    """The jobs of that name so far, oldest first."""
     return [job for job in jobs if re.fullmatch(rf"{re.escape(name)}(-\d+)?", job.id)]
 
 
 def pack(name: str, file: Path | None) -> Path:
-    """The folder that travels: the study's file, if any, and this very package. It stays, so that a command that
-    names it can be typed again."""
+    """Packs the folder that a job works in: the study's file, if any, and this package. The folder stays, so that a
+    user can type the command that names it again."""
     folder = cache_dir() / "jobs" / name
     shutil.rmtree(folder, ignore_errors=True)
     source = Path(__file__).parents[1]
@@ -74,7 +74,7 @@ def pack(name: str, file: Path | None) -> Path:
 def submit(
     ray: RayCli, board: Dashboard, name: str, file: Path, study: str, runs: str, options: Sequence[str] = ()
 ) -> str:
-    """Submits a study unless it runs already; the id of the job that runs it.
+    """Submits a study unless it already runs; returns the id of the job that runs it.
 
     options: further words for `ftray tune`.
 
@@ -82,7 +82,7 @@ def submit(
     """
     before = jobs_of(name, board.jobs())
     if running := next((job for job in before if not job.has_ended), None):
-        ray.say(f"{study} is {running.state} already as {running.id}: it is followed, not submitted again")
+        ray.say(f"{study} is already {running.state} as {running.id}: following it, not submitting it again")
         return running.id
     if before:
         ray.say(f"{study} was submitted before: {before[-1].id} is {before[-1].state}; this job continues it")
@@ -95,14 +95,14 @@ def submit(
 def submit_measuring(
     ray: RayCli, board: Dashboard, runs: str, file: Path | None = None, options: Sequence[str] = ()
 ) -> str:
-    """Submits `ftray vram --measure` for studies in `runs`, unless the same measuring runs already; the id of the job.
+    """Submits `ftray vram --measure` for studies in `runs`, unless the same job already runs; returns the job's id.
 
     Raises: ClusterError if the cluster refuses the job.
     """
     name = measuring_name(runs, file, options)
     before = jobs_of(name, board.jobs())
     if running := next((job for job in before if not job.has_ended), None):
-        ray.say(f"{running.id} measures already and is {running.state}: it is followed, not submitted again")
+        ray.say(f"{running.id} already measures this and is {running.state}: following it, not submitting it again")
         return running.id
     job = f"{name}-{len(before) + 1}" if before else name
     words = ["vram", *[file.name for file in [file] if file], "--measure", "--runs", runs, *options]
@@ -111,34 +111,34 @@ def submit_measuring(
 
 
 def _submit(
-    ray: RayCli, board: Dashboard, job: str, folder: Path, words: Sequence[str], noted: Mapping[str, str]
+    ray: RayCli, board: Dashboard, job: str, folder: Path, words: Sequence[str], metadata: Mapping[str, str]
 ) -> None:
     """Submits `ftray WORDS` as a job that works in a copy of the folder."""
     where = ["--address", board.address, "--submission-id", job, "--working-dir", str(folder)]
-    told = ["--metadata-json", json.dumps(noted)] if noted else []
+    noted = ["--metadata-json", json.dumps(metadata)] if metadata else []
     try:
-        ray.run("job", "submit", *where, *told, "--no-wait", "--", "python", "-m", "ftray", *words)
+        ray.run("job", "submit", *where, *noted, "--no-wait", "--", "python", "-m", "ftray", *words)
     except ClusterError:
-        if not board.job(job):  # else somebody submitted it in this very moment
+        if not board.job(job):  # else another user has just submitted it
             raise
 
 
 def follow(ray: RayCli, board: Dashboard, job: str, again: str) -> int:
-    """Shows a job's log until it ends; the exit status: 0 if it succeeded, 1 if not, 130 after Ctrl-C.
+    """Prints a job's log until the job ends; returns an exit status: 0 if it succeeded, 1 if not, 130 after Ctrl-C.
 
-    Whatever ends the following, a job on a cluster goes on. again: the command that follows it again.
+    The job keeps running whatever happens to this process. again: the command that follows the job again.
     """
-    goes_on = f"{job} goes on in the cluster; follow it again with: {again}"
+    hint = f"{job} keeps running on the cluster; follow it again with: {again}"
     try:
         ray.show("job", "logs", "--address", board.address, "--follow", job)
         board.follow(job)
         ended = board.job(job)
     except KeyboardInterrupt:
-        ray.say(f"\n{goes_on}\nstop it, while there is a tunnel, with: ray job stop --address {board.address} {job}")
+        ray.say(f"\n{hint}\nstop it, while there is a tunnel, with: ray job stop --address {board.address} {job}")
         return 130
     except ClusterError as error:
-        raise ClusterError(f"{error} {goes_on}") from None
+        raise ClusterError(f"{error} {hint}") from None
     if ended is None or not ended.has_ended:
-        raise ClusterError(f"the connection was lost. {goes_on}")
+        raise ClusterError(f"the connection was lost. {hint}")
     ray.say(f"{job}: {ended.state}")
     return 0 if ended.state == "SUCCEEDED" else 1

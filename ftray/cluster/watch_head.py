@@ -1,9 +1,10 @@
-"""On a worker of one's own: once its head cannot be reached for a minute, everything of Ray there is stopped.
+"""Stops Ray on a worker of your own machines once it cannot reach its head for a minute.
 
-`ray down` stops the head alone; a worker's raylet then ends by itself, and not what it had started. And where it is the
-cable that was cut, trials that still run there hold their folders, while the head has started them elsewhere.
+`ray down` stops Ray on the head alone; a worker's raylet then ends by itself, but the processes that it started keep
+running. Where the network failed, trials that still run on the worker hold their folders, while the head has restarted
+them elsewhere.
 
-    python -m ftray.cluster.watch_head ADDRESS      watches in the background, once however often it is started
+    python -m ftray.cluster.watch_head ADDRESS      watches in the background; a second watcher ends at once
 """
 
 import contextlib
@@ -19,11 +20,11 @@ from ftray.errors import LockedError
 from ftray.files import locked
 
 PORT, EVERY, PATIENCE = 6379, 10.0, 60.0
-"""The head's; seconds between two looks; seconds without the head: as many as the head waits for a silent node."""
+"""The head's port; seconds between two looks; seconds without the head: as long as the head waits for a silent node."""
 
 
 def watch(reachable: Callable[[], bool], clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
-    """Returns when nothing was reachable for `PATIENCE`."""
+    """Returns when the head was not reachable for `PATIENCE`."""
     seen = clock()
     while clock() - seen < PATIENCE:
         sleep(EVERY)
@@ -31,8 +32,8 @@ def watch(reachable: Callable[[], bool], clock: Callable[[], float], sleep: Call
             seen = clock()
 
 
-def answers(address: str) -> bool:
-    """Whether a head answers there."""
+def is_reachable(address: str) -> bool:
+    """Whether a head answers at that address."""
     with contextlib.suppress(OSError), socket.create_connection((address, PORT), timeout=5):
         return True
     return False
@@ -47,7 +48,7 @@ def main() -> None:
         return
     try:
         with locked(Path(tempfile.gettempdir()) / "ftray-watch-head", patience=0):
-            watch(lambda: answers(address), time.monotonic, time.sleep)
+            watch(lambda: is_reachable(address), time.monotonic, time.sleep)
     except LockedError:
         return
     subprocess.run([str(Path(sys.executable).with_name("ray")), "stop", "--force"], check=False)

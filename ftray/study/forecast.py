@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ftray.capacity.cluster_file import read_cluster_file
 from ftray.capacity.elastic import Capacity
 from ftray.capacity.measured_rows import MeasuredRows
-from ftray.capacity.nodes import PRICE, Node, node_types_of_file, nodes_of_file
+from ftray.capacity.nodes import PRICE, Node, nodes_of_file
 from ftray.capacity.placement import Placement
 from ftray.errors import SpecError, StorageError
 from ftray.storage import Location
@@ -80,7 +81,7 @@ def describe_on_cluster(study: StudySpec, file: Path, runs: Location, study_word
 
 def prices_of_file(file: Path) -> dict[str, float]:
     """What an hour of each node type costs, where the file says so."""
-    _, types = node_types_of_file(file)
+    _, types = read_cluster_file(file).node_types()
     labels = {name: (kind.get("labels") or {}).get(PRICE) for name, kind in types.items()}
     try:
         return {name: float(price) for name, price in labels.items() if price is not None}

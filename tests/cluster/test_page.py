@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ftray.cli import main
-from ftray.cluster.page import serve_there
+from ftray.cluster.page import serve_on_head
 from ftray.cluster.ray_cli import RayCli
 from ftray.errors import ClusterError
 
@@ -26,7 +26,7 @@ def file(tmp_path, monkeypatch):
 def test_a_head_that_is_not_there_is_told_with_the_command_that_starts_it(file):
     said: list[str] = []
     with pytest.raises(ClusterError, match=rf"not found! \(is the cluster up, `ray up {file}`, and"):
-        serve_there(RayCli(said.append), file, "/mnt/runs/demo", 0)
+        serve_on_head(RayCli(said.append), file, "/mnt/runs/demo", 0)
     assert len(said) == 2 and said[1].startswith("$ ray exec --port-forward ") and "Traceback" not in "".join(said)
 
 

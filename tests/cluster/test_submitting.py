@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from ftray.cli import main
-from ftray.cluster.dashboard import Dashboard, Job
+from ftray.cluster.dashboard import ClusterJob, Dashboard
 from ftray.cluster.fetching import place_of
-from ftray.cluster.looking import demands, pending_nodes
+from ftray.cluster.status import demands, pending_nodes
 from ftray.cluster.submitting import job_name, jobs_of, measuring_name, place_of_runs
 from ftray.errors import SpecError, StorageError
 from ftray.runs import RunFolder
@@ -85,7 +85,7 @@ def test_ctrl_c_leaves_a_job_running_the_next_submission_follows_it_and_one_afte
     (job,) = [job for job in board.jobs() if job.id.startswith("long-")]
     assert job.state == "RUNNING" and job.metadata == {"study": "long", "run": str(runs / "long")}
     again = f"ftray submit {words[1]} --address {head.address} --runs {runs}"
-    assert f"{job.id} goes on in the cluster; follow it again with: {again}" in said
+    assert f"{job.id} keeps running on the cluster; follow it again with: {again}" in said
     assert f"ray job stop --address {head.address} {job.id}" in said
 
     told = head.ftray("status", "--address", head.address).stdout
@@ -95,7 +95,7 @@ def test_ctrl_c_leaves_a_job_running_the_next_submission_follows_it_and_one_afte
     with head.typing(*words) as second:
         assert second.stdout is not None
         lines = [second.stdout.readline() for _ in range(3)]
-        assert f"long is RUNNING already as {job.id}: it is followed, not submitted again\n" in lines
+        assert f"long is already RUNNING as {job.id}: following it, not submitting it again\n" in lines
         driver = board.client.get_job_info(job.id).driver_info
         assert driver is not None
         os.kill(int(driver.pid), signal.SIGKILL)
@@ -120,7 +120,7 @@ def test_measuring_runs_as_a_job_on_the_cluster_and_one_without_gpus_says_so(hea
     assert "measuring needs GPUs, and this cluster has none" in done.stdout, done.stdout + done.stderr
     assert done.returncode == 1 and done.stdout.endswith(f"{job.id}: FAILED\n")
     nowhere = head.ftray("vram", "--measure", "--address", head.address)
-    assert nowhere.returncode == 1 and "say where the run folder shall lie" in nowhere.stderr
+    assert nowhere.returncode == 1 and "name the place for run folders" in nowhere.stderr
 
 
 @needs_ray
@@ -149,7 +149,12 @@ def test_a_job_has_the_name_of_its_study_and_place_whatever_its_budget(tmp_path)
     few, many = (load_study(study_file(tmp_path, "same", n)) for n in (2, 9))
     assert job_name("same", few.identity, "s3://a/runs") == job_name("same", many.identity, "s3://a/runs")
     assert job_name("same", few.identity, "s3://b/runs") != job_name("same", few.identity, "s3://a/runs")
-    jobs = [Job("s-1a", "FAILED"), Job("s-1a-2", "RUNNING"), Job("s-1ab", "RUNNING"), Job("s-1a-x", "RUNNING")]
+    jobs = [
+        ClusterJob("s-1a", "FAILED"),
+        ClusterJob("s-1a-2", "RUNNING"),
+        ClusterJob("s-1ab", "RUNNING"),
+        ClusterJob("s-1a-x", "RUNNING"),
+    ]
     assert [job.id for job in jobs_of("s-1a", jobs)] == ["s-1a", "s-1a-2"]
 
 

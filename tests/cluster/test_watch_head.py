@@ -1,6 +1,6 @@
 """A worker whose head has gone stops itself: after a minute without it, and not for a short silence."""
 
-from ftray.cluster.watch_head import EVERY, PATIENCE, answers, watch
+from ftray.cluster.watch_head import EVERY, PATIENCE, is_reachable, watch
 
 
 class Head:
@@ -32,5 +32,5 @@ def test_a_silence_shorter_than_that_is_none():
     assert watched_for(*[False] * short, True) == (short + 1) * EVERY + PATIENCE
 
 
-def test_nobody_answers_where_there_is_no_head():
-    assert answers("127.0.0.255") is False
+def test_nobody_is_reachable_where_there_is_no_head():
+    assert is_reachable("127.0.0.255") is False

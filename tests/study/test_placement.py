@@ -224,7 +224,7 @@ def test_a_cluster_file_tells_its_node_types(cluster_file):
     cluster_file.write_text("provider: {type: aws}")
     with pytest.raises(SpecError, match="must be a cluster file of `ray up` with available_node_types"):
         nodes_of_file(cluster_file)
-    with pytest.raises(SpecError, match="cannot read the cluster file"):
+    with pytest.raises(SpecError, match="must be a YAML file that can be read"):
         nodes_of_file(cluster_file.parent / "nowhere.yaml")
 
 

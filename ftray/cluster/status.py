@@ -1,4 +1,4 @@
-"""What goes on in a cluster: its nodes, what waits for room, its jobs and how far their studies are.
+"""The status of a cluster: its nodes, the demand that waits for nodes, its jobs and the progress of their studies.
 
 Takes: a dashboard. Gives: lines.
 """
@@ -11,20 +11,20 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ftray.cluster.dashboard import Dashboard, Job
+from ftray.cluster.dashboard import ClusterJob, Dashboard
 from ftray.errors import FtrayError
 from ftray.runs import RunFolder
 from ftray.storage import is_url
 
 
 def describe_cluster(board: Dashboard) -> Iterator[str]:
-    """Nodes, pending demand and jobs of a cluster, in lines."""
+    """The nodes, pending demand and jobs of a cluster, line by line."""
     nodes = board.nodes()
     yield f"{len(nodes)} nodes"
     for node in sorted(nodes, key=lambda node: not node.get("is_head_node")):
         yield f"  {node['node_ip']}  {describe_node(node)}"
-    told = board.autoscaler()
-    for title, lines in (("on their way", pending_nodes(told)), ("wait for room", demands(told))):
+    status = board.autoscaler()
+    for title, lines in (("starting", pending_nodes(status)), ("waiting for nodes", demands(status))):
         if lines:
             yield title
             yield from (f"  {line}" for line in lines)
@@ -36,7 +36,7 @@ def describe_cluster(board: Dashboard) -> Iterator[str]:
 
 
 def describe_node(node: Mapping[str, Any]) -> str:
-    """What a node of the dashboard's is and has."""
+    """The type and the resources of one of the dashboard's nodes."""
     has = node.get("resources_total") or {}
     kind = "head" if node.get("is_head_node") else (node.get("labels") or {}).get("ray.io/node-group") or "worker"
     model = next((name.partition(":")[2] for name in has if name.startswith("accelerator_type:")), "")
@@ -45,7 +45,7 @@ def describe_node(node: Mapping[str, Any]) -> str:
 
 
 def demands(status: str) -> list[str]:
-    """What waits for room, of the words of `ray status`.
+    """The demands in the text of `ray status` that wait for nodes.
 
     >>> demands("Total Demands:\\n {'CPU': 1.0} * 1 (PACK): 3+ pending placement groups\\n")
     ["{'CPU': 1.0} * 1 (PACK): 3+ pending placement groups"]
@@ -54,7 +54,7 @@ def demands(status: str) -> list[str]:
 
 
 def pending_nodes(status: str) -> list[str]:
-    """Nodes that are being started, or failed to, of the words of `ray status`."""
+    """The nodes in the text of `ray status` that are starting or have failed to."""
     found = _section(status, "Pending:") + [f"failed: {line}" for line in _section(status, "Recent failures:")]
     return [line for line in found if "(no " not in line]
 
@@ -65,20 +65,20 @@ def _section(status: str, title: str) -> list[str]:
     return [line.strip() for line in found[1].splitlines()] if found else []
 
 
-def _since(job: Job) -> str:
+def _since(job: ClusterJob) -> str:
     if job.started_at is None:
         return ""
     return f" since {datetime.datetime.fromtimestamp(job.started_at):%a %H:%M}" if not job.has_ended else ""
 
 
-def _progress(board: Dashboard, job: Job) -> Iterator[str]:
-    """How far a job's study is: by its run folder where that can be read from here, else by its log's last line."""
+def _progress(board: Dashboard, job: ClusterJob) -> Iterator[str]:
+    """The progress of a job's study: from its run folder where this machine reaches it, else the log's last line."""
     if job.state == "FAILED" and job.message:
         yield job.message.partition(", last available logs")[0].strip().splitlines()[0]
     place = job.metadata.get("run")
     if place:
-        run = _run(place)
-        yield place if run is None else f"{place}: {_counted(run)}"
+        run = _open_run(place)
+        yield place if run is None else f"{place}: {_format_progress(run)}"
         if run is not None or job.has_ended:
             return
     with contextlib.suppress(FtrayError):
@@ -86,13 +86,13 @@ def _progress(board: Dashboard, job: Job) -> Iterator[str]:
         yield from lines[-1:]
 
 
-def _run(place: str) -> RunFolder | None:
+def _open_run(place: str) -> RunFolder | None:
     with contextlib.suppress(FtrayError, OSError):
         return RunFolder.open(place if is_url(place) else Path(place))
     return None
 
 
-def _counted(run: RunFolder) -> str:
+def _format_progress(run: RunFolder) -> str:
     states = Counter(record.state for record in run.records() if record.number is not None)
-    told = ", ".join(f"{n} {state}" for state, n in states.most_common()) or "no trial yet"
-    return f"{told}{'; done' if run.is_done else ''}"
+    counts = ", ".join(f"{n} {state}" for state, n in states.most_common()) or "no trial yet"
+    return f"{counts}{'; done' if run.is_done else ''}"
