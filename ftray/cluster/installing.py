@@ -87,7 +87,7 @@ def mounts(file: ClusterFile) -> Iterator[str]:
 
 
 def token(file: ClusterFile) -> Iterator[str]:
-    """Ray 2.60 asks for its token on the head as soon as it lies there, and elsewhere only where the mode is set."""
+    """Ray 2.60 asks for a token on the head as soon as its file exists, elsewhere only if the mode is set."""
     setting = "RAY_AUTH_MODE=token"
     everywhere = any(setting in line for _, line in _lines(file, "setup_commands"))
     for key, line in _lines(file, "head_start_ray_commands", "worker_start_ray_commands"):
@@ -102,7 +102,7 @@ def versions(file: ClusterFile) -> Iterator[str]:
     """Versions: those of constraints.txt and no other, a whole version of Python, no image tag that moves."""
     tested = pinned_versions(project_root(file.path))
     if not tested:
-        yield f"{file.path.name}: must lie in a project with a constraints.txt: that file names the tested versions"
+        yield f"{file.path.name}: must be in a project with a constraints.txt, which has the tested versions"
         return
     for key, line in _lines(file):
         pins = re.findall(r"([A-Za-z][\w.-]*)(?:\[[\w,-]*\])?==(\d[\w.]*)", line)
@@ -144,7 +144,7 @@ def starting(file: ClusterFile) -> Iterator[str]:
     if not re.search(r"\bray start\b.*--head\b", head):
         yield "head_start_ray_commands: must hold a line with: ray start --head"
     elif AUTOSCALING not in head:
-        yield f"head_start_ray_commands: must start Ray with {AUTOSCALING}: without it no worker ever comes"
+        yield f"head_start_ray_commands: must start Ray with {AUTOSCALING}: without it no worker ever starts"
     if not re.search(r"\bray start\b.*--address=['\"]?\$RAY_HEAD_IP", worker):
         yield "worker_start_ray_commands: must hold a line with: ray start --address=$RAY_HEAD_IP:6379"
     for name, text in (("head_start_ray_commands", head), ("worker_start_ray_commands", worker)):

@@ -48,9 +48,9 @@ def _problems(file: ClusterFile) -> Iterator[str]:
     groups = [(f"{key}.headGroupSpec", spec["headGroupSpec"])]
     groups += [(f"{key}.workerGroupSpecs[{n}]", group) for n, group in enumerate(spec["workerGroupSpecs"])]
     for name, group in groups:
-        least, most = group.get("minReplicas", 0), group.get("maxReplicas", 0)
-        if most < least:
-            yield f"{name}.maxReplicas: must be at least minReplicas, {least}, got {most}"
+        n_min, n_max = group.get("minReplicas", 0), group.get("maxReplicas", 0)
+        if n_max < n_min:
+            yield f"{name}.maxReplicas: must be at least minReplicas, {n_min}, got {n_max}"
         for n, container in enumerate(group["template"]["spec"]["containers"]):
             yield from image_problems(f"{name}.template.spec.containers[{n}].image", container["image"], ray)
     yield from _node_type_problems(key, file)

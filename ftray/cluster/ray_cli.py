@@ -1,7 +1,7 @@
 """Runs Ray's own command line and prints every command before it runs, as a user would type it.
 
-Takes: the words of a command. Gives: lines like `$ ray dashboard cluster/aws-gpu.yaml`, and the command's output. Ray's
-token is never among the words: with RAY_AUTH_MODE set, the command finds it where Ray looks for it.
+Takes: the arguments of a command. Gives: lines like `$ ray dashboard cluster/aws-gpu.yaml`, and the command's output.
+Ray's token is never among the arguments: with RAY_AUTH_MODE set, the command finds it where Ray looks for it.
 """
 
 import contextlib
@@ -39,30 +39,31 @@ class RayCli:
         """For Ray's clients in this process, which read the mode when Ray is imported: that may be before it is set."""
         return dict(self._headers)
 
-    def show(self, *words: str) -> None:
-        self.say(f"$ {shlex.join(['ray', *words])}")
+    def show(self, *arguments: str) -> None:
+        self.say(f"$ {shlex.join(['ray', *arguments])}")
 
-    def run(self, *words: str) -> None:
+    def run(self, *arguments: str) -> None:
         """Runs a command to its end. Raises: ClusterError with the last line of its output if it fails."""
-        with self.running(*words) as process:
+        with self.running(*arguments) as process:
             output, _ = process.communicate()
         if process.returncode:
-            raise ClusterError(f"`{shlex.join(['ray', *words])}` must succeed, but it ended with: {last_line(output)}")
+            command = shlex.join(["ray", *arguments])
+            raise ClusterError(f"`{command}` must succeed, but it ended with: {last_line(output)}")
 
     @contextlib.contextmanager
-    def running(self, *words: str) -> Iterator["subprocess.Popen[str]"]:
+    def running(self, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
         """Runs a command for as long as the block; its output is in `stdout`."""
-        self.show(*words)
-        with _child(words) as process:
+        self.show(*arguments)
+        with _child(arguments) as process:
             yield process
 
 
 @contextlib.contextmanager
-def _child(words: tuple[str, ...]) -> Iterator["subprocess.Popen[str]"]:
+def _child(arguments: tuple[str, ...]) -> Iterator["subprocess.Popen[str]"]:
     """Runs a command in a process group of its own, which Ctrl-C does not reach, and ends the whole group with the
     block: when Ray's command is ended alone, its ssh keeps running."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "ray.scripts.scripts", *words],
+        [sys.executable, "-m", "ray.scripts.scripts", *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -76,7 +76,7 @@ def provider(file: ClusterFile) -> Iterator[str]:
     region = given.get("region", "")
     for zone in str(given.get("availability_zone", region)).split(","):
         if file.provider in ("aws", "gcp") and not zone.strip().startswith(region):
-            yield f"provider.availability_zone: must lie in provider.region, {region}, got {zone.strip()}"
+            yield f"provider.availability_zone: must be in provider.region, {region}, got {zone.strip()}"
     for number, rule in enumerate((given.get("security_group") or {}).get("IpPermissions") or ()):
         if (rule.get("FromPort"), rule.get("ToPort")) != (22, 22):
             yield (
@@ -110,19 +110,19 @@ def own_machines(file: ClusterFile) -> Iterator[str]:
 
 def node_types(file: ClusterFile) -> Iterator[str]:
     """How many of each type, what one has, and what it costs."""
-    most = file.tree.get("max_workers", 0)
-    least = sum(kind.get("min_workers", 0) for _, kind in file.workers)
-    if least > most:
-        yield f"max_workers: must be at least the sum of the types' min_workers, {least}, got {most}"
-    if file.types and not any(kind.get("max_workers", most) for _, kind in file.workers):
+    n_max = file.tree.get("max_workers", 0)
+    n_min = sum(kind.get("min_workers", 0) for _, kind in file.workers)
+    if n_min > n_max:
+        yield f"max_workers: must be at least the sum of the types' min_workers, {n_min}, got {n_max}"
+    if file.types and not any(kind.get("max_workers", n_max) for _, kind in file.workers):
         yield "available_node_types: one type besides the head's must have max_workers above 0: else no trial ever runs"
     for name, kind in file.types.items():
         key = f"available_node_types.{name}"
-        low, high = kind.get("min_workers", 0), kind.get("max_workers", most)
+        low, high = kind.get("min_workers", 0), kind.get("max_workers", n_max)
         if low < 0 or high < low:
             yield f"{key}.max_workers: must be at least min_workers, {low}, and that at least 0, got {high}"
-        if high > most:
-            yield f"{key}.max_workers: must be at most the cluster's max_workers, {most}, got {high}"
+        if high > n_max:
+            yield f"{key}.max_workers: must be at most the cluster's max_workers, {n_max}, got {high}"
         yield from _resource_problems(key, kind)
         price = (kind.get("labels") or {}).get(PRICE)
         if file.provider in ("aws", "gcp", "azure") and not _is_price(price):

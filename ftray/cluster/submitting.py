@@ -76,7 +76,7 @@ def submit(
 ) -> str:
     """Submits a study unless it already runs; returns the id of the job that runs it.
 
-    options: further words for `ftray tune`.
+    options: further arguments of `ftray tune`.
 
     Raises: ClusterError if the cluster refuses the job.
     """
@@ -87,8 +87,8 @@ def submit(
     if before:
         ray.say(f"{study} was submitted before: {before[-1].id} is {before[-1].state}; this job continues it")
     job = f"{name}-{len(before) + 1}" if before else name
-    words = ["tune", file.name, "--runs", runs, *options]
-    _submit(ray, board, job, pack(name, file), words, {"study": study, "run": str(join(runs, study))})
+    arguments = ["tune", file.name, "--runs", runs, *options]
+    _submit(ray, board, job, pack(name, file), arguments, {"study": study, "run": str(join(runs, study))})
     return job
 
 
@@ -105,19 +105,19 @@ def submit_measuring(
         ray.say(f"{running.id} already measures this and is {running.state}: following it, not submitting it again")
         return running.id
     job = f"{name}-{len(before) + 1}" if before else name
-    words = ["vram", *[file.name for file in [file] if file], "--measure", "--runs", runs, *options]
-    _submit(ray, board, job, pack(name, file), words, {})
+    arguments = ["vram", *[file.name for file in [file] if file], "--measure", "--runs", runs, *options]
+    _submit(ray, board, job, pack(name, file), arguments, {})
     return job
 
 
 def _submit(
-    ray: RayCli, board: Dashboard, job: str, folder: Path, words: Sequence[str], metadata: Mapping[str, str]
+    ray: RayCli, board: Dashboard, job: str, folder: Path, arguments: Sequence[str], metadata: Mapping[str, str]
 ) -> None:
     """Submits `ftray WORDS` as a job that works in a copy of the folder."""
     where = ["--address", board.address, "--submission-id", job, "--working-dir", str(folder)]
     noted = ["--metadata-json", json.dumps(metadata)] if metadata else []
     try:
-        ray.run("job", "submit", *where, *noted, "--no-wait", "--", "python", "-m", "ftray", *words)
+        ray.run("job", "submit", *where, *noted, "--no-wait", "--", "python", "-m", "ftray", *arguments)
     except ClusterError:
         if not board.job(job):  # else another user has just submitted it
             raise

@@ -1,7 +1,7 @@
 # ruff: noqa: E501  a table reads better with a mutant a line
-"""What can go wrong in a cluster file: a file, what it says, what it says instead, and the words it is told in.
+"""What can go wrong in a cluster file: a file, what it says, what it says instead, and the message that reports it.
 
-The words are a regular expression; each names the key that is wrong.
+The message is a regular expression; each names the key that is wrong.
 """
 
 IMAGE = "rayproject/ray:2.60.0-py311"
@@ -127,7 +127,7 @@ MUTANTS = [
     ("aws-gpu", "InstanceType: g6.4xlarge", "InstanceType: g6.4xlarg", r"gpu-spot\.node_config\.InstanceType: EC2 knows no .*did you mean 'g6\.4xlarge'"),
     ("aws-gpu", "HttpTokens: required", "HttpTokens: requird", r"head\.node_config\.MetadataOptions\.HttpTokens: EC2 knows no"),
     ("aws-gpu", "ImageId: resolve:ssm:/aws/service/deep", "ImageId: /aws/service/deep", r"gpu-spot\.node_config\.ImageId: must be ami-"),
-    ("aws-gpu", "region: us-west-2 ", "region: eu-west-1 ", r"provider\.availability_zone: must lie in .*eu-west-1, got us-west-2a"),
+    ("aws-gpu", "region: us-west-2 ", "region: eu-west-1 ", r"provider\.availability_zone: must be in .*eu-west-1, got us-west-2a"),
     # KubeRay
     ("kuberay", "kind: RayJob", "kind: RayJobs", r"kind: no such kind 'RayJobs' here; did you mean 'RayJob'"),
     ("kuberay", "apiVersion: ray.io/v1\nkind: RayJob", "apiVersion: ray.io/v2\nkind: RayJob", r"RayJob\.apiVersion: 'ray\.io/v1' was expected"),

@@ -1,4 +1,4 @@
-"""The cluster files: right as they are, and whatever can be wrong with one is told before anything is started."""
+"""The cluster files are right, and whatever can be wrong with one is reported before anything starts."""
 
 import copy
 import json
@@ -9,8 +9,10 @@ import yaml
 
 from ftray.capacity.cluster_file import autoscaling_config, read_cluster_file
 from ftray.capacity.nodes import nodes_of_file
+from ftray.cli.terminal import runs_of
 from ftray.cluster.check import check_cluster_file
 from ftray.cluster.installing import COMMANDS, PARTS, pinned_versions
+from ftray.errors import SpecError
 
 from .mutants import MUTANTS
 from .shipped import NAMES, ROOT, as_shipped
@@ -25,46 +27,46 @@ def test_a_cluster_file_is_right_once_it_is_filled_in(project, name):
 
 
 @pytest.mark.parametrize("name", (*CLOUDS, "kuberay"))
-def test_as_shipped_a_cluster_file_lacks_nothing_but_what_is_its_users(project, name):
-    told = check_cluster_file(as_shipped(project, name))
-    assert told and all(re.search(r"YOUR-[A-Z]+ must be filled in", problem) for problem in told)
+def test_as_shipped_a_cluster_file_lacks_only_what_its_user_must_fill_in(project, name):
+    problems = check_cluster_file(as_shipped(project, name))
+    assert problems and all(re.search(r"YOUR-[A-Z]+ must be filled in", problem) for problem in problems)
 
 
-@pytest.mark.parametrize(("name", "right", "wrong", "told"), MUTANTS, ids=[f"{m[0]}: {m[3][:50]}" for m in MUTANTS])
-def test_what_is_wrong_in_a_cluster_file_is_told_by_its_key(project, name, right, wrong, told):
+@pytest.mark.parametrize(("name", "right", "wrong", "message"), MUTANTS, ids=[f"{m[0]}: {m[3][:50]}" for m in MUTANTS])
+def test_what_is_wrong_in_a_cluster_file_is_reported_with_its_key(project, name, right, wrong, message):
     path = project / "cluster" / f"{name}.yaml"
     assert right in path.read_text(), "the mutant changes nothing"
     path.write_text(path.read_text().replace(right, wrong, 1))
     problems = check_cluster_file(path)
-    assert any(re.search(told, problem) for problem in problems), problems
+    assert any(re.search(message, problem) for problem in problems), problems
 
 
 def test_there_are_mutants_of_every_file():
     assert len(MUTANTS) >= 30 and {mutant[0] for mutant in MUTANTS} == set(NAMES)
 
 
-def test_a_token_that_is_missing_is_told_with_the_command_that_makes_it(project, tmp_path):
+def test_a_missing_token_is_reported_with_the_command_that_creates_it(project, tmp_path):
     (tmp_path / "home" / ".ray" / "auth_token").unlink()
-    (told,) = check_cluster_file(project / "cluster" / "local.yaml")
+    (problem,) = check_cluster_file(project / "cluster" / "local.yaml")
     assert (
-        told.startswith("file_mounts.~/.ray/auth_token: must exist on this machine")
-        and "ray get-auth-token --generate" in told
+        problem.startswith("file_mounts.~/.ray/auth_token: must exist on this machine")
+        and "ray get-auth-token --generate" in problem
     )
 
 
 @pytest.mark.parametrize("text", ["", "- a list", "a: [", "just words"])
-def test_what_is_no_cluster_file_is_told_and_no_traceback(project, text):
+def test_what_is_no_cluster_file_is_reported_without_a_traceback(project, text):
     path = project / "cluster" / "other.yaml"
     path.write_text(text)
-    (told,) = check_cluster_file(path)
-    assert str(path) in told and "must" in told
-    (told,) = check_cluster_file(path.with_name("nowhere.yaml"))
-    assert "must be a YAML file that can be read" in told
+    (problem,) = check_cluster_file(path)
+    assert str(path) in problem and "must" in problem
+    (problem,) = check_cluster_file(path.with_name("nowhere.yaml"))
+    assert "must be a YAML file that can be read" in problem
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("value", [3, "x"])
-def test_no_value_of_another_type_makes_the_checks_stumble(project, name, value):
+def test_no_value_of_another_type_makes_the_checks_raise(project, name, value):
     path = project / "cluster" / f"{name}.yaml"
     tree = read_cluster_file(path).documents[-1]
     n_refused = 0
@@ -141,5 +143,22 @@ def test_the_image_can_be_built_with_a_torch_for_older_drivers_and_both_pages_na
     index = re.search(r"--build-arg TORCH_INDEX=(\S+)", before)
     assert index and re.fullmatch(r"https://download\.pytorch\.org/whl/cu12\d", index[1])
     torch = pinned_versions(ROOT)["torch"]
-    for told in (before, page):
-        assert index[0] in told and f"torch {torch}" in told and "driver 580" in told and "525" in told
+    for text in (before, page):
+        assert index[0] in text and f"torch {torch}" in text and "driver 580" in text and "525" in text
+
+
+def test_plans_and_verbs_refuse_what_the_check_cannot_read(tmp_path):
+    path = tmp_path / "twice.yaml"
+    path.write_text("cluster_name: one\ncluster_name: two\n")
+    (problem,) = check_cluster_file(path)
+    for read in (nodes_of_file, runs_of):
+        with pytest.raises(SpecError) as raised:
+            read(path)
+        assert str(raised.value) == problem and "given twice, the second time in line 2" in problem
+
+
+def test_a_kuberay_manifest_has_nodes_and_no_place_that_a_ray_command_reaches(project):
+    path = project / "cluster" / "kuberay.yaml"
+    assert [node.name for node in nodes_of_file(path)][1:] == ["gpu-spot"]
+    with pytest.raises(SpecError, match="kubectl port-forward"):
+        runs_of(path)
