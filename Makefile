@@ -17,7 +17,7 @@ test-torch: $(VENV)/installed-test
 	VENV=$(VENV) .ci/torch_range
 
 test-cluster: $(VENV)/installed-test
-	$(RUN)/pytest -n 0 -m hosts --durations=0 tests/cluster
+	$(RUN)/pytest -n 2 --dist loadfile -m hosts --durations=0 tests/cluster
 
 lint: $(VENV)/installed-test $(VENV)/installed-lint
 	$(RUN)/ruff check . && $(RUN)/ruff format --check .

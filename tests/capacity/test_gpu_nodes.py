@@ -34,7 +34,7 @@ from ftray.vram.gpus import Measured, parse_gpu
 from ftray.vram.probe import GpuFacts
 from ftray.vram.rows import read_rows
 from ftray.vram.table import GIB, TABLE, Worker
-from tests.cluster.hosts import until
+from tests.cluster.waiting import until
 from tests.conftest import small_ray
 from tests.study.played import fine, play, study_of
 

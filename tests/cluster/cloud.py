@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .hosts import Host, Hosts, until
+from .hosts import Host, Hosts
+from .waiting import until
 
 PORT, REGION, BUCKET = 5000, "us-west-2", "ftray-lab"
 CLONE_NEWNET = 0x40000000

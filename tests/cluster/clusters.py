@@ -1,6 +1,6 @@
 """A Ray cluster on `hosts`, as its user has it: `ray` on the laptop, a cluster file, results on shared storage.
 
-Takes: a laptop, a cluster file. Gives: `Cluster`, with the verbs that a user types and a look at what became of them.
+Takes: a laptop, a cluster file. Gives: `Cluster`, with the verbs that a user types and the state of what they started.
 """
 
 import json
@@ -9,14 +9,15 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .hosts import ROOT, Host, Hosts, until
+from .hosts import ROOT, Host, Hosts
+from .waiting import until
 
 PROJECT = "~/ftray"
 """Where the laptop has the project."""
 TOKEN = "~/.ray/auth_token"
 JOB_FILES = ("tests/__init__.py", "tests/study/__init__.py", "tests/study/played.py", "tests/study/tiny.py")
 JOB_FILES += ("tests/cluster/__init__.py", "tests/cluster/played_job.py")
-"""What the job of played trials consists of, beside ftray itself, which the cluster's file installs."""
+"""What the job of played trials consists of, without ftray itself, which the cluster's file installs."""
 
 
 def give_project(laptop: Host, hosts: Hosts, carried: tuple[str, ...] = ("ftray", "tune_configs", "cluster")) -> None:
@@ -51,14 +52,14 @@ class Cluster:
         """`ray exec`: a line on the head."""
         return self.type(f"ray exec {self.file} {shlex.quote(line)}", seconds)
 
-    def submit_played(
-        self, runs: str, name: str, trials: int, pace: float, job: str | None = None, share: int | None = None
-    ) -> str:
-        """Submits a study of played trials with Ray's own verbs alone; its job's id."""
-        job = job or name
+    def bring_played_job(self) -> None:
+        """Copies to the head what `submit_played` submits."""
         self.laptop.give(ROOT, JOB_FILES, "~/job")
         self.type(f"ray rsync-up {self.file} ~/job/ '~/job/'")
-        words = f"python -m tests.cluster.played_job {runs} --name {name} --trials {trials} --pace {pace}"
+
+    def submit_played(self, job: str, runs: str, name: str, trials: int, gate: str, share: int | None = None) -> str:
+        """Submits a study of played trials with Ray's own verbs alone, whose trials wait at a gate; its job's id."""
+        words = f"python -m tests.cluster.played_job {runs} --name {name} --trials {trials} --gate {gate}"
         words += f" --share {share}" if share else ""
         address = "--address http://127.0.0.1:8265"
         self.exec(f"cd ~/job && ray job submit {address} --no-wait --submission-id {job} --working-dir . -- {words}")
@@ -100,13 +101,12 @@ class Cluster:
 
 
 class Clock:
-    """Notes when what happened, for the log that `walk` prints. times: by name, in seconds."""
+    """Prints how long things took, for whoever looks for the slow ones."""
 
-    def __init__(self, say: Callable[[str], None] = print):
-        self.say, self.began, self.times = say, time.monotonic(), dict[str, float]()
+    def __init__(self) -> None:
+        self.began = time.monotonic()
 
-    def measured(self, name: str, since: float) -> float:
-        """Notes how long something took since then, by `time.monotonic`."""
-        self.times[name] = time.monotonic() - since
-        self.say(f"{time.monotonic() - self.began:6.0f} s  {name}: {self.times[name]:.1f} s")
-        return self.times[name]
+    def measured(self, name: str, since: float) -> None:
+        """Prints how long something took since then, by `time.monotonic`."""
+        now = time.monotonic()
+        print(f"{now - self.began:6.0f} s  {name}: {now - since:.1f} s", flush=True)

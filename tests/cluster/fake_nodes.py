@@ -1,12 +1,12 @@
 """How many nodes trials that wait bring up: Ray's autoscaler over its fake nodes, raylets of made-up resources.
 
-Run where it is alone, as `python -m tests.cluster.fake_nodes`: it ends every Ray that it can see. Prints a line of JSON
-for each case: what the VRAM plan says, and how many nodes there were.
+Run it where it is alone, as `python -m tests.cluster.fake_nodes SHARE...`: it ends every Ray that it can see. Prints a
+line of JSON for each case: what the VRAM plan says, and how many nodes there were.
 """
 
 import dataclasses
 import json
-import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,9 +20,11 @@ from ray.util.placement_group import PlacementGroup, placement_group, remove_pla
 from ftray.capacity.nodes import Node
 from ftray.capacity.placement import Placement
 from ftray.study.placing import capacity_of
+from ftray.capacity.nodes import Node, nodes_of_file
 
-from .hosts import ROOT, until
-from .played_job import SHARES, the_study
+from .hosts import ROOT
+from .played_job import plan_of
+from .waiting import until
 
 FILE, TYPE = "cluster/aws-gpu.yaml", "gpu-spot"
 MOST = 4
@@ -75,19 +77,10 @@ class FakeNodes(cluster_utils.AutoscalingCluster):
 
 def node_type() -> tuple[Node, dict[str, Any]]:
     """The GPU node of the cluster file, as the plan and as Ray see it."""
-    from ftray.capacity.nodes import nodes_of_file
-
     (node,) = (node for node in nodes_of_file(ROOT / FILE) if node.name == TYPE)
     resources = yaml.safe_load((ROOT / FILE).read_text())["available_node_types"][TYPE]["resources"]
     resources |= {"object_store_memory": 100_000_000}
     return node, {"resources": resources, "node_config": {}, "min_workers": 0, "max_workers": MOST}
-
-
-def planned_for(placement: Placement, node: Node, trials: int) -> int:
-    """Nodes for so many trials, by the plan: whole trials per GPU, as far as the cores of a node go."""
-    assert placement.plan is not None
-    per_node = min(placement.plan.trials_per_gpu * node.n_gpus, math.floor(node.cpus))
-    return math.ceil(trials / per_node)
 
 
 def n_nodes() -> int:
@@ -96,9 +89,8 @@ def n_nodes() -> int:
 
 def bring_up(share: int, trials: int, node: Node, patience: float) -> Case:
     """Lets trials wait, as Tune does: a placement group each; then takes them away."""
-    room = capacity_of(the_study("waits", trials, share), [node])
-    ((_, placement),) = room.needs
-    planned, began = planned_for(placement, node, trials), time.monotonic()
+    placement, planned = plan_of(share, trials, node)
+    began = time.monotonic()
     groups = [placement_group(placement.bundles, strategy=placement.strategy) for _ in range(trials)]
     most = _most_until(lambda: all(_placed(group) for group in groups), patience)
     up = time.monotonic() - began
@@ -124,7 +116,7 @@ def _most_until(condition: Callable[[], bool], patience: float) -> int:
     return max(seen)
 
 
-def cases(shares: Sequence[int] = tuple(SHARES)) -> Iterator[Case]:
+def cases(shares: Sequence[int]) -> Iterator[Case]:
     """One trial more than a node holds, for each share."""
     node, kind = node_type()
     cluster = FakeNodes({"CPU": 0, "object_store_memory": 100_000_000}, {TYPE: kind}, True, idle_timeout_minutes=0.1)
@@ -141,7 +133,7 @@ def cases(shares: Sequence[int] = tuple(SHARES)) -> Iterator[Case]:
 def main() -> None:
     first = Path("/proc/1/comm").read_text().strip()
     assert first == "tini", f"this ends every Ray that it sees, so it must run on a host of its own, not under {first}"
-    for case in cases():
+    for case in cases([int(word) for word in sys.argv[1:]]):
         print(json.dumps(dataclasses.asdict(case)), flush=True)
 
 

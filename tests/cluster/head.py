@@ -12,13 +12,18 @@ import socket
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import yaml
+
 from ftray.cluster.dashboard import Dashboard, dashboard
 from ftray.cluster.ray_cli import RayCli
+from tests.study.tiny import TINY
 
-from .hosts import ROOT, until
+from .hosts import ROOT
+from .waiting import until
 
 
 class Head:
@@ -97,7 +102,7 @@ def a_head(folder: Path) -> Iterator[Head]:
             start_new_session=True,
         )
     try:
-        until(lambda: _answers(head, process, folder / "head.log"), 180, "the head answers", every=1)
+        until(lambda: _answers(head, process, folder / "head.log"), 180, "the head answers")
         yield head
     finally:
         _end(process)
@@ -106,7 +111,11 @@ def a_head(folder: Path) -> Iterator[Head]:
 
 def _answers(head: Head, process: "subprocess.Popen[bytes]", log: Path) -> bool:
     assert process.poll() is None, log.read_text()[-2000:]
-    return head.ftray("status", "--address", head.address).returncode == 0
+    token = {"Authorization": f"Bearer {head.token}"}
+    request = urllib.request.Request(f"{head.address}/api/jobs/", headers=token)
+    with contextlib.suppress(OSError), urllib.request.urlopen(request, timeout=10):  # a refusal is an OSError as well
+        return True
+    return False
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
@@ -136,6 +145,14 @@ def _free_ports(n: int) -> list[int]:
         for each in sockets:
             each.bind(("127.0.0.1", 0))
         return [each.getsockname()[1] for each in sockets]
+
+
+def study_file(folder: Path, name: str, n_trials: int) -> Path:
+    """A study of short trials of one kind."""
+    trial = TINY["trial"] | {"encoder": TINY["trial"]["encoder"]["choice"][0]}
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump({"trial": trial, "search": {"n_trials": n_trials}}))
+    return path
 
 
 @contextlib.contextmanager

@@ -86,9 +86,14 @@ def write_files(host: dict) -> None:
         "HostKey": "/run/host_key", "PidFile": "/run/sshd.pid", "PasswordAuthentication": "no", "UsePAM": "no",
         "PermitRootLogin": "prohibit-password", "PrintMotd": "no", "MaxSessions": "50", "MaxStartups": "50",
         "AuthorizedKeysFile": ".ssh/authorized_keys", "Subsystem": "sftp internal-sftp",
-        "SetEnv": " ".join(f'"{name}={value}"' for name, value in host["environment"].items()),
+        "SetEnv": " ".join(f'"{name}={quoted(value)}"' for name, value in host["environment"].items()),
     }  # fmt: skip
     Path("/run/sshd_config").write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
+
+
+def quoted(value: str) -> str:
+    """A value as it stands between the quotes of sshd's settings."""
+    return value.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def main() -> None:

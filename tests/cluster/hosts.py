@@ -9,8 +9,6 @@ and nothing outlives that process, which itself cannot outlive this one.
 """
 
 import contextlib
-import ctypes
-import functools
 import json
 import os
 import shlex
@@ -19,44 +17,18 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from . import namespaces
+from .waiting import until
+
 INIT = Path(__file__).with_name("host_init.py")
 ROOT = Path(__file__).parents[2]
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SUBNET = "10.77.0"
-NEEDED = ("sshd", "rsync", "tini", "ip", "unshare", "nsenter", "pivot_root", "ssh-keygen")
 MEMORY = "6g"
 """At most, for what hosts write: their disks, all together, and the /tmp of each."""
-UNSHARE = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child=KILL")
-PR_SET_PDEATHSIG = 1
-
-
-@functools.cache
-def missing() -> str | None:
-    """Why there can be no hosts on this machine; None where there can."""
-    absent = [name for name in NEEDED if shutil.which(name, path=PATH) is None]
-    if not sys.platform.startswith("linux"):
-        return f"hosts are Linux namespaces, and this is {sys.platform}"
-    if os.geteuid() != 0:
-        return "hosts are made by root alone"
-    if absent:
-        return f"hosts need {', '.join(absent)}: apt-get install openssh-server rsync tini iproute2"
-    tried = subprocess.run([*UNSHARE, "true"], capture_output=True, text=True, check=False)
-    return f"this machine lets nobody make namespaces: {tried.stderr.strip()}" if tried.returncode else None
-
-
-def until(condition: Callable[[], Any], seconds: float, what: str, every: float = 0.25) -> Any:
-    """What `condition` gives once it is true of anything. Raises: AssertionError if that takes longer than so long."""
-    end = time.monotonic() + seconds
-    while True:
-        if given := condition():
-            return given
-        assert time.monotonic() < end, f"{what}: not within {seconds:g} s"
-        time.sleep(every)
 
 
 class Host:
@@ -97,12 +69,12 @@ class Host:
         assert not self.is_on, f"{self.name} is on already"
         log = (self.hosts.folder / f"{self.name}.log").open("a")
         self._process = self.hosts.start(
-            [*UNSHARE, "--uts", "--ipc", _python(), str(INIT)],
+            [*namespaces.UNSHARE, "--uts", "--ipc", namespaces.python(), str(INIT)],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
         )
-        self.pid = _first_process_under(self._process.pid)
+        self.pid = namespaces.first_process_under(self._process.pid)
         self.hosts.remember(self.pid)
         self._plug_in()
         assert self._process.stdin is not None
@@ -122,10 +94,10 @@ class Host:
         """Empties the disk of a host that is off: the next one to boot is another machine."""
         assert not self.is_on, f"{self.name} is on"
         self.authorized = [self.hosts.public_key]
-        _run([*self.hosts.at_the_switch, "rm", "-rf", str(self._disk)])
+        namespaces.run_here([*self.hosts.at_the_switch, "rm", "-rf", str(self._disk)])
 
     def cut(self) -> None:
-        """Pulls the cable: whatever is sent is lost, and nobody is told."""
+        """Pulls the cable: packets are lost, and neither end gets an error."""
         self.hosts.ip("link", "set", self.link, "down")
 
     def heal(self) -> None:
@@ -135,7 +107,7 @@ class Host:
         """A line of shell as the machine's owner would type it, as words to be run here."""
         home = self.users["root"]
         settings = {"HOME": home, "USER": "root", "LANG": "C.UTF-8", "TERM": "xterm", "PYTHONUNBUFFERED": "1"}
-        settings |= {"PATH": f"{Path(sys.prefix) / 'bin'}:{PATH}", **self.environment, **environment}
+        settings |= {"PATH": f"{Path(sys.prefix) / 'bin'}:{namespaces.PATH}"} | self.environment | environment
         inside = ["nsenter", "-t", str(self.pid), "-m", "-u", "-i", "-n", "-p", "--", "env", "-i"]
         return [*inside, *(f"{k}={v}" for k, v in settings.items()), "bash", "-c", f"cd {home}; {line}"]
 
@@ -180,7 +152,7 @@ class Host:
         return int(before or 0)
 
     def call_it(self, *addresses: str) -> None:
-        """Gives the running host further addresses, of which the first is the one that it speaks from."""
+        """Gives the running host further addresses; what it sends comes from the first."""
         for address in addresses:
             self._ip("addr", "add", f"{address}/32", "dev", "eth0")
         self._ip("route", "replace", "default", "dev", "eth0", "src", addresses[0])
@@ -201,7 +173,7 @@ class Host:
         self._ip("route", "add", "default", "dev", "eth0")  # to nowhere: Ray asks the kernel which address it has
 
     def _ip(self, *words: str) -> None:
-        _run(["nsenter", "-t", str(self.pid), "-n", "ip", *words])
+        namespaces.run_here(["nsenter", "-t", str(self.pid), "-n", "ip", *words])
 
     def _answers(self) -> bool:
         assert self._process is not None and self._process.poll() is None, self._log()
@@ -213,14 +185,14 @@ class Host:
         return (self.hosts.folder / f"{self.name}.log").read_text()
 
     def _description(self) -> dict[str, Any]:
-        """What `host_init` is told. kept: folders that would vanish with /tmp or a home, and that Python lives in."""
+        """What `host_init` reads. kept: folders that would vanish with /tmp or a home, and that Python lives in."""
         names = [f"{host.address} {host.name}" for host in self.hosts.all]
         hidden = ("/tmp/", "/run/", "/var/tmp/", "/root/", "/home/")
         return {
             "name": self.name,
             "disk": str(self._disk),
             "memory": MEMORY,
-            "kept": [path for path in _python_lives_in() if path.startswith(hidden)],
+            "kept": [path for path in namespaces.python_lives_in() if path.startswith(hidden)],
             "venv": {"of": sys.prefix, "at": self.venv} if self.venv else None,
             "links": {f"/usr/local/bin/{name}": str(Path(sys.prefix) / "bin" / name) for name in ("uv",)},
             "mounts": {str(source): target for source, target in self.mounts.items()},
@@ -243,25 +215,27 @@ class Hosts:
         self.pid = 0
 
     def __enter__(self) -> "Hosts":
-        reason = missing()
+        reason = namespaces.missing()
         assert reason is None, reason
-        self._before = _interfaces(), _mounts()
+        self._before = namespaces.interfaces(), namespaces.mounts_here()
         self.folder = Path(tempfile.mkdtemp(prefix="ftray-hosts-"))
-        self.key, self.host_key = _new_key(self.folder / "id"), _new_key(self.folder / "host")
+        self.key, self.host_key = namespaces.new_key(self.folder / "id"), namespaces.new_key(self.folder / "host")
         self.public_key = (self.folder / "id.pub").read_text().strip()
         self.storage = self.folder / "storage"
         self.storage.mkdir()
         self.storage.chmod(0o777)
         self._seen: set[str] = set()
         self._switch = subprocess.Popen(
-            [*UNSHARE, "--mount-proc", "tini", "--", "sleep", "infinity"],
+            [*namespaces.UNSHARE, "--mount-proc", "tini", "--", "sleep", "infinity"],
             stderr=subprocess.DEVNULL,
-            preexec_fn=_die_with_parent,
+            preexec_fn=namespaces.die_with_parent,
         )
-        self.pid = _first_process_under(self._switch.pid)
+        self.pid = namespaces.first_process_under(self._switch.pid)
         self.disks = self.folder / "disks"
         self.disks.mkdir()
-        _run([*self.at_the_switch, "mount", "-t", "tmpfs", "-o", f"size={MEMORY},mode=755", "disks", str(self.disks)])
+        namespaces.run_here(
+            [*self.at_the_switch, "mount", "-t", "tmpfs", "-o", f"size={MEMORY},mode=755", "disks", str(self.disks)]
+        )
         self.ip("link", "set", "lo", "up")
         self.ip("link", "add", "switch", "type", "bridge")
         self.ip("addr", "add", f"{SUBNET}.1/24", "dev", "switch")
@@ -276,7 +250,7 @@ class Hosts:
             if host._process is not None:
                 host._process.wait()
         until(lambda: not self._left_over(), 30, "the hosts' processes end")
-        assert (_interfaces(), _mounts()) == self._before, "the hosts left interfaces or mounts behind"
+        assert (namespaces.interfaces(), namespaces.mounts_here()) == self._before, "hosts left interfaces or mounts"
         shutil.rmtree(self.folder)
 
     def add(
@@ -304,7 +278,7 @@ class Hosts:
 
     def ip(self, *words: str) -> None:
         """`ip` at the switch."""
-        _run(["nsenter", "-t", str(self.pid), "-n", "ip", *words])
+        namespaces.run_here(["nsenter", "-t", str(self.pid), "-n", "ip", *words])
 
     def remember(self, pid: int) -> None:
         """Notes the namespaces of a host's first process: in the end nothing may live there any more."""
@@ -318,63 +292,3 @@ class Hosts:
                 if self._seen & {str((entry / "ns" / kind).readlink()) for kind in ("pid", "net")}:
                     found.append(int(entry.name))
         return found
-
-
-def _python() -> str:
-    """Python itself: what `sys.executable` points to in the end, that runs wherever it is."""
-    return os.path.realpath(sys.executable)
-
-
-def _python_lives_in() -> set[str]:
-    """The folders that the Python of this process, and the package as it is installed here, cannot do without."""
-    return {os.path.realpath(sys.base_prefix), sys.prefix, str(ROOT)}
-
-
-def _new_key(path: Path) -> str:
-    _run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)])
-    return path.read_text()
-
-
-def _first_process_under(pid: int) -> int:
-    """The process that is number 1 in the process namespace that `pid` or a child of it makes, by its number here."""
-    depth = _depth(os.getpid())
-
-    def search() -> int:
-        todo = [pid]
-        while todo:
-            candidate = todo.pop()
-            with contextlib.suppress(OSError):
-                numbers = _numbers(candidate)
-                if len(numbers) > depth and numbers[-1] == 1:
-                    return candidate
-                todo += map(int, Path(f"/proc/{candidate}/task/{candidate}/children").read_text().split())
-        return 0
-
-    return until(search, 30, "a process in a namespace of its own", every=0.02)
-
-
-def _numbers(pid: int) -> list[int]:
-    """A process's number in each namespace from this one down to its own."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return [int(n) for line in lines if line.startswith("NSpid:") for n in line.split()[1:]]
-
-
-def _depth(pid: int) -> int:
-    return len(_numbers(pid))
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _run(words: list[str]) -> None:
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{' '.join(words)}: {done.stderr}"
-
-
-def _interfaces() -> list[str]:
-    return sorted(path.name for path in Path("/sys/class/net").iterdir())
-
-
-def _mounts() -> list[str]:
-    return sorted(line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines())

@@ -1,29 +1,35 @@
 """`cluster/aws-gpu.yaml` in a cloud in a box: nodes come for trials that wait, one is taken back, they go at the end.
 
-Takes: `Hosts`. Gives: `OnAws`, a scene after the other. Each asserts what it promises and notes how long it took.
-GPUs are made up: Ray books what the cluster file says, and a played trial touches none.
+Takes: `Hosts`. Gives: `OnAws`, one scene after the other. Each asserts what it promises and prints how long it took.
+GPUs are made up: Ray books what the cluster file says, and a played trial touches none. The trials wait at a gate after
+every report, so that no machine is too slow or too fast for what happens to them.
 """
 
 import contextlib
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from ftray.capacity.nodes import nodes_of_file
 from ftray.runs import RunFolder
 from tests.study.kills import problems
 
 from .cloud import BUCKET, GONE, Cloud
 from .clusters import Clock, Cluster, give_project
-from .hosts import ROOT, Host, Hosts, until
+from .hosts import ROOT, Host, Hosts
 from .own_machines import HOME, OFFLINE, QUIET
+from .played_job import plan_of
+from .waiting import until
 
 FILE = "cluster/aws-gpu.yaml"
-RUNS = f"s3://{BUCKET}/runs"
+RUNS, GATE = f"s3://{BUCKET}/runs", f"s3://{BUCKET}/gate"
+IDLE = "idle_timeout_minutes: 0.2"
+"""In place of 5."""
 SHARE, N_TRIALS, PLANNED = 2, 4, 2
 """Trials of which two share a GPU; four of them; the nodes that they need."""
 
@@ -31,8 +37,8 @@ SHARE, N_TRIALS, PLANNED = 2, 4, 2
 class OnAws:
     """A laptop, the cloud, and the cluster that the file makes of it."""
 
-    def __init__(self, hosts: Hosts, say: Callable[[str], None]):
-        self.clock, self.hosts = Clock(say), hosts
+    def __init__(self, hosts: Hosts):
+        self.clock, self.hosts = Clock(), hosts
         text = (ROOT / FILE).read_text()
         types = yaml.safe_load(text)["available_node_types"]
         self.head_type, self.gpu_type = (types[name]["node_config"]["InstanceType"] for name in ("head", "gpu-spot"))
@@ -41,7 +47,7 @@ class OnAws:
         self.laptop = hosts.add("laptop", 2, environment=self.cloud.environment).boot()
         give_project(self.laptop, hosts)
         assert "idle_timeout_minutes: 5 " in f"{text} ".replace("\n", " ")
-        self.laptop.write(f"~/ftray/{FILE}", text.replace("idle_timeout_minutes: 5", "idle_timeout_minutes: 0.5"))
+        self.laptop.write(f"~/ftray/{FILE}", text.replace("idle_timeout_minutes: 5", IDLE))
         self.cluster = Cluster(self.laptop, FILE, self._head)
         self.cloud.open(self._keys)
 
@@ -54,15 +60,18 @@ class OnAws:
         until(lambda: self.cluster.nodes(), 120, "the head answers", every=0.5)
 
     def scales_up(self) -> None:
-        """Trials that each ask for half a GPU bring up half as many spot nodes as they are."""
+        """Trials that each ask for half a GPU bring up half as many spot nodes, which is what the VRAM plan says."""
+        (node,) = (node for node in nodes_of_file(ROOT / FILE) if node.name == "gpu-spot")
+        placement, n_nodes = plan_of(SHARE, N_TRIALS, node)
+        assert (placement.bundles, n_nodes) == ([{"CPU": 1.0, "GPU": 1 / SHARE}], PLANNED)
+        self.cluster.bring_played_job()
         began = time.monotonic()
-        # So slow that no trial ends before the last node has joined and its trials are half done.
-        self.cluster.submit_played(RUNS, "spot", N_TRIALS, pace=15.0, share=SHARE)
+        self.cluster.submit_played("spot", RUNS, "spot", N_TRIALS, GATE, share=SHARE)
         until(lambda: self._spot(), 240, "a spot node is asked for", every=0.5)
         self.clock.measured("study submitted to first spot node asked for", began)
         until(lambda: len(self.cluster.workers()) == PLANNED, 420, f"{PLANNED} nodes join", every=1)
         self.clock.measured(f"study submitted to {PLANNED} spot nodes joined", began)
-        until(lambda: len(self._reports(1)) == N_TRIALS, 300, "all trials have reported", every=1)
+        until(lambda: len(self._reported()) == N_TRIALS, 300, "all trials have reported", every=1)
         self.clock.measured("study submitted to all trials running", began)
         assert len(self._spot()) == PLANNED
         assert {instance.get("InstanceLifecycle") for instance in self._spot()} == {"spot"}
@@ -70,7 +79,6 @@ class OnAws:
 
     def survives_reclaim(self) -> None:
         """A spot node is taken back: another one comes, and its trials go on from what lies on object storage."""
-        until(lambda: len(self._reports(2)) == N_TRIALS, 120, "all trials are half done", every=1)
         first, second = self._spot()
         victim = self.cloud.host_of(first)
         assert victim is not None
@@ -82,6 +90,7 @@ class OnAws:
         self.clock.measured("spot node taken back to another one asked for", began)
         until(lambda: all(len(_hosts(self._trials()[trial])) > 1 for trial in struck), 420, "they go on", every=1)
         self.clock.measured(f"spot node taken back to its {len(struck)} trials going on", began)
+        self.cloud.ask("s3", "put_object", Bucket=BUCKET, Key="gate", Body=b"")
         self.cluster.wait_for_job("spot", 420)
         self.clock.measured("spot node taken back to the study's end", began)
         run = self.fetched("spot")
@@ -135,10 +144,10 @@ class OnAws:
         keys = [key for key in self.cloud.objects("runs/spot/trials/") if key.endswith("/events.jsonl")]
         return {key.split("/")[3]: [json.loads(line) for line in self.cloud.read(key).splitlines()] for key in keys}
 
-    def _reports(self, n: int) -> list[str]:
-        """Trials that have reported so often."""
+    def _reported(self) -> list[str]:
+        """Trials that have reported."""
         found = self._trials().items()
-        return [trial for trial, events in found if sum(event["event"] == "report" for event in events) >= n]
+        return [trial for trial, events in found if any(event["event"] == "report" for event in events)]
 
 
 def _hosts(events: list[dict[str, Any]]) -> list[str]:
@@ -146,9 +155,9 @@ def _hosts(events: list[dict[str, Any]]) -> list[str]:
 
 
 @contextlib.contextmanager
-def on_aws(say: Callable[[str], None] = print) -> Iterator[OnAws]:
+def on_aws() -> Iterator[OnAws]:
     with Hosts() as hosts:
-        aws = OnAws(hosts, say)
+        aws = OnAws(hosts)
         try:
             yield aws
         finally:

@@ -5,9 +5,12 @@ import math
 
 import pytest
 
-from .hosts import ROOT, Hosts, missing
+from .hosts import ROOT, Hosts
+from .namespaces import missing
 from .own_machines import QUIET
-from .played_job import SHARES
+
+SHARES = (7, 5)
+"""Trials that share a GPU; two of them do in `test_on_aws`."""
 
 pytestmark = [pytest.mark.hosts, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
 
@@ -17,7 +20,7 @@ def cases():
     """Made on a host of its own: Ray ends all of its kind by name when it starts and stops fake nodes."""
     with Hosts() as hosts:
         host = hosts.add("alone", 30, environment=QUIET | {"RAY_AUTH_MODE": "disabled"}).boot()
-        said = host.run(f"cd {ROOT} && python -m tests.cluster.fake_nodes", seconds=600)
+        said = host.run(f"cd {ROOT} && python -m tests.cluster.fake_nodes {' '.join(map(str, SHARES))}", seconds=600)
         assert host.processes() == []
     return {case["share"]: case for case in map(json.loads, filter(lambda line: line[0] == "{", said.splitlines()))}
 

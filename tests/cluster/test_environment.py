@@ -3,16 +3,14 @@ not answer ends the driver with a message that names the cause."""
 
 import json
 import socket
-from collections.abc import Iterator
 
 import pytest
 
 from ftray.capacity.local_ray import WORKER_ENVIRONMENT
 
-from .head import Head, a_head, board_of
-from .hosts import until
+from .head import study_file
 from .shipped import ROOT
-from .test_submitting import study_file
+from .waiting import until
 
 pytestmark = [pytest.mark.ray, pytest.mark.long]
 
@@ -67,13 +65,6 @@ print(json.dumps(said))
 """
 
 
-@pytest.fixture(scope="module")
-def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
-    with a_head(tmp_path_factory.mktemp("home")) as running:
-        assert not WORKER_ENVIRONMENT.keys() & running.environment.keys(), "the head was to be started without them"
-        yield running
-
-
 def test_tasks_and_env_runners_of_a_ray_that_was_started_without_them_get_the_variables(head):
     done = head.drives(DRIVER + TRAINS + WITH_ONE_OF_THE_USERS + SAYS)
     assert done.returncode == 0, done.stderr
@@ -82,15 +73,14 @@ def test_tasks_and_env_runners_of_a_ray_that_was_started_without_them_get_the_va
     assert said["the user's"] == WORKER_ENVIRONMENT | {"OMP_WAIT_POLICY": "ACTIVE"}
 
 
-def test_a_variable_of_a_jobs_own_runtime_environment_stays_and_does_not_stop_the_job(head, monkeypatch):
+def test_a_variable_of_a_jobs_own_runtime_environment_stays_and_does_not_stop_the_job(head, board):
     (head.home / "driver.py").write_text(DRIVER + SAYS)
     own = {"env_vars": {"OMP_WAIT_POLICY": "ACTIVE", "PYTHONPATH": str(ROOT)}}
-    with board_of(head, monkeypatch) as board:
-        job = board.client.submit_job(entrypoint=f"python {head.home}/driver.py", runtime_env=own, submission_id="own")
-        until(lambda: (found := board.job(job)) and found.has_ended, 120, "the job ends", every=0.5)
-        ended = board.job(job)
-        assert ended and ended.state == "SUCCEEDED", board.log(job)
-        assert '"OMP_WAIT_POLICY": "ACTIVE"' in board.log(job)
+    job = board.client.submit_job(entrypoint=f"python {head.home}/driver.py", runtime_env=own, submission_id="own")
+    until(lambda: (found := board.job(job)) and found.has_ended, 120, "the job ends", every=0.5)
+    ended = board.job(job)
+    assert ended and ended.state == "SUCCEEDED", board.log(job)
+    assert '"OMP_WAIT_POLICY": "ACTIVE"' in board.log(job)
 
 
 def test_a_wrong_token_ends_a_study_with_one_line_that_names_address_token_and_mode(head):
@@ -123,12 +113,12 @@ def test_every_other_failure_to_connect_ends_with_a_message_that_names_its_cause
     assert "nothing answers there: Connection refused" in nobody
     assert "nothing answers there: Domain name not found" in nameless
     assert "nothing answered within 10 s" in mute
-    assert all("the token is in ~/.ray/auth_token" in told for told in (nobody, mute, no_mode))
+    assert all("the token is in ~/.ray/auth_token" in message for message in (nobody, mute, no_mode))
     assert "RAY_ADDRESS must be HOST:PORT of a running Ray, got somewhere" in no_address
     assert (
         "it asks for a token and got none" in no_mode and "RAY_AUTH_MODE is not set, so Ray sends no token" in no_mode
     )
     assert f"no token was found in RAY_AUTH_TOKEN or {head.home}/nowhere" in no_token
     assert f"(as `ray start` noted in {head.home}/ray/ray_current_cluster), but nothing answers there" in gone
-    for told, place in ((nobody, asked[0]), (mute, asked[2]), (no_mode, asked[5]), (no_token, asked[6])):
-        assert f"(RAY_ADDRESS={place['RAY_ADDRESS']})" in told and "RAY_AUTH_MODE" in told
+    for message, place in ((nobody, asked[0]), (mute, asked[2]), (no_mode, asked[5]), (no_token, asked[6])):
+        assert f"(RAY_ADDRESS={place['RAY_ADDRESS']})" in message and "RAY_AUTH_MODE" in message

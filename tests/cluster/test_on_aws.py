@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from .hosts import missing
+from .namespaces import missing
 from .on_aws import OnAws, on_aws
 
 pytestmark = [pytest.mark.hosts, pytest.mark.skipif(missing() is not None, reason=str(missing()))]

@@ -1,4 +1,4 @@
-"""`ftray dashboard --cluster` where it cannot be: told in words, and not in Ray's."""
+"""`ftray dashboard --cluster` where it cannot work: errors in plain words, without Ray's tracebacks."""
 
 import json
 
@@ -23,7 +23,7 @@ def file(tmp_path, monkeypatch):
     return path
 
 
-def test_a_head_that_is_not_there_is_told_with_the_command_that_starts_it(file):
+def test_a_missing_head_is_reported_with_the_command_that_starts_it(file):
     said: list[str] = []
     with pytest.raises(ClusterError, match=rf"not found! \(is the cluster up, `ray up {file}`, and"):
         serve_on_head(RayCli(said.append), file, "/mnt/runs/demo", 0)

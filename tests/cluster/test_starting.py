@@ -45,8 +45,8 @@ class Node:
         given = {"PATH": path, "HOME": str(self.folder), "PYTHONPATH": str(ROOT), "RAY_HEAD_IP": "10.0.0.1"}
         words = ["bash", "--noprofile", "--norc", "-c", line]
         subprocess.run(words, env=given | environment, cwd=self.folder, check=True, timeout=60)
-        told = (self.folder / "environment").read_text().split("\0")
-        found = dict(entry.split("=", 1) for entry in told if entry)
+        lines = (self.folder / "environment").read_text().split("\0")
+        found = dict(entry.split("=", 1) for entry in lines if entry)
         return (self.folder / "words").read_text().splitlines(), {
             name: value for name, value in found.items() if name not in SHELLS_OWN
         }

@@ -5,14 +5,12 @@ import os
 import re
 import shlex
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from ftray.cli import main
-from ftray.cluster.dashboard import ClusterJob, Dashboard
+from ftray.cluster.dashboard import ClusterJob
 from ftray.cluster.fetching import place_of
 from ftray.cluster.status import demands, pending_nodes
 from ftray.cluster.submitting import job_name, jobs_of, measuring_name, place_of_runs
@@ -21,33 +19,11 @@ from ftray.runs import RunFolder
 from ftray.study import load_study
 from ftray.study.spec import check_portable
 from ftray.tables.parquet import compact
-from tests.object_storage import s3_server
-from tests.study.tiny import TINY
 
-from .head import Head, a_head, board_of
-from .hosts import until
+from .head import study_file
+from .waiting import until
 
 needs_ray = pytest.mark.ray
-
-
-@pytest.fixture(scope="module")
-def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
-    with a_head(tmp_path_factory.mktemp("home")) as running:
-        yield running
-
-
-@pytest.fixture
-def board(head: Head, monkeypatch: pytest.MonkeyPatch) -> Iterator[Dashboard]:
-    with board_of(head, monkeypatch) as board:
-        yield board
-
-
-def study_file(folder: Path, name: str, n_trials: int) -> Path:
-    """A study of short trials of one kind."""
-    trial = TINY["trial"] | {"encoder": TINY["trial"]["encoder"]["choice"][0]}
-    path = folder / f"{name}.yaml"
-    path.write_text(yaml.safe_dump({"trial": trial, "search": {"n_trials": n_trials}}))
-    return path
 
 
 @needs_ray
@@ -88,9 +64,9 @@ def test_ctrl_c_leaves_a_job_running_the_next_submission_follows_it_and_one_afte
     assert f"{job.id} keeps running on the cluster; follow it again with: {again}" in said
     assert f"ray job stop --address {head.address} {job.id}" in said
 
-    told = head.ftray("status", "--address", head.address).stdout
-    assert re.search(rf"  {job.id}  RUNNING since .*\n    {runs}/long: .*\d+ COMPLETE", told), told
-    assert "head: 2 CPUs" in told
+    status = head.ftray("status", "--address", head.address).stdout
+    assert re.search(rf"  {job.id}  RUNNING since .*\n    {runs}/long: .*\d+ COMPLETE", status), status
+    assert "head: 2 CPUs" in status
 
     with head.typing(*words) as second:
         assert second.stdout is not None
@@ -124,7 +100,7 @@ def test_measuring_runs_as_a_job_on_the_cluster_and_one_without_gpus_says_so(hea
 
 
 @needs_ray
-def test_a_wrong_token_and_a_missing_one_are_told_in_words(head, tmp_path):
+def test_a_wrong_token_and_a_missing_one_are_reported_without_a_traceback(head, tmp_path):
     wrong = head.ftray("status", "--address", head.address, RAY_AUTH_TOKEN="no such token")
     assert wrong.returncode == 1 and "Invalid authentication token" in wrong.stderr
     assert "Traceback" not in wrong.stderr and "no such token" not in wrong.stdout + wrong.stderr
@@ -133,16 +109,19 @@ def test_a_wrong_token_and_a_missing_one_are_told_in_words(head, tmp_path):
     assert str(tmp_path / ".ray" / "auth_token") in missing.stderr
 
 
-@needs_ray
-def test_a_head_that_is_not_there_is_told_with_the_command_that_starts_it(head, tmp_path):
-    nobody = head.ftray("status", "--address", "http://127.0.0.1:1")
-    assert nobody.returncode == 1 and "must answer at http://127.0.0.1:1" in nobody.stderr
+def test_a_missing_head_is_reported_with_the_command_that_starts_it(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
+    assert main(["status", "--address", "http://127.0.0.1:1"]) == 1
+    assert "must answer at http://127.0.0.1:1" in capsys.readouterr().err
     file = tmp_path / "own.yaml"
     local = {"type": "local", "head_ip": "127.0.0.9", "worker_ips": []}
-    file.write_text(json.dumps({"cluster_name": "x", "provider": local, "auth": {"ssh_user": "nobody"}}))
-    done = head.ftray("status", "--cluster", file)
-    assert done.returncode == 1 and f"ray up {file}" in done.stderr, done.stderr
-    assert f"$ ray dashboard {file} --port " in done.stdout
+    file.write_text(
+        json.dumps({"cluster_name": f"x{tmp_path.name}", "provider": local, "auth": {"ssh_user": "nobody"}})
+    )
+    assert main(["status", "--cluster", str(file)]) == 1
+    shown, error = capsys.readouterr()
+    assert f"ray up {file}" in error and f"$ ray dashboard {file} --port " in shown, error
 
 
 def test_a_job_has_the_name_of_its_study_and_place_whatever_its_budget(tmp_path):
