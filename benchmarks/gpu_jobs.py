@@ -101,7 +101,7 @@ def study(device: str, quick: bool) -> Iterator[Row]:
     spec = parse_study({"name": "shared", "trial": trial, "search": search})
     with tempfile.TemporaryDirectory() as root:
         start = time.perf_counter()
-        run = run_study(spec, Path(root), work=unlucky)
+        run = run_study(spec, Path(root), trial_fn=unlucky)
         yield {"seconds": time.perf_counter() - start}
         run = RunFolder.open(run.location)
         for record in run.records():
@@ -115,7 +115,7 @@ def study(device: str, quick: bool) -> Iterator[Row]:
             yield {"processes on the GPU": seen.read_text()}
 
 
-def unlucky(spec: Any, report: Any, *, folder: Path, resume: Path | None, shape: Any, **given: Any) -> None:
+def unlucky(spec: Any, report: Any, *, folder: Path, resume: Path | None, memory_plan: Any, **given: Any) -> None:
     """`run_trial`, but trial 1 takes all memory that it may once, and trial 2 is killed once after a checkpoint.
 
     The last trial notes which processes the driver sees on the GPU, by their names.
@@ -123,9 +123,9 @@ def unlucky(spec: Any, report: Any, *, folder: Path, resume: Path | None, shape:
     import torch
 
     from ftray.agent.devices import cap_gpu_memory
-    from ftray.trial.out_of_memory import told_out_of_memory
+    from ftray.trial.out_of_memory import translate_out_of_memory
     from ftray.trial.run import run_trial
-    from ftray.trial.shape import WHOLE
+    from ftray.trial.shape import FULL
 
     def reported(metrics: Row, checkpoint: Path | None = None) -> None:
         report(metrics, checkpoint=checkpoint)
@@ -135,14 +135,14 @@ def unlucky(spec: Any, report: Any, *, folder: Path, resume: Path | None, shape:
             fields = "--query-compute-apps=pid,process_name,used_memory"
             (folder / "processes.txt").write_text(said("nvidia-smi", fields, "--format=csv,noheader"))
 
-    if spec.seed == 1 and shape == WHOLE:
-        with told_out_of_memory(spec, shape):
+    if spec.seed == 1 and memory_plan == FULL:
+        with translate_out_of_memory(spec, memory_plan):
             cap_gpu_memory(given["gpus"].learner_cap_gib, given["gpus"].planned_gib)
             hoard: list[torch.Tensor] = []
             while given["gpus"].learner:
                 hoard.append(torch.empty(2**26, dtype=torch.uint8, device="cuda"))
             raise torch.OutOfMemoryError("as a GPU would say: CUDA out of memory")
-    run_trial(spec, reported, folder=folder, resume=resume, shape=shape, **given)
+    run_trial(spec, reported, folder=folder, resume=resume, memory_plan=memory_plan, **given)
 
 
 STEPS = {"pretraining": pretraining, "ppo": ppo, "study": study}

@@ -144,7 +144,7 @@ def run_sleeping(
     began, cpu = time.perf_counter(), time.process_time()
     with tempfile.TemporaryDirectory() as root:
         work = functools.partial(simulated, seconds=seconds, n_reports=n_reports)
-        run = ftray.study.run.run_study(study, Path(root), say=lambda line: None, work=work, probe=no_gpu_is_needed)
+        run = ftray.study.run.run_study(study, Path(root), say=lambda line: None, trial_fn=work, probe=no_gpu_is_needed)
         wall, cpu = time.perf_counter() - began, time.process_time() - cpu
         records = run.records()
         states = {record.state for record in records}
@@ -195,7 +195,7 @@ def asking(n_trials: int) -> dict[str, Any]:
         continued = time.process_time() - began
         began = time.process_time()
         for _ in range(N_ASKED):
-            study.space.sample(searcher.optuna.ask())
+            study.space.draw(searcher.optuna_study.ask())
         return {
             "n_trials": n_trials,
             "continue_seconds": continued,

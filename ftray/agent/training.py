@@ -46,27 +46,49 @@ def ppo_config(
     dataset: folder of a prepared `Dataset`, readable from every process of the trial.
     weights: pre-training checkpoint that the encoder's market tower starts from.
     market_vectors: .npy of the market tower's output per bar, for a frozen encoder.
-    micro_batches: parts that each minibatch is processed in, gradients accumulated: less memory, the same mathematics.
+    micro_batches: parts into which each minibatch is split, gradients accumulated: less memory, the same mathematics.
     gpus: what the processes of the trial book; nothing by default.
     trial: the trial's id, after which its env runners are named.
     """
-    model_config = {
+    dataset = Path(dataset).absolute()
+    model_config = _model_config(encoder, dataset, weights, market_vectors, gpus)
+    schedule = _tower_schedule(ppo) if weights else None
+    config = PPOConfig()
+    _set_environment(config, ppo, trading, dataset, trial)
+    _set_env_runners(config, ppo, gpus)
+    _set_learner(config, ppo, trading, gpus)
+    _set_training(config, ppo, {"micro_batches": micro_batches, "tower_schedule": schedule, "seed": seed})
+    config.rl_module(rl_module_spec=RLModuleSpec(module_class=FTPolicy, model_config=model_config))
+    config.debugging(seed=seed, log_level="ERROR")
+    return config
+
+
+def _model_config(
+    encoder: EncoderSpec, dataset: Path, weights: Path | None, market_vectors: Path | None, gpus: GpuShares
+) -> dict[str, Any]:
+    """What every process needs to build the trial's module."""
+    return {
         "encoder": to_mapping(encoder),
-        "dataset": str(Path(dataset).absolute()),
+        "dataset": str(dataset),
         "weights": str(Path(weights).absolute()) if weights else None,
         "market_vectors": str(Path(market_vectors).absolute()) if market_vectors else None,
         "learner_cap_gib": gpus.learner_cap_gib,
         "env_runner_cap_gib": gpus.env_runner_cap_gib,
         "planned_gib": gpus.planned_gib,
     }
+
+
+def _set_environment(config: PPOConfig, ppo: PPOSpec, trading: TradingSpec, dataset: Path, trial: str) -> None:
     env_config = {
-        "dataset": model_config["dataset"],
+        "dataset": str(dataset),
         "trading": to_mapping(trading),
         "reward_scale": ppo.reward_scale,
         "trial": trial,
     }
-    config = PPOConfig()
     config.environment(TrainingEnv, env_config=env_config, normalize_actions=False, clip_actions=False)
+
+
+def _set_env_runners(config: PPOConfig, ppo: PPOSpec, gpus: GpuShares) -> None:
     config.env_runners(
         env_runner_cls=FTEnvRunner,
         num_env_runners=ppo.n_env_runners,
@@ -81,8 +103,11 @@ def ppo_config(
         rollout_fragment_length=ppo.fragment_length,
         sample_timeout_s=600,  # a slower sample would be dropped with nothing but a warning
     )
+
+
+def _set_learner(config: PPOConfig, ppo: PPOSpec, trading: TradingSpec, gpus: GpuShares) -> None:
     config.learners(
-        num_learners=0,  # in the trial's own process: an actor apart would need a second share of the GPU
+        num_learners=0,  # in the trial's own process: a separate actor would need a second share of the GPU
         num_gpus_per_learner=gpus.learner,
         learner_class=FTLearner,
         learner_connector=functools.partial(
@@ -93,6 +118,9 @@ def ppo_config(
         ),
         add_default_connectors_to_learner_pipeline=False,
     )
+
+
+def _set_training(config: PPOConfig, ppo: PPOSpec, learner_options: dict[str, Any]) -> None:
     config.training(
         train_batch_size_per_learner=ppo.batch_size,
         minibatch_size=ppo.minibatch,
@@ -105,15 +133,8 @@ def ppo_config(
         vf_loss_coeff=ppo.value_weight,
         use_kl_loss=False,
         grad_clip=ppo.grad_clip or None,
-        learner_config_dict={
-            "micro_batches": micro_batches,
-            "tower_schedule": _tower_schedule(ppo) if weights else None,
-            "seed": seed,
-        },
+        learner_config_dict=learner_options,
     )
-    config.rl_module(rl_module_spec=RLModuleSpec(module_class=FTPolicy, model_config=model_config))
-    config.debugging(seed=seed, log_level="ERROR")
-    return config
 
 
 def _observations_to_module(env: Any = None, spaces: Any = None, device: Any = None) -> ObservationsToModule:
@@ -218,10 +239,14 @@ def iterate(algorithm: PPO) -> dict[str, float]:
             "an iteration brought no samples: every env runner is dead or timed out. "
             "Look for their errors in Ray's logs (/tmp/ray/session_latest/logs), or try n_env_runners: 0."
         )
+    metrics = _metrics(result, learners, result["time_this_iter_s"] + sharing)
+    return {name: float(value) if not isinstance(value, int) else value for name, value in metrics.items()}
+
+
+def _metrics(result: dict[str, Any], learners: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """An iteration's metrics under flat names. seconds: what it took in all."""
     runners, learned = result["env_runners"], learners[METRICS]
-    steps = int(runners["num_env_steps_sampled"])
-    learning = float(learners["seconds"])
-    seconds = result["time_this_iter_s"] + sharing
+    steps, learning = int(runners["num_env_steps_sampled"]), float(learners["seconds"])
     sampling = seconds - learning  # with weight sync and all else
     metrics = {
         "env_steps": int(result["num_env_steps_sampled_lifetime"]),
@@ -243,4 +268,4 @@ def iterate(algorithm: PPO) -> dict[str, float]:
     reward = float(runners.get("episode_return_mean", math.nan))
     if math.isfinite(reward):  # NaN in every iteration in which no episode ended
         metrics["reward"] = reward
-    return {name: float(value) if not isinstance(value, int) else value for name, value in metrics.items()}
+    return metrics

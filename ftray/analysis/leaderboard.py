@@ -13,7 +13,7 @@ from ftray.analysis.luck import luck_of, scored_trials, sharpe_error
 from ftray.analysis.ranking import rank_trials
 from ftray.metrics import CPU_SECONDS, GPU_SECONDS, SHARPE, validation
 from ftray.runs.labels import encoder_label, pretrained_label
-from ftray.runs.records import STATES, TrialRecord
+from ftray.runs.records import STATES, JobKind, TrialRecord
 from ftray.search.objectives import Constraint, Objective, is_feasible, is_number
 
 COLUMNS = (
@@ -36,9 +36,6 @@ COLUMNS = (
 )
 """objective: the value of the study's first objective. error: standard error of a Sharpe ratio, by the length and
 the moments of its returns. deflated_sharpe: probability that it lies above the luck line. turnover: a year's."""
-
-PRETRAINING = "pretraining"
-"""The kind of job that trades nothing and so has no row in a leaderboard."""
 
 BENCHMARK = "BENCHMARK"
 """The `state` of a row that is no trial."""
@@ -63,7 +60,7 @@ def leaderboard_rows(
     rows = [
         _trial_row(record, goal, constraints, n_scored) | {"rank": ranks.get(record.id)}
         for record in records
-        if record.kind != PRETRAINING
+        if record.kind != JobKind.PRETRAINING
     ]
     rows.sort(key=lambda row: row["rank"] or math.inf)
     named = ((name, _as_reported(measures)) for name, measures in (benchmarks or {}).items())
@@ -86,14 +83,14 @@ def first_rows(rows: Sequence[dict[str, Any]], top: int) -> list[dict[str, Any]]
 
 def describe_states(records: Iterable[TrialRecord]) -> str:
     """How many trials there are, and in which states: `4 trials: 3 COMPLETE, 1 FAILED`."""
-    counted = Counter(record.state for record in records if record.kind != PRETRAINING)
+    counted = Counter(record.state for record in records if record.kind != JobKind.PRETRAINING)
     states = ", ".join(f"{counted[state]} {state}" for state in STATES if counted[state])
     return f"{counted.total()} {'trial' if counted.total() == 1 else 'trials'}: {states}"
 
 
 def encoder_rows(records: Iterable[TrialRecord]) -> list[dict[str, Any]]:
     """A row per pre-training job, best validation loss first; losses compare at one mask ratio alone."""
-    rows = [_encoder_row(record) for record in records if record.kind == PRETRAINING]
+    rows = [_encoder_row(record) for record in records if record.kind == JobKind.PRETRAINING]
     return sorted(rows, key=lambda row: (row["loss"] is None, row["loss"] or 0.0))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
 from ftray.analysis.failures import failure_rows
-from ftray.analysis.leaderboard import BENCHMARK, PRETRAINING, encoder_rows, leaderboard_rows
+from ftray.analysis.leaderboard import BENCHMARK, encoder_rows, leaderboard_rows
 from ftray.analysis.luck import luck_of_best
 from ftray.analysis.ranking import rank_trials
 from ftray.analysis.study import Study
@@ -18,6 +18,7 @@ from ftray.boards.status import StudyStatus
 from ftray.errors import NoResultError
 from ftray.metrics import WALL_SECONDS, format_metric, metric_title
 from ftray.plots.theme import figure, series
+from ftray.runs.records import JobKind
 from ftray.tables.schema import Frame
 
 MAX_POINTS = 200
@@ -127,7 +128,7 @@ def failures_page(study: Study) -> list[dict[str, Any]]:
 def shown_trials(study: Study) -> list[str]:
     """The trials whose curves say most: those that run, then the best."""
     trials: Frame = study.frame("trials", ["trial", "kind", "state"])
-    running = trials[(trials["state"] == "RUNNING") & (trials["kind"] != PRETRAINING)]["trial"].tolist()
+    running = trials[(trials["state"] == "RUNNING") & (trials["kind"] != JobKind.PRETRAINING)]["trial"].tolist()
     best = [record.id for record in rank_trials(study.records(), study.objectives, study.constraints)]
     return list(dict.fromkeys([*running[: MAX_CURVES // 2], *best]))[:MAX_CURVES]
 

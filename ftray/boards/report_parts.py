@@ -16,6 +16,7 @@ from ftray.boards.live import describe_luck
 from ftray.boards.status import status_data
 from ftray.errors import NoResultError
 from ftray.metrics import PRETRAINING_LOSS, format_metric, metric, validation
+from ftray.runs.records import JobKind
 from ftray.runs.version_0_1 import read_spec
 from ftray.search.space import Param, Space
 from ftray.tables.schema import Frame
@@ -257,7 +258,7 @@ def _any_spec(study: Study) -> dict[str, Any]:
     specs = study.read("trials", ["spec", "kind"]).to_pylist()
     if not specs:
         raise NoResultError("no trial has been sampled yet")
-    found = next((one for one in specs if one["kind"] == "trial"), specs[0])
+    found = next((one for one in specs if one["kind"] == JobKind.TRIAL), specs[0])
     return read_spec(found["spec"])
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import ray
 
+from ftray.capacity.cluster_file import read_cluster_file
 from ftray.capacity.nodes import Node, nodes_of_file, nodes_of_ray
 from ftray.vram.gpus import local_gpu
-from ftray.capacity.cluster_file import read_cluster_file
 
 CLUSTER_FILE, FTRAY_CLUSTER = "~/ray_bootstrap_config.yaml", "FTRAY_CLUSTER"
 """Where `ray up` leaves its file on the head; the variable that names another one, where that is not how it came up."""

@@ -1,4 +1,4 @@
-"""Verbs that take a study file: tell what it asks for, and run it."""
+"""Verbs that take a study file: check it, plan it, run it."""
 
 import argparse
 import os
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 def add_verbs(add: Add) -> None:
     for command, line in (
-        (check, "parse a study with every range at both ends and tell its sizes; starts nothing"),
-        (vram, "tell what the trials of a study get of a GPU, or measure what they need"),
-        (pretrain, "pre-train the encoder of a file without search parameters"),
-        (train, "run the one trial of a file without search parameters"),
+        (check, "parse a study with every range at both ends and print its sizes; starts nothing"),
+        (vram, "print what the trials of a study get of a GPU, or measure what they need"),
+        (pretrain, "pre-train the encoder of a file without holes"),
+        (train, "run the one trial of a file without holes"),
         (tune, "run a study, or continue it"),
     ):
         verb = add_verb(add, command, line)
         add_study(verb, n="?" if command is vram else None)
         if command is tune:
-            line = "let failed trials, which stay failed otherwise, go on from their checkpoints"
+            line = "retry failed trials from their checkpoints; without this they stay failed"
             verb.add_argument("--retry-failed", action="store_true", help=line)
         if command in (check, vram):
             _add_gpu(verb, measures=command is vram)
@@ -96,7 +96,7 @@ def vram(given: argparse.Namespace) -> int:
     from ftray.study.vram import describe_vram
 
     if given.file is None:
-        raise SpecError("`ftray vram` tells the plan of a FILE; without one it only measures: ftray vram --measure")
+        raise SpecError("`ftray vram` plans a FILE; without one it only measures: ftray vram --measure")
     for line in describe_vram(study_of(given), with_measured(_nodes(given), runs_to_plan_with(given))):
         print(line)
     return 0
@@ -137,9 +137,9 @@ def with_measured(nodes: "tuple[Node, ...]", runs: "Location | None") -> "tuple[
 def tune(given: argparse.Namespace) -> int:
     from ftray.study.run import run_study
 
-    study = study_of(given)
+    spec = study_of(given)
     with live() as (say, show):
-        run = run_study(study, given.runs, say, show, given.retry_failed)
+        run = run_study(spec, given.runs, say, show, given.retry_failed)
     finish(run)
     if not any(record.state == "COMPLETE" for record in run.records()):
         print("ftray: no trial of this study succeeded; the first error is above", file=sys.stderr)
@@ -150,13 +150,12 @@ def tune(given: argparse.Namespace) -> int:
 def train(given: argparse.Namespace) -> int:
     from ftray.trial.standalone import train
 
-    study = study_of(given)
-    spec = study.only_trial("train")
-    run = _run_folder(given, study)
+    spec = study_of(given)
+    trial, run = spec.only_trial("train"), _run_folder(given, spec)
     if run.is_done:
         print(f"{run.where} is finished: nothing to run")
     else:
-        train(spec, run)
+        train(trial, run)
     finish(run)
     return 0
 
@@ -164,8 +163,8 @@ def train(given: argparse.Namespace) -> int:
 def pretrain(given: argparse.Namespace) -> int:
     from ftray.trial.standalone import pretrain_alone
 
-    study = study_of(given)
-    cards = pretrain_alone(study.only_trial("pretrain"), _run_folder(given, study))
+    spec = study_of(given)
+    cards = pretrain_alone(spec.only_trial("pretrain"), _run_folder(given, spec))
     for card in cards:
         print(f"best encoder: {card.path}")
     if len(cards) == 1:  # of several folds, each trains on bars that another is validated on
@@ -173,10 +172,10 @@ def pretrain(given: argparse.Namespace) -> int:
     return 0
 
 
-def _run_folder(given: argparse.Namespace, study: "StudySpec") -> "RunFolder":
-    from ftray.study.opening import open_run
+def _run_folder(given: argparse.Namespace, spec: "StudySpec") -> "RunFolder":
+    from ftray.study.spec import open_run
 
-    return open_run(study, given.runs)
+    return open_run(spec, given.runs)
 
 
 def _add_gpu(verb: argparse.ArgumentParser, measures: bool) -> None:

@@ -14,7 +14,7 @@ from ftray.nets import FTSpec, read_checkpoint, weights_fingerprint
 from ftray.pretraining.card import exam_size, examine
 from ftray.pretraining.folder import BEST_ENCODER, FINAL_ENCODER, EncoderCard, JobFolder, read_card
 from ftray.pretraining.probes import Bars
-from ftray.pretraining.progress import Progress, epoch_line, show_progress
+from ftray.pretraining.progress import ProgressBar, epoch_line, show_progress
 from ftray.pretraining.samples import draw_samples
 from ftray.pretraining.spec import METHOD, Device, PretrainingSpec, encoder_fingerprint, scaler_fingerprint
 from ftray.pretraining.trainer import Trainer, fresh_encoder, new_model
@@ -95,7 +95,7 @@ def _best(history: list[Row]) -> Row:
     return min(history, key=lambda row: row["validation_loss"])
 
 
-def _epoch(job: JobFolder, trainer: Trainer, history: list[Row], shown: Progress) -> Row:
+def _epoch(job: JobFolder, trainer: Trainer, history: list[Row], shown: ProgressBar) -> Row:
     spec, epoch = trainer.spec, len(history) + 1
     start = time.perf_counter()
     row: Row = {"epoch": epoch, **trainer.train_epoch(epoch, shown.on_batch), **trainer.validate(epoch)}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 
-class Progress(NamedTuple):
+class ProgressBar(NamedTuple):
     """on_batch: called after every batch. on_epoch: called with a line about the epoch."""
 
     on_batch: Callable[[], None]
@@ -15,12 +15,12 @@ class Progress(NamedTuple):
 
 
 @contextlib.contextmanager
-def show_progress(wanted: bool, n_batches: int, n_done: int) -> Iterator[Progress]:
+def show_progress(wanted: bool, n_batches: int, n_done: int) -> Iterator[ProgressBar]:
     """n_batches: of the whole job; n_done: those that an earlier run has done."""
     if not wanted:
-        yield Progress(lambda: None, lambda line: None)
+        yield ProgressBar(lambda: None, lambda line: None)
     elif not sys.stdout.isatty():
-        yield Progress(lambda: None, lambda line: print(line, flush=True))
+        yield ProgressBar(lambda: None, lambda line: print(line, flush=True))
     else:
         from rich import progress
 
@@ -28,7 +28,7 @@ def show_progress(wanted: bool, n_batches: int, n_done: int) -> Iterator[Progres
         with progress.Progress(*columns, progress.TimeRemainingColumn()) as bar:
             task = bar.add_task("", total=n_batches, completed=n_done)
             print_above = functools.partial(bar.console.print, markup=False, highlight=False)
-            yield Progress(lambda: bar.advance(task), print_above)
+            yield ProgressBar(lambda: bar.advance(task), print_above)
 
 
 def epoch_line(row: Mapping[str, Any], n_epochs: int) -> str:

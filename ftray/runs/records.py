@@ -5,6 +5,7 @@ Takes: the study's event file. Gives: a `StudyLog`, which keeps one `TrialRecord
 
 import dataclasses
 import datetime
+import enum
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -25,11 +26,18 @@ FINAL: tuple[State, ...] = ("COMPLETE", "PRUNED")
 TIMES = ("started_at", "ended_at")
 
 
+class JobKind(enum.StrEnum):
+    """What a job does: an RL trial from its start to its end, or the pre-training of one encoder."""
+
+    TRIAL = "trial"
+    PRETRAINING = "pretraining"
+
+
 @dataclasses.dataclass(frozen=True)
 class TrialRecord:
     """One trial as the run folder knows it.
 
-    number: among the study's trials; None for a job without one. kind: what was run, such as `trial` or `pretraining`.
+    number: among the study's trials; None for a job without one. kind: a `JobKind`.
     values: the searched values, flat: {"trial/encoder/d_token": 32}. spec: the resolved spec as a mapping.
     metrics: each as it was reported last; a number that was not finite is None.
     started_at, ended_at: of the latest run, UTC. wall_seconds: spent running, summed over all ended runs.

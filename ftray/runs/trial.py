@@ -53,7 +53,7 @@ class TrialFolder:
         self._writer.append("finished", {"metrics": metrics or {}}, durable=True)
 
     def out_of_memory(self, **facts: Any) -> None:
-        """The trial did not fit into a GPU's memory; it may be retried in a smaller shape.
+        """Note that the trial did not fit into a GPU's memory; it may be retried with a smaller memory plan.
 
         `facts`: the `shape` that was too large, the `next` one (None: there is none), `predicted_gib`, `observed_gib`,
         the `process` that asked for more, and its `error`.

@@ -1,4 +1,4 @@
-"""When a study has had enough: its budgets, no improvement beyond noise, failures that are all the same.
+"""When a study stops: a budget is spent, nothing improves beyond noise, or all trials fail alike.
 
 Takes: a study and its run folder. Gives: the reason to stop, in words. Touches no Ray: `check` parses with it.
 """
@@ -17,15 +17,15 @@ from ftray.search.objectives import Constraint, Objective, is_feasible
 from ftray.spec import Between, spec
 
 ALIKE = 5
-"""Failures of one kind in a row after which the next one would tell nothing new."""
+"""Failures of one kind in a row after which a study stops."""
 
 EVERY = 10.0
-"""Seconds between two looks at clock and costs."""
+"""Seconds between two checks of clock and costs."""
 
 
 @spec
 class BudgetSpec:
-    """What a study may spend over all runs of its command; None is without limit.
+    """What a study may spend over all runs of its command; None is no limit.
 
     hours: of wall time while a command drives it.
     gpu_hours: booked shares of GPUs times the time they were booked, summed over all jobs, pre-training included.
@@ -39,21 +39,21 @@ def check_patience(patience: int | None, n_objectives: int) -> None:
     """Raises: SpecError for patience with several objectives, of which none is the one that improves."""
     if patience is not None and n_objectives > 1:
         raise SpecError(
-            f"patience asks whether one figure still improves, and this study has {n_objectives} objectives: leave out "
+            f"patience asks whether one metric still improves, and this study has {n_objectives} objectives: leave out "
             "patience_trials, or name one objective",
             ("search", "patience_trials"),
         )
 
 
 class Limits:
-    """Ends a study as a whole. What still runs then ends at its last checkpoint, INTERRUPTED, and may go on one day.
+    """Ends a study as a whole. Trials that still run end INTERRUPTED at their last checkpoints, and may be continued.
 
-    why: the reason, once there is one. broken: whether it is failures that are all the same; these count within one
-    run of the command, so that repeating it gives them another chance.
+    why: the reason, once there is one. broken: whether it is that trials fail alike; failures count within one run of
+    the command, so that repeating it gives them another chance.
     """
 
-    def __init__(self, study: Any, run: RunFolder, clock: Callable[[], float] = time.monotonic):
-        self.study, self.run, self.clock = study, run, clock
+    def __init__(self, spec: Any, run: RunFolder, clock: Callable[[], float] = time.monotonic):
+        self.spec, self.run, self.clock = spec, run, clock
         self.why: str | None = None
         self.broken = False
         self._alike: list[TrialRecord] = []
@@ -61,19 +61,19 @@ class Limits:
         self._looked = -math.inf
 
     def reached(self) -> bool:
-        """Whether it is time to stop; cheap enough to be asked all the time."""
+        """Whether it is time to stop; cheap enough to be called at every step."""
         if self.why is None and self.clock() - self._looked >= EVERY:
             self._looked = self.clock()
             self.why = self._spent()
         return self.why is not None
 
     def before_start(self) -> str | None:
-        """The reason not even to begin: a budget that earlier runs of the command have spent."""
+        """The reason not even to start: a budget that earlier runs of the command have spent."""
         self.why = self._spent() or self._no_better()
         return self.why
 
-    def ended(self, record: TrialRecord) -> None:
-        """Takes note of a trial that ended, which may be one too many."""
+    def on_end(self, record: TrialRecord) -> None:
+        """Counts a trial that ended."""
         if record.state in ("COMPLETE", "PRUNED"):
             self._alike = []
             self.why = self.why or self._no_better()
@@ -89,7 +89,7 @@ class Limits:
                 )
 
     def _spent(self) -> str | None:
-        budget: BudgetSpec = self.study.search.budget
+        budget: BudgetSpec = self.spec.search.budget
         hours = (self._before + self.clock() - self._started) / 3600
         if budget.hours is not None and hours >= budget.hours:
             return f"its budget of {budget.hours:g} hours is spent"
@@ -100,7 +100,7 @@ class Limits:
         return None
 
     def _no_better(self) -> str | None:
-        search = self.study.search
+        search = self.spec.search
         if search.patience_trials is None:
             return None
         ended = [r for r in self.run.records() if r.number is not None and r.state in ("COMPLETE", "PRUNED")]
@@ -113,8 +113,8 @@ def no_improvement(
 ) -> str | None:
     """The reason to stop, if none of the last `patience` trials is better than the best before them beyond noise.
 
-    Beyond noise: by more than the standard error of the difference, where trials tell their own (`METRIC_error`: those
-    of several folds or seeds); else any gain counts. A pruned trial was judged too, and is no improvement.
+    Beyond noise: by more than the standard error of the difference, if trials report theirs (`METRIC_error`: those of
+    several folds or seeds); else any gain counts. A pruned trial counts as well, and is no improvement.
 
     ended: complete and pruned trials, oldest first.
     """

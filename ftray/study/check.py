@@ -1,10 +1,11 @@
-"""What a study will do, told before it does it."""
+"""What a study will do, printed before it does it."""
 
 from collections.abc import Iterator, Sequence
 
 from ftray.capacity.placement import cpus
 from ftray.errors import SpecError
 from ftray.nets import actor_critic_parameters
+from ftray.runs.records import JobKind
 from ftray.search.samplers import sampled_independently
 from ftray.study.spec import StudySpec
 from ftray.trial import TrialSpec, place_pretraining, place_trial
@@ -12,41 +13,47 @@ from ftray.trial.vram import layout_of, plan_trial
 from ftray.vram.gpus import Gpu
 
 
-def describe_study(study: StudySpec, gpu: Gpu | None = None) -> Iterator[str]:
+def describe_study(spec: StudySpec, gpu: Gpu | None = None) -> Iterator[str]:
     """Lines with observation size, search parameters, parameter counts, number of trials and resources; needs no Ray.
 
-    gpu: the model whose shares are told too.
+    gpu: the model whose shares are printed, too.
     """
-    trials = study.corner_trials
+    trials = spec.corner_trials
     layouts = sorted({layout_of(trial) for trial in trials}, key=lambda layout: layout.size)
-    yield f"study {study.name}"
+    yield f"study {spec.name}"
     for layout in layouts:
         yield (
             f"  observation   {layout.size:,} floats: 1 cash + {layout.n_assets} holdings + {layout.n_indicators} "
             f"indicators × {layout.n_assets} assets × {layout.lookback} bars"
         )
-    search = study.search
+    search = spec.search
     goals = ", ".join(f"{goal.metric} to be {goal.direction}d" for goal in search.goals)
     yield f"  trials        {search.n_trials}, {goals} ({search.sampler.kind})"
     for bound in search.bounds:
         yield f"  constraint    {bound}"
-    independent = sampled_independently(search.sampler, study.space)
+    independent = sampled_independently(search.sampler, spec.space)
     if independent and search.sampler.kind != "random":
         yield f"  independent   sampled without regard to the other values: {', '.join(independent)}"
-    for name, param in study.space.params.items():
+    for name, param in spec.space.params.items():
         yield f"  searched      {name}: {', '.join(map(str, param.extremes()))}"
     for kind in sorted({trial.encoder.kind for trial in trials}):
         counts = [actor_critic_parameters(t.encoder, layout_of(t)) for t in trials if t.encoder.kind == kind]
         yield f"  parameters    {kind}: {span(counts)} (actor-critic, heads included)"
-    if max(trial.n_runs for trial in trials) > 1:
-        folds, seeds, runs = ([getattr(t, name) for t in trials] for name in ("n_folds", "seeds", "n_runs"))
+    if max(trial.n_trainings for trial in trials) > 1:
+        folds, seeds, trainings = ([getattr(t, name) for t in trials] for name in ("n_folds", "seeds", "n_trainings"))
         yield (
-            f"  validation    {span(folds)} folds × {span(seeds)} seeds = {span(runs)} runs per trial, "
+            f"  validation    {span(folds)} folds × {span(seeds)} seeds = {span(trainings)} trainings per trial, "
             f"{span([trial.ppo.env_steps for trial in trials])} env steps each"
         )
     steps = [trial.env_steps for trial in trials]
     cores = [cpus(place_trial(trial, ()).bundles) for trial in trials]
     yield f"  training      {span(steps)} env steps per trial, {span(cores)} CPUs"
+    yield from _pretraining(trials)
+    if gpu is not None and search.job == JobKind.TRIAL:
+        yield from _shares(gpu, trials)
+
+
+def _pretraining(trials: Sequence[TrialSpec]) -> Iterator[str]:
     pretrained = [trial for trial in trials if trial.encoder_to_pretrain]
     if pretrained:
         encoders = [trial.encoder_to_pretrain for trial in pretrained]
@@ -57,12 +64,9 @@ def describe_study(study: StudySpec, gpu: Gpu | None = None) -> Iterator[str]:
             f"{span([cpus(place_pretraining(t, ()).bundles) for t in pretrained])} CPUs"
         )
 
-    if gpu is not None and search.job == "trial":
-        yield from _shares(gpu, trials)
-
 
 def _shares(gpu: Gpu, trials: Sequence[TrialSpec]) -> Iterator[str]:
-    """What the trials get of a GPU model; one that does not fit is told and no error: others may have larger GPUs."""
+    """What the trials get of a GPU model. If one does not fit, a line says so: other users may have larger GPUs."""
     try:
         plans = [plan_trial(trial, gpu) for trial in trials]
     except SpecError as error:
@@ -77,6 +81,6 @@ def _shares(gpu: Gpu, trials: Sequence[TrialSpec]) -> Iterator[str]:
 
 
 def span(values: Sequence[float]) -> str:
-    """The least and the largest of some figures, or the one that all are."""
+    """The smallest and the largest of some numbers, or the one that all are."""
     low, high = (int(end) if float(end).is_integer() else end for end in (min(values), max(values)))
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"

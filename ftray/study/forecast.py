@@ -15,12 +15,13 @@ from ftray.capacity.measured_rows import MeasuredRows
 from ftray.capacity.nodes import PRICE, Node, nodes_of_file
 from ftray.capacity.placement import Placement
 from ftray.errors import SpecError, StorageError
+from ftray.runs.records import JobKind
 from ftray.storage import Location
 from ftray.study.check import span
 from ftray.study.pace import Pace, Paces
 from ftray.study.placing import capacity_of
 from ftray.study.spec import StudySpec
-from ftray.study.vram import PRETRAINING, describe_node, distinct_jobs, place, source_of
+from ftray.study.vram import DistinctJob, describe_node, distinct_jobs, place, source_of
 from ftray.trial import TrialSpec
 
 
@@ -32,6 +33,7 @@ class Forecast:
     """
 
     name: str
+    kind: JobKind
     spec: TrialSpec
     placement: Placement
     max_concurrent: int
@@ -60,17 +62,17 @@ def describe_on_cluster(study: StudySpec, file: Path, runs: Location, study_word
         price = f"; {prices[node.name]:g} an hour" if node.name in prices else ""
         yield f"  {describe_node(node)}{price}"
     forecasts = []
-    for name, spec in distinct_jobs(study).items():
+    for job in distinct_jobs(study):
         try:
-            forecasts.append(_forecast(study, name, spec, place(name, spec, nodes), nodes, paces))
+            forecasts.append(_forecast(study, job, place(job, nodes), nodes, paces))
         except SpecError as error:
-            yield f"  never fits    {name}: {error}"
+            yield f"  never fits    {job.name}: {error}"
     try:
         capacity_of(study, nodes)
     except SpecError as error:
         yield f"  never fits    {error}"
         return
-    trials = [forecast for forecast in forecasts if not forecast.name.startswith(PRETRAINING)]
+    trials = [forecast for forecast in forecasts if forecast.kind == JobKind.TRIAL]
     if trials:
         yield from _placed(study, trials, nodes)
         if paces:
@@ -90,9 +92,9 @@ def prices_of_file(file: Path) -> dict[str, float]:
 
 
 def _forecast(
-    study: StudySpec, name: str, spec: TrialSpec, placement: Placement, nodes: Sequence[Node], paces: Paces | None
+    study: StudySpec, job: DistinctJob, placement: Placement, nodes: Sequence[Node], paces: Paces | None
 ) -> Forecast:
-    most = Capacity(tuple(nodes), ((name, placement),)).max_concurrent
+    most = Capacity(tuple(nodes), ((job.name, placement),)).max_concurrent
     max_concurrent = min(most, study.search.max_concurrent or most)
     left, needed = min(max_concurrent, study.search.n_trials), dict[str, int]()
     for node in nodes:
@@ -100,8 +102,8 @@ def _forecast(
         n = min(node.n, math.ceil(left / per_node)) if per_node and left > 0 else 0
         needed |= {node.name: n} if n else {}
         left -= n * per_node
-    pace = paces.of(spec, placement.plan is not None) if paces else None
-    return Forecast(name, spec, placement, max_concurrent, needed, pace)
+    pace = paces.of(job.spec, placement.plan is not None) if paces else None
+    return Forecast(job.name, job.kind, job.spec, placement, max_concurrent, needed, pace)
 
 
 def _placed(study: StudySpec, trials: Sequence[Forecast], nodes: Sequence[Node]) -> Iterator[str]:

@@ -16,6 +16,7 @@ from ftray.capacity.placement import cpus
 from ftray.errors import FtrayError
 from ftray.metrics import CPU_SECONDS, GPU_SECONDS
 from ftray.runs import RunFolder
+from ftray.runs.records import JobKind
 from ftray.spec import fingerprint, parse, to_mapping
 from ftray.storage import Location, Mirror, is_url, join
 from ftray.trial import TrialSpec, place_trial
@@ -46,7 +47,7 @@ class Paces:
         found: defaultdict[tuple[str, bool], list[float]] = defaultdict(list)
         for run in _runs_in(runs):
             for record in run.records():
-                if record.state != "COMPLETE" or record.kind != "trial":
+                if record.state != "COMPLETE" or record.kind != JobKind.TRIAL:
                     continue
                 with contextlib.suppress(FtrayError):  # of another version
                     spec = parse(TrialSpec, record.spec)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from ftray.capacity.cluster_view import ClusterView, cluster_view
 from ftray.capacity.elastic import Capacity, ElasticCapacity, Need
 from ftray.capacity.nodes import Node
+from ftray.runs.records import JobKind
 from ftray.study.spec import StudySpec
 from ftray.trial import place_pretraining, place_trial
 
@@ -15,7 +16,7 @@ from ftray.trial import place_pretraining, place_trial
 def needs_of(study: StudySpec, nodes: Sequence[Node]) -> Iterator[Need]:
     """What each corner of the space asks for. Raises: SpecError for a job that fits on none of the nodes' GPUs."""
     for spec in study.corner_trials:
-        if study.search.job == "trial":
+        if study.search.job == JobKind.TRIAL:
             yield "a trial", place_trial(spec, nodes)
         if spec.encoder_to_pretrain:
             yield "a pre-training job", place_pretraining(spec, nodes)

@@ -1,4 +1,4 @@
-"""What a running study says: one line per change of a trial's state, and one per validation figure."""
+"""What a running study prints: a line per change of a job's state, and one per validation result."""
 
 import time
 from typing import Any
@@ -9,18 +9,19 @@ from ftray.boards.tensorboard import TensorBoard
 from ftray.capacity.local_ray import Say
 from ftray.runs import RunFolder
 from ftray.runs.provenance import git_commit
+from ftray.runs.records import JobKind
 from ftray.spec import parse
-from ftray.study.searcher import TRIAL, StudySearcher
+from ftray.study.searcher import StudySearcher
 from ftray.tables.parquet import compact
 from ftray.trial import TrialSpec
-from ftray.trial.out_of_memory import shape_of
+from ftray.trial.out_of_memory import memory_plan_of
 
 
-class Progress(TrialProgressCallback):
-    """One line per change of a trial's state, and one per validation figure; takes the place of Tune's own reporter."""
+class TuneReporter(TrialProgressCallback):
+    """Prints a line per change of a job's state, and one per validation result, in place of Tune's own reporter."""
 
     def __init__(self, run: RunFolder, searcher: StudySearcher, say: Say, show: Say):
-        """say: takes each line. show: takes the line that stands below them all and always tells the latest."""
+        """say: prints a line. show: prints the status line below all others, in place of the last one."""
         self.run, self.searcher, self.say, self.show = run, searcher, say, show
         self.started, self.ended_before = time.monotonic(), searcher.n_ended
         self.commit, self._compact_at = git_commit(), 0.0
@@ -34,22 +35,21 @@ class Progress(TrialProgressCallback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         job = self.searcher.job(trial.trial_id)
         self.run.trial_started(job.id, commit=self.commit)
-        self._line(job.id, f"started: {describe(job.spec, pretraining=job.kind != TRIAL)}")
-        for why in dict.fromkeys(job.why):
-            if job.kind != TRIAL or why.startswith("uses"):  # that it waited for its own job goes without saying
-                self._line(job.id, why)
+        self._line(job.id, f"started: {describe(job.spec, job.kind)}")
+        for reason in dict.fromkeys(job.reasons):
+            if job.kind == JobKind.PRETRAINING or reason.startswith("uses"):  # its own job has a line of its own
+                self._line(job.id, reason)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         job = self.searcher.job(trial.trial_id)
         self.tensorboard.follow(job.id)
-        if job.kind == TRIAL and "env_steps" in result:
-            value = result.get(self.searcher.study.search.metric, float("nan"))
+        if job.kind == JobKind.TRIAL and "env_steps" in result:
+            value = result.get(self.searcher.spec.search.metric, float("nan"))
             self._line(
                 job.id,
-                f"{result['env_steps']:,}/{job.spec.env_steps:,} steps, "
-                f"{self.searcher.study.search.metric} {value:.2f}",
+                f"{result['env_steps']:,}/{job.spec.env_steps:,} steps, {self.searcher.spec.search.metric} {value:.2f}",
             )
         elif "train_loss" in result:
             self._line(
@@ -70,15 +70,15 @@ class Progress(TrialProgressCallback):
     def _ended(self, job_id: str) -> None:
         record = self.run.record(job_id)
         why = f": {record.error.splitlines()[0]}" if record.error else ""
-        if record.state == "INTERRUPTED" and not why:  # it goes on as soon as there is room
-            shape = shape_of(self.run.trial_folder(job_id))
-            why = f": out of memory, next {shape.describe(parse(TrialSpec, record.spec))}"
+        if record.state == "INTERRUPTED" and not why:  # it is retried as soon as there is room
+            memory_plan, trial = memory_plan_of(self.run.trial_folder(job_id)), parse(TrialSpec, record.spec)
+            why = f": out of memory, retried with {memory_plan.describe(trial)}"
         self._line(job_id, f"{record.state}{why}")
         self.tensorboard.ended(job_id)
         self._compact()
 
     def _compact(self) -> None:
-        """Now and then: the table is written whole, so that each time takes longer the more trials there are."""
+        """Compacts now and then: all tables are rewritten, so that it takes longer the more trials there are."""
         began = time.monotonic()
         if began >= self._compact_at:
             compact(self.run)
@@ -86,10 +86,10 @@ class Progress(TrialProgressCallback):
 
     def _line(self, job_id: str, text: str) -> None:
         self.say(f"{time.strftime('%H:%M:%S')}  {job_id:22}  {text}")
-        self.show(self._standing())
+        self.show(self._status())
 
-    def _standing(self) -> str:
-        n_trials, ended = self.searcher.study.search.n_trials, self.searcher.n_ended
+    def _status(self) -> str:
+        n_trials, ended = self.searcher.spec.search.n_trials, self.searcher.n_ended
         seconds = time.monotonic() - self.started
         text = f"{ended} of {n_trials} trials ended after {_clock(seconds)}"
         if ended > self.ended_before:
@@ -102,13 +102,13 @@ def _clock(seconds: float) -> str:
     return f"{seconds // 3600:.0f}:{seconds // 60 % 60:02.0f}:{seconds % 60:02.0f}"
 
 
-def describe(spec: TrialSpec, pretraining: bool = False) -> str:
-    """A trial in a few words."""
+def describe(spec: TrialSpec, kind: JobKind = JobKind.TRIAL) -> str:
+    """A job in a few words."""
     encoder = spec.encoder
     if encoder.kind == "mlp":
         return f"mlp, encoding_dim {encoder.encoding_dim}, learning rate {spec.ppo.learning_rate:.1e}"
     shape = f"ft, d_token {encoder.d_token}, {encoder.n_blocks} blocks, {encoder.n_heads} heads"
-    if pretraining:
+    if kind == JobKind.PRETRAINING:
         return f"pre-training {shape}, {spec.pretraining.epochs} epochs"
     start = "from scratch" if encoder.pretrained == "none" else "frozen" if encoder.frozen else "fine-tuned"
     return f"{shape}, {start}, encoding_dim {encoder.encoding_dim}, learning rate {spec.ppo.learning_rate:.1e}"

@@ -32,6 +32,7 @@ from ftray.nets import Policy
 from ftray.runs import RunFolder, TrialFolder, TrialRecord
 from ftray.runs.events import Event
 from ftray.runs.location import DRIVER
+from ftray.runs.records import JobKind
 from ftray.search.objectives import constraints_of, objectives_of
 from ftray.spec import parse
 from ftray.storage import Location
@@ -116,11 +117,11 @@ def chosen(run: RunFolder, trial: str | None) -> TrialRecord:
     """
     if trial is not None:
         record = run.record(trial)
-        if record.kind != "trial" or record.state != "COMPLETE":
+        if record.kind != JobKind.TRIAL or record.state != "COMPLETE":
             raise NoResultError(f"a promotion needs a complete trial, and {trial} is a {record.kind}, {record.state}")
         return record
     best = best_trial(run.records(), objectives_of(run.study), constraints_of(run.study))
-    if best is None or best.kind != "trial":
+    if best is None or best.kind != JobKind.TRIAL:
         raise NoResultError(
             f"a promotion needs a complete, feasible trial, and {run.path} has none; look with: "
             f"ftray results {run.path}"
@@ -167,9 +168,7 @@ def _train(run: RunFolder, specs: Mapping[int, TrialSpec], folders: Mapping[int,
     with local_ray(say):
         for seed in left:
             say(f"seed {seed}")
-            folder = TrialFolder(folders[seed])
-            train_trial(specs[seed], folder, run)
-            folder.finished()
+            train_trial(specs[seed], TrialFolder(folders[seed]), run)
 
 
 def _is_trained(folder: Path) -> bool:

@@ -1,4 +1,4 @@
-"""`run_study`: a study from its file to its leaderboard, or on from where it was stopped."""
+"""`run_study`: runs a study from its file to its leaderboard, or continues where it was stopped."""
 
 from typing import Any
 
@@ -17,74 +17,78 @@ from ftray.runs import RunFolder, State, TrialRecord
 from ftray.search.optuna_trials import OPTUNA_STATES, sampled_trials
 from ftray.storage import Location
 from ftray.study.budget import Limits
-from ftray.study.jobs import Work, trainable
-from ftray.study.opening import open_run
+from ftray.study.jobs import trainable
 from ftray.study.optuna.storage import translate_database_errors
 from ftray.study.placing import elastic_capacity
-from ftray.study.progress import Progress
+from ftray.study.progress import TuneReporter
 from ftray.study.schedulers import build_scheduler
 from ftray.study.searcher import StudySearcher
-from ftray.study.spec import StudySpec
-from ftray.study.warm_start import told
+from ftray.study.spec import StudySpec, open_run
+from ftray.study.warm_start import describe_warm_start
 from ftray.tables.parquet import compact
+from ftray.trial.attempt import TrialFn
 from ftray.trial.judge import record_benchmarks
 from ftray.trial.run import run_trial
 from ftray.vram.probe import probe_gpu
 
-MANY = 100_000
-"""Jobs that may wait for nodes. With no number at all Tune lets one wait, and a cluster would grow a node at a time."""
+MAX_PENDING = 100_000
+"""Jobs that may wait for nodes. Without a number Tune lets only one wait, and a cluster would grow a node at a time."""
 
 
 def run_study(
-    study: StudySpec,
+    spec: StudySpec,
     root: Location,
     say: Say = print,
     show: Say = lambda line: None,
     retry_failed: bool = False,
-    work: Work = run_trial,
+    trial_fn: TrialFn = run_trial,
     probe: Probe = probe_gpu,
 ) -> RunFolder:
     """Runs a study to its end in `root/NAME`; a second call continues it, a finished one is only returned.
 
-    Its end is when all trials have ended, or a budget is spent, or none was better than the best for a while; what runs
-    then ends INTERRUPTED at its last checkpoint, and goes on if the command is repeated with a larger budget.
+    It ends when all trials have ended, or a budget is spent, or none was better than the best for a while; trials that
+    run then end INTERRUPTED at their last checkpoints, and continue if the command is repeated with a larger budget.
 
     root: a folder, or a URL of object storage.
-    say, show: take a line that stays, and the one that always tells the latest.
-    retry_failed: failed trials, which otherwise stay failed, go on from their checkpoints.
-    work: what a trial does, where only the machinery around it matters.
-    probe: what is asked of each type of GPU node before the first trial, likewise.
+    say: prints a line. show: prints the status line, in place of the last one.
+    retry_failed: failed trials, which otherwise stay failed, continue from their checkpoints.
+    trial_fn, probe: what a trial does, and the check of each type of GPU node before the first one.
 
-    Raises: StudyInterruptedError on Ctrl-C and where trials fail all alike, NeverPlacedError where jobs wait in vain
-        for room, UnusableGpuError before any trial where torch cannot use the GPUs; in any case everything up to the
-        last checkpoints is kept.
+    Raises: StudyInterruptedError on Ctrl-C and if all trials fail alike, NeverPlacedError if jobs wait too long for
+        resources, UnusableGpuError if torch cannot use the GPUs; everything up to the last checkpoints is kept.
     """
-    run = open_run(study, root)
+    run = open_run(spec, root)
     failed = [record for record in _ended(run) if record.state == "FAILED"] if retry_failed else []
-    if run.is_done and len(_ended(run)) >= study.search.n_trials and not failed:
+    if run.is_done and len(_ended(run)) >= spec.search.n_trials and not failed:
         say(f"{run.where} is finished: nothing to run")
         return run
     with run.driven(say):
         run.sweep()
         for record in failed:
-            run.trial_ended(record.id, "INTERRUPTED", error=f"to be tried again: {record.error}")
-        limits = Limits(study, run)
+            run.trial_ended(record.id, "INTERRUPTED", error=f"to be retried: {record.error}")
+        limits = Limits(spec, run)
         if limits.before_start() is None:
-            record_benchmarks(study.corner_trials[0], run)
+            record_benchmarks(spec.corner_trials[0], run)
             with local_ray(say):
-                capacity = elastic_capacity(study, MeasuredRows(root).look)
-                capacity.wait(say, study.search.pending_timeout)
-                check_gpu_nodes(capacity.now, run, say, probe, pending_timeout=study.search.pending_timeout)
-                _search(study, run, limits, capacity, say, show, work)
-        _close(study, run, limits, say)
+                capacity = _wait_for_capacity(spec, run, root, say, probe)
+                _search(spec, run, limits, capacity, say, show, trial_fn)
+        _close(spec, run, limits, say)
     return run
 
 
-def _close(study: StudySpec, run: RunFolder, limits: Limits, say: Say) -> None:
-    """Says how a study ended, and marks it done if that was its end."""
+def _wait_for_capacity(spec: StudySpec, run: RunFolder, root: Location, say: Say, probe: Probe) -> ElasticCapacity:
+    """The cluster's capacity, once every job of the study can be placed and each type of GPU node works."""
+    capacity = elastic_capacity(spec, MeasuredRows(root).look)
+    capacity.wait(say, spec.search.pending_timeout)
+    check_gpu_nodes(capacity.now, run, say, probe, pending_timeout=spec.search.pending_timeout)
+    return capacity
+
+
+def _close(spec: StudySpec, run: RunFolder, limits: Limits, say: Say) -> None:
+    """Prints how a study ended, and marks it done if that was its end."""
     for line in (*describe_failures(sampled_trials(run.records())), *describe_crashes(run.events(), run.path)):
         say(line)
-    n_ended, n_trials = len(_ended(run)), study.search.n_trials
+    n_ended, n_trials = len(_ended(run)), spec.search.n_trials
     stopped = f"stopped with {n_ended} of {n_trials} trials ended"
     if n_ended < n_trials:
         run.append_event("study_stopped", why=limits.why, n_ended=n_ended)
@@ -102,17 +106,17 @@ def _close(study: StudySpec, run: RunFolder, limits: Limits, say: Say) -> None:
 
 
 def _search(
-    study: StudySpec, run: RunFolder, limits: Limits, capacity: ElasticCapacity, say: Say, show: Say, work: Work
+    spec: StudySpec, run: RunFolder, limits: Limits, capacity: ElasticCapacity, say: Say, show: Say, trial_fn: TrialFn
 ) -> None:
     already = len(_ended(run))
-    say(f"study {study.name}: {study.search.n_trials} trials, {already} of them ended before, in {run.where}")
-    run.append_event("study_started", n_trials=study.search.n_trials)
+    say(f"study {spec.name}: {spec.search.n_trials} trials, {already} of them ended earlier, in {run.where}")
+    run.append_event("study_started", n_trials=spec.search.n_trials)
     try:
-        with translate_database_errors(study.search.storage):
-            searcher = StudySearcher(study, run, limits, capacity)
-            for line in told(run):
+        with translate_database_errors(spec.search.storage):
+            searcher = StudySearcher(spec, run, limits, capacity)
+            for line in describe_warm_start(run):
                 say(line)
-            _fit(study, run, searcher, Progress(run, searcher, say, show), work)
+            _fit(spec, run, searcher, TuneReporter(run, searcher, say, show), trial_fn)
     except KeyboardInterrupt:
         pass
     finally:
@@ -120,28 +124,28 @@ def _search(
         compact(run)
 
 
-def _fit(study: StudySpec, run: RunFolder, searcher: StudySearcher, progress: Progress, work: Work) -> None:
+def _fit(spec: StudySpec, run: RunFolder, searcher: StudySearcher, reporter: TuneReporter, trial_fn: TrialFn) -> None:
     tuner = tune.Tuner(
-        trainable(work),
-        param_space={"run": str(run.location), "metric": study.search.metric},
+        trainable(trial_fn),
+        param_space={"run": str(run.location), "metric": spec.search.metric},
         tune_config=tune.TuneConfig(
             search_alg=searcher,
-            scheduler=build_scheduler(study, run),
+            scheduler=build_scheduler(spec, run),
             num_samples=-1,  # pre-training jobs count as samples; the searcher ends the study
-            max_concurrent_trials=MANY,  # the searcher's part: a cluster grows
+            max_concurrent_trials=MAX_PENDING,  # the searcher decides: a cluster grows
             trial_dirname_creator=lambda trial: trial.config["id"],
             trial_name_creator=lambda trial: trial.config["id"],
-            # On a GPU a trial starts in a process of its own: what the last one left in its memory is gone. Elsewhere
-            # there is no such thing, and a process takes 4 s to start, 7 % of a trial of a minute. In Ray's dashboard a
-            # process that is used again would keep the name of its first trial.
+            # On a GPU each trial starts in a new process, without what the last one left in GPU memory. On a CPU there
+            # is nothing left, and a process takes 4 s to start, 7 % of a trial of a minute. In Ray's dashboard a
+            # process that is reused would keep the name of its first trial.
             reuse_actors=not (searcher.capacity and searcher.capacity.now.config) and not has_dashboard(),
         ),
         run_config=tune.RunConfig(
             name="tune",
             storage_path=str(run.path.absolute()),
-            failure_config=tune.FailureConfig(max_failures=0),  # the searcher's part: it lets time pass between
+            failure_config=tune.FailureConfig(max_failures=0),  # the searcher decides: it waits before a retry
             stop=_AtLimits(searcher.limits),
-            callbacks=[progress, PendingLimit(study.search.pending_timeout)],
+            callbacks=[reporter, PendingLimit(spec.search.pending_timeout)],
             verbose=0,
         ),
     )
@@ -160,7 +164,7 @@ def _interrupt(run: RunFolder, state: State) -> None:
 
 
 class _AtLimits(Stopper):
-    """Tells Tune that a study has reached its limits; it then stops all jobs, each at the end of a report."""
+    """Makes Tune stop all jobs once a study has reached its limits, each at its next report."""
 
     def __init__(self, limits: Limits):
         self.limits = limits
@@ -170,7 +174,7 @@ class _AtLimits(Stopper):
         return {}
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Never a single trial: that is the scheduler's."""
+        """Never a single trial: the scheduler stops those."""
         return False
 
     def stop_all(self) -> bool:

@@ -1,16 +1,14 @@
-"""The searcher: Optuna draws trials; a trial waits here until the pre-training of all its encoders is done.
+"""The searcher: Optuna samples configurations, `queue.JobQueue` decides which job runs when, Tune runs what comes.
 
-The gate stands in the searcher because nothing that waits may hold resources: a drawn configuration is set aside, the
-pre-training jobs that it needs (one per fold) are handed out in its place, and it follows when the weights exist.
-
-The run folder is the truth. Optuna's storage is rebuilt from it on start and told everything after it, with the state a
-trial really ended in (stock `OptunaSearch` stores a stopped trial as complete and leaves a NaN running for ever).
+The run folder is the truth. Optuna's storage is rebuilt from it on start and informed of everything after it, with the
+state in which a trial really ended (stock `OptunaSearch` stores a stopped trial as complete, and one that ended with
+NaN as running forever).
 """
 
 import dataclasses
 import time
 import warnings
-from collections import Counter, deque
+from collections.abc import Callable
 from typing import Any
 
 import optuna
@@ -19,303 +17,211 @@ from ray.tune.search.optuna import OptunaSearch
 
 from ftray.analysis.failures import PROCESS_DIED
 from ftray.capacity.elastic import ElasticCapacity
-from ftray.features import Dataset
-from ftray.pretraining import Choice, is_finished
-from ftray.runs import RunFolder, State, TrialFolder
-from ftray.runs.staging import partial_folder
+from ftray.runs import RunFolder, State, TrialRecord
+from ftray.runs.events import Event
+from ftray.runs.records import JobKind
 from ftray.search.objectives import is_number
 from ftray.search.optuna_trials import OPTUNA_STATES, sampled_trials
 from ftray.search.samplers import build_sampler
-from ftray.spec import fingerprint, to_mapping
 from ftray.study.budget import Limits
-from ftray.study.optuna.mirror import OptunaSide
+from ftray.study.inputs import StudyInputs
+from ftray.study.optuna.mirror import OptunaMirror
 from ftray.study.optuna.storage import name_in, note_run, open_storage
+from ftray.study.queue import Job, JobQueue
 from ftray.study.schedulers import TUNE_MODES
 from ftray.study.spec import StudySpec
 from ftray.study.warm_start import starting_points
-from ftray.trial import TrialSpec, choose_encoder, prepare_dataset
-from ftray.trial.out_of_memory import shape_of
-
-TRIAL, PRETRAINING = "trial", "pretraining"
-
-SEARCHED_PRETRAINING = "trial/pretraining"
-"""How the names of search parameters of pre-training begin."""
-
-MOST_WAITING = 8
-"""Trials set aside at once: whatever is drawn before others have ended is drawn blindly."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """What Tune runs: an RL trial, or the pre-training of one encoder on one fold.
-
-    encoders: what a trial needs, by fold; of a pre-training job, the one that it makes. why: for each, why that one.
-    """
-
-    id: str
-    kind: str
-    spec: TrialSpec
-    encoders: tuple[str, ...] = ()
-    number: int | None = None
-    fold: int = 0
-    why: tuple[str, ...] = ()
-
-    def config(self) -> dict[str, Any]:
-        return {"id": self.id, "kind": self.kind, "spec": to_mapping(self.spec), "fold": self.fold}
+from ftray.trial import TrialSpec
+from ftray.trial.out_of_memory import memory_plan_of
+from ftray.trial.shape import MemoryPlan
 
 
 class StudySearcher(OptunaSearch):
-    """Hands out jobs in place of bare configurations; a job's outcome goes to the run folder, then to Optuna."""
+    """Hands out jobs in place of bare configurations; a job's end goes to the run folder, then to Optuna."""
 
     def __init__(
-        self, study: StudySpec, run: RunFolder, limits: Limits | None = None, capacity: ElasticCapacity | None = None
+        self,
+        spec: StudySpec,
+        run: RunFolder,
+        limits: Limits | None = None,
+        capacity: ElasticCapacity | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ):
         """capacity: how many jobs run at once; None: as many as Tune asks for."""
-        self.study, self.run, self.limits, self.capacity = study, run, limits or Limits(study, run), capacity
-        self.ready: deque[Job] = deque()
-        self.waiting: list[Job] = []
-        self.in_the_making: set[str] = set()  # encoders whose job is ready or handed out
-        self.handed_out: dict[str, Job] = {}  # by Tune's id
-        self.later: list[tuple[float, Job]] = []  # whose process died, and when they go on
-        self.deaths: Counter[str] = Counter()
-        self.furthest: Counter[str] = Counter()  # how far those jobs had come
-        self.failed_encoders: dict[str, str] = {}
-        self.datasets: dict[str, list[Dataset]] = {}
-        self.choices: dict[str, tuple[Choice, ...]] = {}
-        records, search = sampled_trials(run.records()), study.search
+        self.spec, self.run, self.limits, self.capacity = spec, run, limits or Limits(spec, run), capacity
+        self.inputs, self._clock = StudyInputs(spec, run), clock
+        self.queue = JobQueue(
+            self.inputs.has_encoder, self.inputs.pretraining_job, spec.search.max_failures, spec.search.retry_after
+        )
+        self._handed_out: dict[str, Job] = {}  # by Tune's id
+        records = sampled_trials(run.records())
         self.n_ended = sum(record.state in OPTUNA_STATES for record in records)
-        points = starting_points(study, run)
-        self.sampler = build_sampler(search.sampler, study.space, [record.values for record in records], search.seed)
+        self.n_sampled = len(records)
+        points = starting_points(spec, run)[len(records) :]
+        self.sampler = build_sampler(
+            spec.search.sampler, spec.space, [record.values for record in records], spec.search.seed
+        )
+        self.optuna_study = self._open_optuna_study()
+        self.mirror = OptunaMirror(spec, run, self.optuna_study)
+        for record in records:
+            self.mirror.add(record)
+            if record.state not in OPTUNA_STATES:
+                self._add(record.id, spec.trial(spec.space.fill(record.values)), record.number or 0)
+        for point in points:
+            self.optuna_study.enqueue_trial(point)
+
+    def _open_optuna_study(self) -> optuna.Study:
+        """The still empty study that `OptunaSearch` makes in its storage."""
+        search = self.spec.search
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             super().__init__(
-                space=study.space.sample,  # type: ignore[arg-type]  # any callable
+                space=self.spec.space.sample,  # type: ignore[arg-type]  # any callable
                 metric=[goal.metric for goal in search.goals],
                 mode=[TUNE_MODES[goal.direction] for goal in search.goals],
                 sampler=self.sampler,
-                storage=open_storage(search.storage, study.name, run),
-                study_name=name_in(search.storage, study.name, run),
+                storage=open_storage(search.storage, self.spec.name, self.run),
+                study_name=name_in(search.storage, self.spec.name, self.run),
             )
         assert self._ot_study is not None
-        self.optuna: optuna.Study = self._ot_study
-        note_run(self.optuna, run)
-        self.optunas = OptunaSide(study, run, self.optuna)
-        for record in records:
-            self.optunas.add(record)
-            if record.state not in OPTUNA_STATES:
-                self._admit(record.id, study.trial(study.space.fill(record.values)), record.number or 0)
-        for point in points[len(records) :]:
-            self.optuna.enqueue_trial(point)
-        self.drawn = len(records)
+        note_run(self._ot_study, self.run)
+        return self._ot_study
 
     def suggest(self, trial_id: str) -> Any:
-        """The next job's configuration; None while all that is drawn waits or there is no room; FINISHED when a
-        budget is spent."""
+        """The next job's configuration; None while jobs wait or the cluster is full; FINISHED when a budget is spent
+        or all jobs have ended: after it Tune never asks again."""
         if self.limits.reached():
             return Searcher.FINISHED
-        self._bring_back()
-        if self.capacity and self.capacity.is_full(len(self.handed_out)):
+        if self.capacity and self.capacity.is_full(len(self.queue.in_progress)):
             return None
-        while not self.ready and self.drawn < self.study.search.n_trials and len(self.waiting) < MOST_WAITING:
-            self._draw()
-        if self.ready:
-            job = self.ready.popleft()
-            self.handed_out[trial_id] = job
-            return job.config() | self._brought(job) | (self.capacity.now.config if self.capacity else {})
-        # What runs may come back, for a smaller shape or after its process died, and after FINISHED nobody asks again.
-        open_ends = self.waiting or self.in_the_making or self.handed_out or self.later
-        return None if open_ends else Searcher.FINISHED
+        self.queue.end_back_off(self._clock())
+        while self.queue.wants_jobs and self.n_sampled < self.spec.search.n_trials:
+            self._sample()
+        job = self.queue.next()
+        if job is None:
+            return Searcher.FINISHED if self.queue.is_empty else None
+        self._handed_out[trial_id] = job
+        return job.config() | self.inputs.files(job) | (self.capacity.now.config if self.capacity else {})
 
     def job(self, trial_id: str) -> Job:
         """The job behind one of Tune's trials."""
-        return self.handed_out[trial_id]
+        return self._handed_out[trial_id]
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         number = self.job(trial_id).number
         if number is not None:
-            self.optunas.reported(number, result)
+            self.mirror.on_report(number, result)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        job = self.handed_out.pop(trial_id, None)
+        job = self._handed_out.pop(trial_id, None)
         if job is None:
             return
         self.run.refresh(job.id)
-        reached = self.run.trial_folder(job.id).last_metrics() | self.run.trial_folder(job.id).cost()
-        if _goes_on_smaller(self.run.trial_folder(job.id)):
-            self.run.trial_ended(job.id, "INTERRUPTED", reached)
-            self.ready.appendleft(job)
-            return
-        problem = _failure(self.run.trial_folder(job.id))
-        if error and problem is None:
-            if self._goes_on_later(job, reached):
-                return
-            problem = (
-                f"its process died more than {self.study.search.max_failures} times and got no further; "
-                f"what Ray knows of it is in {self.run.path / 'tune' / job.id / 'error.txt'}"
-            )
-        if job.kind == PRETRAINING:
-            self.run.fetch(*(f"encoders/{encoder}" for encoder in job.encoders))
-        if job.number is None:
-            if problem is None and not self._has(job.encoders[0]):
-                problem = f"it ended without the encoder {job.encoders[0]}: do all nodes run the same version of ftray?"
-            self.run.trial_ended(job.id, "FAILED" if problem else "COMPLETE", reached, problem)
-            self._release(job, problem)
-            return
-        unknown = [name for name in self.study.search.judged if not is_number(reached.get(name))]
-        if problem is None and unknown:
-            problem = f"{unknown[0]} is {reached.get(unknown[0])}: not a number to compare"
-        state: State = "FAILED" if problem else "COMPLETE" if self._finished(job, reached) else "PRUNED"
-        self._end(job, state, reached, problem)
-        if job.kind == PRETRAINING:
-            self._release(job, problem)
-
-    def _brought(self, job: Job) -> dict[str, Any]:
-        """What a job must be told beside what it is: the shape that it has come down to, and what it needs and makes in
-        a run folder on object storage."""
-        shape = to_mapping(shape_of(self.run.trial_folder(job.id)))
-        data = [f"data/{dataset.fingerprint}" for dataset in self._datasets(job.spec)]
-        encoders = [f"encoders/{encoder}" for encoder in job.encoders]
-        if job.kind == TRIAL:
-            return {"shape": shape, "needs": ["encoders.json", *data, *encoders]}
-        needs = ["encoders.json", data[job.fold], partial_folder(encoders[0])]
-        return {"shape": shape, "needs": needs, "makes": encoders}
-
-    def _goes_on_later(self, job: Job, reached: dict[str, Any]) -> bool:
-        """Sets a job aside whose process died, once more than that for twice as long; False if it died too often.
-
-        Tune would start it again at once, maybe on the node that is just going down, and keeps no time between. Deaths
-        count anew once a job got further: on spot nodes a long one dies any number of times, through no fault of it.
-        """
-        self.run.append_event(PROCESS_DIED, id=job.id)
-        search, further = self.study.search, reached.get(self.study.search.resource) or 0
-        self.deaths[job.id] = 1 if further > self.furthest[job.id] else self.deaths[job.id] + 1
-        self.furthest[job.id] = max(further, self.furthest[job.id])
-        if self.deaths[job.id] > search.max_failures:
-            return False
-        wait = search.retry_after * 2 ** (self.deaths[job.id] - 1)
-        why = f"its process died ({self.deaths[job.id]} of {search.max_failures} times that it may); next in {wait} s"
-        self.run.trial_ended(job.id, "INTERRUPTED", reached, why)
-        self.later.append((time.monotonic() + wait, job))
-        return True
-
-    def _bring_back(self) -> None:
-        now = time.monotonic()
-        self.ready.extendleft(job for at, job in self.later if at <= now)
-        self.later = [(at, job) for at, job in self.later if at > now]
+        folder = self.run.trial_folder(job.id)
+        metrics, last = folder.last_metrics() | folder.cost(), folder.last_event()
+        if plan := _smaller_plan(last):
+            self.run.trial_ended(job.id, "INTERRUPTED", metrics)
+            self.queue.out_of_memory(job.id, plan)
+        elif error and _recorded_error(last) is None:
+            self._on_crash(job, metrics)
+        else:
+            self._on_end(job, metrics, _recorded_error(last))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: Tune's snapshots are never restored, the run folder is."""
 
-    def _draw(self) -> None:
-        trial = self.optuna.ask()
-        values, filled = self.study.space.sample(trial)
-        spec, job_id = self.study.trial(filled), f"trial-{trial.number:04d}"
-        self.run.add_trial(job_id, number=trial.number, kind=self.study.search.job, values=values, spec=spec)
+    def _sample(self) -> None:
+        """Asks Optuna for a configuration, records it as a trial and queues it."""
+        asked = self.optuna_study.ask()
+        values, filled = self.spec.space.sample(asked)
+        trial, job_id = self.spec.trial(filled), f"trial-{asked.number:04d}"
+        self.run.add_trial(job_id, number=asked.number, kind=self.spec.search.job, values=values, spec=trial)
         self.sampler.on_sampled(values)
-        self.optunas.drew(trial, job_id)
-        self.drawn += 1
-        for fold, choice in enumerate(self._choices(spec)):
+        self.mirror.on_sampled(asked, job_id)
+        self.n_sampled += 1
+        for fold, choice in enumerate(self.inputs.choices(trial)):
             self.run.append_event("encoder_chosen", id=job_id, fold=fold, **dataclasses.asdict(choice))
-        self._admit(job_id, spec, trial.number)
+        self._add(job_id, trial, asked.number)
 
-    def _admit(self, job_id: str, spec: TrialSpec, number: int) -> None:
-        choices = self._choices(spec)
-        encoders, why = tuple(choice.encoder for choice in choices), tuple(choice.why for choice in choices)
-        self._place(Job(job_id, self.study.search.job, spec, encoders, number, why=why))
+    def _add(self, job_id: str, trial: TrialSpec, number: int) -> None:
+        choices = self.inputs.choices(trial)
+        job = Job(
+            job_id,
+            JobKind(self.spec.search.job),
+            trial,
+            encoders=tuple(choice.encoder for choice in choices),
+            number=number,
+            reasons=tuple(choice.why for choice in choices),
+            memory_plan=memory_plan_of(self.run.trial_folder(job_id)),
+        )
+        if (error := self.queue.add(job)) is not None:
+            self._record_end(job, "FAILED", {}, error)
 
-    def _choices(self, spec: TrialSpec) -> tuple[Choice, ...]:
-        """Whose weights a trial starts from, by fold; none if it needs no job. Its data is prepared on the way."""
-        datasets = self._datasets(spec)
-        if spec.encoder_to_pretrain is None:
-            return ()
-        wants = fingerprint([dataset.fingerprint for dataset in datasets], spec.encoder, spec.pretraining)
-        if wants not in self.choices:
-            # Where pre-training itself is searched, the best weights known would make all its values the same.
-            searched = any(name.startswith(SEARCHED_PRETRAINING) for name in self.study.space.params)
-            similar = self.study.search.job == TRIAL and not searched
-            self.choices[wants] = tuple(
-                choose_encoder(spec, dataset, self.run.path, similar=similar) for dataset in datasets
+    def _on_crash(self, job: Job, metrics: dict[str, Any]) -> None:
+        """The process of a job died: the job is retried after a while, or ends if that happened too often.
+
+        Tune itself would retry at once and lets no time pass between.
+        """
+        self.run.append_event(PROCESS_DIED, id=job.id)
+        search = self.spec.search
+        wait = self.queue.crashed(job.id, metrics.get(search.resource) or 0, self._clock())
+        if wait is None:
+            error = (
+                f"its process died more than {search.max_failures} times and got no further; "
+                f"what Ray knows of it is in {self.run.path / 'tune' / job.id / 'error.txt'}"
             )
-            self.run.sync("encoders", "encoders.json")
-        return self.choices[wants]
-
-    def _datasets(self, spec: TrialSpec) -> list[Dataset]:
-        """A trial's data, by fold; prepared once, for trials of the same data would each read all candles again."""
-        seen = fingerprint(spec.market, spec.windows, spec.features)
-        if seen not in self.datasets:
-            self.datasets[seen] = [prepare_dataset(spec, self.run.path, fold)[1] for fold in range(spec.n_folds)]
-            self.run.sync("data")
-        return self.datasets[seen]
-
-    def _place(self, job: Job) -> None:
-        """Puts a job among the ready ones, or sets it aside and sees to it that what it waits for is made."""
-        failed = [encoder for encoder in job.encoders if encoder in self.failed_encoders]
-        missing = [encoder for encoder in job.encoders if not self._has(encoder)]
-        makes_it = job.kind == PRETRAINING and not self.in_the_making.intersection(missing)
-        if failed:
-            self._end(job, "FAILED", {}, self.failed_encoders[failed[0]])
-        elif not missing or makes_it:
-            self.in_the_making.update(missing)
-            self.ready.append(job)
+            self._on_end(job, metrics, error)
         else:
-            self.waiting.append(job)
-            for encoder in missing:
-                if encoder not in self.in_the_making:
-                    self.in_the_making.add(encoder)
-                    self.ready.append(self._pretraining(job, fold=job.encoders.index(encoder)))
+            n_crashes = self.queue.crashes[job.id]
+            error = f"its process died ({n_crashes} of {search.max_failures} times that it may); next in {wait:g} s"
+            self.run.trial_ended(job.id, "INTERRUPTED", metrics, error)
 
-    def _pretraining(self, waiter: Job, fold: int) -> Job:
-        encoder, why = waiter.encoders[fold], waiter.why[fold]
-        job_id = self._pretraining_id(encoder, waiter.spec)
-        return Job(job_id, PRETRAINING, waiter.spec, (encoder,), fold=fold, why=(why,))
+    def _on_end(self, job: Job, metrics: dict[str, Any], error: str | None) -> None:
+        if job.kind == JobKind.PRETRAINING:
+            self.run.fetch(*(f"encoders/{encoder}" for encoder in job.encoders))
+        error = error or self._unmet(job, metrics)
+        self._record_end(job, self._final_state(job, metrics, error), metrics, error)
+        for waiter, reason in self.queue.ended(job.id, error):
+            self._record_end(waiter, "FAILED", {}, reason)
 
-    def _pretraining_id(self, encoder: str, spec: TrialSpec) -> str:
-        """The id of the job that makes an encoder: known from an interrupted run, or new."""
-        name = f"encoder-{encoder[:12]}"
-        earlier = [record for record in self.run.records() if record.id.startswith(name)]
-        if earlier and not earlier[-1].is_final:
-            return earlier[-1].id
-        job_id = f"{name}-{len(earlier) + 1}" if earlier else name  # its weights were deleted: made once more
-        self.run.add_trial(job_id, number=None, kind=PRETRAINING, values={}, spec=spec)
-        return job_id
+    def _unmet(self, job: Job, metrics: dict[str, Any]) -> str | None:
+        """What a job that ended without an error fell short of, if anything."""
+        if job.number is None:
+            (encoder,) = job.encoders
+            if self.inputs.has_encoder(encoder):
+                return None
+            return f"it ended without the encoder {encoder}: do all nodes run the same version of ftray?"
+        missing = [name for name in self.spec.search.required_metrics if not is_number(metrics.get(name))]
+        return f"{missing[0]} is {metrics.get(missing[0])}: not a number to compare" if missing else None
 
-    def _has(self, encoder: str) -> bool:
-        return is_finished(self.run.encoders_folder / encoder)
+    def _final_state(self, job: Job, metrics: dict[str, Any], error: str | None) -> State:
+        """COMPLETE for a job that came to its own end, PRUNED for one that was stopped before it."""
+        if error is not None:
+            return "FAILED"
+        if job.number is None:
+            return "COMPLETE"
+        if job.kind == JobKind.TRIAL:
+            return "COMPLETE" if metrics.get("runs_done", 0) == job.spec.n_trainings else "PRUNED"
+        enough = metrics.get(self.spec.search.resource, 0) >= self.spec.resource_of(job.spec)
+        return "COMPLETE" if enough or self.inputs.has_encoder(job.encoders[0]) else "PRUNED"  # it may stop by itself
 
-    def _finished(self, job: Job, reached: dict[str, Any]) -> bool:
-        """Whether a job came to its own end, and was not stopped before it."""
-        if job.kind == TRIAL:
-            return reached.get("runs_done", 0) == job.spec.n_runs
-        enough = reached.get(self.study.search.resource, 0) >= self.study.resource_of(job.spec)
-        return enough or self._has(job.encoders[0])  # by early stopping of its own
-
-    def _release(self, job: Job, problem: str | None) -> None:
-        """A pre-training job ended: who waited for nothing else may go, or fails with its error."""
-        (encoder,) = job.encoders
-        self.in_the_making.discard(encoder)
-        if problem is not None:
-            self.failed_encoders[encoder] = f"its pre-training job {job.id} failed: {problem}"
-        waiters, self.waiting = self.waiting, []
-        for waiter in waiters:
-            self._place(waiter)
-
-    def _end(self, job: Job, state: State, metrics: dict[str, Any], problem: str | None) -> None:
-        """Records how a trial ended: once, in the run folder first."""
-        assert job.number is not None
-        self.run.trial_ended(job.id, state, metrics, problem)
-        self.optunas.ended(self.run.record(job.id))
-        self.n_ended += 1
-        self.limits.ended(self.run.record(job.id))
+    def _record_end(self, job: Job, state: State, metrics: dict[str, Any], error: str | None) -> None:
+        """Records how a job ended: once, in the run folder first."""
+        self.run.trial_ended(job.id, state, metrics, error)
+        if job.number is not None:
+            record: TrialRecord = self.run.record(job.id)
+            self.mirror.on_end(record)
+            self.n_ended += 1
+            self.limits.on_end(record)
 
 
-def _failure(folder: TrialFolder) -> str | None:
+def _recorded_error(last: Event | None) -> str | None:
     """The error that a job's process recorded as the last thing it did."""
-    last = folder.last_event()
     return last["error"] if last and last["event"] == "failed" else None
 
 
-def _goes_on_smaller(folder: TrialFolder) -> bool:
-    """Whether a job ran out of memory as the last thing it did, and there is a smaller shape to go on with."""
-    last = folder.last_event()
-    return last is not None and last["event"] == "out_of_memory" and last["next"] is not None
+def _smaller_plan(last: Event | None) -> MemoryPlan | None:
+    """The memory plan to retry with, if running out of memory was the last thing that a job's process recorded."""
+    found = last["next"] if last and last["event"] == "out_of_memory" else None
+    return MemoryPlan(**found) if found else None

@@ -12,21 +12,25 @@ from typing import Any, Literal
 import yaml
 
 from ftray.errors import SpecError
+from ftray.market import load_market
 from ftray.metrics import PRETRAINING_LOSS, SHARPE, Direction, Metric, searchable
+from ftray.runs import RunFolder
+from ftray.runs.records import JobKind
 from ftray.search.objectives import Constraint, Objective
 from ftray.search.optuna_trials import RESOURCE
 from ftray.search.samplers import Sampler, TpeSpec, check_sampler
 from ftray.search.space import Space
 from ftray.spec import Count, Index, nearest, parse, spec, to_mapping
+from ftray.storage import Location, join
 from ftray.study.budget import BudgetSpec, check_patience
 from ftray.study.optuna.storage import check_storage
 from ftray.study.stopping import NoSchedulerSpec, Scheduler, check_scheduler
-from ftray.study.tree import lay_over, relative_paths, unabridged, with_absolute_paths
+from ftray.study.tree import apply_override, expand_shorthand, relative_paths, with_absolute_paths
 from ftray.trial.spec import TrialSpec
 
 SECTIONS = ("name", "trial", "search")
 
-DEFAULT_METRIC = {"trial": SHARPE, "pretraining": PRETRAINING_LOSS}
+DEFAULT_METRIC = {JobKind.TRIAL: SHARPE, JobKind.PRETRAINING: PRETRAINING_LOSS}
 
 
 @spec
@@ -34,23 +38,23 @@ class SearchSpec:
     """How a study searches.
 
     job: what is searched: whole RL trials, or pre-training alone (the rest of the trial is then idle).
-    n_trials: drawn configurations, over all runs of the command; the pre-training behind a trial does not count.
-    objective: a reported metric, as it stands at the end; by default the validation Sharpe ratio, or the validation
-        loss of pre-training (comparable only at one mask ratio).
-    direction: the one in which the metric is better, which need not be said.
-    objectives: several of them, in place of these two, which are short for a list of one. A scheduler judges the first.
+    n_trials: sampled configurations, over all runs of the command; the pre-training behind a trial does not count.
+    objective: a reported metric, by its last value; by default the validation Sharpe ratio, or the validation loss of
+        pre-training (comparable only at one mask ratio).
+    direction: the one in which the metric is better; it may be left out.
+    objectives: a list of such pairs, in place of one. A scheduler compares by the first.
     constraints: bounds on reported metrics, like `validation/max_drawdown <= 0.3`; a trial that ends beyond one is
         complete, and never among the best.
     sampler, scheduler: by its name alone, or with its options.
     storage: where Optuna keeps the study for a team to see, `postgresql://[USER@]HOST[:PORT]/DATABASE`, the password in
         PGPASSWORD or ~/.pgpass; by default a journal file in the run folder.
     max_concurrent: jobs at once; None means as many as the cluster has room for.
-    max_failures: how often a trial whose process died (a lost node, a kill) goes on from its checkpoint without having
-        got any further.
-    retry_after: seconds until it goes on after the first death, twice as many after the next one; it holds no resources
-        while it waits.
-    budget: what may be spent beside n_trials.
-    patience_trials: a study ends when none of so many trials in a row was better than the best, beyond noise.
+    max_failures: how often a trial whose process died (a lost node, a kill) is retried from its checkpoint without
+        having got any further.
+    retry_after: seconds until the first retry, twice as many before the next one; a trial that waits holds no
+        resources.
+    budget: what else may be spent.
+    patience_trials: a study ends when none of that many trials in a row was better than the best, beyond noise.
     pending_timeout: seconds that jobs may wait for room while none runs; then the study stops and says what they want.
     points: hand-written starting points, values by search parameter; those that a point leaves out are sampled.
     warm_start: the run folder of another study, whose best `warm_start_best` points follow the hand-written ones, as
@@ -82,7 +86,7 @@ class SearchSpec:
         """All objectives."""
         if self.objectives:
             return self.objectives
-        metric = self.objective or DEFAULT_METRIC[self.job]
+        metric = self.objective or DEFAULT_METRIC[JobKind(self.job)]
         found = searchable(self.job).get(metric)
         better: Direction | None = self.direction or (found.direction if found else None)
         return (Objective(metric=metric, direction=better or "maximize"),)
@@ -93,7 +97,7 @@ class SearchSpec:
         return tuple(Constraint.parse(text) for text in self.constraints)
 
     @property
-    def judged(self) -> list[str]:
+    def required_metrics(self) -> list[str]:
         """The metrics that a trial must end with."""
         return [goal.metric for goal in self.goals] + [bound.metric for bound in self.bounds]
 
@@ -147,17 +151,18 @@ class StudySpec:
 
     def resource_of(self, spec: TrialSpec) -> int:
         """How far a trial goes: env steps, or epochs of pre-training."""
-        return spec.env_steps if self.search.job == "trial" else spec.pretraining.epochs
+        return spec.env_steps if self.search.job == JobKind.TRIAL else spec.pretraining.epochs
 
     @property
-    def most_resource(self) -> int:
+    def max_resource(self) -> int:
+        """How far the longest trial goes."""
         return max(map(self.resource_of, self.corner_trials))
 
     @property
     def identity(self) -> dict[str, Any]:
         """What makes it the same study when the command is repeated: everything but its budgets.
 
-        The objectives stand there as a list, however they were given: whoever reads a run folder finds them in one way.
+        The objectives are always a list, however they were given, so that run folders are read in one way.
         """
         budget = {"n_trials", "max_concurrent", "max_failures", "pending_timeout"}
         budget |= {"retry_after", "budget", "patience_trials", "storage"}
@@ -168,7 +173,7 @@ class StudySpec:
 
 
 def load_study(path: Path, overrides: Iterable[str] = ()) -> StudySpec:
-    """The study in a YAML file, with `PATH=VALUE` overrides laid over it; every range is parsed at both ends.
+    """The study in a YAML file, with `PATH=VALUE` overrides applied; every range is parsed at both ends.
 
     Raises: SpecError with the full path of the key that is unknown or wrong.
     """
@@ -176,7 +181,7 @@ def load_study(path: Path, overrides: Iterable[str] = ()) -> StudySpec:
 
 
 def load_tree(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
-    """What a study's file says, with overrides laid over it, not parsed yet."""
+    """The content of a study's file, with overrides applied, not parsed yet."""
     path = Path(path)
     try:
         tree = yaml.safe_load(path.read_text())
@@ -187,7 +192,7 @@ def load_tree(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise SpecError(f"{path} must hold a mapping with: {', '.join(SECTIONS)}")
     for override in overrides:
-        lay_over(tree, override)
+        apply_override(tree, override)
     return tree
 
 
@@ -215,28 +220,44 @@ def parse_study(tree: Mapping[str, Any], default_name: str = "study") -> StudySp
     trial = tree.get("trial") or {}
     if not isinstance(trial, Mapping):
         raise SpecError(f"must be a mapping, got {trial!r}", ("trial",))
-    search = parse(SearchSpec, unabridged(tree.get("search") or {}), path=("search",))
+    search = parse(SearchSpec, expand_shorthand(tree.get("search") or {}), path=("search",))
     _check_objectives(search)
     check_sampler(search.sampler, len(search.goals), len(search.constraints))
     check_storage(search.storage)
     check_patience(search.patience_trials, len(search.goals))
-    study = StudySpec(
-        name=name,
-        space=Space(with_absolute_paths(trial)),
-        search=search,
-    )
-    for corner in study.corner_trials:
-        if study.search.job == "pretraining" and corner.encoder_to_pretrain is None:
+    spec = StudySpec(name, Space(with_absolute_paths(trial)), search)
+    if search.job == JobKind.PRETRAINING:
+        _check_pretraining(spec.corner_trials)
+    check_scheduler(search.scheduler, search.metric, max(one.n_trainings for one in spec.corner_trials))
+    for number, point in enumerate(search.points):
+        spec.space.check_point(point, ("search", "points", str(number)))
+    return spec
+
+
+def _check_pretraining(trials: Iterable[TrialSpec]) -> None:
+    """Refuses a search for pre-training where there is none, or several losses that cannot be compared."""
+    for trial in trials:
+        if trial.encoder_to_pretrain is None:
             raise SpecError("a search for pre-training needs kind: ft and pretrained: auto", ("trial", "encoder"))
-        if study.search.job == "pretraining" and corner.n_folds > 1:
+        if trial.n_folds > 1:
             raise SpecError(
-                f"a search for pre-training compares losses on one fold, not on {corner.n_folds}: leave windows out",
+                f"a search for pre-training compares losses on one fold, not on {trial.n_folds}: leave windows out",
                 ("trial", "windows"),
             )
-    check_scheduler(search.scheduler, search.metric, max(trial.n_runs for trial in study.corner_trials))
-    for number, point in enumerate(study.search.points):
-        study.space.check_point(point, ("search", "points", str(number)))
-    return study
+
+
+def open_run(spec: StudySpec, root: Location) -> RunFolder:
+    """The run folder `root/NAME`: made now, or opened for this very study on these very candles.
+
+    Candles are part of a study's identity: metrics on other bars are not comparable, even if the file's path is equal.
+
+    Raises: DataError for candles that cannot be read; RunFolderError, with what differs, for another study's folder.
+    """
+    candles = load_market(spec.corner_trials[0].market)
+    run = RunFolder.create(join(root, spec.name), {**spec.identity, "candles": candles.fingerprint[:16]})
+    if any(trial.encoder_to_pretrain for trial in spec.corner_trials):
+        run.fetch_sibling_encoders()
+    return run
 
 
 def _check_objectives(search: SearchSpec) -> None:

@@ -20,7 +20,7 @@ class NoSchedulerSpec:
 
 @spec
 class AshaSpec:
-    """Asynchronous successive halving (Li et al. 2020): at each rung the best 1/`reduction` go on.
+    """Asynchronous successive halving (Li et al. 2020): at each rung the best 1/`reduction` continue.
 
     grace: env steps, or epochs of pre-training, before the first rung; None: an eighth of the longest trial's.
     """
@@ -34,11 +34,11 @@ class AshaSpec:
 class HyperbandSpec:
     """Asynchronous HyperBand (Li et al. 2020): successive halving in several brackets, each with a later first rung.
 
-    What begins slowly has a chance in the later brackets; the earlier ones stop more. Nothing is paused: HyperBand as
-    first described waits for the slowest trial of every rung.
+    Trials that learn slowly at first survive in the later brackets; the earlier ones stop more. Nothing is paused:
+    HyperBand as first published waits for the slowest trial of every rung.
 
     grace: as for `AshaSpec`, of the first bracket; the n-th bracket's first rung is `reduction`^(n − 1) times later.
-        Trials are dealt to the brackets by turns, more to the earlier ones.
+        Trials are assigned to the brackets in turn, more to the earlier ones.
     """
 
     kind: Literal["hyperband"] = "hyperband"
@@ -51,7 +51,7 @@ class HyperbandSpec:
 class MedianSpec:
     """Stops a trial whose best is below the median of the others' averages so far (Golovin et al. 2017).
 
-    grace: as for `AshaSpec`. min_trials: others that have come as far, before the first is stopped.
+    grace: as for `AshaSpec`. min_trials: others that have come as far before the first is stopped.
     """
 
     kind: Literal["median"] = "median"
@@ -61,13 +61,13 @@ class MedianSpec:
 
 @spec
 class WilcoxonSpec:
-    """Stops a trial of several runs that is worse than the best finished one: run by run, by fold and seed.
+    """Stops a trial of several trainings that is worse than the best finished one, by pairs of equal fold and seed.
 
-    A one-sided Wilcoxon signed-rank test on the pairs of runs with the same fold and seed, whenever a run ends. What
-    folds and seeds have in common falls out of the differences. It is asked after every run, so that a trial as good as
-    the best is stopped somewhat more often than by `p` alone.
+    A one-sided Wilcoxon signed-rank test on those pairs, whenever a training ends. What folds and seeds have in common
+    cancels in the differences. The test is repeated after every training, so that a trial as good as the best is
+    stopped somewhat more often than by `p` alone.
 
-    p: probability, of a trial that is no worse, at or below which one is stopped. least_pairs: before the first test.
+    p: a trial is stopped at or below this probability of a trial that is no worse. least_pairs: before the first test.
     """
 
     kind: Literal["wilcoxon"] = "wilcoxon"
@@ -77,7 +77,7 @@ class WilcoxonSpec:
     def check(self) -> None:
         if self.p < 2.0**-self.least_pairs:
             raise SpecError(
-                f"{self.least_pairs} pairs never reach p = {self.p:g}, the least they reach is "
+                f"{self.least_pairs} pairs never reach p = {self.p:g}; the lowest that they reach is "
                 f"{2.0**-self.least_pairs:.2g}: take a larger p, or at least {math.ceil(-math.log2(self.p or 1e-9))} "
                 "least_pairs",
                 ("least_pairs",),
@@ -89,19 +89,19 @@ Scheduler = NoSchedulerSpec | AshaSpec | HyperbandSpec | MedianSpec | WilcoxonSp
 SCHEDULERS = ("none", "asha", "hyperband", "median", "wilcoxon")
 
 
-def check_scheduler(scheduler: Scheduler, metric: str, most_runs: int) -> None:
-    """Refuses a rule that could never stop anything in a study: `metric` is its objective, `most_runs` of a trial."""
+def check_scheduler(scheduler: Scheduler, metric: str, max_trainings: int) -> None:
+    """Refuses a rule that could never stop anything in a study. metric: its objective. max_trainings: of a trial."""
     if not isinstance(scheduler, WilcoxonSpec):
         return
     if not metric.startswith(VALIDATION):
         raise SpecError(
-            f"wilcoxon compares the runs' own figures, and of {metric} only the trial's is known: "
+            f"wilcoxon compares single trainings, and {metric} is known of the whole trial alone: "
             "choose an objective like validation/sharpe, or another scheduler",
             ("search", "scheduler"),
         )
-    if most_runs <= scheduler.least_pairs:
+    if max_trainings <= scheduler.least_pairs:
         raise SpecError(
-            f"wilcoxon stops a trial after at least {scheduler.least_pairs} of its runs, and a trial of this study has "
-            f"{most_runs} at most: raise trial.seeds or the folds in trial.windows, or lower least_pairs",
+            f"wilcoxon stops a trial after at least {scheduler.least_pairs} of its trainings, and a trial of this "
+            f"study has {max_trainings} at most: raise trial.seeds or the folds in trial.windows, or lower least_pairs",
             ("search", "scheduler", "least_pairs"),
         )

@@ -1,4 +1,4 @@
-"""A study file's tree before it is parsed: overrides laid over it, abridgements written out, paths made absolute.
+"""A study file's tree before it is parsed: overrides applied, shorthand expanded, paths made absolute.
 
 Takes: plain mappings. Gives: plain mappings.
 """
@@ -16,8 +16,8 @@ from ftray.storage import is_url
 from ftray.study.stopping import SCHEDULERS
 
 
-def lay_over(tree: dict[str, Any], override: str) -> None:
-    """Lays a `PATH=VALUE` over a study file's tree, in place.
+def apply_override(tree: dict[str, Any], override: str) -> None:
+    """Applies a `PATH=VALUE` to a study file's tree, in place.
 
     Raises: SpecError for one that cannot be read or leads into a value.
     """
@@ -38,8 +38,8 @@ def lay_over(tree: dict[str, Any], override: str) -> None:
         raise SpecError(f"--set {override!r} has no valid YAML value: {error}") from None
 
 
-def unabridged(search: Any) -> Any:
-    """The search section with what may be abridged written out: sampler and scheduler by name, a relative path."""
+def expand_shorthand(search: Any) -> Any:
+    """The search section with its shorthand expanded: sampler and scheduler by name, a relative path."""
     if not isinstance(search, Mapping):
         return search
     made, other = dict(search), search.get("warm_start")
@@ -86,7 +86,7 @@ def relative_paths(tree: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _differing(key: str, before: Any, after: Any) -> Iterator[tuple[str, str]]:
-    """The leaves of a tree that are others in an equal one, with their keys."""
+    """The leaves of a tree that differ from those of another one of equal structure, with their keys."""
     if isinstance(before, Mapping):
         for name, value in before.items():
             yield from _differing(f"{key}.{name}", value, after[name])

@@ -4,12 +4,14 @@ Takes: a study, nodes. Gives: lines. Touches no Ray.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from ftray.boards.terminal import align
 from ftray.capacity.nodes import Node
 from ftray.capacity.placement import Placement
 from ftray.errors import SpecError
+from ftray.runs.records import JobKind
 from ftray.study.spec import StudySpec
 from ftray.trial import TrialSpec, place_pretraining, place_trial
 from ftray.trial.vram import env_runner, layout_of, learner
@@ -17,7 +19,14 @@ from ftray.vram.plan import VramPlan
 from ftray.vram.table import Worker
 
 HEADER = ("GiB", "source", "share", "workers/GPU", "trials/GPU", "trials/node", "job")
-PRETRAINING = "pre-training"
+
+
+class DistinctJob(NamedTuple):
+    """A job that a study may run, of a shape of its own. name: what people read of that shape."""
+
+    name: str
+    kind: JobKind
+    spec: TrialSpec
 
 
 def describe_vram(study: StudySpec, nodes: Sequence[Node]) -> Iterator[str]:
@@ -32,20 +41,22 @@ def describe_vram(study: StudySpec, nodes: Sequence[Node]) -> Iterator[str]:
     if len({node.gpu for node in nodes if node.gpu}) > 1:
         yield ""
         yield "Of several GPU models, a job books the share that it needs on the smallest one that it fits on:"
-        yield from _table([_booking(name, spec, nodes) for name, spec in jobs.items()])
+        yield from _table([_booking(job, nodes) for job in jobs])
 
 
-def distinct_jobs(study: StudySpec) -> dict[str, TrialSpec]:
-    """One spec for every name of a shape: equal names need equal memory."""
-    jobs: dict[str, TrialSpec] = {}
+def distinct_jobs(study: StudySpec) -> list[DistinctJob]:
+    """One job for every name of a shape: equal names need equal memory."""
+    jobs: dict[str, DistinctJob] = {}
     for spec in study.corner_trials:
-        if study.search.job == "trial":
+        if study.search.job == JobKind.TRIAL:
             runners = f", {spec.ppo.n_env_runners} env runners on the GPU" if spec.ppo.env_runners_on_gpu else ""
-            jobs.setdefault(f"{learner(spec).name}, {layout_of(spec).size:,} floats{runners}", spec)
+            name = f"{learner(spec).name}, {layout_of(spec).size:,} floats{runners}"
+            jobs.setdefault(name, DistinctJob(name, JobKind.TRIAL, spec))
         if e := spec.encoder_to_pretrain:
             size = f"{e.d_token}/{e.n_blocks}/{e.n_heads} patch {e.patch_length}"
-            jobs.setdefault(f"{PRETRAINING} ft {size}, {spec.pretraining.batch_size} windows", spec)
-    return jobs
+            name = f"pre-training ft {size}, {spec.pretraining.batch_size} windows"
+            jobs.setdefault(name, DistinctJob(name, JobKind.PRETRAINING, spec))
+    return list(jobs.values())
 
 
 def describe_node(node: Node) -> str:
@@ -58,18 +69,18 @@ def describe_node(node: Node) -> str:
     return f"{node.name}: {gpu}{cores}{many}"
 
 
-def place(name: str, spec: TrialSpec, nodes: Sequence[Node]) -> Placement:
+def place(job: DistinctJob, nodes: Sequence[Node]) -> Placement:
     """One of the distinct jobs among nodes. Raises: SpecError if it fits on none."""
-    return place_pretraining(spec, nodes) if name.startswith(PRETRAINING) else place_trial(spec, nodes)
+    return place_pretraining(job.spec, nodes) if job.kind == JobKind.PRETRAINING else place_trial(job.spec, nodes)
 
 
-def _node_table(jobs: Mapping[str, TrialSpec], node: Node) -> Iterator[str]:
+def _node_table(jobs: Sequence[DistinctJob], node: Node) -> Iterator[str]:
     """The largest jobs first, and below the table what does not fit at all."""
     rows: list[tuple[float, tuple[str, ...]]] = []
     refused: list[SpecError] = []
-    for name, spec in jobs.items():
+    for job in jobs:
         try:
-            rows.append(_row(name, spec, place(name, spec, [node]), node))
+            rows.append(_row(job.name, job.spec, place(job, [node]), node))
         except SpecError as error:
             refused.append(error)
     if rows:
@@ -119,24 +130,24 @@ def _share(plan: VramPlan) -> str:
     return f"1/{plan.workers_per_gpu}{runners}"
 
 
-def _booking(name: str, spec: TrialSpec, nodes: Sequence[Node]) -> tuple[str, ...]:
+def _booking(job: DistinctJob, nodes: Sequence[Node]) -> tuple[str, ...]:
     try:
-        placement = place(name, spec, nodes)
+        placement = place(job, nodes)
     except SpecError:
-        return ("-", "fits on none of them", name)
+        return ("-", "fits on none of them", job.name)
     if placement.plan is None:
-        return ("0", "on any CPU", name)
+        return ("0", "on any CPU", job.name)
     everywhere = len(placement.hosts) == sum(node.gpu is not None for node in nodes)
     where = "any of them" if everywhere else ", ".join(node.name for node in placement.hosts)
-    return (_share(placement.plan), f"on {where}", name)
+    return (_share(placement.plan), f"on {where}", job.name)
 
 
 def workers_of(study: StudySpec) -> list[Worker]:
     """The distinct workers of a study's RL trials that would lie on a GPU."""
     found: list[Worker] = []
-    for name, spec in distinct_jobs(study).items():
-        if not name.startswith(PRETRAINING):
-            found += [learner(spec)] + [env_runner(spec)] * spec.ppo.env_runners_on_gpu
+    for job in distinct_jobs(study):
+        if job.kind == JobKind.TRIAL:
+            found += [learner(job.spec)] + [env_runner(job.spec)] * job.spec.ppo.env_runners_on_gpu
     return list({worker.key: worker for worker in found}.values())
 
 

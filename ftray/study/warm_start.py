@@ -1,6 +1,6 @@
 """Starting points: those written by hand, then the best of another study.
 
-Takes: a study, its run folder, the other one's. Gives: points to run before the sampler samples its own.
+Takes: a study, its run folder, the other one's. Gives: points to sample before the sampler chooses its own.
 """
 
 from collections.abc import Mapping
@@ -15,28 +15,28 @@ from ftray.study.spec import SearchSpec, StudySpec
 EVENT = "warm_started"
 
 
-def starting_points(study: StudySpec, run: RunFolder) -> list[dict[str, Any]]:
-    """All points that a study begins with, in the order in which they run, always the same.
+def starting_points(spec: StudySpec, run: RunFolder) -> list[dict[str, Any]]:
+    """All points that a study begins with, in the order in which they are sampled, always the same.
 
-    The other study is read once, and what was taken from it is stored in the run folder: it may change or vanish later,
-    and a resumed study must know which of its points it has run already.
+    The other study is read once, and what was taken from it is recorded in the run folder: it may change or vanish
+    later, and a resumed study must know which points it has sampled already.
 
     Raises: RunFolderError if the other study has nothing to begin with.
     """
-    points = [dict(point) for point in study.search.points]
-    if study.search.warm_start is None:
+    points = [dict(point) for point in spec.search.points]
+    if spec.search.warm_start is None:
         return points
-    noted = next((event for event in run.events() if event["event"] == EVENT), None)
-    if noted is None:
-        taken, left_out = best_points(RunFolder.open(study.search.warm_start), study.space, study.search)
+    recorded = next((event for event in run.events() if event["event"] == EVENT), None)
+    if recorded is None:
+        taken, left_out = best_points(RunFolder.open(spec.search.warm_start), spec.space, spec.search)
         new = {trial: point for trial, point in taken.items() if point not in points}
-        run.append_event(EVENT, run=study.search.warm_start, points=new, left_out=left_out)
+        run.append_event(EVENT, run=spec.search.warm_start, points=new, left_out=left_out)
         return points + list(new.values())
-    return points + list(noted["points"].values())
+    return points + list(recorded["points"].values())
 
 
-def told(run: RunFolder) -> list[str]:
-    """What a warm start took and what it could not take, a line each; nothing where there was none."""
+def describe_warm_start(run: RunFolder) -> list[str]:
+    """What a warm start took and what it could not take, a line each; empty without one."""
     lines = []
     for event in run.events():
         if event["event"] == EVENT:
@@ -81,7 +81,7 @@ def best_points(other: RunFolder, space: Space, search: SearchSpec) -> tuple[dic
 def fitted(record: TrialRecord, space: Space) -> dict[str, Any]:
     """A trial's values as a point of a space; what it leaves open is sampled.
 
-    A value that this study does not search fits if the study file sets that very value.
+    A value that is fixed in this space fits if it is fixed to that very value.
 
     Raises: SpecError naming the value that does not fit.
     """
@@ -90,9 +90,7 @@ def fitted(record: TrialRecord, space: Space) -> dict[str, Any]:
     chosen, filled = space.choose(lambda param: inside.get(param.name, param.extremes()[0]))
     for name, value in record.values.items():
         if name not in chosen and _at(filled, name.split("/")[1:]) != value:
-            raise SpecError(
-                f"{value!r} cannot be set: this study does not search it, or only under another choice", (name,)
-            )
+            raise SpecError(f"{value!r} cannot be set: here it is fixed, or depends on another choice", (name,))
     point = {name: value for name, value in inside.items() if name in chosen}
     if not point:
         raise SpecError("it has no search parameter in common with this study")

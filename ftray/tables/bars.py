@@ -1,6 +1,6 @@
 """What a finished run did on its validation windows, bar by bar: written once by the trial's process, at its run's end.
 
-Takes: an `Outcome` of plain arrays. Gives: files beside the trial's events, in the columns of the tables that they
+Takes: a `BarRecord` of plain arrays. Gives: files beside the trial's events, in the columns of the tables that they
 become part of (`schema`).
 
     trials/trial-0007/returns-1-3.parquet   the policy of fold 1 and seed 3
@@ -34,7 +34,7 @@ POLICY, SPLIT = "policy", "validation"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Outcome:
+class BarRecord:
     """A portfolio over a fold's validation windows.
 
     times: (N,) datetime64, opening times of the deciding bars. returns, equity, exposure, turnover: (N,).
@@ -56,7 +56,7 @@ def outcome_file(folder: Path, table: str, fold: int, seed: int) -> Path:
     return folder / f"{table}-{fold}-{seed}.parquet"
 
 
-def write_outcome(folder: Path, fold: int, seed: int, outcome: Outcome) -> None:
+def write_outcome(folder: Path, fold: int, seed: int, outcome: BarRecord) -> None:
     """Writes both files of a run, each whole or not at all; a run that is repeated writes the same again."""
     whose = {"trial": folder.name, "portfolio": POLICY, "fold": fold, "seed": seed, "split": SPLIT}
     steps, assets = np.nonzero(outcome.notional)
@@ -69,7 +69,7 @@ def write_outcome(folder: Path, fold: int, seed: int, outcome: Outcome) -> None:
     _write(outcome_file(folder, "fills", fold, seed), "fills", whose, fills)
 
 
-def write_benchmarks(run: Path, fold: int, outcomes: Mapping[str, Outcome]) -> None:
+def write_benchmarks(run: Path, fold: int, outcomes: Mapping[str, BarRecord]) -> None:
     """Writes the bars of the portfolios that a fold's trials are compared with; written once."""
     file = run / "benchmarks" / f"returns-{fold}.parquet"
     if file.exists():
@@ -103,7 +103,7 @@ def parquet(table: "pa.Table", rows_per_group: int = 64_000) -> bytes:
     return buffer.getvalue()
 
 
-def _bars(outcome: Outcome) -> dict[str, Any]:
+def _bars(outcome: BarRecord) -> dict[str, Any]:
     names = np.array([*stats.REGIMES, None], dtype=object)  # the last one is where UNKNOWN, −1, points
     return {
         "time": outcome.times,

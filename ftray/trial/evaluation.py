@@ -1,7 +1,7 @@
-"""Evaluation of the policy on the validation windows: in the trial's process, or beside it while training goes on.
+"""Evaluation of the policy on the validation windows: in the trial's process, or in another while training continues.
 
-Takes: the module as it stands after an iteration. Gives: its figures, and how its encoder fares, at once or later; the
-same ones either way.
+Takes: the module as it is after an iteration. Gives: its validation metrics and those of its encoder, at once or
+later; the same ones either way.
 """
 
 from concurrent.futures import Future
@@ -25,56 +25,57 @@ from ftray.metrics import validation
 from ftray.nets import encoder_metrics, weight_drift
 from ftray.trading import Backtest, MarketRules, backtest
 
-Figures = dict[str, float]
 Weights = dict[str, Tensor]
 
 
-class Judged(NamedTuple):
-    """What a policy showed on the validation windows: figures, and the backtest that they are from."""
+class EvalResult(NamedTuple):
+    """A policy's metrics on the validation windows, and the backtest that they are from."""
 
-    figures: Figures
-    outcome: Backtest | None = None
+    metrics: dict[str, float]
+    backtest: Backtest | None = None
 
 
 N_PROBED = 64
-"""Train windows, always the same, that attention is measured on."""
+"""Train windows, always the same, on which attention is measured."""
 
 
 class Evaluation:
-    """Judges policies where a trial's spec wants it.
+    """Evaluates policies where a trial's spec says.
 
-    cpus: 0 judges in this process, at once. From 1 on, a process with so many cores does, one policy after another,
+    cpus: 0 evaluates in this process, at once. From 1 on, an actor with that many cores does, one policy after another,
         each from a copy of its weights; it needs a bundle of its own, the last of the trial's.
-    trial: the trial's id, after which that process is named.
+    trial: the trial's id, after which the actor is named.
     """
 
     def __init__(self, rules: MarketRules, cpus: int, trial: str):
         self.rules, self.cpus, self.trial = rules, cpus, trial
-        self._judge: Any = None
+        self._actor: Any = None
 
-    def begin(self, module: FTPolicy, dataset: Dataset, start: Weights) -> "Future[Judged]":
-        """Judges the policy that the module holds now, whatever becomes of it afterwards.
+    def begin(self, module: FTPolicy, dataset: Dataset, start: Weights) -> "Future[EvalResult]":
+        """Evaluates the policy that the module holds now, whatever becomes of it afterwards.
 
-        start: the market tower's weights at the run's start, on the CPU.
+        start: the market tower's weights at the training's start, on the CPU.
         """
         if self.cpus == 0:
-            here: Future[Judged] = Future()
+            here: Future[EvalResult] = Future()
             here.set_result(evaluate(module, dataset, self.rules, start))
             return here
-        if self._judge is None:
-            self._judge = ray.remote(Judge).options(**_room(self.cpus)).remote(self.rules, self.cpus, self.trial)
+        if self._actor is None:
+            self._actor = (
+                ray.remote(EvalActor).options(**_resources(self.cpus)).remote(self.rules, self.cpus, self.trial)
+            )
         weights = module.get_state(inference_only=True)  # sent as they are now: the next iteration changes them
-        return self._judge.judged.remote(blueprint(module), weights, start).future()
+        return self._actor.evaluate.remote(blueprint(module), weights, start).future()
 
     def close(self) -> None:
-        """Ends the process beside the trial, and whatever it was at."""
-        if self._judge is not None:
-            ray.kill(self._judge)
-            self._judge = None
+        """Ends the actor, and whatever it was computing."""
+        if self._actor is not None:
+            ray.kill(self._actor)
+            self._actor = None
 
 
-class Judge:
-    """The process beside a trial."""
+class EvalActor:
+    """The process that evaluates a trial's policies while the trial trains."""
 
     def __init__(self, rules: MarketRules, cpus: int, trial: str):
         self.rules, self.trial = rules, trial
@@ -83,7 +84,7 @@ class Judge:
     def __repr__(self) -> str:
         return f"{self.trial} evaluation"
 
-    def judged(self, blueprint: RLModuleSpec, weights: dict[str, Any], start: Weights) -> Judged:
+    def evaluate(self, blueprint: RLModuleSpec, weights: dict[str, Any], start: Weights) -> EvalResult:
         name_process(self, repr(self))
         module = blueprint.build()
         assert isinstance(module, FTPolicy)
@@ -91,31 +92,31 @@ class Judge:
         return evaluate(module, Dataset.load(Path(module.model_config["dataset"])), self.rules, start)
 
 
-def outcome_of(judged: "Future[Judged]") -> Judged:
-    """What was judged, waited for if need be; an error is what it would have been in this process."""
+def result_of(evaluation: "Future[EvalResult]") -> EvalResult:
+    """Waits for an evaluation if need be; an error is the one that it would have been in this process."""
     try:
-        return judged.result()
+        return evaluation.result()
     except RayTaskError as error:
         raise error.cause from error
 
 
-def evaluate(module: FTPolicy, dataset: Dataset, rules: MarketRules, start: Weights) -> Judged:
+def evaluate(module: FTPolicy, dataset: Dataset, rules: MarketRules, start: Weights) -> EvalResult:
     """The deterministic policy on the validation windows, with its performance under `validation/` names.
 
-    Under `encoder/` names: how far its market tower went from its start, and what it looks at in a few train windows.
+    Under `encoder/` names: how far its market tower moved from its start, and its attention in a few train windows.
     """
     act = acting(module, dataset, dataset.table.decision_bars(dataset.windows.validation))
-    outcome = backtest(act, dataset, dataset.windows.validation, rules)
+    tested = backtest(act, dataset, dataset.windows.validation, rules)
     train = dataset.table.decision_bars(dataset.windows.train)
     probe = train[np.linspace(0, len(train) - 1, min(N_PROBED, len(train))).astype(int)]
-    fares = encoder_metrics(module.encoder, module.windows(torch.from_numpy(probe).to(module.table.device)))
-    fares["weight_drift"] = weight_drift(module.encoder, start)
-    figures = {validation(name): value for name, value in outcome.performance().items()}
-    return Judged(figures | {f"encoder/{name}": value for name, value in fares.items()}, outcome)
+    encoder = encoder_metrics(module.encoder, module.windows(torch.from_numpy(probe).to(module.table.device)))
+    encoder["weight_drift"] = weight_drift(module.encoder, start)
+    metrics = {validation(name): value for name, value in tested.performance().items()}
+    return EvalResult(metrics | {f"encoder/{name}": value for name, value in encoder.items()}, tested)
 
 
 def blueprint(module: FTPolicy) -> RLModuleSpec:
-    """How another process builds the module to act with; that process books no GPU and claims none."""
+    """How another process builds the module to act with; that process books no GPU and uses none."""
     return RLModuleSpec(
         module_class=FTPolicy,
         observation_space=module.observation_space,
@@ -125,10 +126,10 @@ def blueprint(module: FTPolicy) -> RLModuleSpec:
     )
 
 
-def _room(cpus: int) -> dict[str, Any]:
-    """Where the judge runs: in the last bundle of the trial's placement group, or wherever the cluster has room.
+def _resources(cpus: int) -> dict[str, Any]:
+    """Where the actor runs: in the last bundle of the trial's placement group, or wherever the cluster has room.
 
-    Raises: NeverPlacedError for a bundle that is too small: the trial would wait for its figures for ever.
+    Raises: NeverPlacedError for a bundle that is too small: the trial would wait for its metrics forever.
     """
     group = ray.util.get_current_placement_group()
     if group is None:
@@ -136,7 +137,7 @@ def _room(cpus: int) -> dict[str, Any]:
     there = group.bundle_specs[-1].get("CPU", 0.0)
     if there < cpus:
         raise NeverPlacedError(
-            f"evaluation beside training needs {cpus} CPUs in the last bundle of its placement group, which has "
+            f"an actor that evaluates needs {cpus} CPUs in the last bundle of its placement group, which has "
             f"{there:g}: book it, or set trial.ppo.evaluation_cpus to 0 to evaluate in the trial's own process"
         )
     last = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=group.bundle_count - 1)

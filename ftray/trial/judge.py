@@ -1,4 +1,4 @@
-"""Judging a finished policy: its backtest on one window, and the benchmarks there."""
+"""Backtests of a finished policy on one window, and of the portfolios that anyone could have held there."""
 
 import contextlib
 import dataclasses
@@ -16,31 +16,34 @@ from ftray.features import Dataset, build_dataset
 from ftray.market import Pieces
 from ftray.nets import Policy, PolicyNetwork, exporting_onnx
 from ftray.runs import RunFolder
+from ftray.runs.records import JobKind
 from ftray.runs.version_0_1 import upgrade_trial
 from ftray.search.objectives import constraints_of, objectives_of
 from ftray.spec import parse, to_mapping
 from ftray.storage import Location, is_url
 from ftray.trading import EQUAL_WEIGHT, Backtest, backtest, benchmarks
-from ftray.trial.outcome import keep_benchmarks
+from ftray.trial.outcome import save_benchmarks
 from ftray.trial.preparation import prepare_dataset
-from ftray.trial.progress import Run, runs_of
+from ftray.trial.progress import Training, trainings_of
 from ftray.trial.spec import TrialSpec
 
 OPEN_WINDOWS = ("train", "validation")
-"""What anyone may judge a policy on, as often as they like."""
+"""Windows on which a policy may be tested as often as one likes."""
 
 
 @contextlib.contextmanager
-def exporting_policy(module: FTPolicy, spec: TrialSpec, dataset: Dataset, folder: Path, run: Run) -> Iterator[Path]:
-    """Writes the policy of a run as a folder to deploy (see `ftray.nets.Policy`), in place of an earlier run's.
+def exporting_policy(
+    module: FTPolicy, spec: TrialSpec, dataset: Dataset, folder: Path, training: Training
+) -> Iterator[Path]:
+    """Writes the policy of a training as a folder to deploy (see `ftray.nets.Policy`), in place of an earlier one.
 
-    policy.onnx comes with the last run alone: it takes seconds, and the folder keeps only one. Another process exports
-    it while the block runs, and the block's end waits for it.
+    policy.onnx comes with the last training alone: it takes seconds, and the folder keeps only one. Another process
+    exports it while the block runs, and the block's end waits for it.
     """
-    facts = {"dataset": dataset.fingerprint, "trial": to_mapping(spec), **dataclasses.asdict(run)}
+    facts = {"dataset": dataset.fingerprint, "trial": to_mapping(spec), **dataclasses.asdict(training)}
     policy = Policy(PolicyNetwork(module.encoder, module.policy_head), dataset.table.scaler, facts)
     policy.save(folder)
-    with exporting_onnx(folder) if spec.onnx and run == runs_of(spec)[-1] else contextlib.nullcontext():
+    with exporting_onnx(folder) if spec.onnx and training == trainings_of(spec)[-1] else contextlib.nullcontext():
         yield folder
 
 
@@ -89,7 +92,7 @@ def record_benchmarks(spec: TrialSpec, run: RunFolder) -> None:
     for fold in range(spec.n_folds):
         _, dataset = prepare_dataset(spec, run.path, fold)
         outcomes = benchmarks(dataset, dataset.windows.validation, spec.trading.rules)
-        keep_benchmarks(run.path, fold, dataset, outcomes)
+        save_benchmarks(run.path, fold, dataset, outcomes)
         for name, outcome in outcomes.items():
             metrics.setdefault(name, []).append(outcome.performance())
     run.sync("benchmarks")
@@ -118,7 +121,7 @@ def policy_folder(run: RunFolder, trial: str | None = None) -> Path:
     """
     if trial is None:
         best = best_trial(run.records(), objectives_of(run.study), constraints_of(run.study))
-        if best is None or best.kind != "trial":
+        if best is None or best.kind != JobKind.TRIAL:
             raise NoResultError(f"{run.where} has no finished trial yet; look with: ftray results {run.where}")
     else:
         best = run.record(trial)

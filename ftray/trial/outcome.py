@@ -1,4 +1,4 @@
-"""A backtest on the validation windows as the run folder keeps it: bar by bar, with the regime of each bar.
+"""A backtest on the validation windows as the run folder stores it: bar by bar, with the regime of each bar.
 
 Takes: backtests, and the dataset that they are of. Gives: what `ftray.tables.bars` writes.
 """
@@ -11,29 +11,29 @@ import numpy as np
 from ftray import stats
 from ftray.features import Dataset
 from ftray.market import Window
-from ftray.tables.bars import Outcome, write_benchmarks, write_outcome
+from ftray.tables.bars import BarRecord, write_benchmarks, write_outcome
 from ftray.trading import Backtest
-from ftray.trial.progress import Run
+from ftray.trial.progress import Training
 
 REGIME_DAYS = 14
-"""Days that a regime looks back."""
+"""Days of past returns that decide the regime of a bar."""
 
 
-def keep_outcome(folder: Path, run: Run, dataset: Dataset, outcome: Backtest) -> None:
-    """Writes what a run's policy did beside the trial's events."""
-    write_outcome(Path(folder), run.fold, run.seed, _plain(outcome, regimes_of(dataset)))
+def save_backtest(folder: Path, training: Training, dataset: Dataset, backtest: Backtest) -> None:
+    """Writes the backtest of a training's policy into the trial's folder."""
+    write_outcome(Path(folder), training.fold, training.seed, _bar_record(backtest, regimes_of(dataset)))
 
 
-def keep_benchmarks(run_folder: Path, fold: int, dataset: Dataset, outcomes: Mapping[str, Backtest]) -> None:
-    """Writes what everyone could have had on a fold's validation windows."""
+def save_benchmarks(run_folder: Path, fold: int, dataset: Dataset, backtests: Mapping[str, Backtest]) -> None:
+    """Writes the backtests of portfolios that anyone could have held on a fold's validation windows."""
     regimes = regimes_of(dataset)
-    write_benchmarks(run_folder, fold, {name: _plain(outcome, regimes) for name, outcome in outcomes.items()})
+    write_benchmarks(run_folder, fold, {name: _bar_record(one, regimes) for name, one in backtests.items()})
 
 
 def regimes_of(dataset: Dataset) -> np.ndarray:
     """The regime of every bar by the thresholds of the train windows. Shape: (T,) int8.
 
-    All unknown, where no train window has so many days without a hole.
+    All unknown if no train window has that many days without a gap.
     """
     candles, train = dataset.candles, dataset.windows.train
     lookback = max(2, round(REGIME_DAYS * candles.bars_per_day))
@@ -46,14 +46,14 @@ def regimes_of(dataset: Dataset) -> np.ndarray:
         return np.full(len(candles), stats.UNKNOWN, np.int8)
 
 
-def _plain(outcome: Backtest, regimes: np.ndarray) -> Outcome:
-    return Outcome(
-        times=outcome.times,
-        returns=outcome.returns,
-        equity=outcome.equity,
-        exposure=outcome.weights.sum(axis=1),
-        turnover=outcome.turnover,
-        notional=outcome.notional,
-        symbols=outcome.symbols,
-        regimes=regimes[outcome.bars],
+def _bar_record(backtest: Backtest, regimes: np.ndarray) -> BarRecord:
+    return BarRecord(
+        times=backtest.times,
+        returns=backtest.returns,
+        equity=backtest.equity,
+        exposure=backtest.weights.sum(axis=1),
+        turnover=backtest.turnover,
+        notional=backtest.notional,
+        symbols=backtest.symbols,
+        regimes=regimes[backtest.bars],
     )

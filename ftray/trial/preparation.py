@@ -26,7 +26,7 @@ def prepare_dataset(spec: TrialSpec, shared: Path, fold: int = 0) -> tuple[Path,
 def choose_encoder(spec: TrialSpec, dataset: Dataset, run: Path, *, similar: bool = True) -> Choice:
     """Whose weights `pretrained: auto` takes on a fold, in every process from now on (`EncoderStore.choose`).
 
-    The store is the run folder's encoders and those of the run folders beside it.
+    The store holds the encoders of the run folder and of the other run folders in the same place.
     """
     store = EncoderStore.of_run(run)
     return store.choose(_to_pretrain(spec), spec.pretraining, dataset, similar=similar)

@@ -1,6 +1,7 @@
-"""Rows on their way out, in order: one whose evaluation is not done yet holds back itself and whatever follows it.
+"""Training results on their way out, in order: one whose evaluation is pending holds back itself and all later ones.
 
-Takes: every iteration's metrics, some with figures to come and a PPO state. Gives: calls of `report`, and checkpoints.
+Takes: every iteration's metrics, some with validation metrics to come and a PPO state. Gives: calls of `report`, and
+checkpoints.
 """
 
 import dataclasses
@@ -10,46 +11,41 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 from ftray.errors import OutOfMemoryError
 from ftray.runs import TrialFolder
 from ftray.trading import Backtest
-from ftray.trial.evaluation import Judged, outcome_of
-from ftray.trial.progress import Progress, Run
-
-
-class Report(Protocol):
-    """Takes each iteration's metrics, and the folder of a checkpoint where one was just written."""
-
-    def __call__(self, metrics: dict[str, Any], checkpoint: Path | None = None) -> None: ...
+from ftray.trial.attempt import Report
+from ftray.trial.evaluation import EvalResult, result_of
+from ftray.trial.progress import Training, TrialProgress
 
 
 @dataclasses.dataclass
-class _Row:
+class _Pending:
     metrics: dict[str, Any]
     done: bool
-    judged: "Future[Judged] | None"
+    evaluation: "Future[EvalResult] | None"
 
 
-class Rows:
-    """The rows of one run of a trial. As a context: what was trained before memory ran out still goes out."""
+class ResultQueue:
+    """The results of one training. As a context: what was trained before memory ran out is still reported."""
 
     def __init__(
         self,
-        run: Run,
-        progress: Progress,
+        training: Training,
+        progress: TrialProgress,
         report: Report,
         folder: Path,
-        keep: Callable[[Backtest], None] = lambda outcome: None,
+        save: Callable[[Backtest], None] = lambda backtest: None,
     ):
-        """keep: takes what the policy did on the validation windows at the run's end, before anyone hears of it."""
-        self.run, self.progress, self.report, self.keep = run, progress, report, keep
+        """save: takes the policy's backtest on the validation windows at the training's end, before it is reported."""
+        self.training, self.progress, self.report, self.save = training, progress, report, save
         self.folder, self.state = TrialFolder(folder), folder / ".state"
-        self._waiting: deque[_Row] = deque()
-        self.last = progress.row
+        self._pending: deque[_Pending] = deque()
+        self.last = progress.last
 
-    def __enter__(self) -> "Rows":
+    def __enter__(self) -> "ResultQueue":
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -60,39 +56,39 @@ class Rows:
             shutil.rmtree(self.state, ignore_errors=True)
 
     def add(self, metrics: dict[str, Any], done: bool) -> None:
-        """A row without figures."""
-        self._waiting.append(_Row(metrics, done, None))
-        self._tell()
+        """Adds a result without validation metrics."""
+        self._pending.append(_Pending(metrics, done, None))
+        self._send_ready()
 
-    def add_judged(
-        self, metrics: dict[str, Any], done: bool, judged: "Future[Judged]", save: Callable[[str], Any]
+    def add_evaluated(
+        self, metrics: dict[str, Any], done: bool, evaluation: "Future[EvalResult]", save_state: Callable[[str], Any]
     ) -> None:
-        """A row with figures, and a checkpoint of the state that they belong to; one evaluation at a time."""
+        """Adds a result with validation metrics, and a checkpoint of their PPO state; one evaluation at a time."""
         self.finish()
         shutil.rmtree(self.state, ignore_errors=True)
-        save(str(self.state.absolute()))
-        self._waiting.append(_Row(metrics, done, judged))
-        self._tell()
+        save_state(str(self.state.absolute()))
+        self._pending.append(_Pending(metrics, done, evaluation))
+        self._send_ready()
 
     def finish(self) -> dict[str, Any]:
-        """Waits until every row has gone out; the last one."""
-        while self._waiting:
-            self._send(self._waiting.popleft())
+        """Waits until every result is reported; the last one."""
+        while self._pending:
+            self._send(self._pending.popleft())
         return self.last
 
-    def _tell(self) -> None:
-        while self._waiting and (self._waiting[0].judged is None or self._waiting[0].judged.done()):
-            self._send(self._waiting.popleft())
+    def _send_ready(self) -> None:
+        while self._pending and (self._pending[0].evaluation is None or self._pending[0].evaluation.done()):
+            self._send(self._pending.popleft())
 
-    def _send(self, row: _Row) -> None:
+    def _send(self, result: _Pending) -> None:
         checkpoint = None
-        if row.judged is not None:
-            judged = outcome_of(row.judged)
-            row.metrics |= judged.figures
-            if row.done and judged.outcome is not None:
-                self.keep(judged.outcome)
-        self.last = self.progress.add(self.run, row.metrics, row.done)
-        if row.judged is not None:
+        if result.evaluation is not None:
+            evaluated = result_of(result.evaluation)
+            result.metrics |= evaluated.metrics
+            if result.done and evaluated.backtest is not None:
+                self.save(evaluated.backtest)
+        self.last = self.progress.add(self.training, result.metrics, result.done)
+        if result.evaluation is not None:
             with self.folder.new_checkpoint(env_steps=self.last["env_steps"]) as empty:
                 for piece in self.state.iterdir():
                     piece.rename(empty / piece.name)

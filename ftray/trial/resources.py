@@ -8,9 +8,10 @@ goes on has the last bundle.
 
 from collections.abc import Sequence
 
+from ftray.agent.spec import PPOSpec
 from ftray.capacity.nodes import Node
 from ftray.capacity.placement import Bundles, Placement, choose_hosts, choose_strategy
-from ftray.trial.shape import WHOLE, Shape
+from ftray.trial.shape import FULL, MemoryPlan
 from ftray.trial.spec import TrialSpec
 from ftray.trial.vram import plan_pretraining, plan_trial
 from ftray.vram.plan import GpuShares, VramPlan
@@ -19,16 +20,16 @@ LEARNER_MEMORY = 512 * 2**20
 """Bytes booked for a trial's own process, which holds the learner."""
 
 
-def place_trial(spec: TrialSpec, nodes: Sequence[Node], shape: Shape = WHOLE) -> Placement:
+def place_trial(spec: TrialSpec, nodes: Sequence[Node], memory_plan: MemoryPlan = FULL) -> Placement:
     """An RL trial among a cluster's nodes: on the smallest GPU model that it fits on, or on CPUs where there is no GPU.
 
     Raises: SpecError if it fits on no GPU of the cluster.
     """
     evaluation_cpus = float(spec.ppo.evaluation_cpus)
     if not any(node.gpu for node in nodes):
-        return Placement(_trial_bundles(spec, shape, None, {}), evaluation_cpus=evaluation_cpus)
-    plan, hosts, pin = choose_hosts(nodes, lambda node: plan_trial(spec, node.gpu, shape))  # type: ignore[arg-type]
-    bundles = _trial_bundles(spec, shape, plan, pin)
+        return Placement(_trial_bundles(memory_plan.apply(spec).ppo, None, {}), evaluation_cpus=evaluation_cpus)
+    plan, hosts, pin = choose_hosts(nodes, lambda node: plan_trial(spec, node.gpu, memory_plan))  # type: ignore[arg-type]
+    bundles = _trial_bundles(memory_plan.apply(spec).ppo, plan, pin)
     return Placement(bundles, choose_strategy(bundles, hosts), plan, hosts, evaluation_cpus)
 
 
@@ -42,8 +43,8 @@ def place_pretraining(spec: TrialSpec, nodes: Sequence[Node]) -> Placement:
     return Placement(bundles, choose_strategy(bundles, hosts), plan, hosts)
 
 
-def _trial_bundles(spec: TrialSpec, shape: Shape, plan: VramPlan | None, pin: dict[str, float]) -> Bundles:
-    ppo, shares = shape.ppo(spec.ppo), plan.shares if plan else GpuShares()
+def _trial_bundles(ppo: PPOSpec, plan: VramPlan | None, pin: dict[str, float]) -> Bundles:
+    shares = plan.shares if plan else GpuShares()
     learner = {"GPU": shares.learner} | pin if plan else {}
     runner: dict[str, float] = {"CPU": ppo.cpus_per_env_runner}
     evaluation: Bundles = [{"CPU": float(ppo.evaluation_cpus)}] if ppo.evaluation_cpus else []

@@ -19,15 +19,16 @@ from ftray.features import Dataset
 from ftray.nets import FTSpec, market_state_dict, read_checkpoint
 from ftray.pretraining import overlaps
 from ftray.storage import local
-from ftray.trial.evaluation import Evaluation
+from ftray.trial.attempt import Report
+from ftray.trial.evaluation import Evaluation, Weights
 from ftray.trial.judge import exporting_policy
-from ftray.trial.out_of_memory import memory_in_use, told_out_of_memory
-from ftray.trial.outcome import keep_outcome
+from ftray.trial.out_of_memory import memory_in_use, translate_out_of_memory
+from ftray.trial.outcome import save_backtest
 from ftray.trial.preparation import prepare_dataset, pretrain_encoder
-from ftray.trial.progress import Progress, Run, runs_of
-from ftray.trial.reporting import Report, Rows
+from ftray.trial.progress import Training, TrialProgress, trainings_of
+from ftray.trial.reporting import ResultQueue
 from ftray.trial.resources import place_trial
-from ftray.trial.shape import WHOLE, Shape
+from ftray.trial.shape import FULL, MemoryPlan
 from ftray.trial.spec import TrialSpec
 from ftray.vram.plan import NO_GPU, GpuShares
 
@@ -39,88 +40,115 @@ def run_trial(
     folder: Path,
     resume: Path | None = None,
     shared: Path | None = None,
-    shape: Shape = WHOLE,
+    memory_plan: MemoryPlan = FULL,
     gpus: GpuShares = NO_GPU,
 ) -> dict[str, Any]:
     """Trains one policy per fold and seed and backtests each on its fold's validation windows; the last metrics.
 
-    report: called after every iteration, in order; rows with a `validation/sharpe` come every `ppo.evaluate_every`
-        iterations and at each run's end, each with a checkpoint. See `Progress.add` for what a row tells of several
-        runs.
+    report: called after every iteration, in order; results with a `validation/sharpe` come every `ppo.evaluate_every`
+        iterations and at the end of each training, each with a checkpoint. `TrialProgress.add` says what they hold.
     folder: the trial's own, which its other processes are named after; checkpoints are written here, and the policy
-        of the run that ended last.
-    resume: a checkpoint to continue from, inside its run, with optimiser state and step count.
+        of the training that ended last.
+    resume: a checkpoint to continue from, inside its training, with optimiser state and step count.
     shared: where prepared data and pre-trained encoders lie for many trials (default: `folder`).
-    shape: how it is worked off; a smaller one needs less memory and computes the same.
+    memory_plan: how it computes; a smaller plan needs less memory for the same results.
     gpus: what learner and env runners book; nothing by default.
 
-    Raises: OutOfMemoryError if the shape was too large; FtrayError for whatever else the user can mend. A local Ray is
-        started if none is running.
+    Raises: OutOfMemoryError if the memory plan was too large; FtrayError for whatever else the user can mend. A local
+        Ray is started if none is running.
     """
-    folder, shared = Path(folder), Path(shared or folder)
-    name, started = folder.absolute().name, time.monotonic()
-    runs, progress = runs_of(spec), Progress.read(resume, spec)
-    metrics = progress.row
-    check_capacity(place_trial(spec, (), shape).bundles)
+    folder, shared, started = Path(folder), Path(shared or folder), time.monotonic()
+    progress, name = TrialProgress.read(resume, spec), folder.absolute().name
+    trainings, last = trainings_of(spec)[len(progress.finished) :], progress.last
+    check_capacity(place_trial(spec, (), memory_plan).bundles)
     cap_gpu_memory(gpus.learner_cap_gib, gpus.planned_gib)  # before anything allocates: weights may be missing still
-    if len(progress.finished) == len(runs):  # killed before its last row was heard of
-        report(metrics, checkpoint=resume)
+    if not trainings:  # killed before its last result was read
+        report(last, checkpoint=resume)
     with contextlib.closing(Evaluation(spec.trading.rules, spec.ppo.evaluation_cpus, name)) as evaluation:
-        for run in runs[len(progress.finished) :]:
-            data, dataset = prepare_dataset(spec, shared, run.fold)
-            with told_out_of_memory(spec, shape):
-                weights, vectors = starting_weights(spec, dataset, shared, gpus)
-            with (
-                Rows(run, progress, report, folder, functools.partial(keep_outcome, folder, run, dataset)) as rows,
-                told_out_of_memory(spec, shape),
-                training(spec, run, data, weights, vectors, shape, gpus, name) as algorithm,
-            ):
-                start = market_state_dict(learner_module(algorithm).encoder)  # pre-trained, or the seed's own
-                if progress.inside_a_run:
-                    algorithm.restore_from_path(str(Path(resume).absolute()))  # type: ignore[arg-type]
-                check_start(algorithm, gpus, None if progress.inside_a_run else weights)
-                progress.inside_a_run = False
-                rows.folder.run_started(**dataclasses.asdict(run), **origin(dataset, weights))
-                done = False
-                while not done:
-                    own: dict[str, Any] = iterate(algorithm)
-                    own |= {"wall_seconds": time.monotonic() - started} | memory_in_use()
-                    done = own["env_steps"] >= spec.ppo.env_steps
-                    if done or own["iteration"] % spec.ppo.evaluate_every == 0:
-                        module, policy = learner_module(algorithm), folder / "policy"
-                        with exporting_policy(module, spec, dataset, policy, run) if done else contextlib.nullcontext():
-                            judged = evaluation.begin(module, dataset, start)
-                        rows.add_judged(own, done, judged, algorithm.save_to_path)
-                    else:
-                        rows.add(own, done)
-                metrics = rows.finish()
-    return metrics
+        trial = _Trial(spec, memory_plan, gpus, folder, shared, resume, progress, report, evaluation, started)
+        for training in trainings:
+            last = _train(trial, training)
+    return last
+
+
+@dataclasses.dataclass(frozen=True)
+class _Trial:
+    """What the trainings of a trial have in common."""
+
+    spec: TrialSpec
+    memory_plan: MemoryPlan
+    gpus: GpuShares
+    folder: Path
+    shared: Path
+    resume: Path | None
+    progress: TrialProgress
+    report: Report
+    evaluation: Evaluation
+    started: float
+
+
+def _train(trial: _Trial, training: Training) -> dict[str, Any]:
+    """One training to its end, from its start or from the trial's checkpoint inside it; its last result."""
+    spec, progress = trial.spec, trial.progress
+    data, dataset = prepare_dataset(spec, trial.shared, training.fold)
+    with translate_out_of_memory(spec, trial.memory_plan):
+        weights, vectors = starting_weights(spec, dataset, trial.shared, trial.gpus)
+    save = functools.partial(save_backtest, trial.folder, training, dataset)
+    with (
+        ResultQueue(training, progress, trial.report, trial.folder, save) as results,
+        translate_out_of_memory(spec, trial.memory_plan),
+        _algorithm(trial, training, data, weights, vectors) as algorithm,
+    ):
+        start = market_state_dict(learner_module(algorithm).encoder)  # pre-trained, or the seed's own
+        if progress.inside_training:
+            algorithm.restore_from_path(str(Path(trial.resume).absolute()))  # type: ignore[arg-type]
+        check_start(algorithm, trial.gpus, None if progress.inside_training else weights)
+        progress.inside_training = False
+        results.folder.run_started(**dataclasses.asdict(training), **origin(dataset, weights))
+        while not _advance(trial, training, algorithm, dataset, start, results):
+            pass
+        return results.finish()
+
+
+def _advance(
+    trial: _Trial, training: Training, algorithm: Any, dataset: Dataset, start: Weights, results: ResultQueue
+) -> bool:
+    """One iteration, with an evaluation if it is time for one; whether the training has ended.
+
+    start: the market tower's weights at the training's start.
+    """
+    spec = trial.spec
+    metrics: dict[str, Any] = iterate(algorithm)
+    metrics |= {"wall_seconds": time.monotonic() - trial.started} | memory_in_use()
+    done = metrics["env_steps"] >= spec.ppo.env_steps
+    if done or metrics["iteration"] % spec.ppo.evaluate_every == 0:
+        module, policy = learner_module(algorithm), trial.folder / "policy"
+        with exporting_policy(module, spec, dataset, policy, training) if done else contextlib.nullcontext():
+            pending = trial.evaluation.begin(module, dataset, start)
+        results.add_evaluated(metrics, done, pending, algorithm.save_to_path)
+    else:
+        results.add(metrics, done)
+    return done
 
 
 @contextlib.contextmanager
-def training(
-    spec: TrialSpec,
-    run: Run,
-    data: Path,
-    weights: Path | None,
-    vectors: Path | None,
-    shape: Shape,
-    gpus: GpuShares,
-    trial: str,
+def _algorithm(
+    trial: _Trial, training: Training, data: Path, weights: Path | None, vectors: Path | None
 ) -> Iterator[Any]:
-    """The PPO of a run at its start, stopped when the block ends."""
-    torch.manual_seed(run.seed)
+    """The PPO of a training at its start, stopped when the block ends."""
+    torch.manual_seed(training.seed)
+    fitted = trial.memory_plan.apply(trial.spec)
     algorithm = ppo_config(
-        shape.ppo(spec.ppo),
-        shape.encoder(spec.encoder),
-        spec.trading,
+        fitted.ppo,
+        fitted.encoder,
+        fitted.trading,
         dataset=data,
         weights=weights,
         market_vectors=vectors,
-        seed=run.seed,
-        micro_batches=shape.micro_batches,
-        gpus=gpus,
-        trial=trial,
+        seed=training.seed,
+        micro_batches=trial.memory_plan.micro_batches,
+        gpus=trial.gpus,
+        trial=trial.folder.absolute().name,
     ).build_algo()
     try:
         yield algorithm
@@ -144,14 +172,14 @@ def starting_weights(
 
 
 def origin(dataset: Dataset, weights: Path | None) -> dict[str, Any]:
-    """What a run learns from: the data, and the job and the bars behind its first weights."""
+    """What a training starts from: the data, and the job and the bars behind its first weights."""
     found = read_checkpoint(weights) if weights else {}
     began = {"encoder": found.get("fingerprint"), "trained_on": found.get("train_windows")}
     return {"dataset": dataset.fingerprint, **began}
 
 
 def check_no_leakage(weights: Path, dataset: Dataset) -> None:
-    """Refuses weights that were trained on bars of a validation window or the test window, or on unknown bars.
+    """Refuses weights that were trained on bars of a validation window or the test window, or do not say on which.
 
     Raises: WeightsError with all four times.
     """

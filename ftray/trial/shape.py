@@ -1,6 +1,6 @@
-"""Shapes: how a trial is worked off, apart from what it computes. A smaller one needs less memory for the same figures.
+"""Memory plans: how a trial computes, apart from what it computes. A smaller one needs less memory for equal metrics.
 
-Takes: a `TrialSpec`, and what ran out of memory. Gives: the specs of a smaller shape, as long as there is one.
+Takes: a `TrialSpec`. Gives: the spec under a memory plan, and the next smaller plan as long as there is one.
 """
 
 import dataclasses
@@ -10,16 +10,16 @@ from ftray.errors import SpecError
 from ftray.nets import EncoderSpec, FTSpec
 from ftray.trial.spec import TrialSpec
 
-LEAST_SAMPLES = 32
-"""Samples of a minibatch that are worked off at once, at least: below, weights and context are what fills a GPU."""
+MIN_SAMPLES = 32
+"""The fewest samples of a minibatch to compute at once: with fewer, weights and context are what fills a GPU."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Shape:
-    """How a trial is worked off. It is no part of what the trial is: figures of different shapes are comparable.
+class MemoryPlan:
+    """How a trial computes. It is no part of what the trial is: metrics under different plans are comparable.
 
-    micro_batches: parts that a minibatch is worked off in, gradients accumulated.
-    activation_checkpointing: a transformer's blocks are computed once more in the backward pass, and not kept for it.
+    micro_batches: parts into which a minibatch is split, gradients accumulated.
+    activation_checkpointing: a transformer's blocks are computed again in the backward pass instead of being stored.
     n_env_runners: fewer than the spec's; each then has more accounts, so that their number stays. None: the spec's.
     """
 
@@ -27,51 +27,56 @@ class Shape:
     activation_checkpointing: bool = False
     n_env_runners: int | None = None
 
-    def smaller(self, spec: TrialSpec) -> "Shape | None":
-        """One step down; None where there is no smaller shape.
+    def smaller(self, spec: TrialSpec) -> "MemoryPlan | None":
+        """The next smaller plan; None if there is none.
 
         First the parts of a minibatch halve, then blocks are recomputed, then env runners that hold the model on the
         GPU become fewer.
         """
-        if spec.ppo.minibatch // (2 * self.micro_batches) >= LEAST_SAMPLES:
+        if spec.ppo.minibatch // (2 * self.micro_batches) >= MIN_SAMPLES:
             return dataclasses.replace(self, micro_batches=2 * self.micro_batches)
-        if self.encoder(spec.encoder) != self._checkpointed(spec.encoder):
+        if self._encoder(spec.encoder) != self._checkpointed(spec.encoder):
             return dataclasses.replace(self, activation_checkpointing=True)
-        ppo = self.ppo(spec.ppo)
+        ppo = self._ppo(spec.ppo)
         fewer = [n for n in range(1, ppo.n_env_runners) if ppo.n_envs % n == 0]
         if spec.ppo.env_runners_on_gpu and fewer:
             return dataclasses.replace(self, n_env_runners=fewer[-1])
         return None
 
-    def ppo(self, ppo: PPOSpec) -> PPOSpec:
-        """The training in this shape: the same accounts and batches, dealt out to fewer env runners."""
-        n = self.n_env_runners
-        if n is None or n == ppo.n_env_runners:
-            return ppo
-        if ppo.n_envs % max(1, n):
-            raise SpecError(f"{ppo.n_envs} accounts cannot be dealt out to {n} env runners: it must divide them")
-        return dataclasses.replace(ppo, n_env_runners=n, envs_per_runner=ppo.n_envs // max(1, n))
-
-    def encoder(self, encoder: EncoderSpec) -> EncoderSpec:
-        """The encoder in this shape; its weights are the same."""
-        return self._checkpointed(encoder) if self.activation_checkpointing else encoder
+    def apply(self, spec: TrialSpec) -> TrialSpec:
+        """The trial under this plan: to train by; the weights and what they are compared by are those of `spec`."""
+        return dataclasses.replace(spec, ppo=self._ppo(spec.ppo), encoder=self._encoder(spec.encoder))
 
     def describe(self, spec: TrialSpec) -> str:
-        """A shape in a few words: `64 samples at once, blocks recomputed, 2 env runners`."""
+        """A plan in a few words: `64 samples at once, blocks recomputed, 2 env runners`."""
         words = [f"{-(-spec.ppo.minibatch // self.micro_batches)} samples at once"]
-        if getattr(self.encoder(spec.encoder), "activation_checkpointing", False):
+        if getattr(self._encoder(spec.encoder), "activation_checkpointing", False):
             words.append("blocks recomputed")
         if self.n_env_runners is not None:
             words.append(f"{self.n_env_runners} env runners" if self.n_env_runners != 1 else "1 env runner")
         return ", ".join(words)
 
+    def _ppo(self, ppo: PPOSpec) -> PPOSpec:
+        """The same accounts and batches, divided among fewer env runners."""
+        n = self.n_env_runners
+        if n is None or n == ppo.n_env_runners:
+            return ppo
+        if ppo.n_envs % max(1, n):
+            raise SpecError(
+                f"{ppo.n_envs} accounts cannot be divided among {n} env runners: the number must divide them"
+            )
+        return dataclasses.replace(ppo, n_env_runners=n, envs_per_runner=ppo.n_envs // max(1, n))
+
+    def _encoder(self, encoder: EncoderSpec) -> EncoderSpec:
+        return self._checkpointed(encoder) if self.activation_checkpointing else encoder
+
     @staticmethod
     def _checkpointed(encoder: EncoderSpec) -> EncoderSpec:
-        """With blocks recomputed; as it is, where no block has a backward pass: its vectors are known for every bar."""
+        """With blocks recomputed; unchanged if no block has a backward pass, as its vectors are known for every bar."""
         if not isinstance(encoder, FTSpec) or (encoder.frozen and encoder.fusion == "late"):
             return encoder
         return dataclasses.replace(encoder, activation_checkpointing=True)
 
 
-WHOLE = Shape()
-"""What a trial begins with: whole minibatches, nothing computed twice, the spec's own env runners."""
+FULL = MemoryPlan()
+"""The plan that a trial begins with: whole minibatches, nothing computed twice, the spec's own env runners."""

@@ -14,8 +14,8 @@ class TrialSpec:
     """One trial: a market, its folds, what is seen of it, an encoder, its pre-training, the rules, the training.
 
     windows: one split, or several folds; seeds: how many, from `seed` on. Each fold is trained and validated with each
-    seed: a run of `ppo.env_steps` env steps.
-    onnx: whether the trained policy comes as an ONNX file, too, where the extra `onnx` is installed; it takes seconds.
+    seed: a training of `ppo.env_steps` env steps.
+    onnx: whether the policy is also written as an ONNX file, if the extra `onnx` is installed; it takes seconds.
     `pretraining` describes the job behind `encoder.pretrained: auto`, and is idle otherwise.
     """
 
@@ -35,13 +35,13 @@ class TrialSpec:
         return n_folds(self.windows)
 
     @property
-    def n_runs(self) -> int:
+    def n_trainings(self) -> int:
         return self.n_folds * self.seeds
 
     @property
     def env_steps(self) -> int:
-        """Of all runs together."""
-        return self.n_runs * self.ppo.env_steps
+        """Of all trainings together."""
+        return self.n_trainings * self.ppo.env_steps
 
     @property
     def encoder_to_pretrain(self) -> FTSpec | None:

@@ -1,29 +1,33 @@
 """One trial, or its pre-training alone, without a study around it: what `ftray train` and `ftray pretrain` run."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from ftray.boards.tensorboard import TensorBoard
-from ftray.errors import FtrayError, MissingDependencyError, OutOfMemoryError
-from ftray.metrics import PLANNED_GIB, SHARPE
+from ftray.capacity.nodes import Node
+from ftray.errors import MissingDependencyError
 from ftray.pretraining import EncoderCard
 from ftray.runs import RunFolder, TrialFolder
 from ftray.runs.provenance import git_commit
+from ftray.runs.records import JobKind
 from ftray.tables.parquet import compact
+from ftray.trial.attempt import Attempt, TrialFn, describe_error, run_attempt
+from ftray.trial.out_of_memory import memory_plan_of, release_memory
 from ftray.trial.preparation import choose_encoder, prepare_dataset, pretrain_encoder
-from ftray.trial.resources import place_trial
+from ftray.trial.resources import place_pretraining, place_trial
 from ftray.trial.spec import TrialSpec
-from ftray.trial.whereabouts import whereabouts
+from ftray.vram.gpus import local_gpu
 
 TRIAL_ID = "trial-0000"
 
 
-def train(spec: TrialSpec, run: RunFolder) -> None:
-    """Trains the one trial of a run folder after its pre-training; what was interrupted goes on, what is done stays.
+def train(spec: TrialSpec, run: RunFolder, trial_fn: TrialFn | None = None) -> None:
+    """Trains the one trial of a run folder after its pre-training, or continues where it was interrupted.
 
-    Raises: FtrayError, after recording it.
+    trial_fn: what the trial does, where only the machinery around it matters. Raises: FtrayError, after recording it.
     """
     from ftray.capacity.local_ray import local_ray
     from ftray.trial.judge import record_benchmarks
@@ -32,10 +36,9 @@ def train(spec: TrialSpec, run: RunFolder) -> None:
         record_benchmarks(spec, run)
         if spec.encoder_to_pretrain:
             _pretrain(spec, run, similar=True)
-        if _wanted(run, TRIAL_ID, 0, "trial", spec):
-            with local_ray(), _recorded(run, TRIAL_ID) as reported:
-                train_trial(spec, run.trial_folder(TRIAL_ID), run, reported)
-        compact(run, whole=True)
+        if _is_unfinished(run, TRIAL_ID, 0, JobKind.TRIAL, spec):
+            with local_ray(), _recorded(run, TRIAL_ID) as on_report:
+                train_trial(spec, run.trial_folder(TRIAL_ID), run, on_report, trial_fn)
         run.mark_done()
 
 
@@ -49,51 +52,43 @@ def pretrain_alone(spec: TrialSpec, run: RunFolder) -> list[EncoderCard]:
 
 
 def train_trial(
-    spec: TrialSpec, folder: TrialFolder, run: RunFolder, reported: Callable[[], object] = lambda: None
+    spec: TrialSpec,
+    folder: TrialFolder,
+    run: RunFolder,
+    on_report: Callable[[], object] = lambda: None,
+    trial_fn: TrialFn | None = None,
 ) -> None:
-    """Trains a trial in its folder, from its last checkpoint on, in ever smaller shapes as long as memory runs out.
+    """Trains a trial in its folder from its last checkpoint on, with a smaller memory plan whenever memory runs out.
 
-    run: what it shares with others. reported: called after each report. Raises: FtrayError for what the user can mend.
-    """
-    while not _trained(spec, folder, run, reported):
-        pass
+    run: the run folder whose data and encoders the trial uses. on_report: called after each report.
 
-
-def _trained(spec: TrialSpec, folder: TrialFolder, run: RunFolder, reported: Callable[[], object]) -> bool:
-    """Whether the trial came to its end in the shape that it has come down to; if not, it goes on in the next one.
-
-    Raises: OutOfMemoryError with all that was tried, where there is no smaller shape.
+    Raises: FtrayError for what the user can mend; OutOfMemoryError, with all that was tried, if no memory plan fits.
     """
     from ftray.capacity.cluster_view import nodes_at_hand
     from ftray.capacity.measured_rows import MeasuredRows, runs_root
-    from ftray.trial.out_of_memory import never_fitted, release_memory, shape_of, step_down
     from ftray.trial.run import run_trial
 
-    def report(metrics: dict[str, Any], checkpoint: Path | None = None) -> None:
-        folder.report(metrics | planned)
-        reported()
-        shown = f", validation Sharpe {metrics[SHARPE]:.2f}" if SHARPE in metrics else ""
-        print(f"{metrics['env_steps']:,}/{spec.env_steps:,} steps{shown}", flush=True)
+    def print_progress(metrics: dict[str, Any], checkpoint: Path | None = None) -> None:
+        on_report()
+        sharpe = f", validation Sharpe {metrics['validation/sharpe']:.2f}" if "validation/sharpe" in metrics else ""
+        print(f"{metrics['env_steps']:,}/{spec.env_steps:,} steps{sharpe}", flush=True)
 
-    shape = shape_of(folder)
-    place = place_trial(spec, MeasuredRows(runs_root(run.location)).nodes(nodes_at_hand()), shape)
-    planned = {PLANNED_GIB: place.plan.learner_gib} if place.plan else {}
-    resume, gpus = folder.checkpoint, place.shares
-    try:
-        run_trial(spec, report, folder=folder.folder, resume=resume, shared=run.path, shape=shape, gpus=gpus)
-    except OutOfMemoryError as error:
-        smaller = step_down(folder, spec, shape, error, place.plan)
-        if smaller is None:
-            raise OutOfMemoryError(never_fitted(folder, spec), error.process) from None
-        print(f"out of memory with {shape.describe(spec)}; goes on with {smaller.describe(spec)}", flush=True)
-    else:
-        return True
-    release_memory()
-    return False
+    while True:
+        memory_plan = memory_plan_of(folder)
+        place = place_trial(spec, MeasuredRows(runs_root(run.location)).nodes(nodes_at_hand()), memory_plan)
+        attempt = Attempt(JobKind.TRIAL, spec, folder, run.path, place, memory_plan=memory_plan)
+        result = run_attempt(attempt, print_progress, trial_fn or run_trial)
+        if result.error is not None:
+            raise result.error
+        if result.retry_with is None:
+            return
+        before, after = memory_plan.describe(spec), result.retry_with.describe(spec)
+        print(f"out of memory with {before}; retried with {after}", flush=True)
+        release_memory()
 
 
 def _pretrain(spec: TrialSpec, run: RunFolder, *, similar: bool) -> list[EncoderCard]:
-    """The encoders of all folds. similar: whether other jobs than the file's own may stand in (`choose_encoder`)."""
+    """The encoders of all folds. similar: whether weights of other jobs may be used (`choose_encoder`)."""
     cards = []
     for fold in range(spec.n_folds):
         _, dataset = prepare_dataset(spec, run.path, fold)
@@ -102,20 +97,25 @@ def _pretrain(spec: TrialSpec, run: RunFolder, *, similar: bool) -> list[Encoder
             print(choice.why, flush=True)
             continue
         job_id = f"encoder-{choice.encoder[:12]}"
-        if _wanted(run, job_id, None, "pretraining", spec):
-            with _recorded(run, job_id) as reported:
-
-                def report(metrics: Mapping[str, Any], job_id: str = job_id, reported: Any = reported) -> None:
-                    run.trial_folder(job_id).report(metrics)
-                    reported()
-
-                pretrain_encoder(spec, dataset, run.path, report, progress=True)
+        if _is_unfinished(run, job_id, None, JobKind.PRETRAINING, spec):
+            place = place_pretraining(spec, [_this_machine()])
+            attempt = Attempt(JobKind.PRETRAINING, spec, run.trial_folder(job_id), run.path, place, fold)
+            with _recorded(run, job_id) as on_report:
+                result = run_attempt(attempt, lambda *row, on_report=on_report, **more: on_report(), show_progress=True)
+                if result.error is not None:
+                    raise result.error
         cards.append(pretrain_encoder(spec, dataset, run.path))
     return cards
 
 
-def _wanted(run: RunFolder, job_id: str, number: int | None, kind: str, spec: TrialSpec) -> bool:
-    """Whether a job is still to be done; a new one is noted."""
+def _this_machine() -> Node:
+    """This machine as a node, without asking Ray."""
+    gpu = local_gpu()
+    return Node("this machine", 1, float(os.cpu_count() or 1), int(gpu is not None), gpu)
+
+
+def _is_unfinished(run: RunFolder, job_id: str, number: int | None, kind: JobKind, spec: TrialSpec) -> bool:
+    """Whether a job is still to be done; a new one is recorded."""
     if job_id not in {record.id for record in run.records()}:
         run.add_trial(job_id, number, kind, values={}, spec=spec)
     return not run.record(job_id).is_final
@@ -123,25 +123,26 @@ def _wanted(run: RunFolder, job_id: str, number: int | None, kind: str, spec: Tr
 
 @contextlib.contextmanager
 def _recorded(run: RunFolder, job_id: str) -> Iterator[Callable[[], None]]:
-    """Notes that a job runs, and how it ended; gives what is to be called after each report, for TensorBoard's sake."""
+    """Records in the run folder that a job runs, and how it ended; gives what passes each report on to TensorBoard."""
     board = TensorBoard(run)
 
     def show(write: Callable[[str], None]) -> None:
         with contextlib.suppress(MissingDependencyError):  # pre-training runs without Ray, which brings its format
             write(job_id)
 
+    def end(state: Any, error: str | None = None) -> None:
+        run.trial_ended(job_id, state, run.trial_folder(job_id).cost(), error)
+
     run.trial_started(job_id, commit=git_commit())
-    run.trial_folder(job_id).started(**whereabouts())
     try:
         yield lambda: show(board.follow)
     except KeyboardInterrupt:
-        run.trial_ended(job_id, "INTERRUPTED")
+        end("INTERRUPTED")
         raise
     except Exception as error:
-        known = isinstance(error, FtrayError)
-        run.trial_ended(job_id, "FAILED", error=str(error) if known else f"{type(error).__name__}: {error}")
+        end("FAILED", describe_error(error))
         raise
     else:
-        run.trial_ended(job_id, "COMPLETE")
+        end("COMPLETE")
     finally:
         show(board.ended)

@@ -9,28 +9,28 @@ import math
 from ftray.features import ObservationLayout
 from ftray.market import MarketSpec, SimulatorSpec, load_market, market_symbols
 from ftray.pretraining.memory import pretraining_need
-from ftray.trial.shape import WHOLE, Shape
+from ftray.trial.shape import FULL, MemoryPlan
 from ftray.trial.spec import TrialSpec
 from ftray.vram.gpus import Gpu
 from ftray.vram.plan import VramPlan, workers_per_gpu
 from ftray.vram.table import NO_GRAD_CHUNK, Worker
 
 
-def plan_trial(spec: TrialSpec, gpu: Gpu, shape: Shape = WHOLE) -> VramPlan:
+def plan_trial(spec: TrialSpec, gpu: Gpu, memory_plan: MemoryPlan = FULL) -> VramPlan:
     """The plan of a trial on a GPU model.
 
-    A smaller shape keeps the share of the full one wherever that fits: it was chosen because the share was too little.
+    A smaller memory plan keeps the share of the full one wherever that fits, as that share was too little.
 
     Raises: SpecError naming what is needed and what there is, where a process needs more than a whole GPU.
     """
-    gib, source = gpu.needs(learner(spec, shape))
+    gib, source = gpu.needs(learner(spec, memory_plan))
     full, _ = gpu.needs(learner(spec))
     booked = max(gib, full) if full <= gpu.usable_gib else gib
     k = workers_per_gpu(booked, gpu, "the learner of a trial")
-    n_env_runners = shape.ppo(spec.ppo).n_env_runners if spec.ppo.env_runners_on_gpu else 0
+    n_env_runners = memory_plan.apply(spec).ppo.n_env_runners if spec.ppo.env_runners_on_gpu else 0
     if not n_env_runners:  # a local env runner always computes on the CPU
         return VramPlan(gpu, gib, source, k)
-    runner_gib, _ = gpu.needs(env_runner(spec, shape))
+    runner_gib, _ = gpu.needs(env_runner(spec, memory_plan))
     m = workers_per_gpu(runner_gib, gpu, "an env runner of a trial")
     return VramPlan(gpu, gib, source, k, runner_gib, m, n_env_runners)
 
@@ -43,21 +43,21 @@ def plan_pretraining(spec: TrialSpec, gpu: Gpu) -> VramPlan:
     return VramPlan(gpu, gib, "formula", workers_per_gpu(gib, gpu, "a pre-training job"))
 
 
-def learner(spec: TrialSpec, shape: Shape = WHOLE) -> Worker:
+def learner(spec: TrialSpec, memory_plan: MemoryPlan = FULL) -> Worker:
     """The process that trains: parts of minibatches with gradients, values and market vectors without."""
     return Worker(
-        shape.encoder(spec.encoder),
+        memory_plan.apply(spec).encoder,
         layout_of(spec),
-        minibatch=math.ceil(spec.ppo.minibatch / shape.micro_batches),
+        minibatch=math.ceil(spec.ppo.minibatch / memory_plan.micro_batches),
         no_grad=NO_GRAD_CHUNK,
         n_bars=n_bars_of(spec.market),
         n_samples=spec.ppo.batch_size,
     )
 
 
-def env_runner(spec: TrialSpec, shape: Shape = WHOLE) -> Worker:
+def env_runner(spec: TrialSpec, memory_plan: MemoryPlan = FULL) -> Worker:
     """A process that acts for all its accounts at once, without gradients, and looks ahead at the bars to come."""
-    ppo = shape.ppo(spec.ppo)
+    ppo = memory_plan.apply(spec).ppo
     return Worker(
         spec.encoder,
         layout_of(spec),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ftray.runs import RunFolder
-from ftray.tables.bars import Outcome, write_benchmarks, write_outcome
+from ftray.tables.bars import BarRecord, write_benchmarks, write_outcome
 
 MLP = {"kind": "mlp", "hidden": 128, "encoding_dim": 64}
 FT = {
@@ -73,10 +73,10 @@ def end(run: RunFolder, trial: str, state: Any) -> None:
     run.trial_ended(trial, state, error=f"{UNTRUSTED} in {trial}\nand more of it" if state == "FAILED" else None)
 
 
-def outcome(n_bars: int, chance: random.Random) -> Outcome:
+def outcome(n_bars: int, chance: random.Random) -> BarRecord:
     """A portfolio on hourly bars."""
     returns = np.array([chance.gauss(0, 0.01) for _ in range(n_bars)])
-    return Outcome(
+    return BarRecord(
         times=np.datetime64("2024-01-01", "h") + np.arange(n_bars),
         returns=returns,
         equity=10_000 * np.cumprod(1 + returns),

@@ -89,7 +89,7 @@ def of_this_process() -> GpuFacts:
 def test_gpus_that_torch_cannot_use_end_a_study_before_any_trial_is_spent(gpus, tmp_path):
     lines: list[str] = []
     with pytest.raises(UnusableGpuError) as told:
-        run_study(study_of("refused", ["ends well"] * 2), tmp_path, say=lines.append, work=play)
+        run_study(study_of("refused", ["ends well"] * 2), tmp_path, say=lines.append, trial_fn=play)
     for word in ("H100: torch ", "L4: torch ", "No trial was spent", "--torch-backend=auto", "CUDA_VISIBLE_DEVICES="):
         assert word in str(told.value)
     assert [line.split(",")[0] for line in lines if line.startswith("GPU nodes")] == [
@@ -103,7 +103,7 @@ def test_gpus_that_torch_cannot_use_end_a_study_before_any_trial_is_spent(gpus, 
 
 def test_a_study_on_gpus_that_torch_can_use_says_so_and_runs(gpus, tmp_path):
     lines: list[str] = []
-    run = run_study(study_of("fine", ["ends well"]), tmp_path, say=lines.append, work=play, probe=fine)
+    run = run_study(study_of("fine", ["ends well"]), tmp_path, say=lines.append, trial_fn=play, probe=fine)
     assert [record.state for record in run.records()] == ["COMPLETE"]
     for model in MODELS:
         assert f"GPU nodes: {model}, 1000.0 GiB, driver 580.65.06, torch 2.13.0+cu130: ready" in lines
@@ -123,7 +123,7 @@ def test_a_probe_gives_back_its_share_and_its_process_ends(gpus, run):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_a_job_that_fails_where_torch_sees_no_gpu_says_what_is_wrong_with_it(gpus, tmp_path):
     """As on a node that joined after the study began."""
-    run = run_study(study_of("late", ["raises"]), tmp_path, say=lambda line: None, work=play, probe=fine)
+    run = run_study(study_of("late", ["raises"]), tmp_path, say=lambda line: None, trial_fn=play, probe=fine)
     (record,) = run.records()
     first, *rest = (record.error or "").splitlines()
     assert first.startswith(f"torch must be able to use the GPU that this job booked, but torch {torch.__version__} is")
@@ -218,7 +218,7 @@ def test_each_model_of_a_cluster_is_measured_on_a_whole_gpu_and_a_study_there_bo
     (of_h100,), (of_l4,) = read_rows(tmp_path, "H100"), read_rows(tmp_path, "L4")
     assert (of_h100.reserved_bytes, of_l4.reserved_bytes) == (40 * GIB, 4 * GIB)
 
-    run = run_study(the_study(), tmp_path, say=lambda line: None, work=play, probe=fine)
+    run = run_study(the_study(), tmp_path, say=lambda line: None, trial_fn=play, probe=fine)
     (record,) = run.records()
     assert record.metrics["vram/planned_gib"] == pytest.approx(1.15 * 4.0 + 0.5), "of the L4, the smallest that fits"
 

@@ -57,7 +57,7 @@ def test_a_request_that_grew_too_large_for_the_cluster_ends_a_study_too(tmp_path
 
     placement = jobs.placement
     monkeypatch.setattr(jobs, "placed", lambda config: Placement([{"CPU": 1.0}, {"CPU": 64.0}]))
-    monkeypatch.setattr(run, "trainable", lambda work=None: ray.tune.with_resources(jobs.run_job, placement))
+    monkeypatch.setattr(run, "trainable", lambda trial_fn=None: ray.tune.with_resources(jobs.run_job, placement))
     with pytest.raises(NeverPlacedError, match=r"trial-0000 asks for \[\{'CPU': 1.0\}, \{'CPU': 64.0\}\]"):
         run_study(study_of(pending_timeout=3), tmp_path, say=lambda line: None)
 

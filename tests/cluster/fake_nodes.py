@@ -17,9 +17,6 @@ import yaml
 from ray import cluster_utils
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 
-from ftray.capacity.nodes import Node
-from ftray.capacity.placement import Placement
-from ftray.study.placing import capacity_of
 from ftray.capacity.nodes import Node, nodes_of_file
 
 from .hosts import ROOT

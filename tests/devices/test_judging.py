@@ -50,9 +50,9 @@ def test_an_evaluation(data, dataset, weights, spec, assert_alike):
     def path(device: torch.device) -> Any:
         module = policy(data, weights, spec, device)
         start = {name: value * 1.1 for name, value in market_state_dict(module.encoder).items()}
-        judged = evaluate(module, dataset, MarketRules(), start)
-        assert judged.outcome is not None
-        return judged.figures, judged.outcome.equity
+        result = evaluate(module, dataset, MarketRules(), start)
+        assert result.backtest is not None
+        return result.metrics, result.backtest.equity
 
     assert_alike(path, on_gpu=1e-2)
 

@@ -16,7 +16,7 @@ from ftray.plots import optuna as optuna_plots
 from ftray.plots.theme import SERIES, series
 from ftray.plots.trials import runs_data
 from ftray.runs import RunFolder
-from ftray.tables.bars import Outcome, write_benchmarks, write_outcome
+from ftray.tables.bars import BarRecord, write_benchmarks, write_outcome
 from tests.analysis.test_study import OLD
 from tests.boards.made import made_study
 
@@ -59,10 +59,10 @@ def study(tmp_path_factory) -> Study:
     return open_study(run.path)
 
 
-def outcome(seed: int) -> Outcome:
+def outcome(seed: int) -> BarRecord:
     returns = np.random.default_rng(seed).normal(0.0001, 0.01, N)
     flat, labels = np.full(N, 0.5), np.where(np.arange(N) < 2 * N // 3, 0, 2)
-    return Outcome(TIMES, returns, np.cumprod(1 + returns), flat, flat / 10, np.zeros((N, 1)), ("BTC",), labels)
+    return BarRecord(TIMES, returns, np.cumprod(1 + returns), flat, flat / 10, np.zeros((N, 1)), ("BTC",), labels)
 
 
 def test_a_figure_that_runs_do_not_end_with_is_shown_as_it_was_reported(study):

@@ -1,6 +1,7 @@
 """A study driven by hand: the searcher and the run folder as in a real one, without Ray and without training."""
 
 import copy
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -43,11 +44,11 @@ def six_point_study(**search: Any) -> StudySpec:
 class Hand:
     """Does with a study what Tune and the trials' processes do."""
 
-    def __init__(self, study: StudySpec, folder: Path):
+    def __init__(self, study: StudySpec, folder: Path, clock: Callable[[], float] = time.monotonic):
         known = (folder / "study.json").exists()
         self.study = study
         self.run = RunFolder.open(folder) if known else RunFolder.create(folder, study.identity)
-        self.searcher = StudySearcher(study, self.run)
+        self.searcher = StudySearcher(study, self.run, clock=clock)
         self.n_asked = 0
 
     def resumed(self) -> "Hand":

@@ -47,7 +47,7 @@ def drive(n_trials: int, runs: Path) -> None:
     from ftray.study.run import run_study
 
     os.environ["RAY_ADDRESS"] = sys.stdin.readline().strip() or sys.exit("nobody needs this driver")
-    run_study(the_study(n_trials), runs, say=lambda line: None, work=play)
+    run_study(the_study(n_trials), runs, say=lambda line: None, trial_fn=play)
 
 
 def keep_ray() -> None:

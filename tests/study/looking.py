@@ -68,6 +68,6 @@ def study() -> Any:
 if __name__ == "__main__":
     os.environ.update(ENVIRONMENT)
     ray.init("local", num_cpus=4, include_dashboard=True, log_to_driver=False, logging_level="ERROR")
-    run = run_study(study(), Path(sys.argv[1]), work=work)
+    run = run_study(study(), Path(sys.argv[1]), trial_fn=work)
     names = sorted({actor.repr_name for actor in list_actors(address(), detail=True)})
     (run.path / SEEN).write_text(json.dumps(names))

@@ -15,8 +15,8 @@ from ftray.errors import OutOfMemoryError
 from ftray.runs import TrialFolder
 from ftray.study import StudySpec, parse_study
 from ftray.trial import TrialSpec
-from ftray.trial.reporting import Report
-from ftray.trial.shape import WHOLE, Shape
+from ftray.trial.attempt import Report
+from ftray.trial.shape import FULL, MemoryPlan
 from ftray.vram.probe import GpuFacts
 
 from .tiny import TINY
@@ -28,7 +28,7 @@ PACE = 0.1
 LONG = 600
 """Seconds that a trial waits that waits to be killed."""
 PLAYS = (
-    "ends well", "is bad", "raises", "reports NaN", "reports no metric", "needs a smaller shape", "fits in no shape",
+    "ends well", "is bad", "raises", "reports NaN", "reports no metric", "needs a smaller plan", "fits in no plan",
     "dies once", "dies always", "waits", "raises once",
 )  # fmt: skip
 PER_REPORT = TINY["trial"]["ppo"]["env_steps"] // STEPS
@@ -59,7 +59,7 @@ def play(
     *,
     folder: Path,
     resume: Path | None,
-    shape: Shape,
+    memory_plan: MemoryPlan,
     pace: float = PACE,
     **elsewhere: Any,
 ) -> None:
@@ -78,15 +78,15 @@ def play(
             (empty / "step.json").write_text(json.dumps(step))
         report(row, checkpoint=own.checkpoint)
         if step >= 2:
-            _misbehave(part, resume, shape, own)
+            _misbehave(part, resume, memory_plan, own)
         if part == "dies always":
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _misbehave(part: str, resume: Path | None, shape: Shape, folder: TrialFolder) -> None:
+def _misbehave(part: str, resume: Path | None, memory_plan: MemoryPlan, folder: TrialFolder) -> None:
     if part == "raises" or (part == "raises once" and not any(e["event"] == "failed" for e in folder.events())):
         raise ValueError("as it was told")
-    if part == "fits in no shape" or (part == "needs a smaller shape" and shape == WHOLE):
+    if part == "fits in no plan" or (part == "needs a smaller plan" and memory_plan == FULL):
         raise OutOfMemoryError("too many samples at once")
     if part == "dies once" and resume is None:
         os.kill(os.getpid(), signal.SIGKILL)

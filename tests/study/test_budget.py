@@ -109,10 +109,9 @@ def test_failures_are_grouped_by_their_kind_the_most_frequent_first():
     assert [[trial.number for trial in group] for group in groups.values()] == [[1, 2], [0]]
 
 
-def test_a_process_that_died_lets_time_pass_before_it_goes_on_and_holds_nothing_meanwhile(tmp_path, monkeypatch):
+def test_a_job_whose_process_died_is_retried_after_a_while_and_holds_nothing_until_then(tmp_path):
     clock = Clock()
-    monkeypatch.setattr("ftray.study.searcher.time.monotonic", clock)
-    hand = Hand(tiny_study(n_trials=1, max_failures=2, retry_after=10), tmp_path / "run")
+    hand = Hand(tiny_study(n_trials=1, max_failures=2, retry_after=10), tmp_path / "run", clock)
     for wait in (10, 20):
         asked, job = hand.start()
         hand.report(asked, 64, sharpe(0.1))
@@ -132,10 +131,9 @@ def test_a_process_that_died_lets_time_pass_before_it_goes_on_and_holds_nothing_
     hand.assert_stores_agree()
 
 
-def test_crashed_processes_are_counted_and_printed_though_their_trial_came_to_its_end(tmp_path, monkeypatch, capsys):
+def test_crashed_processes_are_counted_and_printed_though_their_trial_came_to_its_end(tmp_path, capsys):
     clock = Clock()
-    monkeypatch.setattr("ftray.study.searcher.time.monotonic", clock)
-    hand = Hand(tiny_study(n_trials=2, retry_after=10), tmp_path / "run")
+    hand = Hand(tiny_study(n_trials=2, retry_after=10), tmp_path / "run", clock)
     asked, _ = hand.start()
     hand.finish(asked, sharpe(0.1))
     assert not list(describe_crashes(hand.run.events(), hand.run.path))
@@ -152,10 +150,9 @@ def test_crashed_processes_are_counted_and_printed_though_their_trial_came_to_it
     assert f"2 processes crashed ({job} 2 times); a job whose process crashes continues" in capsys.readouterr().out
 
 
-def test_a_trial_that_gets_further_may_die_as_often_as_its_nodes_do(tmp_path, monkeypatch):
+def test_a_trial_that_gets_further_may_die_as_often_as_its_nodes_do(tmp_path):
     clock = Clock()
-    monkeypatch.setattr("ftray.study.searcher.time.monotonic", clock)
-    hand = Hand(tiny_study(n_trials=1, max_failures=1, retry_after=10), tmp_path / "run")
+    hand = Hand(tiny_study(n_trials=1, max_failures=1, retry_after=10), tmp_path / "run", clock)
     goes_on = "INTERRUPTED"
     for steps, state in ((64, goes_on), (128, goes_on), (192, goes_on), (192, "FAILED")):
         asked, job = hand.start()
@@ -250,15 +247,15 @@ def test_a_driver_that_was_killed_leaves_no_zombies_to_the_next_one(tmp_path):
 
 
 @pytest.mark.ray
-def test_a_study_stopped_by_equal_failures_goes_on_and_tries_failed_trials_again_only_if_told(cluster, tmp_path):
+def test_a_study_stopped_by_equal_failures_continues_and_retries_failed_trials_only_on_request(cluster, tmp_path):
     study, lines = study_of("broken", ["raises once"] * (ALIKE + 1), max_concurrent=1), []
     with pytest.raises(StudyInterruptedError, match=r"with 5 of 6 trials ended: 5 trials in a row .*trial-0000"):
-        run_study(study, tmp_path, say=lines.append, work=play)
+        run_study(study, tmp_path, say=lines.append, trial_fn=play)
     assert [line for line in lines if "failed (trial-0000" in line]
-    run = run_study(study, tmp_path, say=lines.append, work=play)
+    run = run_study(study, tmp_path, say=lines.append, trial_fn=play)
     assert [record.state for record in run.records()] == ["FAILED"] * (ALIKE + 1) and run.is_done
 
-    run = run_study(study, tmp_path, say=lines.append, work=play, retry_failed=True)
+    run = run_study(study, tmp_path, say=lines.append, trial_fn=play, retry_failed=True)
     assert [record.state for record in run.records()] == ["COMPLETE"] * (ALIKE + 1) and run.is_done
     for record in run.records():  # each from its checkpoint
         assert [row["iteration"] for row in run.trial_folder(record.id).reports()] == [1, 2, 3, 4]

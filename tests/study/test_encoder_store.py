@@ -74,7 +74,7 @@ def test_a_trial_takes_the_encoder_of_another_study_and_no_job_is_run_for_it(roo
     assert pretrain_encoder(spec, prepare_dataset(spec, hand.run.path)[1], hand.run.path).fingerprint == filled[1]
 
 
-def test_a_resumed_study_goes_on_with_what_was_chosen(root, filled):
+def test_a_resumed_study_keeps_the_chosen_encoders(root, filled):
     hand = Hand(study_of("second", OTHER), root / "second")
     hand.start()
     better = pretrained(study_of("third", OTHER | {"epochs": 6}), root)
@@ -93,7 +93,7 @@ def test_weights_that_were_trained_with_another_loss_are_refused_and_the_own_job
     asked, job = hand.start()
     made = hand.searcher.job(asked)
     assert job == f"encoder-{made.encoders[0][:12]}" and made.encoders[0] != filled[1]
-    assert made.why == (
+    assert made.reasons == (
         f"pre-trains encoder {made.encoders[0][:12]}: the store has none that fits; 1 refused: {filled[1][:12]} of "
         "study first was trained with another loss: mask_ratio is 0.15 there and 0.4 here",
     )

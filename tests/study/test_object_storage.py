@@ -24,7 +24,7 @@ PLAYED = """
 import sys
 from ftray.study.run import run_study
 from tests.study.played import play, study_of
-run_study(study_of("played", ["ends well"] * 4 + ["dies once", "raises"]), sys.argv[1], work=play)
+run_study(study_of("played", ["ends well"] * 4 + ["dies once", "raises"]), sys.argv[1], trial_fn=play)
 """
 
 
@@ -66,7 +66,7 @@ def test_a_study_on_object_storage_is_all_there_for_whoever_opens_it(bucket, mac
 
 @pytest.mark.long
 @pytest.mark.ray
-def test_a_study_killed_on_one_machine_goes_on_from_its_checkpoints_on_another(bucket, machine):
+def test_a_study_killed_on_one_machine_continues_from_its_checkpoints_on_another(bucket, machine):
     cache, runs = machine("first"), f"{bucket}/killed"
     with command("-c", PLAYED, runs, start_new_session=True, stdout=subprocess.DEVNULL) as driver:
         there = Mirror(f"{runs}/played", "watch")

@@ -21,7 +21,7 @@ from ftray.runs import RunFolder, TrialRecord
 from ftray.search.objectives import Constraint, constraints_of, objectives_of
 from ftray.study import load_study
 from ftray.study.run import run_study
-from ftray.study.warm_start import told
+from ftray.study.warm_start import describe_warm_start
 
 from .by_hand import Hand, six_point_study, tiny_study
 from .tiny import tiny_file
@@ -53,7 +53,7 @@ def told_by(study_or_text, *, by) -> str:
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "gp", "nsga2"])
-def test_optuna_is_told_both_values_and_the_front_is_the_one_that_optuna_finds(sampler, tmp_path):
+def test_optuna_has_both_values_and_the_front_is_the_one_that_optuna_finds(sampler, tmp_path):
     hand = Hand(tiny_study(objectives=BOTH, sampler=sampler), tmp_path / "run")
     hand.runs(12, traded)
     asked, _ = hand.start()
@@ -143,7 +143,7 @@ def test_a_trial_beyond_a_constraint_is_complete_and_marked_and_never_the_best(s
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "nsga2"])
-def test_a_sampler_keeps_within_a_constraint_that_it_is_told_of(sampler, tmp_path):
+def test_a_sampler_learns_to_keep_within_a_constraint(sampler, tmp_path):
     options = {"kind": sampler} | ({"population_size": 6} if sampler == "nsga2" else {"n_startup_trials": 6})
     study = tiny_study(objectives=BOTH[:1], constraints=[f"{DRAWDOWN} <= 0.15"], sampler=options)
     hand = Hand(study, tmp_path / "run")
@@ -217,16 +217,16 @@ def test_a_warm_start_lays_down_the_best_points_that_fit_after_those_written_by_
     asked, job = hand.start()
     assert tuple(hand.run.record(job).values.values()) not in {(size, epochs) for epochs, size in expected}
     hand.finish(asked, {SHARPE: 0.0})
-    assert [line for line in told(hand.run) if "warm start" in line]
+    assert [line for line in describe_warm_start(hand.run) if "warm start" in line]
     hand.assert_stores_agree()
 
 
-def test_points_that_do_not_fit_are_told_and_the_next_best_come_in_their_place(other, tmp_path):
+def test_points_that_do_not_fit_are_printed_and_replaced_by_the_next_best(other, tmp_path):
     study = tiny_study(
         warm_start=str(other.run.path), warm_start_best=2
     )  # epochs 1 or 2, encoding_dim always 64 or 256
     hand = Hand(study, tmp_path / "run")
-    lines = "\n".join(told(hand.run))
+    lines = "\n".join(describe_warm_start(hand.run))
     assert "does not fit this space: trial/ppo/epochs: 3 lies outside" in lines
     assert "trial/encoder/encoding_dim: 128 cannot be set: this study does not search it" in lines
     drawn = [hand.run.record(hand.start()[1]).values for _ in range(2)]

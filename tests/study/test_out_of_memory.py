@@ -1,4 +1,4 @@
-"""Out of memory in a study: the trial keeps its state, goes on in a smaller shape, and its folder tells what happened.
+"""Out of memory in a study: the trial is retried from its checkpoint with a smaller memory plan, and all is recorded.
 
 A process whose memory holds only so many samples is played: a real learner raises PyTorch's own error beyond them.
 """
@@ -18,13 +18,13 @@ from ftray.runs import RunFolder, TrialFolder
 from ftray.spec import parse, to_mapping
 from ftray.study import StudySpec, parse_study
 from ftray.study.jobs import placement, run_job
-from ftray.study.opening import open_run
 from ftray.study.run import run_study
 from ftray.study.searcher import StudySearcher
+from ftray.study.spec import open_run
 from ftray.trial import TrialSpec
-from ftray.trial.out_of_memory import shape_of, step_down
+from ftray.trial.out_of_memory import memory_plan_of, step_down
 from ftray.trial.run import run_trial
-from ftray.trial.shape import WHOLE, Shape
+from ftray.trial.shape import FULL, MemoryPlan
 from ftray.trial.standalone import TRIAL_ID, train
 
 from .by_hand import assert_tensorboard_agrees
@@ -64,7 +64,7 @@ def job_with_little_memory(config: dict[str, Any]) -> None:
 @pytest.fixture
 def little_memory(monkeypatch):
     job = tune.with_resources(job_with_little_memory, placement)
-    monkeypatch.setattr("ftray.study.run.trainable", lambda work: job)
+    monkeypatch.setattr("ftray.study.run.trainable", lambda trial_fn: job)
 
 
 def study_of(n_trials: int) -> StudySpec:
@@ -86,7 +86,7 @@ def assert_went_on(folder: TrialFolder) -> None:
     assert rows[-1]["env_steps"] >= 512 and rows[-1]["run_done"]
 
 
-def test_a_trial_that_does_not_fit_goes_on_smaller_and_one_that_never_fits_fails_with_what_was_tried(
+def test_a_trial_that_does_not_fit_is_retried_with_less_and_one_that_never_fits_fails_with_what_was_tried(
     little_memory, tmp_path
 ):
     lines: list[str] = []
@@ -96,17 +96,17 @@ def test_a_trial_that_does_not_fit_goes_on_smaller_and_one_that_never_fits_fails
 
     folder = run.trial_folder("trial-0000")
     first, second = of(folder, "out_of_memory")
-    assert first["shape"] == to_mapping(WHOLE) and first["next"] == second["shape"] == to_mapping(Shape(2))
-    assert second["next"] == to_mapping(Shape(4)) and shape_of(folder) == Shape(4)
+    assert first["shape"] == to_mapping(FULL) and first["next"] == second["shape"] == to_mapping(MemoryPlan(2))
+    assert second["next"] == to_mapping(MemoryPlan(4)) and memory_plan_of(folder) == MemoryPlan(4)
     assert first["process"] == "learner" and "Tried to allocate 2.00 GiB" in first["error"]
     assert {"predicted_gib", "observed_gib"} <= first.keys()
     assert len(of(folder, "started")) == 3
     assert_went_on(folder)
-    assert any("trial-0000" in line and "out of memory, next 64 samples at once" in line for line in lines)
+    assert any("trial-0000" in line and "out of memory, retried with 64 samples at once" in line for line in lines)
 
     started = [event["id"] for event in run.events() if event["event"] == "trial_started"]
     assert started == ["trial-0000"] * 3 + ["trial-0001"] * 4
-    assert never.error.startswith("out of memory in every shape; tried: 128 samples at once (")
+    assert never.error.startswith("out of memory with every memory plan; tried: 128 samples at once (")
     assert "32 samples at once, blocks recomputed (" in never.error
     assert [event["next"] is None for event in of(run.trial_folder("trial-0001"), "out_of_memory")] == [False] * 3 + [
         True
@@ -114,7 +114,7 @@ def test_a_trial_that_does_not_fit_goes_on_smaller_and_one_that_never_fits_fails
     assert run.is_done
 
 
-def test_a_trial_that_goes_on_smaller_comes_before_all_others_and_is_waited_for(tmp_path):
+def test_a_degraded_retry_comes_before_all_others_and_is_waited_for(tmp_path):
     study = study_of(2)
     run = open_run(study, tmp_path)
     earlier = StudySearcher(study, run)
@@ -124,7 +124,7 @@ def test_a_trial_that_goes_on_smaller_comes_before_all_others_and_is_waited_for(
     assert searcher.suggest("a")["id"] == "trial-0000"
     run.trial_started("trial-0000")
     spec, folder = study.trial(study.space.fill(run.record("trial-0000").values)), run.trial_folder("trial-0000")
-    step_down(folder, spec, WHOLE, OutOfMemoryError("too much"))
+    step_down(folder, spec, FULL, OutOfMemoryError("too much"))
     searcher.on_trial_complete("a")
     assert run.record("trial-0000").state == "INTERRUPTED"
     assert [searcher.suggest(name)["id"] for name in ("b", "c")] == ["trial-0000", "trial-0001"]
@@ -137,7 +137,7 @@ def test_a_trial_that_goes_on_smaller_comes_before_all_others_and_is_waited_for(
     assert [record.state for record in run.records()] == ["FAILED", "FAILED"]
 
 
-def test_a_study_killed_right_after_it_goes_on_with_the_smaller_shape(little_memory, tmp_path):
+def test_a_study_killed_right_after_it_continues_with_the_smaller_memory_plan(little_memory, tmp_path):
     study = study_of(1)
     run = open_run(study, tmp_path)
     job = StudySearcher(study, run).suggest("of an earlier process")
@@ -146,15 +146,15 @@ def test_a_study_killed_right_after_it_goes_on_with_the_smaller_shape(little_mem
     folder.started(pid=0)
     with room_for(40, folder), pytest.raises(OutOfMemoryError) as told:
         run_trial(spec, lambda row, checkpoint=None: folder.report(row), folder=folder.folder, shared=run.path)
-    step_down(folder, spec, WHOLE, told.value)  # and here all processes die, the driver's before it heard of it
+    step_down(folder, spec, FULL, told.value)  # and here all processes die, the driver's before it heard of it
 
     again = run_study(study, tmp_path, say=lambda line: None)
     assert again.record("trial-0000").state == "COMPLETE"
-    assert [Shape(**event["shape"]) for event in of(folder, "out_of_memory")] == [WHOLE, Shape(2)]
+    assert [MemoryPlan(**event["shape"]) for event in of(folder, "out_of_memory")] == [FULL, MemoryPlan(2)]
     assert_went_on(folder)
 
 
-def test_a_trial_alone_goes_down_step_by_step_by_itself(tmp_path, capsys):
+def test_a_trial_alone_is_retried_with_less_step_by_step(tmp_path, capsys):
     study = parse_study(
         {"name": "alone", "trial": TINY["trial"] | {"encoder": MLP, "ppo": PPO | {"learning_rate": 1e-3}}}
     )
@@ -163,10 +163,10 @@ def test_a_trial_alone_goes_down_step_by_step_by_itself(tmp_path, capsys):
         train(study.only_trial("train"), run)
     folder = run.trial_folder(TRIAL_ID)
     assert run.record(TRIAL_ID).state == "COMPLETE" and run.is_done
-    assert shape_of(folder) == Shape(4)
+    assert memory_plan_of(folder) == MemoryPlan(4)
     assert_went_on(folder)
     assert_tensorboard_agrees(run)
-    assert "out of memory with 64 samples at once; goes on with 32 samples at once" in capsys.readouterr().out
+    assert "out of memory with 64 samples at once; retried with 32 samples at once" in capsys.readouterr().out
 
 
 def test_a_trial_alone_that_never_fits_fails_with_what_was_tried(tmp_path):
@@ -175,6 +175,9 @@ def test_a_trial_alone_that_never_fits_fails_with_what_was_tried(tmp_path):
     )
     run = open_run(study, tmp_path)
     folder = TrialFolder(run.path / "trials" / TRIAL_ID)
-    with room_for(0, folder), pytest.raises(OutOfMemoryError, match=r"every shape; tried: 128 samples .*; 64 .*; 32 "):
+    with (
+        room_for(0, folder),
+        pytest.raises(OutOfMemoryError, match=r"every memory plan; tried: 128 samples .*; 64 .*; 32 "),
+    ):
         train(study.only_trial("train"), run)
     assert run.record(TRIAL_ID).state == "FAILED" and folder.checkpoint is not None

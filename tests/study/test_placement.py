@@ -14,15 +14,17 @@ from ftray.cli import main
 from ftray.errors import SpecError, TrainingError
 from ftray.nets import FTSpec, MLPSpec
 from ftray.pretraining import PretrainingSpec
+from ftray.runs import TrialFolder
+from ftray.runs.records import JobKind
 from ftray.spec import parse
 from ftray.study import parse_study
-from ftray.study.jobs import _pretrain
 from ftray.study.placing import capacity_of
 from ftray.study.run import run_study
 from ftray.study.vram import describe_vram, workers_of
 from ftray.trial import TrialSpec, place_pretraining, place_trial
+from ftray.trial.attempt import Attempt, run_attempt
 from ftray.trial.resources import LEARNER_MEMORY
-from ftray.trial.shape import Shape
+from ftray.trial.shape import MemoryPlan
 from ftray.vram.gpus import Gpu, parse_gpu
 from ftray.vram.plan import GpuShares
 
@@ -63,7 +65,7 @@ def test_env_runners_on_the_gpu_book_shares_too():
     assert place.plan is not None
     m = place.plan.env_runners_per_gpu
     assert place.bundles[1:] == [{"CPU": 1.0, "GPU": 1 / m}] * 2
-    fewer = place_trial(TrialSpec(ppo=PPOSpec(env_runners_on_gpu=True)), [T4], Shape(n_env_runners=1))
+    fewer = place_trial(TrialSpec(ppo=PPOSpec(env_runners_on_gpu=True)), [T4], MemoryPlan(n_env_runners=1))
     assert len(fewer.bundles) == 2
 
 
@@ -87,17 +89,17 @@ def test_pretraining_books_a_share_unless_it_is_meant_for_the_cpu():
 def test_a_pretraining_job_computes_where_it_booked(nodes, why, tmp_path, monkeypatch):
     """On a machine whose GPU another job holds, and on a node whose GPU PyTorch cannot use."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: why is None)
-    monkeypatch.setattr("ftray.study.jobs.cap_gpu_memory", lambda cap_gib, planned_gib: None)
+    monkeypatch.setattr("ftray.trial.attempt.claim", lambda cap_gib, planned_gib: None)
     trial = TINY["trial"] | {"encoder": {**TINY["trial"]["encoder"]["choice"][1], "pretrained": "auto"}}
     trial["pretraining"] = TINY["trial"]["pretraining"] | {"device": "auto", "epochs": 1}
     spec, rows = parse(TrialSpec, trial | {"ppo": {}}), []
-    config = {"fold": 0}
+    folder = TrialFolder(tmp_path / "trials" / "encoder")
+    attempt = Attempt(JobKind.PRETRAINING, spec, folder, tmp_path, place_pretraining(spec, nodes))
+    result = run_attempt(attempt, lambda row, checkpoint=None: rows.append(row))
     if why is None:
-        _pretrain(config, spec, place_pretraining(spec, nodes), tmp_path, rows.append)
-        assert rows[-1]["best_epoch"] == 1
+        assert result.error is None and rows[-1]["best_epoch"] == 1
     else:
-        with pytest.raises(TrainingError, match=why):
-            _pretrain(config, spec, place_pretraining(spec, nodes), tmp_path, rows.append)
+        assert isinstance(result.error, TrainingError) and why in str(result.error)
 
 
 def test_a_trial_that_fits_everywhere_books_the_share_of_the_smallest_gpu_and_may_land_on_any():
@@ -287,7 +289,7 @@ def test_the_command_line_tells_plans_and_refuses_in_words(tmp_path, cluster_fil
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     for wrong, told in (
         (["vram", file], "no GPU is at hand to plan for"),
-        (["vram"], "tells the plan of a FILE"),
+        (["vram"], "plans a FILE"),
         (["vram", file, "--gpu", "T5"], "no known GPU 'T5'; did you mean 'T4'"),
         (["vram", "--measure"], "measuring needs a CUDA device"),
         (["vram", "--measure", "--gpu", "12"], "--measure asks a real GPU"),
@@ -306,5 +308,5 @@ def looks_for_gpus(spec, report, *, folder, **elsewhere):
 def test_a_job_that_booked_no_gpu_sees_none(tmp_path):
     trial = {"encoder": MLP, "ppo": TINY["trial"]["ppo"] | {"learning_rate": 1e-3}}
     study = parse_study({"name": "blind", "trial": TINY["trial"] | trial, "search": {"n_trials": 1}})
-    run = run_study(study, tmp_path, work=looks_for_gpus, say=lambda line: None)
+    run = run_study(study, tmp_path, trial_fn=looks_for_gpus, say=lambda line: None)
     assert (run.trial_folder("trial-0000").folder / "visible").read_text() == ""

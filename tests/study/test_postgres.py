@@ -64,7 +64,7 @@ def test_what_is_no_database_is_refused_with_the_form_it_must_have(url):
     check_storage("postgresql://me@host:5432/my-studies?sslmode=require")
 
 
-def test_a_database_that_cannot_be_reached_is_told_without_a_password(tmp_path):
+def test_a_database_that_cannot_be_reached_is_named_without_a_password(tmp_path):
     run = RunFolder.create(tmp_path / "x", {"name": "x"})
     with pytest.raises(StorageError, match=r"127\.0\.0\.1:9/db answers: .*refused") as told:
         open_storage("postgresql://me@127.0.0.1:9/db", "x", run)
@@ -72,12 +72,12 @@ def test_a_database_that_cannot_be_reached_is_told_without_a_password(tmp_path):
 
 
 @pytest.mark.ray
-def test_the_database_agrees_with_the_run_folder_after_a_study_and_after_it_went_on(server, cluster, tmp_path):
+def test_the_database_agrees_with_the_run_folder_after_a_study_and_after_a_resume(server, cluster, tmp_path):
     plays = ["ends well", "is bad", "raises", "reports NaN"]
     how = {"storage": server.url, "scheduler": {"kind": "asha", "grace": 64, "reduction": 2}}
-    run = run_study(study_of("team", plays, **how), tmp_path, say=lambda line: None, work=play)
+    run = run_study(study_of("team", plays, **how), tmp_path, say=lambda line: None, trial_fn=play)
     assert agree(server, run) == 4
-    run = run_study(study_of("team", plays, **how, n_trials=6), tmp_path, say=lambda line: None, work=play)
+    run = run_study(study_of("team", plays, **how, n_trials=6), tmp_path, say=lambda line: None, trial_fn=play)
     assert agree(server, run) == 6
     assert not (run.path / "optuna.journal").exists()
     files = [path for path in run.path.rglob("*") if path.is_file()]
@@ -94,11 +94,11 @@ def test_a_database_that_goes_away_loses_nothing(server, cluster, tmp_path):
 
     try:
         with pytest.raises(StorageError, match=r"must stay within reach.*same command continues") as told:
-            run_study(study, tmp_path, say=say, work=play)
+            run_study(study, tmp_path, say=say, trial_fn=play)
     finally:
         server.start()
     assert PASSWORD not in str(told.value)
-    run = run_study(study, tmp_path, say=lambda line: None, work=play)
+    run = run_study(study, tmp_path, say=lambda line: None, trial_fn=play)
     assert agree(server, run) == 4
     assert [record.state for record in run.records()] == ["COMPLETE"] * 4
 

@@ -100,7 +100,7 @@ def test_the_folder_holds_the_resolved_study_a_table_and_the_end_mark(run):
     assert {"equal_weight", "hold_AAVE", "hold_AVAX"} <= set(run.benchmarks())
 
 
-def test_a_line_tells_every_change_of_state(run, lines):
+def test_every_change_of_state_prints_a_line(run, lines):
     for id, record in records(run).items():
         told = [line for line in lines if f" {id} " in line]
         assert any("started" in line for line in told)
@@ -122,7 +122,7 @@ def test_the_same_command_does_nothing_to_a_finished_study_and_a_larger_budget_c
     assert len({json.dumps(dict(r.values), sort_keys=True) for r in finished.values() if r.kind == "trial"}) == 5
 
 
-def test_a_trial_whose_process_is_killed_goes_on_from_its_checkpoint(study_file, tmp_path):
+def test_a_trial_whose_process_is_killed_is_retried_from_its_checkpoint(study_file, tmp_path):
     study = load_study(
         study_file,
         ["search.points=[{trial/encoder/kind: mlp}]", "search.n_trials=1", "trial.ppo.env_steps=1024"],
@@ -185,7 +185,7 @@ def test_a_request_that_can_never_be_placed_is_refused_before_anything_waits_for
         run_study(study, tmp_path, say=lambda line: None)
 
 
-def test_missing_candles_are_told_before_anything_starts(study_file, tmp_path):
+def test_missing_candles_are_an_error_before_anything_starts(study_file, tmp_path):
     study = load_study(study_file, ["trial.market={kind: files, path: nowhere}"])
     with pytest.raises(DataError, match="nowhere"):
         run_study(study, tmp_path, say=lambda line: None)

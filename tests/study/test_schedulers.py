@@ -202,7 +202,7 @@ def test_a_stop_that_nobody_lived_to_note_is_made_good(driver):
 
 
 @pytest.mark.parametrize("kind", STOPPING)
-def test_what_went_on_before_a_resume_goes_on_after_it(driver):
+def test_a_job_that_was_not_stopped_before_a_resume_is_not_stopped_by_it(driver):
     """Reports are replayed in their order, which is not exactly the one in which they were judged."""
     for number in range(4):
         driver.whole(number, 3.0)
@@ -239,7 +239,9 @@ def test_wilcoxon_asks_from_the_sixth_pair_on_and_compares_pair_by_pair(tmp_path
 
 
 def test_wilcoxon_is_refused_where_it_could_never_stop_a_trial():
-    with pytest.raises(SpecError, match="stops a trial after at least 6 of its runs, and a trial of this study has 1"):
+    with pytest.raises(
+        SpecError, match="stops a trial after at least 6 of its trainings, and a trial of this study has 1"
+    ):
         parse_study({"search": {"scheduler": "wilcoxon"}})
     with pytest.raises(SpecError, match="choose an objective like validation/sharpe"):
         trial = {"seeds": SEEDS}

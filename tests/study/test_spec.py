@@ -150,7 +150,7 @@ def test_a_search_for_pretraining_takes_one_fold():
         parse_study({"trial": trial, "search": {"job": "pretraining"}})
 
 
-def test_check_tells_folds_seeds_and_the_env_steps_of_all_runs():
+def test_check_prints_folds_seeds_and_the_env_steps_of_all_trainings():
     trial = {
         "market": {"kind": "simulator"},
         "windows": {"kind": "combinatorial", "n_groups": 4, "n_validation_groups": {"choice": [1, 2]}},
@@ -158,5 +158,5 @@ def test_check_tells_folds_seeds_and_the_env_steps_of_all_runs():
         "ppo": {"env_steps": 1_000},
     }
     told = "\n".join(describe_study(parse_study({"trial": trial})))
-    assert "4 to 6 folds × 3 seeds = 12 to 18 runs per trial, 1,000 env steps each" in told
+    assert "4 to 6 folds × 3 seeds = 12 to 18 trainings per trial, 1,000 env steps each" in told
     assert "12,000 to 18,000 env steps per trial" in told

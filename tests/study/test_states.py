@@ -25,7 +25,7 @@ import ray
 
 import ftray.study.run
 from ftray.runs import RunFolder
-from ftray.study.progress import Progress
+from ftray.study.progress import TuneReporter
 from ftray.study.run import run_study
 
 from .by_hand import assert_stores_agree, assert_tensorboard_agrees, stored_trials
@@ -38,8 +38,8 @@ TABLE = {
     "raises": ("FAILED", "FAIL", ["TERMINATED"]),
     "reports NaN": ("FAILED", "FAIL", ["TERMINATED"]),
     "reports no metric": ("FAILED", "FAIL", ["TERMINATED"]),
-    "needs a smaller shape": ("COMPLETE", "COMPLETE", ["TERMINATED", "TERMINATED"]),
-    "fits in no shape": ("FAILED", "FAIL", ["TERMINATED", "TERMINATED"]),
+    "needs a smaller plan": ("COMPLETE", "COMPLETE", ["TERMINATED", "TERMINATED"]),
+    "fits in no plan": ("FAILED", "FAIL", ["TERMINATED", "TERMINATED"]),
     "dies once": ("COMPLETE", "COMPLETE", ["ERROR", "TERMINATED"]),
     "dies always": ("FAILED", "FAIL", ["ERROR"] * (STEPS + 1)),  # once more than it has steps to get further by
     "is bad": ("PRUNED", "PRUNED", ["TERMINATED"]),
@@ -48,7 +48,7 @@ ERRORS = {
     "raises": "ValueError: as it was told",
     "reports NaN": "validation/sharpe is None: not a number to compare",
     "reports no metric": "validation/sharpe is None: not a number to compare",
-    "fits in no shape": "out of memory in every shape",
+    "fits in no plan": "out of memory with every memory plan",
     "dies always": "its process died more than 1 times and got no further",
 }
 
@@ -59,15 +59,15 @@ import ftray.study.run as run
 from ftray.errors import StudyInterruptedError
 from tests.study.played import play, study_of
 from tests.study.test_states import Live
-run.Progress = Live
+run.TuneReporter = Live
 try:
-    run.run_study(study_of("stopped", ["ends well", "waits"]), Path(sys.argv[1]), say=lambda line: None, work=play)
+    run.run_study(study_of("stopped", ["ends well", "waits"]), Path(sys.argv[1]), say=lambda line: None, trial_fn=play)
 except StudyInterruptedError:
     print(json.dumps(Live.statuses()))
 """
 
 
-class Live(Progress):
+class Live(TuneReporter):
     """Remembers Tune's own trials, to ask them for their state when all is over."""
 
     trials: list = []  # noqa: RUF012  # of the last study in this process
@@ -85,7 +85,7 @@ class Live(Progress):
 
 @pytest.fixture
 def live(monkeypatch):
-    monkeypatch.setattr(ftray.study.run, "Progress", Live)
+    monkeypatch.setattr(ftray.study.run, "TuneReporter", Live)
 
 
 def assert_ended_once(run: RunFolder) -> None:
@@ -97,10 +97,10 @@ def assert_ended_once(run: RunFolder) -> None:
     assert starts == ends and sorted(final) == sorted(record.id for record in run.records())
 
 
-def test_what_happens_to_a_trial_is_told_alike_by_all_three_stores(live, tmp_path):
+def test_all_three_stores_agree_on_what_happened_to_a_trial(live, tmp_path):
     study = study_of("table", list(TABLE), max_failures=1, scheduler={"kind": "asha", "grace": 64, "reduction": 2})
     lines: list[str] = []
-    run = run_study(study, tmp_path, say=lines.append, work=play)
+    run = run_study(study, tmp_path, say=lines.append, trial_fn=play)
     assert_tensorboard_agrees(run)
     stored, live = stored_trials(run), Live.statuses()
     told = {
@@ -123,7 +123,7 @@ def test_what_happens_to_a_trial_is_told_alike_by_all_three_stores(live, tmp_pat
 
 @pytest.mark.long
 @pytest.mark.parametrize("event", ["Ctrl-C", "kill -9 of the driver", "kill -9 of everything"])
-def test_what_happens_to_a_driver_is_told_alike_and_the_same_command_goes_on(live, tmp_path, event):
+def test_all_three_stores_agree_on_what_happened_to_a_driver_and_the_same_command_continues(live, tmp_path, event):
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     if event != "kill -9 of everything":  # of this Ray nothing is killed
         environment |= {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
@@ -146,7 +146,7 @@ def test_what_happens_to_a_driver_is_told_alike_and_the_same_command_goes_on(liv
         assert json.loads(out.splitlines()[-1]) == {"trial-0000": ["TERMINATED"], "trial-0001": ["TERMINATED"]}
     kept, spent = run.record("trial-0000"), run.trial_folder("trial-0001").cost()["cost/cpu_seconds"]
 
-    run = run_study(study, tmp_path, say=lambda line: None, work=play)
+    run = run_study(study, tmp_path, say=lambda line: None, trial_fn=play)
     assert [record.state for record in run.records()] == ["COMPLETE", "COMPLETE"]
     assert Live.statuses() == {"trial-0001": ["TERMINATED"]}
     assert_stores_agree(study, run)

@@ -10,7 +10,7 @@ import pytest
 from ftray.analysis.studies import open_study
 from ftray.analysis.study import Study
 from ftray.runs import RunFolder
-from ftray.tables.bars import Outcome, write_benchmarks, write_outcome
+from ftray.tables.bars import BarRecord, write_benchmarks, write_outcome
 from ftray.tables.parquet import Tables, compact
 from ftray.tables.parts import read_part
 from ftray.tables.schema import SCHEMA, arrow_table, concat
@@ -49,12 +49,12 @@ def finish(run: RunFolder) -> None:
     run.mark_done()
 
 
-def outcome(n: int = 4) -> Outcome:
+def outcome(n: int = 4) -> BarRecord:
     times = np.datetime64("2024-01-01T00:00:00") + np.arange(n) * np.timedelta64(1, "h")
     notional = np.zeros((n, 2))
     notional[1, 0], notional[2, 1] = 5.0, -3.0
     flat = np.full(n, 0.5)
-    return Outcome(times, flat / 100, 1 + flat, flat, flat, notional, ("BTC", "ETH"), np.array([-1, 0, 1, 2][:n]))
+    return BarRecord(times, flat / 100, 1 + flat, flat, flat, notional, ("BTC", "ETH"), np.array([-1, 0, 1, 2][:n]))
 
 
 def rows(study: Study, name: str) -> list[dict]:

@@ -13,9 +13,9 @@ from ftray.runs import TrialFolder
 from ftray.study import parse_study
 from ftray.study.run import run_study
 from ftray.trial import TrialSpec
-from ftray.trial.evaluation import Judge, Judged
-from ftray.trial.progress import Progress, Run
-from ftray.trial.reporting import Rows
+from ftray.trial.evaluation import EvalActor, EvalResult
+from ftray.trial.progress import Training, TrialProgress
+from ftray.trial.reporting import ResultQueue
 from ftray.trial.run import run_trial
 
 from ..study.tiny import TINY
@@ -36,9 +36,9 @@ def trial(evaluation_cpus: int, **ppo: Any) -> TrialSpec:
     return dataclasses.replace(TRIAL, ppo=dataclasses.replace(TRIAL.ppo, **changes))
 
 
-def told(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows without what a clock says."""
-    return [{name: value for name, value in row.items() if not name.startswith(CLOCKS)} for row in rows]
+def told(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Results without what a clock says."""
+    return [{name: value for name, value in row.items() if not name.startswith(CLOCKS)} for row in results]
 
 
 @pytest.mark.parametrize("ppo", [{"n_env_runners": 0}, {"n_env_runners": 1, "evaluate_every": 2}], ids=str)
@@ -56,7 +56,7 @@ def with_ft(evaluation_cpus: int, **encoder: Any) -> TrialSpec:
     return dataclasses.replace(trial(evaluation_cpus), encoder=dataclasses.replace(FT, **encoder))
 
 
-def test_how_the_encoder_fares_is_told_with_the_figures(tmp_path, shared):
+def test_metrics_of_the_encoder_come_with_those_of_the_validation(tmp_path, shared):
     here, beside = (run(with_ft(n, pretrained="none"), tmp_path / str(n), shared) for n in (0, 1))
     assert told(beside) == told(here)
     for row in here:
@@ -82,7 +82,7 @@ def test_a_frozen_tower_does_not_drift_and_a_fine_tuned_one_does_from_its_pretra
     assert frozen == 0 < tuned < 0.5
 
 
-def test_a_killed_trial_goes_on_from_the_last_row_that_was_heard_of(tmp_path, shared):
+def test_a_killed_trial_continues_from_the_last_result_that_was_reported(tmp_path, shared):
     whole = run(trial(1), tmp_path / "whole", shared)
     heard = Reports()
 
@@ -124,13 +124,13 @@ def test_a_bundle_too_small_for_it_is_refused_too(tmp_path):
         ray.util.remove_placement_group(group)
 
 
-class Refusing(Judge):
-    def judged(self, blueprint, weights, start):
+class Refusing(EvalActor):
+    def evaluate(self, blueprint, weights, start):
         raise TrainingError("an action is not finite")
 
 
 def test_an_error_there_is_the_same_error_here(tmp_path, shared, monkeypatch):
-    monkeypatch.setattr("ftray.trial.evaluation.Judge", Refusing)
+    monkeypatch.setattr("ftray.trial.evaluation.EvalActor", Refusing)
     with pytest.raises(TrainingError, match=r"^an action is not finite$") as told:
         run(trial(1), tmp_path, shared)
     assert type(told.value) is TrainingError
@@ -143,7 +143,7 @@ def test_a_process_that_there_is_no_room_for_is_refused_and_not_waited_for(tmp_p
 
 def test_rows_wait_for_the_figures_of_an_earlier_one_and_its_state_is_that_of_its_iteration(tmp_path):
     reports, first, second = Reports(), Future(), Future()
-    rows = Rows(Run(0, 0), Progress(), reports, tmp_path)
+    results = ResultQueue(Training(0, 0), TrialProgress(), reports, tmp_path)
 
     def saving(iteration: int):
         def save(folder: str) -> None:
@@ -159,31 +159,33 @@ def test_rows_wait_for_the_figures_of_an_earlier_one_and_its_state_is_that_of_it
     def iterations() -> list[int]:
         return [row["iteration"] for row in reports]
 
-    rows.add(own(1), False)
+    results.add(own(1), False)
     assert iterations() == [1]
-    rows.add_judged(own(2), False, first, saving(2))
-    rows.add(own(3), False)
+    results.add_evaluated(own(2), False, first, saving(2))
+    results.add(own(3), False)
     assert iterations() == [1] and TrialFolder(tmp_path).checkpoint is None
-    first.set_result(Judged({"validation/sharpe": 0.5}))
-    rows.add(own(4), False)
+    first.set_result(EvalResult({"validation/sharpe": 0.5}))
+    results.add(own(4), False)
     assert iterations() == [1, 2, 3, 4]
     assert reports[1]["validation/sharpe"] == 0.5
     assert (reports[1]["checkpoint"] / "iteration").read_text() == "2"
-    rows.add_judged(own(5), True, second, saving(5))
-    second.set_result(Judged({"validation/sharpe": 1.5}))
-    assert rows.finish()["runs"] == [{"fold": 0, "seed": 0, "env_steps": 50, "validation/sharpe": 1.5}]
+    results.add_evaluated(own(5), True, second, saving(5))
+    second.set_result(EvalResult({"validation/sharpe": 1.5}))
+    assert results.finish()["runs"] == [{"fold": 0, "seed": 0, "env_steps": 50, "validation/sharpe": 1.5}]
     assert iterations() == [1, 2, 3, 4, 5]
-    assert Progress.read(TrialFolder(tmp_path).checkpoint, trial(0, env_steps=50)).row["iteration"] == 5
+    assert TrialProgress.read(TrialFolder(tmp_path).checkpoint, trial(0, env_steps=50)).last["iteration"] == 5
 
 
 @pytest.mark.parametrize(
     ("error", "kept"), [(OutOfMemoryError("too much"), True), (KeyError("a defect"), False)], ids=str
 )
 def test_what_was_trained_before_memory_ran_out_still_goes_out(error, kept, tmp_path):
-    reports, judged = Reports(), Future()
-    with pytest.raises(type(error)), Rows(Run(0, 0), Progress(), reports, tmp_path) as rows:
-        rows.add_judged({"iteration": 1, "env_steps": 10}, False, judged, lambda folder: (tmp_path / ".state").mkdir())
-        judged.set_result(Judged({"validation/sharpe": 0.5}))
+    reports, evaluation = Reports(), Future()
+    with pytest.raises(type(error)), ResultQueue(Training(0, 0), TrialProgress(), reports, tmp_path) as results:
+        results.add_evaluated(
+            {"iteration": 1, "env_steps": 10}, False, evaluation, lambda folder: (tmp_path / ".state").mkdir()
+        )
+        evaluation.set_result(EvalResult({"validation/sharpe": 0.5}))
         raise error
     assert len(reports) == kept and (TrialFolder(tmp_path).checkpoint is not None) == kept
     assert not (tmp_path / ".state").exists()

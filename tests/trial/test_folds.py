@@ -87,7 +87,7 @@ def test_a_run_of_many_is_the_trial_of_its_seed_alone(whole, tmp_path, shared):
 
 
 @pytest.mark.parametrize("n_rows", [2, 3])  # as the first run's last row, and in the middle of the second run
-def test_a_killed_trial_goes_on_inside_its_run_with_nothing_lost_or_repeated(n_rows, whole, tmp_path, shared):
+def test_a_killed_trial_continues_inside_its_training_with_nothing_lost_or_repeated(n_rows, whole, tmp_path, shared):
     _, rows = whole
     per_run = len(rows) // 4
     assert per_run == 2
@@ -109,10 +109,10 @@ def test_a_trial_killed_at_its_very_end_only_says_its_last_row_again(whole, shar
     assert {**again, "checkpoint": None} == {**rows[-1], "checkpoint": None}
 
 
-def test_a_checkpoint_that_does_not_tell_its_run_is_refused(whole, tmp_path, shared):
+def test_a_checkpoint_without_its_progress_is_refused(whole, tmp_path, shared):
     shutil.copytree(TrialFolder(whole[0]).checkpoint, tmp_path / "checkpoint")
     (tmp_path / "checkpoint" / "progress.json").unlink()
-    with pytest.raises(RunFolderError, match=r"must tell in progress\.json how far"):
+    with pytest.raises(RunFolderError, match=r"must say in progress\.json how far"):
         run(TWO_BY_TWO, tmp_path, shared, resume=tmp_path / "checkpoint")
 
 

@@ -13,7 +13,7 @@ from ftray.features import build_dataset
 from ftray.nets import Policy
 from ftray.runs import RunFolder
 from ftray.trial.judge import exporting_policy, judge, performance_table
-from ftray.trial.progress import runs_of
+from ftray.trial.progress import trainings_of
 from ftray.trial.standalone import train
 
 from . import test_run
@@ -57,7 +57,7 @@ def test_only_the_last_run_of_a_trial_takes_the_time_for_an_onnx_file(run, datas
         Policy.load(run.trial_folder("trial-0000").folder / "policy").network,
         dataclasses.replace(TRIAL, seeds=2),
     )
-    for number, one in enumerate(runs_of(spec)):
+    for number, one in enumerate(trainings_of(spec)):
         with exporting_policy(network, spec, dataset, tmp_path / "policy", one) as folder:
             assert Policy.load(folder).facts["seed"] == one.seed  # there already, whatever becomes of the export
         assert (folder / "policy.onnx").exists() == (number == 1)
@@ -66,7 +66,7 @@ def test_only_the_last_run_of_a_trial_takes_the_time_for_an_onnx_file(run, datas
     assert not (folder / "policy.onnx").exists()
 
 
-def test_a_run_is_judged_by_its_best_trial_and_everything_is_written(run, capsys):
+def test_the_best_trial_of_a_run_is_backtested_and_everything_is_written(run, capsys):
     assert main(["backtest", str(run.path)]) == 0
     printed = capsys.readouterr().out
     for word in ("policy", "equal_weight", "exposure_matched", "hold_AAVE", "sharpe", "max drawdown"):
@@ -82,7 +82,7 @@ def test_a_run_is_judged_by_its_best_trial_and_everything_is_written(run, capsys
     assert "plotly" in (folder / "equity.html").read_text()
 
 
-def test_a_policy_folder_can_be_judged_alone(run, tmp_path, capsys):
+def test_a_policy_folder_can_be_backtested_alone(run, tmp_path, capsys):
     policy = run.trial_folder("trial-0000").folder / "policy"
     assert main(["backtest", str(policy), "--window", "train", "--out", str(tmp_path / "out")]) == 0
     assert (tmp_path / "out" / "performance.json").is_file()

@@ -88,7 +88,7 @@ def test_the_same_seed_gives_the_same_curve_and_another_seed_another(tmp_path, s
     assert first == again != other
 
 
-def test_a_trial_goes_on_from_its_checkpoint_with_its_steps_and_its_optimiser(tmp_path, shared):
+def test_a_trial_continues_from_its_checkpoint_with_its_steps_and_its_optimiser(tmp_path, shared):
     half = dataclasses.replace(TRIAL, ppo=dataclasses.replace(TRIAL.ppo, env_steps=128))
     checkpoint = run(half, tmp_path / "half", shared)[-1]["checkpoint"]
     resumed = run(TRIAL, tmp_path / "whole", shared, resume=checkpoint)

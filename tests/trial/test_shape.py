@@ -17,9 +17,9 @@ from ftray.nets import FTSpec, MLPSpec
 from ftray.runs import TrialFolder
 from ftray.spec import to_mapping
 from ftray.trial import TrialSpec
-from ftray.trial.out_of_memory import never_fitted, shape_of, step_down
+from ftray.trial.out_of_memory import memory_plan_of, never_fitted, step_down
 from ftray.trial.run import run_trial
-from ftray.trial.shape import LEAST_SAMPLES, WHOLE, Shape
+from ftray.trial.shape import FULL, MIN_SAMPLES, MemoryPlan
 from ftray.vram.gpus import Gpu
 from ftray.vram.plan import VramPlan
 
@@ -45,20 +45,20 @@ PPO = st.builds(
 TRIALS = st.builds(TrialSpec, encoder=ENCODERS, ppo=PPO)
 
 
-def chain(spec: TrialSpec) -> list[Shape]:
-    shapes = [WHOLE]
-    while (smaller := shapes[-1].smaller(spec)) is not None:
-        assert len(shapes) < 40
-        shapes.append(smaller)
-    return shapes
+def chain(spec: TrialSpec) -> list[MemoryPlan]:
+    plans = [FULL]
+    while (smaller := plans[-1].smaller(spec)) is not None:
+        assert len(plans) < 40
+        plans.append(smaller)
+    return plans
 
 
 @given(TRIALS)
-def test_every_chain_of_smaller_shapes_ends_and_changes_nothing_that_is_computed(spec):
-    shapes = chain(spec)
-    assert len(set(shapes)) == len(shapes)
-    for shape in shapes:
-        ppo, encoder = shape.ppo(spec.ppo), shape.encoder(spec.encoder)
+def test_every_chain_of_smaller_plans_ends_and_changes_nothing_that_is_computed(spec):
+    plans = chain(spec)
+    assert len(set(plans)) == len(plans)
+    for plan in plans:
+        ppo, encoder = plan.apply(spec).ppo, plan.apply(spec).encoder
         assert (ppo.batch_size, ppo.n_envs, ppo.minibatch) == (spec.ppo.batch_size, spec.ppo.n_envs, spec.ppo.minibatch)
         assert ppo == dataclasses.replace(
             spec.ppo, n_env_runners=ppo.n_env_runners, envs_per_runner=ppo.envs_per_runner
@@ -69,25 +69,25 @@ def test_every_chain_of_smaller_shapes_ends_and_changes_nothing_that_is_computed
             )
         else:
             assert encoder == spec.encoder
-        assert Shape(**to_mapping(shape)) == shape
+        assert MemoryPlan(**to_mapping(plan)) == plan
 
 
 @given(TRIALS)
 def test_a_step_down_is_always_to_less_at_once(spec):
-    shapes = chain(spec)
-    for before, after in itertools.pairwise(shapes):
+    plans = chain(spec)
+    for before, after in itertools.pairwise(plans):
         assert after.micro_batches >= before.micro_batches
-        assert after.ppo(spec.ppo).n_env_runners <= before.ppo(spec.ppo).n_env_runners
+        assert after.apply(spec).ppo.n_env_runners <= before.apply(spec).ppo.n_env_runners
         assert before != after
-    for shape in shapes[1:]:
-        assert shape.micro_batches == 1 or spec.ppo.minibatch // shape.micro_batches >= LEAST_SAMPLES
+    for plan in plans[1:]:
+        assert plan.micro_batches == 1 or spec.ppo.minibatch // plan.micro_batches >= MIN_SAMPLES
 
 
 def test_the_steps_are_parts_of_a_minibatch_then_recomputed_blocks_then_env_runners_on_the_gpu():
     spec = TrialSpec(
         encoder=FTSpec(), ppo=PPOSpec(minibatch_size=128, n_env_runners=4, envs_per_runner=6, env_runners_on_gpu=True)
     )
-    told = [shape.describe(spec) for shape in chain(spec)]
+    told = [plan.describe(spec) for plan in chain(spec)]
     assert told == [
         "128 samples at once",
         "64 samples at once",
@@ -97,20 +97,20 @@ def test_the_steps_are_parts_of_a_minibatch_then_recomputed_blocks_then_env_runn
         "32 samples at once, blocks recomputed, 2 env runners",
         "32 samples at once, blocks recomputed, 1 env runner",
     ]
-    assert chain(spec)[4].ppo(spec.ppo).envs_per_runner == 8
+    assert chain(spec)[4].apply(spec).ppo.envs_per_runner == 8
 
 
 def test_only_what_uses_the_gpu_gets_smaller():
     on_cpu = PPOSpec(minibatch_size=64, n_env_runners=4)
-    assert chain(TrialSpec(encoder=MLPSpec(), ppo=on_cpu)) == [WHOLE, Shape(micro_batches=2)]
+    assert chain(TrialSpec(encoder=MLPSpec(), ppo=on_cpu)) == [FULL, MemoryPlan(micro_batches=2)]
     # The vectors of a frozen tower are known for every bar: none of its blocks has a backward pass.
     frozen = FTSpec(pretrained="auto", frozen=True)
-    assert chain(TrialSpec(encoder=frozen, ppo=on_cpu)) == [WHOLE, Shape(micro_batches=2)]
+    assert chain(TrialSpec(encoder=frozen, ppo=on_cpu)) == [FULL, MemoryPlan(micro_batches=2)]
 
 
 def test_env_runners_that_cannot_share_the_accounts_are_refused():
-    with pytest.raises(SpecError, match="12 accounts cannot be dealt out to 5 env runners"):
-        Shape(n_env_runners=5).ppo(PPOSpec(n_env_runners=3, envs_per_runner=4))
+    with pytest.raises(SpecError, match="12 accounts cannot be divided among 5 env runners"):
+        MemoryPlan(n_env_runners=5).apply(TrialSpec(ppo=PPOSpec(n_env_runners=3, envs_per_runner=4)))
 
 
 @pytest.mark.parametrize(
@@ -129,18 +129,18 @@ def test_out_of_memory_is_recognised_in_what_other_processes_and_libraries_say(e
     assert found is None if line is None else line in found
 
 
-def test_a_trials_folder_tells_predicted_observed_what_changed_and_where_it_goes_on(tmp_path):
+def test_a_trials_folder_has_the_predicted_and_observed_memory_and_the_next_plan(tmp_path):
     folder, spec = TrialFolder(tmp_path), TrialSpec(encoder=MLPSpec(), ppo=PPOSpec(minibatch_size=128))
-    assert shape_of(folder) == WHOLE
+    assert memory_plan_of(folder) == FULL
     plan = VramPlan(Gpu("some GPU", 12.0), learner_gib=1.25, source="table", workers_per_gpu=8)
-    shape: Shape | None = WHOLE
-    while shape is not None:
-        assert shape_of(folder) == shape
-        shape = step_down(folder, spec, shape, OutOfMemoryError("too much"), plan)
+    memory_plan: MemoryPlan | None = FULL
+    while memory_plan is not None:
+        assert memory_plan_of(folder) == memory_plan
+        memory_plan = step_down(folder, spec, memory_plan, OutOfMemoryError("too much"), plan)
     first, *_, last = folder.out_of_memories()
-    assert first["shape"] == to_mapping(WHOLE) and first["next"] == to_mapping(Shape(micro_batches=2))
+    assert first["shape"] == to_mapping(FULL) and first["next"] == to_mapping(MemoryPlan(micro_batches=2))
     assert (first["predicted_gib"], first["observed_gib"], first["error"]) == (1.25, None, "too much")
-    assert last["next"] is None and shape_of(folder) == Shape(micro_batches=4)
+    assert last["next"] is None and memory_plan_of(folder) == MemoryPlan(micro_batches=4)
     tried = never_fitted(folder, spec)
     for samples in (128, 64, 32):
         assert f"{samples} samples at once (1.25 GiB predicted, unknown observed)" in tried
@@ -160,7 +160,7 @@ def with_ppo(**ppo: object) -> TrialSpec:
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("cluster")
-def test_a_trial_out_of_memory_says_so_keeps_its_checkpoint_and_goes_on_in_a_smaller_shape(
+def test_a_trial_out_of_memory_says_so_keeps_its_checkpoint_and_continues_with_a_smaller_plan(
     tmp_path, shared, monkeypatch
 ):
     forward, reports = FTPolicy._forward_train, Reports()
@@ -175,19 +175,19 @@ def test_a_trial_out_of_memory_says_so_keeps_its_checkpoint_and_goes_on_in_a_sma
         run_trial(TRIAL, reports, folder=tmp_path, shared=shared)
     checkpoint = TrialFolder(tmp_path).checkpoint
     assert checkpoint is not None and len(reports) == 1
-    smaller = WHOLE.smaller(TRIAL)
-    run_trial(TRIAL, reports, folder=tmp_path, shared=shared, resume=checkpoint, shape=smaller)
+    smaller = FULL.smaller(TRIAL)
+    run_trial(TRIAL, reports, folder=tmp_path, shared=shared, resume=checkpoint, memory_plan=smaller)
     assert [row["iteration"] for row in reports] == [1, 2] and reports[-1]["run_done"]
     assert reports[1]["env_steps"] > reports[0]["env_steps"]
 
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("cluster")
-def test_a_trial_goes_on_from_its_checkpoint_with_fewer_env_runners(tmp_path, shared):
+def test_a_trial_continues_from_its_checkpoint_with_fewer_env_runners(tmp_path, shared):
     two = with_ppo(n_env_runners=2, envs_per_runner=4, cpus_per_env_runner=0.5, env_runners_on_gpu=True)
     half = dataclasses.replace(two, ppo=dataclasses.replace(two.ppo, env_steps=128))
     checkpoint = run(half, tmp_path / "two", shared)[-1]["checkpoint"]
-    resumed = run(two, tmp_path / "one", shared, resume=checkpoint, shape=Shape(n_env_runners=1))
+    resumed = run(two, tmp_path / "one", shared, resume=checkpoint, memory_plan=MemoryPlan(n_env_runners=1))
     assert resumed[0]["iteration"] == 2 and resumed[-1]["run_done"] and resumed[0]["env_steps"] > 128
 
 

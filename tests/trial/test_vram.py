@@ -11,7 +11,7 @@ from ftray.market import SimulatorSpec
 from ftray.nets import PRESETS, FTSpec, MLPSpec
 from ftray.pretraining import PretrainingSpec
 from ftray.trial import TrialSpec
-from ftray.trial.shape import Shape
+from ftray.trial.shape import MemoryPlan
 from ftray.trial.vram import env_runner, learner, plan_pretraining, plan_trial
 from ftray.vram.gpus import MODELS, Gpu, Measured, parse_gpu
 from ftray.vram.table import CONTEXT_GIB, GIB, NO_GRAD_CHUNK, TABLE, formula
@@ -71,8 +71,8 @@ def test_env_runners_on_the_gpu_take_shares_of_their_own():
     assert env_runner(spec).no_grad == NO_GRAD_CHUNK and env_runner(spec).minibatch == 0
     many = dataclasses.replace(spec, ppo=dataclasses.replace(ppo, envs_per_runner=300))
     assert env_runner(many).no_grad == 300 and env_runner(many).n_samples >= 600
-    fewer = plan_trial(spec, parse_gpu("12"), Shape(n_env_runners=1))
-    assert fewer.n_env_runners == 1 and env_runner(spec, Shape(n_env_runners=1)).no_grad == NO_GRAD_CHUNK
+    fewer = plan_trial(spec, parse_gpu("12"), MemoryPlan(n_env_runners=1))
+    assert fewer.n_env_runners == 1 and env_runner(spec, MemoryPlan(n_env_runners=1)).no_grad == NO_GRAD_CHUNK
 
 
 def test_a_local_env_runner_computes_on_the_cpu():
@@ -107,20 +107,20 @@ def test_a_measured_worker_beats_the_table():
     assert plan.shares.learner_cap_gib == pytest.approx(0.89 * 11.76 / 12 - 0.25)
 
 
-def test_a_smaller_shape_needs_less_and_keeps_the_share_that_was_too_little():
+def test_a_smaller_memory_plan_needs_less_and_keeps_the_share_that_was_too_little():
     gpu = parse_gpu("80")
-    plans = [plan_trial(LITERAL, gpu, Shape(micro_batches=n)) for n in (1, 2, 8)]
+    plans = [plan_trial(LITERAL, gpu, MemoryPlan(micro_batches=n)) for n in (1, 2, 8)]
     assert plans[0].learner_gib > plans[1].learner_gib > plans[2].learner_gib
     assert len({plan.workers_per_gpu for plan in plans}) == 1
-    checkpointed = plan_trial(LITERAL, gpu, Shape(micro_batches=8, activation_checkpointing=True))
+    checkpointed = plan_trial(LITERAL, gpu, MemoryPlan(micro_batches=8, activation_checkpointing=True))
     assert checkpointed.workers_per_gpu == plans[0].workers_per_gpu
 
 
-def test_a_smaller_shape_fits_where_the_full_one_does_not():
+def test_a_smaller_memory_plan_fits_where_the_full_one_does_not():
     spec = dataclasses.replace(LITERAL, encoder=FTSpec(patch_length=1, n_blocks=4))
     with pytest.raises(SpecError, match=r"has 12\.46 GiB to give away"):
         plan_trial(spec, parse_gpu("14"))
-    assert plan_trial(spec, parse_gpu("14"), Shape(micro_batches=4)).workers_per_gpu >= 1
+    assert plan_trial(spec, parse_gpu("14"), MemoryPlan(micro_batches=4)).workers_per_gpu >= 1
 
 
 def test_the_market_of_a_trial_counts():

@@ -122,9 +122,9 @@ def test_facts_about_a_machine_come_without_initialising_cuda():
     script = """
         import torch
         from ftray.vram.gpus import local_gpu
-        from ftray.trial.whereabouts import whereabouts
+        from ftray.trial.attempt import host_info
         gpu = local_gpu()
-        assert whereabouts()["gpu"] == (gpu.name if gpu else None)
+        assert host_info()["gpu"] == (gpu.name if gpu else None)
         assert (gpu is not None) == torch.cuda.is_available()
         assert not torch.cuda.is_initialized()
     """

@@ -105,9 +105,9 @@ def test_a_job_on_cpus_leaves_the_gpu_alone(tmp_path):
         from pathlib import Path
         from ftray.agent.devices import DevicePlacement
         from ftray.pretraining import pretrain
-        from ftray.trial.whereabouts import whereabouts
+        from ftray.trial.attempt import host_info
         from tests.pretraining.conftest import ENCODER, SPEC, small_dataset
-        assert whereabouts()["gpu"]
+        assert host_info()["gpu"]
         spec = dataclasses.replace(SPEC, device="auto")
         pretrain(ENCODER, spec, small_dataset(), Path({str(tmp_path)!r}), device="cpu")
         assert DevicePlacement.of(torch.nn.Linear(1, 1)) == DevicePlacement("cpu", False)

@@ -1,4 +1,4 @@
-"""Optuna's side of a study: its storage, rebuilt from the run folder on start and told from it ever after.
+"""The Optuna study that mirrors a run folder: rebuilt from it on start, and updated with everything after that.
 
 Takes: trial records. Gives: an Optuna study that agrees with them in states, values, curves and constraints.
 """
@@ -14,66 +14,66 @@ from ftray.search.samplers import BY_GENERATION
 from ftray.study.spec import StudySpec
 
 NOTED = "sampler_noted"
-"""The event that keeps what a sampler counts generations by."""
+"""The event that stores what a sampler counts generations by."""
 
 
-class OptunaSide:
+class OptunaMirror:
     """Keeps an Optuna study in agreement with a run folder."""
 
-    def __init__(self, study: StudySpec, run: RunFolder, optuna_study: optuna.Study):
-        self.study, self.run, self.optuna = study, run, optuna_study
-        self._single = len(study.search.goals) == 1  # Optuna takes no steps of several objectives
+    def __init__(self, spec: StudySpec, run: RunFolder, optuna_study: optuna.Study):
+        self.spec, self.run, self.optuna_study = spec, run, optuna_study
+        self._single = len(spec.search.goals) == 1  # Optuna takes no steps of several objectives
         self._notes = {event["id"]: event["notes"] for event in run.events() if event["event"] == NOTED}
 
     def add(self, record: TrialRecord) -> None:
         """Stores a trial of an earlier run as it was left."""
-        search, notes = self.study.search, self._notes.get(record.id)
+        search, notes = self.spec.search, self._notes.get(record.id)
         steps = self._curve(record.id)
-        self.optuna.add_trial(frozen_trial(record, self.study.space, search.goals, search.bounds, steps, notes))
+        self.optuna_study.add_trial(frozen_trial(record, self.spec.space, search.goals, search.bounds, steps, notes))
 
-    def drew(self, trial: optuna.Trial, job_id: str) -> None:
-        """Keeps what the sampler noted of a trial that it has just drawn: it counts generations by that."""
-        if isinstance(self.study.search.sampler, BY_GENERATION):
-            _ = trial.relative_params  # of a point that was laid down nobody asked for them: it would be no parent
+    def on_sampled(self, trial: optuna.Trial, job_id: str) -> None:
+        """Records what the sampler stored about a trial that it has just sampled: it counts generations by that."""
+        if isinstance(self.spec.search.sampler, BY_GENERATION):
+            _ = trial.relative_params  # not sampled for a given point unless read here: it would be no parent
             attributes = self._stored(trial.number).system_attrs
             noted = {key: value for key, value in attributes.items() if key != "fixed_params"}
             self.run.append_event(NOTED, id=job_id, notes=noted)
 
-    def reported(self, number: int, result: dict[str, Any]) -> None:
-        """Tells a figure on a trial's way; one without the metric says nothing."""
-        value = result.get(self.study.search.metric)
+    def on_report(self, number: int, result: dict[str, Any]) -> None:
+        """Adds an intermediate value of a trial; a result without the metric is ignored."""
+        value = result.get(self.spec.search.metric)
         if self._single and is_number(value):
-            self._tell_steps(number, {int(result[self.study.search.resource]): value})
+            self._add_steps(number, {int(result[self.spec.search.resource]): value})
 
-    def ended(self, record: TrialRecord) -> None:
-        """Tells how a trial ended."""
+    def on_end(self, record: TrialRecord) -> None:
+        """Stores how a trial ended."""
         assert record.number is not None
-        search, stored = self.study.search, self._stored(record.number)
-        self._tell_steps(record.number, self._curve(record.id))  # Tune keeps back the result a scheduler stopped it at
-        trial = optuna.Trial(self.optuna, stored._trial_id)
+        search, stored = self.spec.search, self._stored(record.number)
+        self._add_steps(record.number, self._curve(record.id))  # Tune keeps back the result a scheduler stopped it at
+        trial = optuna.Trial(self.optuna_study, stored._trial_id)
         for name, value in user_attributes(record).items():
             trial.set_user_attr(name, value)
         if record.state != "FAILED":
             for name, violation in violations(record.metrics, search.bounds).items():
                 trial.set_constraint(name, violation)
         values = [record.metrics[goal.metric] for goal in search.goals] if record.state == "COMPLETE" else None
-        self.optuna.tell(record.number, values, state=OPTUNA_STATES[record.state])
+        self.optuna_study.tell(record.number, values, state=OPTUNA_STATES[record.state])
 
-    def _tell_steps(self, number: int, steps: dict[int, float]) -> None:
-        """A trial that went on from its checkpoint repeats a few: what was told first stands."""
+    def _add_steps(self, number: int, steps: dict[int, float]) -> None:
+        """Adds intermediate values. A trial that continues from its checkpoint repeats some: the first ones stay."""
         stored = self._stored(number)
         new = {step: value for step, value in steps.items() if step not in stored.intermediate_values}
         if new:
-            trial = optuna.Trial(self.optuna, stored._trial_id)
+            trial = optuna.Trial(self.optuna_study, stored._trial_id)
             for step, value in new.items():
                 trial.report(value, step)
 
     def _curve(self, trial_id: str) -> dict[int, float]:
-        search = self.study.search
+        search = self.spec.search
         if not self._single:
             return {}
         return intermediate_values(self.run.trial_folder(trial_id).reports(), search.metric, search.resource)
 
     def _stored(self, number: int) -> optuna.trial.FrozenTrial:
-        storage, study_id = self.optuna._storage, self.optuna._study_id
+        storage, study_id = self.optuna_study._storage, self.optuna_study._study_id
         return storage.get_trial(storage.get_trial_id_from_study_id_trial_number(study_id, number))

@@ -1,7 +1,7 @@
 """Where Optuna keeps a study: a journal in its run folder, or a database that a team shares. Knows Optuna alone.
 
-Takes: a study file's URL, a run folder. Gives: an empty Optuna storage and the study's name in it: what stands there is
-derived, and made anew from the run folder whenever the study starts.
+Takes: a study file's URL, a run folder. Gives: an empty Optuna storage and the study's name in it: its content is
+derived, and rebuilt from the run folder whenever the study starts.
 
 A password is never part of a URL, which ends up in files and on screens: libpq's own ways hold it (PGPASSWORD, or
 ~/.pgpass with mode 600).
@@ -42,7 +42,7 @@ def check_storage(url: str | None) -> None:
 
 
 def name_in(url: str | None, name: str, run: RunFolder) -> str:
-    """A study's name in its storage; in a database also what tells it from the studies of others that are called so."""
+    """A study's name in its storage; in a database it differs from those of other studies with the same name."""
     return name if url is None else f"{name}-{run.id}"
 
 
@@ -64,14 +64,14 @@ def open_storage(url: str | None, name: str, run: RunFolder) -> BaseStorage:
     return storage
 
 
-def note_run(study: optuna.Study, run: RunFolder) -> None:
-    """Says in a shared database where the truth about a study lies."""
-    study.set_user_attr(RUN, str(run.location))
+def note_run(optuna_study: optuna.Study, run: RunFolder) -> None:
+    """Stores the run folder's location in a shared database."""
+    optuna_study.set_user_attr(RUN, str(run.location))
 
 
 @contextlib.contextmanager
 def translate_database_errors(url: str | None) -> Iterator[None]:
-    """Says in words that the database went away while a study ran.
+    """Explains that the database went away while a study ran.
 
     Raises: StorageError.
     """
@@ -85,8 +85,8 @@ def translate_database_errors(url: str | None) -> Iterator[None]:
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         cause = error.__cause__ if isinstance(error.__cause__, SQLAlchemyError) else error
         raise StorageError(
-            f"search.storage must stay within reach, but {url} answers: {told(cause)}. Nothing is lost: the run folder "
-            "is the truth, and the same command continues once the database is back"
+            f"search.storage must stay within reach, but {url} answers: {_message(cause)}. Nothing is lost: the run "
+            "folder is the truth, and the same command continues once the database is back"
         ) from None
 
 
@@ -104,11 +104,11 @@ def _database(url: str) -> RDBStorage:
         return RDBStorage(url.replace("postgresql://", "postgresql+psycopg://", 1), engine_kwargs=engine)
     except SQLAlchemyError as error:
         raise StorageError(
-            f"search.storage must be a database that can be reached, but {url} answers: {told(error)}; check the host, "
-            "the database's name, the user, and the password in PGPASSWORD or ~/.pgpass"
+            f"search.storage must be a database that can be reached, but {url} answers: {_message(error)}; check the "
+            "host, the database's name, the user, and the password in PGPASSWORD or ~/.pgpass"
         ) from None
 
 
-def told(error: Exception) -> str:
-    """A database's own words, on a line."""
+def _message(error: Exception) -> str:
+    """A database's own message, on one line."""
     return " ".join(str(getattr(error, "orig", error)).split())
