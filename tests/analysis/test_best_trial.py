@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import ftray
-from ftray.boards.live import leaderboard_page, luck_told, shown_trials
+from ftray.boards.live import leaderboard_page, describe_luck, shown_trials
 from ftray.boards.report_parts import winner
 from ftray.cli import main
 from ftray.errors import NoResultError
@@ -165,7 +165,7 @@ def test_everyone_shows_the_same_luck_line(tmp_path):
     luck = study.best().luck
     assert luck is not None and luck.sharpe == 0.3
     assert luck.n_trials == sum(trial.state != "PENDING" for trial in trials)
-    assert luck_told(study) == [str(luck)]
+    assert describe_luck(study) == [str(luck)]
     assert str(luck) in printed("results", str(run.path))
     shown = json.loads(printed("results", str(run.path), "--json", "-"))
     assert shown["luck"]["luck_line"] == pytest.approx(luck.luck_line)

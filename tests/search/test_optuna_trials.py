@@ -8,7 +8,8 @@ import pytest
 from optuna.trial import TrialState
 
 from ftray.analysis.importance import importance
-from ftray.analysis.study import Study, open_study
+from ftray.analysis.studies import open_study
+from ftray.analysis.study import Study
 from ftray.runs.records import State, TrialRecord
 from ftray.search.objectives import Constraint, Objective
 from ftray.search.optuna_trials import optuna_study

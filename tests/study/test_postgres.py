@@ -14,7 +14,7 @@ from ftray.search.optuna_trials import OPTUNA_STATES, sampled_trials
 from ftray.study.optuna.storage import check_storage, name_in, open_storage
 from ftray.study.run import run_study
 
-from ..boards.test_beside import optuna_studies
+from ..boards.test_sidecars import optuna_studies
 from .by_hand import Hand, tiny_study
 from .played import play, study_of
 from .postgres import PASSWORD, postgres
