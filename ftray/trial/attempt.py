@@ -106,13 +106,12 @@ def run_attempt(
             _train(attempt, report, trial_fn)
         else:
             _pretrain(attempt, report, show_progress)
+        folder.finished()
+        return AttemptResult()
     except not_recorded:
         raise
     except Exception as error:
         return _failed(attempt, error, diagnose)
-    else:
-        folder.finished()
-        return AttemptResult()
     finally:
         folder.spent(cost())
 
