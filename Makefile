@@ -11,7 +11,8 @@ test: $(VENV)/installed-test
 	$(RUN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not hosts and not long"
 
 test-long: $(VENV)/installed-test
-	$(RUN)/pytest -n 2 --dist loadgroup -m long --durations=0
+	$(RUN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder --hypothesis-profile=many --durations=10 \
+		-m "(long or hypothesis) and not hosts"
 
 test-torch: $(VENV)/installed-test
 	VENV=$(VENV) .ci/torch_range

@@ -1,5 +1,6 @@
-"""One Ray cluster per test session, and the real candles where they lie beside the project."""
+"""One Ray and one finished study per test process, and the real candles where they lie beside the project."""
 
+import dataclasses
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -8,28 +9,28 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from ftray.runs import RunFolder
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two torch threads per test process on a shared machine are slower
 
-# Hypothesis without a stopwatch: on a shared machine an example may take as long as it likes.
-settings.register_profile("shared machine", deadline=None)
-settings.load_profile("shared machine")
+# Hypothesis without a stopwatch: on a shared machine an example may take as long as it likes. `make test` draws few
+# examples, the same in every run; `make test-long` draws all of them, new ones each time.
+settings.register_profile("few", deadline=None, max_examples=25, derandomize=True)
+settings.register_profile("many", deadline=None)
+settings.load_profile("few")
 
 CANDLES = Path(__file__).parents[2] / "shared" / "data"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever shares a Ray runs in one worker, so that one cluster serves it all, and what starts its own Ray in
-    another; hosts in a third, one lab at a time; any other file in one, so that what it makes is made once."""
+    """All tests of a file run in one worker, so that what its fixtures make is made once; so do the tests that share
+    the finished study. Files that need Ray come first: they take longest."""
     for item in items:
-        group = str(item.path)
-        if item.get_closest_marker("ray"):
-            group = "the shared Ray" if "cluster" in getattr(item, "fixturenames", ()) else "a Ray of one's own"
-        if item.get_closest_marker("hosts"):
-            group = "hosts"
+        group = "the finished study" if "finished" in getattr(item, "fixturenames", ()) else str(item.path)
         item.add_marker(pytest.mark.xdist_group(group))
         if item.get_closest_marker("real_data") and not CANDLES.is_dir():
             item.add_marker(pytest.mark.skip(reason=f"no candles at {CANDLES}"))
-    items.sort(key=lambda item: item.get_closest_marker("ray") is None)  # the longest groups first; else order is kept
+    items.sort(key=lambda item: item.get_closest_marker("ray") is None)  # stable: within a file the order stays
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +51,37 @@ def small_ray() -> None:
     os.environ.update(ENVIRONMENT)
     # "local": another Ray may run on this machine, and without an address this one would join it.
     ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """A study that ran to its end. file: its description; lines: what it said."""
+
+    run: RunFolder
+    file: Path
+    lines: tuple[str, ...]
+
+
+@pytest.fixture(scope="session")
+def finished(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """The tiny study, really trained, for tests that only read it; a test that changes it changes a copy."""
+    from ftray.study import load_study
+    from ftray.study.run import run_study
+
+    from .study.tiny import tiny_file
+
+    folder, lines = tmp_path_factory.mktemp("finished"), []
+    file = tiny_file(folder, max_concurrent=1)
+    run = run_study(load_study(file), folder / "runs", say=lines.append)
+    return Finished(run, file, tuple(lines))
+
+
+@pytest.fixture(scope="module")
+def without_probes() -> Iterator[None]:
+    """Pre-trained encoders are not probed: that takes ten times as long as the training of such small ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ftray.pretraining.probes.PROBES", {})
+        yield
 
 
 @pytest.fixture(scope="session")

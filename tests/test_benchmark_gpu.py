@@ -10,9 +10,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import gpu
 
+pytestmark = pytest.mark.long  # nobody installs the benchmarks, and they change seldom
+
 
 @pytest.mark.ray
-@pytest.mark.long
 def test_every_step_runs_on_a_cpu(tmp_path):
     path = tmp_path / "gpu.json"
     gpu.main(["--device", "cpu", "--quick", "--json", str(path)])

@@ -23,6 +23,8 @@ from ftray.market import SimulatorSpec, WindowsSpec, load_market
 from ftray.spec import to_mapping
 from ftray.trading import TradingSpec
 
+pytestmark = pytest.mark.long  # nobody installs the benchmarks, and they change seldom
+
 
 def turn(seconds, learning=0.0, steps=1_000):
     return {"seconds": seconds, "learning": learning, "steps": steps, "processor": 2 * seconds}

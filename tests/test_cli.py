@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ftray.cli import main
 from ftray.cli.looking import watch
 from ftray.runs import RunFolder
-from tests.study.tiny import TINY, tiny_file
+from tests.study.tiny import TINY
 
 OLD_STUDY = Path(__file__).parent / "runs" / "format_1"
 CONFIGS = Path(__file__).parents[1] / "tune_configs"
@@ -53,7 +54,7 @@ def test_help_imports_nothing_heavy(verb):
     assert imported_by(code) == set()
 
 
-@pytest.mark.parametrize("verb", ["check", "vram"])
+@pytest.mark.parametrize("verb", ["check", pytest.param("vram", marks=pytest.mark.long)])
 def test_checking_and_planning_a_study_touch_no_ray(verb):
     code = f"from ftray.cli import main\nassert main([{verb!r}, {str(CONFIGS / 'demo.yaml')!r}, '--gpu', 'T4']) == 0"
     assert "ray" not in imported_by(code)
@@ -64,11 +65,12 @@ def test_measuring_needs_neither_ray_nor_optuna():
         "import sys\nsys.modules['ray'] = sys.modules['optuna'] = None\nfrom ftray.cli import main\n"
         "sys.exit(main(['vram', '--measure']))"
     )
-    hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "RAY_ADDRESS": ""}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=hidden)
     assert done.returncode == 1 and done.stderr.startswith("ftray: measuring needs a CUDA device")
 
 
+@pytest.mark.long
 def test_pretraining_runs_where_ray_cannot_be_imported(tmp_path):
     spec = TINY["trial"] | {"encoder": TINY["trial"]["encoder"]["choice"][1] | {"pretrained": "auto"}, "ppo": {}}
     (tmp_path / "alone.yaml").write_text(yaml.safe_dump({"trial": spec}))
@@ -88,12 +90,14 @@ def test_results_need_neither_torch_nor_ray(tmp_path):
     assert imported_by(code).isdisjoint({"torch", "ray"})
 
 
-def test_results_for_other_programs_go_to_a_file_or_to_standard_output(tmp_path):
+def test_results_for_other_programs_go_to_a_file_or_to_standard_output(tmp_path, capsys):
     for option, begins in (("--csv", "rank,trial,"), ("--json", '{\n "study": "format_1"')):
-        done = ftray("results", OLD_STUDY, option, "-")
-        assert done.returncode == 0 and done.stdout.startswith(begins)
-        assert ftray("results", OLD_STUDY, option, tmp_path / "file").stdout == ""
-        assert (tmp_path / "file").read_text() == done.stdout
+        assert main(["results", str(OLD_STUDY), option, "-"]) == 0
+        printed = capsys.readouterr().out
+        assert printed.startswith(begins)
+        assert main(["results", str(OLD_STUDY), option, str(tmp_path / "file")]) == 0
+        assert capsys.readouterr().out == ""
+        assert (tmp_path / "file").read_text() == printed
 
 
 def test_a_watched_study_is_told_again_when_it_has_changed_until_it_is_done(tmp_path, capsys):
@@ -117,11 +121,10 @@ def test_a_watched_study_is_told_again_when_it_has_changed_until_it_is_done(tmp_
     assert "1.25" in told and "\x1b" not in told
 
 
-def test_a_typo_is_refused_with_the_path_and_the_nearest_name_and_no_traceback():
-    done = ftray("check", CONFIGS / "demo.yaml", "--set", "trial.ppo.learning_rat=1")
-    assert done.returncode == 1 and done.stdout == ""
-    assert done.stderr.startswith("ftray: trial.ppo.learning_rat: no such key; did you mean 'learning_rate'?")
-    assert "Traceback" not in done.stderr
+def test_a_typo_is_refused_with_the_path_and_the_nearest_name(capsys):
+    assert main(["check", str(CONFIGS / "demo.yaml"), "--set", "trial.ppo.learning_rat=1"]) == 1
+    out, errors = capsys.readouterr()
+    assert errors.startswith("ftray: trial.ppo.learning_rat: no such key; did you mean 'learning_rate'?") and not out
 
 
 def test_a_missing_run_is_refused_in_words(tmp_path):
@@ -129,35 +132,28 @@ def test_a_missing_run_is_refused_in_words(tmp_path):
     assert done.returncode == 1 and "nowhere" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_check_tells_the_sizes_of_the_real_study():
-    done = ftray("check", CONFIGS / "crypto_1h.yaml", "--set", "trial.market={kind: simulator}")
-    assert done.returncode == 0, done.stderr
-    for told in ("5,888 floats", "9, validation/sharpe to be maximized", "trial/encoder/d_token: 32, 64", "parameters"):
-        assert told in done.stdout
+def test_check_prints_the_sizes_of_the_real_study(capsys):
+    assert main(["check", str(CONFIGS / "crypto_1h.yaml"), "--set", "trial.market={kind: simulator}"]) == 0
+    out = capsys.readouterr().out
+    for part in ("5,888 floats", "9, validation/sharpe to be maximized", "trial/encoder/d_token: 32, 64", "parameters"):
+        assert part in out
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize(
-    "sent",
-    [pytest.param(signal.SIGINT, id="Ctrl-C"), pytest.param(signal.SIGKILL, id="kill -9", marks=pytest.mark.long)],
-)
-def test_a_stopped_study_goes_on_where_it_was(tmp_path, sent):
-    command = [sys.executable, "-m", "ftray", "tune", str(tiny_file(tmp_path)), "--runs", str(tmp_path / "runs")]
+@pytest.mark.long
+def test_a_study_stopped_by_ctrl_c_goes_on_where_it_was(tmp_path):
+    command = [sys.executable, "-m", "ftray", "tune", str(stoppable(tmp_path)), "--runs", str(tmp_path / "runs")]
     first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
     run_path = tmp_path / "runs" / "tiny"
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline and not _completed(run_path):
         assert first.poll() is None, first.communicate()
-        time.sleep(0.2)
-    if sent == signal.SIGKILL:
-        os.killpg(first.pid, sent)  # and all of its Ray with it
-    else:
-        first.send_signal(sent)
+        time.sleep(0.1)
+    first.send_signal(signal.SIGINT)
     _, errors = first.communicate(timeout=100)
-    if sent == signal.SIGINT:
-        assert first.returncode == 130 and "the same command continues" in errors
-        assert "Traceback" not in errors
-        assert {r.state for r in RunFolder.open(run_path).records()}.isdisjoint({"RUNNING"})
+    assert first.returncode == 130 and "the same command continues" in errors
+    assert "Traceback" not in errors
+    assert {r.state for r in RunFolder.open(run_path).records()}.isdisjoint({"RUNNING"})
     kept = {r.id: r.ended_at for r in RunFolder.open(run_path).records() if r.state == "COMPLETE"}
     assert kept and not RunFolder.open(run_path).is_done
 
@@ -165,12 +161,22 @@ def test_a_stopped_study_goes_on_where_it_was(tmp_path, sent):
     assert second.returncode == 0, second.stderr
     run = RunFolder.open(run_path)
     trials = {r.id: r for r in run.records()}
-    assert run.is_done and len([r for r in trials.values() if r.kind == "trial"]) == 4
+    assert run.is_done and len([r for r in trials.values() if r.kind == "trial"]) == 3
     assert [r.state for r in trials.values() if r.kind == "trial"].count("FAILED") == 1
     assert {id: trials[id].ended_at for id in kept} == kept
     ended = [event["id"] for event in run.events() if event["event"] == "trial_ended" and event["state"] == "COMPLETE"]
     assert len(ended) == len(set(ended))
     assert "rank" in second.stdout and str(run_path) in second.stdout
+
+
+def stoppable(folder: Path) -> Path:
+    """A study of two trials that take a few seconds and one that fails, one after the other."""
+    ppo = TINY["trial"]["ppo"] | {"env_steps": 1024}
+    points = [*({"trial/encoder/kind": "mlp"} for _ in range(2)), TINY["search"]["points"][1]]
+    search = {"n_trials": 3, "points": points, "max_concurrent": 1, "scheduler": "none"}
+    file = folder / "tiny.yaml"
+    file.write_text(yaml.safe_dump({"trial": TINY["trial"] | {"ppo": ppo}, "search": search}))
+    return file
 
 
 def _completed(path: Path) -> bool:

@@ -6,20 +6,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from ftray.study import parse_study
-from ftray.study.run import run_study
-
-from .study.tiny import TINY
-
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
-
-
-@pytest.fixture(scope="module")
-def run(cluster, tmp_path_factory) -> Path:
-    """A study with both encoders, a pre-trained one among them, 2 folds × 2 seeds, and a trial that failed."""
-    trial = TINY["trial"] | {"windows": {"kind": "walk_forward", "n_folds": 2, "holding": 6}, "seeds": 2}
-    study = parse_study({"name": "tiny", "trial": trial, "search": TINY["search"]})
-    return run_study(study, tmp_path_factory.mktemp("runs"), say=lambda line: None).path
 
 
 def test_there_are_two_and_both_are_short():
@@ -30,12 +17,12 @@ def test_there_are_two_and_both_are_short():
 
 @pytest.mark.ray
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs_on_a_fresh_study(path, run, monkeypatch):
+def test_a_notebook_runs_on_a_fresh_study(path, finished, monkeypatch):
     monkeypatch.setenv("PLOTLY_RENDERER", "plotly_mimetype")
     notebook = nbformat.read(path, as_version=4)
     first = next(cell for cell in notebook.cells if cell.cell_type == "code")
     assert first.source == 'run = "../runs/demo"'
-    first.source = f"run = {str(run)!r}"
+    first.source = f"run = {str(finished.run.path)!r}"
     NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
     figures = [output for output in outputs(notebook) if "application/vnd.plotly.v1+json" in output.get("data", {})]
     assert len(figures) >= 3

@@ -190,6 +190,7 @@ def test_the_array_env_runner_samples_what_rllib_s_own_would(data_folder):
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.long
 def test_an_env_runner_killed_in_mid_iteration_is_replaced_and_training_goes_on(data_folder):
     ppo = dataclasses.replace(PPO, n_env_runners=2, cpus_per_env_runner=0.5, train_batch_size=2_048)
     with training(data_folder, ppo) as algorithm:
@@ -222,7 +223,7 @@ def test_a_learner_on_the_cpu_leaves_the_gpu_of_its_machine_alone(data_folder, w
             optimizer.step()
 
 
-@pytest.mark.parametrize("n_env_runners", [0, 2])
+@pytest.mark.parametrize("n_env_runners", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_env_runners_act_by_the_vectors_that_they_are_given(data_folder, dataset, n_env_runners):
     """They are those of the weights that the runners hold: actions stay what they are without them."""
     with training(data_folder, dataclasses.replace(PPO, n_env_runners=n_env_runners)) as algorithm:

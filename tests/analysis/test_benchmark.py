@@ -10,6 +10,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import results as benchmark
 
+pytestmark = pytest.mark.long  # nobody installs the benchmarks, and they change seldom
+
 
 def test_a_study_is_written_as_it_grows_and_asked_by_a_fresh_process(tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark, "COMPACTIONS", 3)

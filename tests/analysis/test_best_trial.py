@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import ftray
-from ftray.boards.live import leaderboard_page, describe_luck, shown_trials
+from ftray.boards.live import describe_luck, leaderboard_page, shown_trials
 from ftray.boards.report_parts import winner
 from ftray.cli import main
 from ftray.errors import NoResultError

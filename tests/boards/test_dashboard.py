@@ -78,6 +78,7 @@ def test_a_running_study_is_shown_and_followed(browser, tmp_path):
 
 
 @needs_chromium
+@pytest.mark.long
 def test_a_study_on_object_storage_is_followed_from_a_machine_that_has_nothing_of_it(browser, bucket, machine):
     machine("cluster")
     run = made_study(f"{bucket}/far", 4, n_bars=50)
@@ -136,6 +137,7 @@ def test_curves_are_grouped_by_what_a_reader_chooses(failing):
 
 
 @needs_chromium
+@pytest.mark.long
 def test_a_thousand_trials_are_in_the_grid_and_only_those_in_sight_on_the_page(browser, tmp_path):
     run = made_study(tmp_path / "thousand", 1_000, 2)
     compact(run)

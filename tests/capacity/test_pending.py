@@ -11,6 +11,7 @@ from ftray.capacity.pending import PendingLimit
 from ftray.errors import NeverPlacedError
 from ftray.study import parse_study
 from ftray.study.run import run_study
+from tests.study.played import play
 from tests.study.tiny import TINY
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
@@ -38,14 +39,15 @@ def elsewhere() -> Iterator[None]:
     ray.kill(other)
 
 
+@pytest.mark.long
 def test_room_that_vanished_ends_a_study_in_words_and_the_same_command_continues_it(elsewhere, tmp_path):
     with pytest.raises(NeverPlacedError) as told:
-        run_study(study_of(pending_timeout=3), tmp_path, say=lambda line: None)
+        run_study(study_of(pending_timeout=2), tmp_path, say=lambda line: None)
     text = str(told.value)
-    assert "1 waited 3 s for it while none ran. trial-0000 asks for [{'CPU': 1.0}] (PACK)" in text
+    assert "1 waited 2 s for it while none ran. trial-0000 asks for [{'CPU': 1.0}] (PACK)" in text
     assert "cluster has 1 nodes with 2 CPU (0 free)" in text and "the same command continues" in text
     ray.kill(elsewhere)
-    run = run_study(study_of(), tmp_path, say=lambda line: None)
+    run = run_study(study_of(), tmp_path, say=lambda line: None, trial_fn=play)
     (trial,) = run.records()
     assert trial.state == "COMPLETE" and run.is_done
     assert all(group["state"] == "REMOVED" for group in ray.util.placement_group_table().values())
@@ -59,7 +61,7 @@ def test_a_request_that_grew_too_large_for_the_cluster_ends_a_study_too(tmp_path
     monkeypatch.setattr(jobs, "placed", lambda config: Placement([{"CPU": 1.0}, {"CPU": 64.0}]))
     monkeypatch.setattr(run, "trainable", lambda trial_fn=None: ray.tune.with_resources(jobs.run_job, placement))
     with pytest.raises(NeverPlacedError, match=r"trial-0000 asks for \[\{'CPU': 1.0\}, \{'CPU': 64.0\}\]"):
-        run_study(study_of(pending_timeout=3), tmp_path, say=lambda line: None)
+        run_study(study_of(pending_timeout=2), tmp_path, say=lambda line: None)
 
 
 class Clock:

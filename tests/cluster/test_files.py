@@ -65,7 +65,7 @@ def test_what_is_no_cluster_file_is_reported_without_a_traceback(project, text):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("value", [3, "x"])
+@pytest.mark.parametrize("value", [3, pytest.param("x", marks=pytest.mark.long)])
 def test_no_value_of_another_type_makes_the_checks_raise(project, name, value):
     path = project / "cluster" / f"{name}.yaml"
     tree = read_cluster_file(path).documents[-1]

@@ -23,10 +23,9 @@ from ftray.tables.parquet import compact
 from .head import study_file
 from .waiting import until
 
-needs_ray = pytest.mark.ray
 
-
-@needs_ray
+@pytest.mark.long
+@pytest.mark.ray
 def test_a_study_runs_as_a_job_and_every_command_is_shown_and_can_be_typed(head, board):
     file, runs = study_file(head.home, "one", 1), head.home / "runs"
     done = head.ftray("submit", file, "--address", head.address, "--runs", runs, "--set", "search.seed=3")
@@ -48,7 +47,7 @@ def test_a_study_runs_as_a_job_and_every_command_is_shown_and_can_be_typed(head,
 
 
 @pytest.mark.long
-@needs_ray
+@pytest.mark.ray
 def test_ctrl_c_leaves_a_job_running_the_next_submission_follows_it_and_one_after_its_death_goes_on(head, board):
     runs = head.home / "runs"
     words = ("submit", study_file(head.home, "long", 200), "--address", head.address, "--runs", runs)
@@ -86,7 +85,8 @@ def test_ctrl_c_leaves_a_job_running_the_next_submission_follows_it_and_one_afte
     assert f"{ended} of them ended before" in third.stdout and f"{job.id}-2: SUCCEEDED" in third.stdout
 
 
-@needs_ray
+@pytest.mark.long
+@pytest.mark.ray
 def test_measuring_runs_as_a_job_on_the_cluster_and_one_without_gpus_says_so(head, board):
     file, runs = study_file(head.home, "planned", 1), head.home / "runs"
     words = ("vram", file, "--measure", "--address", head.address, "--runs", runs, "--set", "search.seed=3")
@@ -99,7 +99,8 @@ def test_measuring_runs_as_a_job_on_the_cluster_and_one_without_gpus_says_so(hea
     assert nowhere.returncode == 1 and "name the place for run folders" in nowhere.stderr
 
 
-@needs_ray
+@pytest.mark.long
+@pytest.mark.ray
 def test_a_wrong_token_and_a_missing_one_are_reported_without_a_traceback(head, tmp_path):
     wrong = head.ftray("status", "--address", head.address, RAY_AUTH_TOKEN="no such token")
     assert wrong.returncode == 1 and "Invalid authentication token" in wrong.stderr

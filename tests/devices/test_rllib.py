@@ -23,10 +23,13 @@ ENCODERS = {
     "early fusion": dataclasses.replace(FT, fusion="early"),
     "mlp": MLPSpec(hidden=64, encoding_dim=64),
 }
-PATHS = [(spec, False) for spec in ENCODERS.values()] + [(FT, True)]
+PATHS = [
+    pytest.param(FT, True, id="late fusion, env runners there"),
+    *(pytest.param(spec, False, id=name, marks=pytest.mark.long) for name, spec in ENCODERS.items()),
+]
 
 
-@pytest.mark.parametrize(("spec", "acts_there"), PATHS, ids=[*ENCODERS, "late fusion, env runners there"])
+@pytest.mark.parametrize(("spec", "acts_there"), PATHS)
 def test_a_learner_on_a_gpu_learns_what_one_on_the_cpu_does_and_goes_on_from_its_checkpoint(
     dataset, data, spec, acts_there, tmp_path, monkeypatch
 ):

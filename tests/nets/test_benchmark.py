@@ -14,6 +14,8 @@ import encoder as benchmark
 import vram
 from measuring import Meter, in_processes, reference_layout, table
 
+pytestmark = pytest.mark.long  # nobody installs the benchmarks, and they change seldom
+
 SMALL = benchmark.Case(benchmark.FT, 106, 4, 60)
 SMALL_WORKER = vram.Worker(vram.FTSpec(), reference_layout(988), minibatch=128, no_grad=16)
 

@@ -11,15 +11,19 @@ import numpy as np
 import pytest
 
 from ftray.errors import WeightsError
-from ftray.nets import load_policy
+from ftray.nets import exporting_onnx, load_policy
 
 from .test_deployment import facts_of, policy_of, sha256
+from .test_onnx_process import python
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory) -> Path:
-    """A folder with an ONNX file, to copy."""
-    return policy_of("mlp").save(tmp_path_factory.mktemp("exported") / "policy", onnx=True)
+    """A folder with a file for policy.onnx, to copy: what is in it nobody reads."""
+    folder = policy_of("mlp").save(tmp_path_factory.mktemp("exported") / "policy")
+    with exporting_onnx(folder, python("open(file, 'wb').write(bytes(1000))")):
+        pass
+    return folder
 
 
 @pytest.fixture

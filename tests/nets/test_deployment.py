@@ -125,6 +125,7 @@ def test_saving_again_replaces_the_folder_whole(policy, tmp_path):
     assert names(tmp_path) == {"policy"} and names(tmp_path / "policy") == {"policy.json", "weights.npz"}
 
 
+@pytest.mark.long
 def test_the_onnx_file_beside_it_decides_the_same(exported):
     assert names(exported) == {"policy.json", "weights.npz", "policy.onnx"}
     assert facts_of(exported)["sha256"]["policy.onnx"] == sha256(exported / "policy.onnx")

@@ -47,31 +47,27 @@ def assert_answers_equal(session, function):
         np.testing.assert_allclose(answer, expected, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["late, patch 12", "early, patch 1", "mlp"])
-def test_an_exported_policy_acts_as_the_policy(name, tmp_path):
-    policy = network(name)
+@pytest.mark.parametrize("name", ["late, patch 12", "mlp", pytest.param("early, patch 1", marks=pytest.mark.long)])
+def test_an_exported_policy_is_one_file_that_holds_the_layout_and_acts_as_the_policy(name, tmp_path):
+    policy = network(name).train()
     session = session_of(export_onnx(policy, tmp_path / "policy.onnx"))
+    assert policy.training
     assert_answers_equal(session, policy)
     assert [(put.name, put.shape[1:]) for put in (*session.get_inputs(), *session.get_outputs())] == [
         ("observation", [LAYOUT.size]),
         ("action", [LAYOUT.n_assets]),
     ]
+    assert [file.name for file in tmp_path.iterdir()] == ["policy.onnx"]
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert ObservationLayout.from_mapping(json.loads(metadata["layout"])) == LAYOUT
 
 
+@pytest.mark.long
 def test_an_exported_encoder_encodes_as_the_encoder(tmp_path):
     encoder = network("late, patch 60").encoder
     session = session_of(export_onnx(encoder, tmp_path / "encoder.onnx"))
     assert_answers_equal(session, encoder.encode)
     assert session.get_outputs()[0].name == "encoding"
-
-
-def test_an_export_is_one_file_that_holds_the_layout_and_leaves_the_network_alone(tmp_path):
-    policy = network("mlp").train()
-    path = export_onnx(policy, tmp_path / "policy.onnx")
-    assert [file.name for file in tmp_path.iterdir()] == ["policy.onnx"]
-    metadata = session_of(path).get_modelmeta().custom_metadata_map
-    assert ObservationLayout.from_mapping(json.loads(metadata["layout"])) == LAYOUT
-    assert policy.training
 
 
 class FixedBatch(nn.Module):

@@ -14,6 +14,8 @@ from measuring import reference_layout
 
 from ftray.nets import MLPSpec
 
+pytestmark = pytest.mark.long  # nobody installs the benchmarks, and they change seldom
+
 LAYOUT = reference_layout(106)
 
 

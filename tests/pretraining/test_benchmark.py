@@ -9,6 +9,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import pretraining as benchmark
 
+pytestmark = pytest.mark.long  # nobody installs the benchmarks, and they change seldom
+
 
 def figures(spans=0.3, low=0.1):
     scores = {"encoder": {"mse": spans}, "interpolation": {"mse": 0.5}, "mean": {"mse": 0.7}}

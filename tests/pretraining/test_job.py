@@ -22,6 +22,8 @@ from ftray.pretraining.trainer import Trainer, has_bfloat16, new_model, pick_dev
 from tests.pretraining.conftest import ENCODER, SPEC
 from tests.vram.stand_ins import Cuda
 
+pytestmark = pytest.mark.usefixtures("without_probes")
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -193,7 +195,9 @@ SCRIPT = textwrap.dedent("""
 """)
 
 
-@pytest.mark.parametrize("where", ["between epochs", "encoder_epoch_2", "resume"])
+@pytest.mark.parametrize(
+    "where", ["between epochs", *(pytest.param(file, marks=pytest.mark.long) for file in ("encoder_epoch_2", "resume"))]
+)
 def test_a_killed_job_ends_as_if_nothing_had_happened(finished, dataset, tmp_path, where):
     environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     killed = subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path), where], env=environment, cwd=ROOT)

@@ -20,6 +20,8 @@ from ftray.pretraining import EncoderStore, PretrainingSpec, encoder_fingerprint
 from tests.pretraining.conftest import ENCODER
 from tests.pretraining.conftest import SPEC as LONG
 
+pytestmark = pytest.mark.usefixtures("without_probes")
+
 SPEC = dataclasses.replace(LONG, epochs=1, windows_per_epoch=32)
 LONGER = dataclasses.replace(SPEC, epochs=3, windows_per_epoch=128)
 TRIED = [dataclasses.replace(SPEC, learning_rate=rate) for rate in (1e-3, 1e-4, 1e-5)]

@@ -108,7 +108,7 @@ def chance(tmp_path_factory) -> float:
     return last_ten("random", tmp_path_factory.mktemp("chance") / "run")
 
 
-@pytest.mark.parametrize("kind", ["tpe", "cmaes", "gp"])
+@pytest.mark.parametrize("kind", ["tpe", "cmaes", pytest.param("gp", marks=pytest.mark.long)])
 def test_a_sampler_that_learns_ends_nearer_to_the_optimum_than_chance(kind, chance, tmp_path):
     assert last_ten(kind, tmp_path / "run") > chance
 

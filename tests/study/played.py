@@ -71,16 +71,21 @@ def play(
     done = json.loads((resume / "step.json").read_text()) if resume else 0
     for step in range(min(done + 1, STEPS), STEPS + 1):  # the last row again: it may not have been heard of
         time.sleep(pace)
-        row: dict[str, Any] = {"iteration": step, "env_steps": step * PER_REPORT, "runs_done": int(step == STEPS)}
+        if part == "dies always" and step == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        row: dict[str, Any] = {
+            "iteration": step,
+            "env_steps": step * PER_REPORT,
+            "runs_done": spec.n_runs * (step == STEPS),
+        }
         if part != "reports no metric":
             row["validation/sharpe"] = {"is bad": -1.0, "reports NaN": float("nan")}.get(part, 1.0)
+            row["validation/max_drawdown"] = 0.1
         with own.new_checkpoint(env_steps=row["env_steps"]) as empty:
             (empty / "step.json").write_text(json.dumps(step))
         report(row, checkpoint=own.checkpoint)
         if step >= 2:
             _misbehave(part, resume, memory_plan, own)
-        if part == "dies always":
-            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _misbehave(part: str, resume: Path | None, memory_plan: MemoryPlan, folder: TrialFolder) -> None:

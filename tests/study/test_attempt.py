@@ -54,7 +54,7 @@ def test_a_trial_of_a_study_and_one_alone_leave_the_same_events_costs_and_end(pa
     assert ending(single, TRIAL_ID) == ending(study, TRIAL_ID)
     for run in (study, single):
         assert run.record(TRIAL_ID).metrics["cost/cpu_seconds"] > 0
-        first, *_ = run.trial(TRIAL_ID).reports()
+        first, *_ = run.trial_folder(TRIAL_ID).reports()
         assert first["cost/cpu_seconds"] > 0
 
 
@@ -68,6 +68,6 @@ def test_a_pretraining_job_of_a_study_and_those_of_train_and_pretrain_leave_the_
     events = events_of(study.trial(job_id))
     assert [name for name, _ in events] == ["started", *["report"] * 3, "finished", "spent"]
     for run in (trained, pretrained):
-        assert events_of(run.trial(job_id)) == events
+        assert events_of(run.trial_folder(job_id)) == events
         assert ending(run, job_id) == ending(study, job_id)
         assert run.record(job_id).metrics["cost/cpu_seconds"] > 0

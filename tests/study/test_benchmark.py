@@ -11,6 +11,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import study as benchmark
 
+pytestmark = pytest.mark.long  # nobody installs the benchmarks, and they change seldom
+
 
 def record(start: float, end: float) -> SimpleNamespace:
     at = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)

@@ -247,6 +247,7 @@ def test_a_driver_that_was_killed_leaves_no_zombies_to_the_next_one(tmp_path):
 
 
 @pytest.mark.ray
+@pytest.mark.long
 def test_a_study_stopped_by_equal_failures_continues_and_retries_failed_trials_only_on_request(cluster, tmp_path):
     study, lines = study_of("broken", ["raises once"] * (ALIKE + 1), max_concurrent=1), []
     with pytest.raises(StudyInterruptedError, match=r"with 5 of 6 trials ended: 5 trials in a row .*trial-0000"):

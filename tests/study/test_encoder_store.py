@@ -15,7 +15,10 @@ from ftray.trial import prepare_dataset, pretrain_encoder
 from ftray.trial.spec import TrialSpec
 
 from .by_hand import Hand
+from .played import play
 from .tiny import TINY
+
+pytestmark = pytest.mark.usefixtures("without_probes")
 
 
 def study_of(name: str, pretraining: dict[str, Any] | None = None, **search: Any) -> StudySpec:
@@ -115,9 +118,10 @@ def test_the_very_job_of_another_study_is_not_repeated(root, filled):
 
 
 @pytest.mark.ray
+@pytest.mark.long
 def test_a_study_says_whose_weights_its_trials_start_from(cluster, root, filled):
     lines: list[str] = []
-    run = run_study(study_of("second", OTHER, n_trials=1), root, say=lines.append)
+    run = run_study(study_of("second", OTHER, n_trials=1), root, say=lines.append, trial_fn=play)
     assert [(record.kind, record.state) for record in run.records()] == [("trial", "COMPLETE")]
     (told,) = (line for line in lines if "uses encoder" in line)
     assert " trial-0000 " in told and f"{filled[1][:12]} of study first" in told

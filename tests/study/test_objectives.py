@@ -5,6 +5,7 @@ import math
 import random
 import re
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -24,6 +25,7 @@ from ftray.study.run import run_study
 from ftray.study.warm_start import describe_warm_start
 
 from .by_hand import Hand, six_point_study, tiny_study
+from .played import play
 from .tiny import tiny_file
 
 SHARPE, DRAWDOWN = "validation/sharpe", "validation/max_drawdown"
@@ -142,7 +144,7 @@ def test_a_trial_beyond_a_constraint_is_complete_and_marked_and_never_the_best(s
     assert "COMPLETE, infeasible" in told_by(hand.run, by=print_leaderboard)
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "gp", "nsga2"])
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", pytest.param("gp", marks=pytest.mark.long)])
 def test_a_sampler_learns_to_keep_within_a_constraint(sampler, tmp_path):
     options = {"kind": sampler} | ({"population_size": 6} if sampler == "nsga2" else {"n_startup_trials": 6})
     study = tiny_study(objectives=BOTH[:1], constraints=[f"{DRAWDOWN} <= 0.15"], sampler=options)
@@ -278,13 +280,14 @@ def test_the_search_that_the_readme_shows_is_one():
 
 
 @pytest.mark.ray
-def test_a_real_study_with_two_objectives_is_resumed_and_warms_up_another(cluster, tmp_path):
+@pytest.mark.long
+def test_a_study_with_two_objectives_is_resumed_and_warms_up_another(cluster, tmp_path):
     mlp = {"trial/encoder/kind": "mlp"}
-    file = tiny_file(
-        tmp_path, n_trials=2, points=[mlp, mlp], objectives=BOTH, constraints=[f"{DRAWDOWN} <= 1"], sampler="nsga2"
-    )
-    run_study(load_study(file), tmp_path / "runs", say=lambda line: None)
-    run = run_study(load_study(file, ["search.n_trials=3"]), tmp_path / "runs", say=lambda line: None)
+    search = {"objectives": BOTH, "constraints": [f"{DRAWDOWN} <= 1"], "sampler": "nsga2", "scheduler": "none"}
+    file = tiny_file(tmp_path, n_trials=2, points=[mlp, mlp], max_concurrent=1, **search)
+    how: dict[str, Any] = {"say": lambda line: None, "work": play}
+    run_study(load_study(file), tmp_path / "runs", **how)
+    run = run_study(load_study(file, ["search.n_trials=3"]), tmp_path / "runs", **how)
     stored = Hand(load_study(file), run.path)  # a new driver, without Tune
     stored.assert_stores_agree()
     records = run.records()
@@ -295,5 +298,5 @@ def test_a_real_study_with_two_objectives_is_resumed_and_warms_up_another(cluste
     lines: list[str] = []
     other = ["name=warm", "search.n_trials=1", "search.points=[]", "search.sampler=tpe"]
     warm = load_study(file, [*other, f"search.warm_start={run.path}"])
-    (first,) = run_study(warm, tmp_path / "runs", say=lines.append).records()
+    (first,) = run_study(warm, tmp_path / "runs", say=lines.append, trial_fn=play).records()
     assert first.values == front_of(run)[0].values and any("warm start: trial-000" in line for line in lines)

@@ -86,7 +86,8 @@ def assert_went_on(folder: TrialFolder) -> None:
     assert rows[-1]["env_steps"] >= 512 and rows[-1]["run_done"]
 
 
-def test_a_trial_that_does_not_fit_is_retried_with_less_and_one_that_never_fits_fails_with_what_was_tried(
+@pytest.mark.long
+def test_a_trial_that_does_not_fit_goes_on_smaller_and_one_that_never_fits_fails_with_what_was_tried(
     little_memory, tmp_path
 ):
     lines: list[str] = []
@@ -137,7 +138,8 @@ def test_a_degraded_retry_comes_before_all_others_and_is_waited_for(tmp_path):
     assert [record.state for record in run.records()] == ["FAILED", "FAILED"]
 
 
-def test_a_study_killed_right_after_it_continues_with_the_smaller_memory_plan(little_memory, tmp_path):
+@pytest.mark.long
+def test_a_study_killed_right_after_it_goes_on_with_the_smaller_shape(little_memory, tmp_path):
     study = study_of(1)
     run = open_run(study, tmp_path)
     job = StudySearcher(study, run).suggest("of an earlier process")

@@ -72,21 +72,13 @@ def test_a_database_that_cannot_be_reached_is_named_without_a_password(tmp_path)
 
 
 @pytest.mark.ray
-def test_the_database_agrees_with_the_run_folder_after_a_study_and_after_a_resume(server, cluster, tmp_path):
-    plays = ["ends well", "is bad", "raises", "reports NaN"]
-    how = {"storage": server.url, "scheduler": {"kind": "asha", "grace": 64, "reduction": 2}}
-    run = run_study(study_of("team", plays, **how), tmp_path, say=lambda line: None, trial_fn=play)
-    assert agree(server, run) == 4
-    run = run_study(study_of("team", plays, **how, n_trials=6), tmp_path, say=lambda line: None, trial_fn=play)
-    assert agree(server, run) == 6
-    assert not (run.path / "optuna.journal").exists()
-    files = [path for path in run.path.rglob("*") if path.is_file()]
-    assert not [path for path in files if PASSWORD.encode() in path.read_bytes()]
-
-
-@pytest.mark.ray
-def test_a_database_that_goes_away_loses_nothing(server, cluster, tmp_path):
-    study = study_of("lost", ["ends well"] * 4, storage=server.url, max_concurrent=1)
+@pytest.mark.long
+def test_a_database_that_goes_away_loses_nothing_and_agrees_with_the_run_folder_when_it_is_back(
+    server, cluster, tmp_path
+):
+    plays = ["ends well", "ends well", "is bad", "raises", "reports NaN"]
+    how = {"storage": server.url, "max_concurrent": 1, "scheduler": {"kind": "asha", "grace": 64, "reduction": 2}}
+    study = study_of("lost", plays, **how)
 
     def say(line: str) -> None:
         if "trial-0001" in line and "COMPLETE" in line:
@@ -99,8 +91,11 @@ def test_a_database_that_goes_away_loses_nothing(server, cluster, tmp_path):
         server.start()
     assert PASSWORD not in str(told.value)
     run = run_study(study, tmp_path, say=lambda line: None, trial_fn=play)
-    assert agree(server, run) == 4
-    assert [record.state for record in run.records()] == ["COMPLETE"] * 4
+    assert agree(server, run) == 5
+    assert [record.state for record in run.records()] == ["COMPLETE", "COMPLETE", "PRUNED", "FAILED", "FAILED"]
+    assert not (run.path / "optuna.journal").exists()
+    files = [path for path in run.path.rglob("*") if path.is_file()]
+    assert not [path for path in files if PASSWORD.encode() in path.read_bytes()]
 
 
 def agree(server, run: RunFolder) -> int:

@@ -102,7 +102,7 @@ def test_a_promotion_needs_a_seed_and_the_candles_of_the_study(tmp_path):
 @pytest.fixture(scope="module")
 def study_run(cluster, tmp_path_factory) -> RunFolder:
     folder = tmp_path_factory.mktemp("promotions")
-    file = tiny_file(folder, points=[], n_trials=3)
+    file = tiny_file(folder, points=[], n_trials=3, max_concurrent=1)
     return run_study(load_study(file, [MLP, "trial.seeds=2"]), folder / "runs", say=lambda line: None)
 
 
@@ -184,6 +184,7 @@ def test_trials_that_trade_alike_count_as_one(run):
 
 
 @pytest.mark.ray
+@pytest.mark.long
 def test_of_several_folds_the_policy_of_the_last_one_reads_the_test_window(cluster, tmp_path):
     tree = {"encoder": {"kind": "mlp", "hidden": 64, "encoding_dim": 64}}
     tree["windows"] = {"kind": "walk_forward", "n_folds": 2, "holding": 6}

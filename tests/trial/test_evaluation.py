@@ -21,7 +21,7 @@ from ftray.trial.run import run_trial
 from ..study.tiny import TINY
 from .test_run import FT, TRIAL, Reports, run
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster", "without_probes")]
 
 CLOCKS = ("wall_seconds", "seconds/", "steps_per_second", "checkpoint")
 
@@ -41,24 +41,42 @@ def told(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{name: value for name, value in row.items() if not name.startswith(CLOCKS)} for row in results]
 
 
-@pytest.mark.parametrize("ppo", [{"n_env_runners": 0}, {"n_env_runners": 1, "evaluate_every": 2}], ids=str)
-def test_the_figures_are_those_of_evaluation_in_the_trials_own_process(ppo, tmp_path, shared):
-    here = run(trial(0, **ppo), tmp_path / "here", shared)
-    beside = run(trial(1, **ppo), tmp_path / "beside", shared)
-    assert told(beside) == told(here)
-    sharpes = [row["validation/sharpe"] for row in here if "validation/sharpe" in row]
-    assert len(sharpes) > 1 and len(set(sharpes)) == len(sharpes)  # figures of other weights would be seen
-    assert [row["checkpoint"] is not None for row in beside] == ["validation/sharpe" in row for row in beside]
-    assert not (tmp_path / "beside" / ".state").exists()
-
-
 def with_ft(evaluation_cpus: int, **encoder: Any) -> TrialSpec:
     return dataclasses.replace(trial(evaluation_cpus), encoder=dataclasses.replace(FT, **encoder))
 
 
-def test_metrics_of_the_encoder_come_with_those_of_the_validation(tmp_path, shared):
-    here, beside = (run(with_ft(n, pretrained="none"), tmp_path / str(n), shared) for n in (0, 1))
-    assert told(beside) == told(here)
+@pytest.fixture(scope="module")
+def here(tmp_path_factory, shared) -> Reports:
+    """The rows of a trial that evaluates in its own process."""
+    return run(with_ft(0, pretrained="none"), tmp_path_factory.mktemp("here"), shared)
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory, shared) -> Reports:
+    """The rows of the same trial, evaluated in another process."""
+    return run(with_ft(1, pretrained="none"), tmp_path_factory.mktemp("elsewhere"), shared)
+
+
+def test_the_figures_are_those_of_evaluation_in_the_trials_own_process(here, elsewhere):
+    assert_same_figures(here, elsewhere)
+
+
+@pytest.mark.long
+def test_with_env_runners_of_its_own_and_fewer_evaluations_they_are_the_same_too(tmp_path, shared):
+    ppo = {"n_env_runners": 1, "evaluate_every": 2}
+    assert_same_figures(*(run(trial(n, **ppo), tmp_path / str(n), shared) for n in (0, 1)))
+
+
+def assert_same_figures(here: Reports, elsewhere: Reports) -> None:
+    assert told(elsewhere) == told(here)
+    sharpes = [row["validation/sharpe"] for row in here if "validation/sharpe" in row]
+    assert len(sharpes) > 1 and len(set(sharpes)) == len(sharpes)  # figures of other weights would be seen
+    assert [row["checkpoint"] is not None for row in elsewhere] == ["validation/sharpe" in row for row in elsewhere]
+    (folder,) = {row["checkpoint"].parent for row in elsewhere if row["checkpoint"]}
+    assert not (folder / ".state").exists()
+
+
+def test_how_the_encoder_fares_is_reported_with_the_figures(here, tmp_path, shared):
     for row in here:
         attention = {name: value for name, value in row.items() if name.startswith("encoder/attention/asset/")}
         assert set(attention) == {"encoder/attention/asset/AAVE", "encoder/attention/asset/AVAX"}
@@ -82,9 +100,9 @@ def test_a_frozen_tower_does_not_drift_and_a_fine_tuned_one_does_from_its_pretra
     assert frozen == 0 < tuned < 0.5
 
 
-def test_a_killed_trial_continues_from_the_last_result_that_was_reported(tmp_path, shared):
-    whole = run(trial(1), tmp_path / "whole", shared)
-    heard = Reports()
+@pytest.mark.long
+def test_a_killed_trial_goes_on_from_the_last_row_that_was_heard_of(elsewhere, tmp_path, shared):
+    spec, heard = with_ft(1, pretrained="none"), Reports()
 
     class Killed(Exception):
         pass
@@ -95,23 +113,24 @@ def test_a_killed_trial_continues_from_the_last_result_that_was_reported(tmp_pat
             raise Killed
 
     with pytest.raises(Killed):
-        run_trial(trial(1), report, folder=tmp_path / "killed", shared=shared)
-    resumed = run(trial(1), tmp_path / "killed", shared, resume=TrialFolder(tmp_path / "killed").checkpoint)
+        run_trial(spec, report, folder=tmp_path, shared=shared)
+    resumed = run(spec, tmp_path, shared, resume=TrialFolder(tmp_path).checkpoint)
     for name in ("iteration", "run_done"):
-        assert [row[name] for row in (*heard, *resumed)] == [row[name] for row in whole]
+        assert [row[name] for row in (*heard, *resumed)] == [row[name] for row in elsewhere]
 
 
+@pytest.mark.long
 def test_in_a_study_it_runs_in_the_trials_last_bundle(tmp_path):
-    ppo = TINY["trial"]["ppo"] | {"learning_rate": 1e-3, "n_env_runners": 1, "envs_per_runner": 8, "evaluation_cpus": 1}
+    ppo = TINY["trial"]["ppo"] | {"learning_rate": 1e-3, "evaluation_cpus": 1}
     tree = TINY["trial"] | {"encoder": TINY["trial"]["encoder"]["choice"][0], "ppo": ppo}
     # The trial books both CPUs of the cluster: outside its own bundles there is no room for anything.
-    study = parse_study({"name": "beside", "trial": tree, "search": {"n_trials": 2}})
-    finished = run_study(study, tmp_path, say=lambda line: None)
-    assert [record.state for record in finished.records()] == ["COMPLETE", "COMPLETE"]
-    for record in finished.records():
-        assert "validation/sharpe" in finished.trial_folder(record.id).reports()[0]
+    study = parse_study({"name": "beside", "trial": tree, "search": {"n_trials": 1}})
+    done = run_study(study, tmp_path, say=lambda line: None)
+    assert [record.state for record in done.records()] == ["COMPLETE"]
+    assert "validation/sharpe" in done.trial_folder("trial-0000").reports()[0]
 
 
+@pytest.mark.long
 def test_a_bundle_too_small_for_it_is_refused_too(tmp_path):
     group = ray.util.placement_group([{"CPU": 0.5}, {"CPU": 0.5}])
     ray.get(group.ready())
@@ -129,6 +148,7 @@ class Refusing(EvalActor):
         raise TrainingError("an action is not finite")
 
 
+@pytest.mark.long
 def test_an_error_there_is_the_same_error_here(tmp_path, shared, monkeypatch):
     monkeypatch.setattr("ftray.trial.evaluation.EvalActor", Refusing)
     with pytest.raises(TrainingError, match=r"^an action is not finite$") as told:

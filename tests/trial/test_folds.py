@@ -17,7 +17,7 @@ from ftray.trial.run import check_no_leakage, run_trial
 
 from .test_run import FT, TRIAL, run
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster", "without_probes")]
 
 MARKET = SimulatorSpec(n_assets=2, n_bars=1_600)
 TWO_BY_TWO = dataclasses.replace(TRIAL, market=MARKET, windows=WalkForwardSpec(n_folds=2, holding=6), seed=5, seeds=2)

@@ -23,7 +23,10 @@ from ftray.trading import TradingSpec
 from ftray.trial import TrialSpec, prepare_dataset, pretrain_encoder
 from ftray.trial.run import run_trial, starting_weights
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]  # RLlib wants a Ray even without env runners
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.usefixtures("cluster", "without_probes"),
+]  # RLlib wants a Ray even without env runners
 
 FT = FTSpec(d_token=32, n_blocks=1, n_heads=2, encoding_dim=256, patch_length=8, pretrained="auto")
 TRIAL = TrialSpec(
@@ -184,30 +187,22 @@ def test_a_loss_that_is_not_finite_is_an_error(tmp_path, shared):
         run(dataclasses.replace(TRIAL, ppo=wild), tmp_path, shared)
 
 
-def test_pretrained_weights_arrive_in_the_learner_and_in_every_env_runner(shared):
+def test_pretrained_weights_arrive_in_learner_and_env_runner_and_a_trial_without_them_is_stopped(tmp_path, shared):
     data, dataset = prepare_dataset(TRIAL, shared)
     weights = pretrain_encoder(dataclasses.replace(TRIAL, encoder=FT), dataset, shared).path
-    expected = weights_fingerprint(read_checkpoint(weights)["encoder_state_dict"])
-    two = dataclasses.replace(TRIAL.ppo, n_env_runners=2, cpus_per_env_runner=0.5)
-    algorithm = ppo_config(two, FT, TRIAL.trading, dataset=data, weights=weights).build_algo()
+    content = read_checkpoint(weights)
+    one = dataclasses.replace(TRIAL.ppo, n_env_runners=1)
+    algorithm = ppo_config(one, FT, TRIAL.trading, dataset=data, weights=weights).build_algo()
     try:
         check_start(algorithm, weights=weights)
         held = algorithm.env_runner_group.foreach_env_runner(
             lambda runner: market_fingerprint(runner.module), local_env_runner=False
         )
-        assert held == [expected, expected]
-    finally:
-        algorithm.stop()
-
-
-def test_weights_that_did_not_arrive_stop_the_trial(shared):
-    data, dataset = prepare_dataset(TRIAL, shared)
-    weights = pretrain_encoder(dataclasses.replace(TRIAL, encoder=FT), dataset, shared).path
-    one = dataclasses.replace(TRIAL.ppo, n_env_runners=1)
-    algorithm = ppo_config(one, FT, TRIAL.trading, dataset=data).build_algo()  # built without them
-    try:
+        assert held == [weights_fingerprint(content["encoder_state_dict"])]
+        others = {name: weight + 1 for name, weight in content["encoder_state_dict"].items()}
+        torch.save({**content, "encoder_state_dict": others}, tmp_path / "others.pth")
         with pytest.raises(WeightsError, match="did not arrive in: learner, env runner 1"):
-            check_start(algorithm, weights=weights)
+            check_start(algorithm, weights=tmp_path / "others.pth")
     finally:
         algorithm.stop()
 

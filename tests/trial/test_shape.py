@@ -182,6 +182,7 @@ def test_a_trial_out_of_memory_says_so_keeps_its_checkpoint_and_continues_with_a
 
 
 @pytest.mark.ray
+@pytest.mark.long
 @pytest.mark.usefixtures("cluster")
 def test_a_trial_continues_from_its_checkpoint_with_fewer_env_runners(tmp_path, shared):
     two = with_ppo(n_env_runners=2, envs_per_runner=4, cpus_per_env_runner=0.5, env_runners_on_gpu=True)
@@ -201,6 +202,7 @@ class NeverMade(FTEnvRunner):
 
 
 @pytest.mark.ray
+@pytest.mark.long
 @pytest.mark.usefixtures("cluster")
 def test_an_env_runner_that_finds_no_memory_for_the_model_ends_the_trial_at_its_start(tmp_path, shared, monkeypatch):
     monkeypatch.setattr("ftray.agent.training.FTEnvRunner", NeverMade)
@@ -220,6 +222,7 @@ class ShortOfMemory:
 
 
 @pytest.mark.ray
+@pytest.mark.long
 @pytest.mark.usefixtures("cluster")
 def test_an_env_runner_out_of_memory_ends_the_trial_at_once_although_the_other_could_fill_in(
     tmp_path, shared, monkeypatch

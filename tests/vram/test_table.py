@@ -249,6 +249,7 @@ def test_measuring_without_a_gpu_is_refused_in_words():
         next(measure([BALANCED]))
 
 
+@pytest.mark.long
 def test_a_measured_context_is_what_the_gpu_lost_beyond_what_pytorch_reserved(monkeypatch, cache):
     """The processes are real, and so is the pipe between them; the GPU's answers are not."""
     free = iter([10 * GIB, 10 * GIB - 700, 10 * GIB, 9 * GIB])
