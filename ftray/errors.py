@@ -69,7 +69,7 @@ class StudyInterruptedError(FtrayError):
 
 
 class RefusedError(FtrayError):
-    """A step that the figures or the record speak against; `--force` takes it all the same, and is recorded."""
+    """A step that the metrics or earlier reads speak against; `--force` takes it anyway, and is recorded."""
 
 
 class NeverPlacedError(FtrayError):

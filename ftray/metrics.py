@@ -171,7 +171,7 @@ _TRAINING = _of(
     ("steps_per_second", UP, "per second", "steps per second", "env steps over the wall time of an iteration"),
     ("steps_per_second/sampling", UP, "per second", "sampling speed", "env steps over the time that sampling took"),
     ("steps_per_second/learning", UP, "per second", "learning speed", "env steps over the time that the update took"),
-    ("seconds/sampling", DOWN, "seconds", "sampling time", "of an iteration beside the update"),
+    ("seconds/sampling", DOWN, "seconds", "sampling time", "of an iteration without the update"),
     ("seconds/learning", DOWN, "seconds", "learning time", "of an iteration's update"),
     (WALL_SECONDS, DOWN, "duration", "wall time", "since the trial's process began, or went on"),
 ) + _of(
@@ -222,7 +222,7 @@ METRICS: dict[str, Metric] = {one.name: one for one in (*_VALIDATION, *_TRAINING
 _FAMILIES = {name[:-1]: one for name, one in METRICS.items() if name.endswith("*")}
 
 PLACES = ("fold", "seed", "run_done", "runs_done", "runs")
-"""What a report says beside metrics: which run it is of, and which runs are finished, each with its own metrics."""
+"""What a report holds besides metrics: which run it is of, and which runs are finished, each with its own metrics."""
 
 
 def find_metric(name: str) -> Metric | None:

@@ -85,7 +85,7 @@ def parse(cls: type[S], mapping: Any, *, path: tuple[str, ...] = ()) -> S:
 
 
 def parse_member(family: Any, mapping: Any, *, path: tuple[str, ...] = ()) -> Any:
-    """The spec that a mapping describes among a family of specs (a union told apart by `kind`)."""
+    """The spec that a mapping describes among a family of specs (a union distinguished by `kind`)."""
     return _converted(family, mapping, path)
 
 
@@ -189,7 +189,7 @@ def _converted(hint: Any, value: Any, path: tuple[str, ...]) -> Any:
 
 
 def _converted_union(members: tuple[Any, ...], value: Any, path: tuple[str, ...]) -> Any:
-    """`X | None`, or a family of specs told apart by their `kind`."""
+    """`X | None`, or a family of specs distinguished by their `kind`."""
     if value is None and type(None) in members:
         return None
     specs = [member for member in members if _is_spec(member)]

@@ -115,7 +115,7 @@ def _placed(study: StudySpec, trials: Sequence[Forecast], nodes: Sequence[Node])
     per_node = [forecast.placement.jobs_per_node(node) for forecast in trials for node in nodes]
     yield f"  per node      {span([n for n in per_node if n] or [0])}, cores counted"
     yield f"  at once       {span([forecast.max_concurrent for forecast in trials])}, of {study.search.n_trials} in all"
-    yield f"  nodes         {span([sum(forecast.needed.values()) for forecast in trials])}, beside the head"
+    yield f"  nodes         {span([sum(forecast.needed.values()) for forecast in trials])}, without the head"
 
 
 def _reckoned(

@@ -1,4 +1,4 @@
-"""The VRAM plan of a study, told for every shape of trial on every kind of node.
+"""The VRAM plan of a study for every kind of job on every kind of node.
 
 Takes: a study, nodes. Gives: lines. Touches no Ray.
 """

@@ -1,6 +1,6 @@
 """What a finished run did on its validation windows, bar by bar: written once by the trial's process, at its run's end.
 
-Takes: a `BarRecord` of plain arrays. Gives: files beside the trial's events, in the columns of the tables that they
+Takes: a `BarRecord` of plain arrays. Gives: files next to the trial's events, in the columns of the tables that they
 become part of (`schema`).
 
     trials/trial-0007/returns-1-3.parquet   the policy of fold 1 and seed 3

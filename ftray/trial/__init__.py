@@ -1,4 +1,4 @@
-"""A trial: from a `TrialSpec` to a trained policy and its validation figures, in one function (`run.run_trial`).
+"""A trial: from a `TrialSpec` to a trained policy and its validation metrics, in one function (`run.run_trial`).
 
 Takes a spec, a place to report to and a folder; gives metrics and checkpoints. Knows nothing of Tune. Describing and
 preparing a trial needs no Ray, so only that is imported here.

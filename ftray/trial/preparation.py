@@ -45,7 +45,7 @@ def pretrain_encoder(
     knows where the best weights are.
 
     A finished job is found there and not repeated; an interrupted one continues from its last epoch; one that another
-    process is at is waited for. The page of the card's plots lies beside the card.
+    process is training is waited for. The page of the card's plots is stored with the card.
 
     device: where the job was placed (`pretrain`).
     """
