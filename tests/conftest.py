@@ -22,6 +22,7 @@ settings.load_profile("few")
 CANDLES = Path(__file__).parents[2] / "shared" / "data"
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist's own, which reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All tests of a file run in one worker, so that what its fixtures make is made once; so do the tests that share
     the finished study. Files that need Ray come first: they take longest."""
