@@ -8,10 +8,10 @@ demo: $(VENV)/installed
 	$(RUN)/ftray tune tune_configs/demo.yaml
 
 test: $(VENV)/installed-test
-	$(RUN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not hosts and not long"
+	$(RUN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not hosts and not long"
 
 test-long: $(VENV)/installed-test
-	$(RUN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder --hypothesis-profile=many --durations=10 \
+	$(RUN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --hypothesis-profile=many --durations=10 \
 		-m "(long or hypothesis) and not hosts"
 
 test-torch: $(VENV)/installed-test

@@ -22,13 +22,10 @@ settings.load_profile("few")
 CANDLES = Path(__file__).parents[2] / "shared" / "data"
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist's own, which reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All tests of a file run in one worker, so that what its fixtures make is made once; so do the tests that share
-    the finished study. Files that need Ray come first: they take longest."""
+    """Files that need Ray come first: they take longest. Each file runs in one worker, so that what its fixtures make is
+    made once: `--dist loadfile`, as xdist 3.8 loses every `xdist_group` under pytest 9.2."""
     for item in items:
-        group = "the finished study" if "finished" in getattr(item, "fixturenames", ()) else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
         if item.get_closest_marker("real_data") and not CANDLES.is_dir():
             item.add_marker(pytest.mark.skip(reason=f"no candles at {CANDLES}"))
     items.sort(key=lambda item: item.get_closest_marker("ray") is None)  # stable: within a file the order stays

@@ -12,7 +12,6 @@ import yaml
 from .shipped import ROOT, make_project
 
 GPU, HEAD = "g6.4xlarge", "m7i.large"
-pytestmark = pytest.mark.xdist_group("aws")  # so that the account is set up once
 
 
 @pytest.fixture(scope="module")
