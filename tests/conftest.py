@@ -23,8 +23,8 @@ CANDLES = Path(__file__).parents[2] / "shared" / "data"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that need Ray come first: they take longest. Each file runs in one worker, so that what its fixtures make is
-    made once: `--dist loadfile`, as xdist 3.8 loses every `xdist_group` under pytest 9.2."""
+    """Files that need Ray come first: they take longest. `--dist loadfile` runs each file in one worker, so that its
+    fixtures are made once: under pytest 9.2, xdist 3.8 loses every `xdist_group`."""
     for item in items:
         if item.get_closest_marker("real_data") and not CANDLES.is_dir():
             item.add_marker(pytest.mark.skip(reason=f"no candles at {CANDLES}"))

@@ -3,7 +3,7 @@
 Takes: the tables `trials`, `folds` and `returns` as frames. Gives: frames of plain numbers.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,10 @@ MAX_COMPARED = 500
 """Trials that the probability of overfitting is computed over, at most: all their bars are in memory at once."""
 
 
+COMPARED = ("n_trials", "n_runs", "mean", "low", "high", "improvement", "improvement_low", "improvement_high")
+"""The columns of `compare_data`."""
+
+
 def compare_data(
     trials: "pd.DataFrame",
     folds: "pd.DataFrame",
@@ -31,9 +35,8 @@ def compare_data(
 ) -> "pd.DataFrame":
     """A row per group of finished trials, the best first.
 
-    by: a column of `trials`, like `encoder`, or the end of a searched value's name, like `d_token`.
-    metric: a column of `folds`. where: a condition on `trials` in pandas' syntax, like "seed == 0".
-    baseline: the group that the others are compared with; by default the one with the lowest mean.
+    by: a column of `trials`, like `encoder`, or the end of a search parameter's name, like `d_token`. metric: a column
+    of `folds`. where: a condition on `trials` in pandas' syntax. baseline: by default the group with the lowest mean.
 
     Columns: n_trials, n_runs (fold × seed), mean, low, high: the interquartile mean of all runs and its stratified
     bootstrap interval; improvement, improvement_low, improvement_high: the probability that a run of the group beats
@@ -45,30 +48,42 @@ def compare_data(
     import pandas as pd
 
     column = column_of(trials, by)
-    finished = trials[(trials["state"] == "COMPLETE") & trials["feasible"].fillna(False)]
-    if where:
-        finished = finished.query(where)
     keys = [key for key in ("study", "trial") if key in folds]
-    of_group = {**{key: finished[key] for key in keys}, GROUP: finished[column]}  # `folds` may have its name, too
-    runs = folds.merge(pd.DataFrame(of_group), on=keys).dropna(subset=[metric, GROUP])
+    runs = _finished_runs(trials, folds, column, keys, where).dropna(subset=[metric, GROUP])
     if runs.empty:
-        raise NoResultError(f"there is no finished run to compare by {column}, of {len(finished)} finished trials")
+        raise NoResultError(f"there is no finished run to compare by {column}")
     n_trials = {str(name): len(group[keys].drop_duplicates()) for name, group in runs.groupby(GROUP)}
     scores, n_folds = _shared_scores(runs, metric, keys)
     means = {name: stats.interquartile_mean(found) for name, found in scores.items()}
-    if baseline is not None and baseline not in means:
-        raise QueryError(f"baseline must be one of {', '.join(means)}; got {baseline!r}")
     beaten = baseline or min(means, key=lambda name: means[name])
-    rows = []
-    for name, found in scores.items():
-        low, high = stats.interquartile_mean_interval(found, confidence=confidence)
-        row = {column: name, "n_trials": n_trials[name], "n_runs": found.size}
-        row |= {"mean": means[name], "low": low, "high": high}
-        rows.append(row | ({} if name == beaten else _improvement(found, scores[beaten], confidence)))
-    names = [column, "n_trials", "n_runs", "mean", "low", "high", "improvement", "improvement_low", "improvement_high"]
-    compared = pd.DataFrame(rows, columns=names).sort_values("mean", ascending=False).set_index(column)
+    if beaten not in means:
+        raise QueryError(f"baseline must be one of {', '.join(means)}; got {baseline!r}")
+    rows = [
+        {column: name, "n_trials": n_trials[name], "mean": means[name], **_interval(found, confidence)}
+        | ({} if name == beaten else _improvement(found, scores[beaten], confidence))
+        for name, found in scores.items()
+    ]
+    compared = pd.DataFrame(rows, columns=[column, *COMPARED]).sort_values("mean", ascending=False).set_index(column)
     compared.attrs |= {"metric": metric, "baseline": beaten, "confidence": confidence, "folds": n_folds}
     return compared
+
+
+def _interval(scores: Any, confidence: float) -> dict[str, float]:
+    low, high = stats.interquartile_mean_interval(scores, confidence=confidence)
+    return {"n_runs": scores.size, "low": low, "high": high}
+
+
+def _finished_runs(
+    trials: "pd.DataFrame", folds: "pd.DataFrame", column: str, keys: list[str], where: str | None
+) -> "pd.DataFrame":
+    """The rows of `folds` that belong to finished, feasible trials, with the trial's group."""
+    import pandas as pd
+
+    finished = trials[(trials["state"] == "COMPLETE") & trials["feasible"].fillna(False)]
+    if where:
+        finished = finished.query(where)
+    groups = {**{key: finished[key] for key in keys}, GROUP: finished[column]}  # `folds` may have its name, too
+    return folds.merge(pd.DataFrame(groups), on=keys)
 
 
 def column_of(trials: "pd.DataFrame", name: str) -> str:

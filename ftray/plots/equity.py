@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ftray import stats
-from ftray.errors import RunFolderError
+from ftray.errors import NoResultError
 from ftray.metrics import SHARPE, format_metric
 from ftray.plots.theme import BLACK, GREY, faint, figure, series
 from ftray.tables.schema import Frame
@@ -32,11 +32,11 @@ def equity_data(study: "Study", trial: str, benchmarks: Sequence[str] = ("equal_
 
     Returns: times (N,) datetime64, equity: name → (N,), low and high (N,): the worst and best of its seeds by
     themselves.
-    Raises: RunFolderError where the bars are not known: an older version kept none.
+    Raises: NoResultError where the bars are not known: an older version kept none.
     """
     own: Frame = study.returns(trial)
     if own.empty:
-        raise RunFolderError(f"{trial} has no returns per bar: it has ended no run yet, or an older version ran it")
+        raise NoResultError(f"{trial} has no returns per bar: it has ended no run yet, or an older version ran it")
     by_bar = own.pivot_table(index="time", columns="seed", values="return", aggfunc="mean").sort_index()
     equity = {trial: _grown(by_bar.mean(axis="columns").to_numpy())}
     for name in benchmarks:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ftray.errors import RunFolderError
+from ftray.errors import NoResultError
 from ftray.metrics import metric_title
 from ftray.plots.theme import BLUE, GREEN, ORANGE, SERIES, VERMILLION, metric_axis, plotly, themed
 
@@ -129,7 +129,7 @@ def _optuna_study(study: "Study", *metrics: str | None) -> tuple[str, "optuna.St
 
     Optuna cuts names of parameters after 20 characters, and shows all user attributes at the mouse.
 
-    Raises: RunFolderError where no trial is complete with these metrics.
+    Raises: NoResultError where no trial is complete with these metrics.
     """
     import optuna
 
@@ -139,7 +139,7 @@ def _optuna_study(study: "Study", *metrics: str | None) -> tuple[str, "optuna.St
     found = study.to_optuna(*goals, reports=False)
     trials = found.get_trials()
     if not any(trial.state == optuna.trial.TrialState.COMPLETE for trial in trials):
-        raise RunFolderError(f"{study.name} has no complete trial with {' and '.join(goals)} yet")
+        raise NoResultError(f"{study.name} has no complete trial with {' and '.join(goals)} yet")
     for trial in trials:
         trial.params = {_short(name): value for name, value in trial.params.items()}
         trial.distributions = {_short(name): one for name, one in trial.distributions.items()}

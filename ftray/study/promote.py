@@ -83,11 +83,7 @@ def promote(
         record = chosen(run, trial)
         spec = parse(TrialSpec, record.spec, path=("trial",))
         _check_market(run, spec)
-        events = run.events()
-        earlier = _earlier_reads(events)
-        if earlier and not force:
-            reads = describe_reads(events)
-            raise RefusedError("\n".join((*reads, f"{earlier}; --force reads it again, and is recorded")))
+        earlier = _earlier_reads(run.events(), force)
         seeds = fresh_seeds(run.records(), n_seeds)
         specs = {seed: dataclasses.replace(spec, seed=seed, seeds=1) for seed in seeds}
         folders = {seed: run.path / "promoted" / record.id / f"seed-{seed}" for seed in seeds}
@@ -148,9 +144,14 @@ def _check_market(run: RunFolder, spec: TrialSpec) -> None:
         raise RunFolderError(f"{run.path} has no test window to read: its study has trial.windows.test 0")
 
 
-def _earlier_reads(events: Iterable[Event]) -> str | None:
+def _earlier_reads(events: Sequence[Event], force: bool) -> str | None:
+    """The objection that the test window was read before; None if it was not. Raises: RefusedError without `force`."""
     n = len(reads_of(events))
-    return f"the test window was read {'once' if n == 1 else f'{n} times'} before" if n else None
+    earlier = f"the test window was read {'once' if n == 1 else f'{n} times'} before"
+    if n and not force:
+        reads = describe_reads(events)
+        raise RefusedError("\n".join((*reads, f"{earlier}; --force reads it again, and is recorded")))
+    return earlier if n else None
 
 
 def _not_above_luck(luck: Luck) -> str:

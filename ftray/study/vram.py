@@ -65,7 +65,7 @@ def describe_node(node: Node) -> str:
     many = f", up to {node.n} of them" if node.n > 1 else ""
     if node.gpu is None:
         return f"{node.name}: no GPU{cores}{many}"
-    gpu = f"{node.n_gpus} × {node.gpu.name}, {node.gpu.gib:.2f} GiB, of which {node.gpu.usable_gib:.2f} to give away"
+    gpu = f"{node.n_gpus} × {node.gpu.name}, {node.gpu.gib:.2f} GiB, of which {node.gpu.usable_gib:.2f} to share out"
     return f"{node.name}: {gpu}{cores}{many}"
 
 

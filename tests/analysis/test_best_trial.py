@@ -12,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import ftray
+from ftray.boards.blocks import Facts
 from ftray.boards.live import describe_luck, leaderboard_page, shown_trials
 from ftray.boards.report_parts import winner
 from ftray.cli import main
@@ -110,8 +111,8 @@ def named_by_all(run: RunFolder) -> dict[str, str | None]:
         return next((row["trial"] for row in rows if row["rank"] == 1), None)
 
     def of_report() -> str:
-        text = winner(study)
-        return text[text.index("trial-") :][:10]
+        facts = next(block for block in winner(study) if isinstance(block, Facts))
+        return facts.rows["best trial"]
 
     return {
         "notebook": asked(lambda: study.best().trial),

@@ -121,7 +121,7 @@ def test_a_study_without_trials_says_so(tmp_path: Path):
 
 def test_printing_needs_neither_pandas_nor_torch_nor_ray(run: RunFolder):
     script = (
-        "import sys; from ftray.results import RunFolder; from ftray.boards.printing import print_leaderboard; "
+        "import sys; from ftray.runs import RunFolder; from ftray.boards.printing import print_leaderboard; "
         f"print_leaderboard(RunFolder.open({str(run.path)!r})); "
         "print('heavy:', sorted({'pandas', 'pyarrow', 'torch', 'ray', 'optuna'} & set(sys.modules)))"
     )

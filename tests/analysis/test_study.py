@@ -16,7 +16,7 @@ from ftray.runs import RunFolder
 from ftray.tables.parquet import compact
 from ftray.tables.schema import SCHEMA
 
-OLD = Path(__file__).parent / "format_1"
+OLD = Path(__file__).parents[1] / "runs" / "format_1"
 """A study of 2 folds × 2 seeds, left by a version that wrote no tables: two FT trials, one MLP, one that failed."""
 
 SHARPE, DRAWDOWN = "validation/sharpe", "validation/max_drawdown"

@@ -155,7 +155,7 @@ def test_a_study_that_has_just_begun_has_a_page(browser, tmp_path):
     run = RunFolder.create(tmp_path / "new", {"name": "new"})
     with served(run.path) as url, opened(browser, url) as page:
         page.wait_for("document.querySelector('#importance-title').innerText.includes('not yet')")
-        assert "needs at least 2 finished trials" in page.text("#importance-title")
+        assert "has no complete trial" in page.text("#importance-title")
         assert page.problems == [] and page.text("#problem") == "" == page.text("#failure")
 
 

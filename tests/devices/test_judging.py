@@ -38,7 +38,7 @@ def test_market_vectors_of_a_window(data, dataset, weights, spec, assert_alike):
 
 def test_the_file_of_a_frozen_encoders_vectors(dataset, weights, tmp_path, monkeypatch, assert_alike):
     def path(device: torch.device) -> Any:
-        monkeypatch.setattr(vectors, "_claimed", lambda gpus: device)
+        monkeypatch.setattr(vectors, "_capped_device", lambda gpus: device)
         (tmp_path / device.type).mkdir()
         return np.load(write_market_vectors(ENCODERS["late fusion, frozen"], weights, dataset, tmp_path / device.type))
 
@@ -94,7 +94,7 @@ def test_pretraining_to_its_card(dataset, tmp_path, monkeypatch, other):
         return
     assert found.validation_loss == pytest.approx(expected.validation_loss, rel=1e-4)
     # Adam turns rounding of a gradient near zero into a step.
-    torch.testing.assert_close(found.metrics, expected.metrics, rtol=1e-2, atol=1e-3)
+    torch.testing.assert_close(found.figures, expected.figures, rtol=1e-2, atol=1e-3)
 
 
 @pytest.mark.parametrize("spec", [FT, ENCODERS["mlp"]], ids=str)

@@ -11,7 +11,7 @@ from ftray import plots, stats
 from ftray.analysis import comparison
 from ftray.analysis.studies import open_study
 from ftray.analysis.study import Study
-from ftray.errors import MissingDependencyError, NoResultError, QueryError, RunFolderError
+from ftray.errors import MissingDependencyError, NoResultError, QueryError
 from ftray.plots import optuna as optuna_plots
 from ftray.plots.theme import SERIES, series
 from ftray.plots.trials import runs_data
@@ -169,13 +169,13 @@ def test_pairs_ranks_distribution_and_times_of_trials_are_optunas_in_the_look_of
 
 def test_a_study_without_a_complete_trial_has_no_plot_of_its_search_yet(tmp_path):
     run = RunFolder.create(tmp_path / "study", {"name": "study", "trial": {}})
-    with pytest.raises(RunFolderError, match="no complete trial with validation/sharpe yet"):
+    with pytest.raises(NoResultError, match="no complete trial with validation/sharpe yet"):
         plots.plot_slice(open_study(run.path))
 
 
 def test_importance_of_one_complete_trial_is_not_drawn(tmp_path):
     run = made_study(tmp_path / "study", 2, 1)
-    with pytest.raises(RunFolderError, match="at least 2 complete trials"):
+    with pytest.raises(NoResultError, match="at least 2 complete trials"):
         plots.plot_param_importances(open_study(run.path))
 
 

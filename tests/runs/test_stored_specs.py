@@ -43,7 +43,7 @@ def test_a_trial_without_rules_in_their_old_place_is_left_as_it_is(trial):
 
 
 def test_every_stored_trial_of_a_run_folder_parses():
-    records = RunFolder.open(OLD).trials()
+    records = RunFolder.open(OLD).records()
     specs = [parse(TrialSpec, record.spec) for record in records]
     assert {spec.trading for spec in specs} == {TradingSpec(episode_bars=50)}
     assert len(records) == 6

@@ -230,7 +230,7 @@ def test_points_that_do_not_fit_are_printed_and_replaced_by_the_next_best(other,
     hand = Hand(study, tmp_path / "run")
     lines = "\n".join(describe_warm_start(hand.run))
     assert "does not fit this space: trial/ppo/epochs: 3 lies outside" in lines
-    assert "trial/encoder/encoding_dim: 128 cannot be set: this study does not search it" in lines
+    assert "trial/encoder/encoding_dim: 128 cannot be set: here it is fixed" in lines
     drawn = [hand.run.record(hand.start()[1]).values for _ in range(2)]
     assert [values["trial/ppo/epochs"] for values in drawn] == [2, 1]  # with encoding_dim 64, which is closed with that
 

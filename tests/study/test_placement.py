@@ -89,7 +89,7 @@ def test_pretraining_books_a_share_unless_it_is_meant_for_the_cpu():
 def test_a_pretraining_job_computes_where_it_booked(nodes, why, tmp_path, monkeypatch):
     """On a machine whose GPU another job holds, and on a node whose GPU PyTorch cannot use."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: why is None)
-    monkeypatch.setattr("ftray.trial.attempt.claim", lambda cap_gib, planned_gib: None)
+    monkeypatch.setattr("ftray.trial.attempt.cap_gpu_memory", lambda cap_gib, planned_gib: None)
     trial = TINY["trial"] | {"encoder": {**TINY["trial"]["encoder"]["choice"][1], "pretrained": "auto"}}
     trial["pretraining"] = TINY["trial"]["pretraining"] | {"device": "auto", "epochs": 1}
     spec, rows = parse(TrialSpec, trial | {"ppo": {}}), []
@@ -114,7 +114,7 @@ def test_a_trial_that_does_not_fit_everywhere_is_led_to_where_it_fits():
     assert place.plan is not None and place.plan.gpu.name == "A100" and place.hosts == (A100,)
     for bundle in place.bundles:
         assert bundle["accelerator_type:A100"] == PIN
-    with pytest.raises(SpecError, match=r"a T4 has 12\.96 GiB to give away"):
+    with pytest.raises(SpecError, match=r"a T4 has 12\.96 GiB to share out"):
         place_trial(spec, [T4, CPUS])
     nameless = Node("own", 1, 8.0, 1, parse_gpu("40"))
     with pytest.raises(SpecError, match="Ray knows no accelerator type of those nodes"):
@@ -246,7 +246,7 @@ def test_the_plan_of_a_study_is_told_for_every_shape_on_every_kind_of_node(clust
     told = [" ".join(line.split()) for line in describe_vram(study_of(), nodes_of_file(cluster_file))]
     for line in (
         "head: no GPU, 2 CPUs",
-        "spot: 1 × T4, 14.56 GiB, of which 12.96 to give away, 4 CPUs, up to 4 of them",
+        "spot: 1 × T4, 14.56 GiB, of which 12.96 to share out, 4 CPUs, up to 4 of them",
         "0.85 table 1/15 15 15 4 (CPUs) mlp 64/64, minibatch 64, 51 floats",
         "0.85 table 1/41 41 41 32 (CPUs) mlp 64/64, minibatch 64, 51 floats",
         "0 - 0 - - 4 pre-training ft 32/1/2 patch 8, 32 windows, on the CPU",

@@ -36,7 +36,7 @@ def trial(tmp_path):
 
 def test_the_vectors_are_computed_within_the_share_of_its_learner(trial, tmp_path, monkeypatch):
     claimed = []
-    monkeypatch.setattr(vectors, "_claimed", lambda gpus: claimed.append(gpus) or torch.device("cpu"))
+    monkeypatch.setattr(vectors, "_capped_device", lambda gpus: claimed.append(gpus) or torch.device("cpu"))
     _, path = starting_weights(*trial, tmp_path, HALF)
     assert claimed == [HALF] and path is not None
     starting_weights(*trial, tmp_path, HALF)  # the file is there
@@ -49,6 +49,6 @@ def test_a_share_without_room_for_them_is_out_of_memory_like_any_step_of_the_tri
     def full(gpus: GpuShares) -> torch.device:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(vectors, "_claimed", full)
+    monkeypatch.setattr(vectors, "_capped_device", full)
     with pytest.raises(OutOfMemoryError, match="learner did not"):
         running.run_trial(trial[0], lambda *row, **more: None, folder=tmp_path / "trial", shared=tmp_path)

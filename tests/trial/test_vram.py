@@ -87,7 +87,7 @@ def test_a_trial_that_spreads_over_several_gpus_fits_on_none_whole():
 
 
 def test_what_does_not_fit_is_refused_with_what_is_needed_and_what_there_is():
-    with pytest.raises(SpecError, match=r"needs 8\.\d\d GiB, and a GPU of 8 GiB has 7\.12 GiB to give away \(of 8\.00"):
+    with pytest.raises(SpecError, match=r"needs 8\.\d\d GiB, and a GPU of 8 GiB has 7\.12 GiB to share out \(of 8\.00"):
         plan_trial(LITERAL, parse_gpu("8"))
     assert plan_trial(LITERAL, parse_gpu("12")).source == "formula"
 
@@ -118,7 +118,7 @@ def test_a_smaller_memory_plan_needs_less_and_keeps_the_share_that_was_too_littl
 
 def test_a_smaller_memory_plan_fits_where_the_full_one_does_not():
     spec = dataclasses.replace(LITERAL, encoder=FTSpec(patch_length=1, n_blocks=4))
-    with pytest.raises(SpecError, match=r"has 12\.46 GiB to give away"):
+    with pytest.raises(SpecError, match=r"has 12\.46 GiB to share out"):
         plan_trial(spec, parse_gpu("14"))
     assert plan_trial(spec, parse_gpu("14"), MemoryPlan(micro_batches=4)).workers_per_gpu >= 1
 
