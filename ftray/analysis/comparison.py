@@ -38,10 +38,9 @@ def compare_data(
     by: a column of `trials`, like `encoder`, or the end of a search parameter's name, like `d_token`. metric: a column
     of `folds`. where: a condition on `trials` in pandas' syntax. baseline: by default the group with the lowest mean.
 
-    Columns: n_trials, n_runs (fold × seed), mean, low, high: the interquartile mean of all runs and its stratified
-    bootstrap interval; improvement, improvement_low, improvement_high: the probability that a run of the group beats
-    one of the baseline on the same fold, and its interval. Every seed of every trial of a group is one more run on each
-    fold: groups whose other settings were searched differ in those, too. Only folds that all runs share are compared.
+    Columns: n_trials, n_runs (fold × seed), the interquartile mean of all runs with its stratified bootstrap interval,
+    and with its interval the probability that a run beats one of the baseline on the same fold (`improvement`). Groups
+    also differ in what else was searched. Only folds that all runs share are compared.
 
     Raises: QueryError for an unknown column or baseline; NoResultError if there are no groups to compare.
     """
