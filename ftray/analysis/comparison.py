@@ -54,9 +54,7 @@ def compare_data(
     n_trials = {str(name): len(group[keys].drop_duplicates()) for name, group in runs.groupby(GROUP)}
     scores, n_folds = _shared_scores(runs, metric, keys)
     means = {name: stats.interquartile_mean(found) for name, found in scores.items()}
-    beaten = baseline or min(means, key=lambda name: means[name])
-    if beaten not in means:
-        raise QueryError(f"baseline must be one of {', '.join(means)}; got {baseline!r}")
+    beaten = _baseline(means, baseline)
     rows = [
         {column: name, "n_trials": n_trials[name], "mean": means[name], **_interval(found, confidence)}
         | ({} if name == beaten else _improvement(found, scores[beaten], confidence))
@@ -65,6 +63,12 @@ def compare_data(
     compared = pd.DataFrame(rows, columns=[column, *COMPARED]).sort_values("mean", ascending=False).set_index(column)
     compared.attrs |= {"metric": metric, "baseline": beaten, "confidence": confidence, "folds": n_folds}
     return compared
+
+
+def _baseline(means: dict[str, float], wanted: str | None) -> str:
+    if wanted is not None and wanted not in means:
+        raise QueryError(f"baseline must be one of {', '.join(means)}; got {wanted!r}")
+    return wanted or min(means, key=lambda name: means[name])
 
 
 def _interval(scores: Any, confidence: float) -> dict[str, float]:
