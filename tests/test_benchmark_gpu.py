@@ -46,7 +46,7 @@ def test_a_second_run_keeps_the_steps_that_it_does_not_repeat(tmp_path):
         gpu.main(["--device", "cpu", "--only", "caps", "--json", str(path)])
 
 
-def test_targets_are_judged_at_their_limits():
+def test_targets_are_checked_at_their_limits():
     def ended(**row):
         return gpu.Ended(1.0, [row])
 

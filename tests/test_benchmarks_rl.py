@@ -51,7 +51,7 @@ def test_ratios_are_those_to_the_standard_mlp_at_one_account_per_bar():
     assert len(lines) == 4 and lines[3].startswith("FT balanced, frozen")
 
 
-def test_targets_are_judged_at_their_limits():
+def test_targets_are_checked_at_their_limits():
     seconds = {rl.MLP: 1.0, rl.MLP_4: 1.0, rl.PLAIN: 1.3, rl.STABLE: 2.0}
     seconds |= {rl.BALANCED: 4.0, rl.BALANCED_4: 1.5, rl.FROZEN: 0.8}
 

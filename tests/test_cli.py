@@ -100,7 +100,7 @@ def test_results_for_other_programs_go_to_a_file_or_to_standard_output(tmp_path,
         assert (tmp_path / "file").read_text() == printed
 
 
-def test_a_watched_study_is_told_again_when_it_has_changed_until_it_is_done(tmp_path, capsys):
+def test_a_watched_study_is_printed_again_when_it_has_changed_until_it_is_done(tmp_path, capsys):
     run = RunFolder.create(tmp_path / "run", {"name": "run"})
     name = run.add_trial("trial-0000", 0, "trial", {}, {"encoder": {"kind": "mlp"}}).folder.name
     looks = []
@@ -127,7 +127,7 @@ def test_a_typo_is_refused_with_the_path_and_the_nearest_name(capsys):
     assert errors.startswith("ftray: trial.ppo.learning_rat: no such key; did you mean 'learning_rate'?") and not out
 
 
-def test_a_missing_run_is_refused_in_words(tmp_path):
+def test_a_missing_run_is_refused_with_the_reason(tmp_path):
     done = ftray("results", tmp_path / "nowhere")
     assert done.returncode == 1 and "nowhere" in done.stderr and "Traceback" not in done.stderr
 

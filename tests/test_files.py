@@ -134,7 +134,7 @@ def test_the_lock_of_a_killed_process_is_free(holder, tmp_path):
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
-def test_a_file_system_without_locks_locks_nobody_out_and_says_so(number, tmp_path, monkeypatch):
+def test_a_file_system_without_locks_locks_no_process_out_and_says_so(number, tmp_path, monkeypatch):
     def unknown(file, operation) -> None:
         raise OSError(number, os.strerror(number))
 

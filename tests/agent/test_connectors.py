@@ -25,7 +25,7 @@ def test_fragments_that_walk_bar_by_bar_pass():
         pytest.param([1, 2, 3, 4, 900], id="same-step autoreset: the next episode's first observation at the end"),
     ],
 )
-def test_a_broken_vector_environment_is_told_from_its_bars(bars):
+def test_a_broken_vector_environment_is_recognised_by_its_bars(bars):
     with pytest.raises(TrainingError, match="next-step autoreset and return new arrays"):
         check_bars_follow([fragment([7, 8, 9]), fragment(bars)])
 
@@ -40,7 +40,7 @@ def test_a_number_that_is_not_finite_reaches_the_learner_and_never_the_environme
         check_actions(out[Columns.ACTIONS])
 
 
-def test_actions_are_drawn_from_the_policy_s_gaussian_with_their_log_probability():
+def test_actions_are_sampled_from_the_policy_s_gaussian_with_their_log_probability():
     torch.manual_seed(0)
     inputs = torch.tensor([[0.2, -0.1, -1.0, 0.3]]).repeat(20_000, 1)
     batch = {Columns.ACTION_DIST_INPUTS: inputs, Columns.VF_PREDS: torch.zeros(len(inputs))}

@@ -71,7 +71,7 @@ def test_a_minibatch_in_parts_gives_the_same_parameters(data_folder):
         assert figures[name] == pytest.approx(figures_in_parts[name], rel=1e-2, abs=1e-4)
 
 
-def test_metrics_tell_of_the_update_and_of_its_speed(data_folder):
+def test_metrics_describe_the_update_and_its_speed(data_folder):
     with training(data_folder, trading=dataclasses.replace(TRADING, accounts_per_bar=4)) as algorithm:
         metrics = iterate(algorithm)
     assert 0 <= metrics["clip_fraction"] <= 1 and metrics["kl"] > 0 and metrics["gradient_norm"] > 0

@@ -17,7 +17,7 @@ LAST_BAR = 60
     st.integers(0, 5),
     st.integers(0, 2**32 - 1),
 )
-def test_they_are_the_tower_s_wherever_episodes_begin_anew_and_however_many_steps_come(bars, n_steps, more, seed):
+def test_they_are_the_tower_s_wherever_new_episodes_begin_and_however_many_steps_come(bars, n_steps, more, seed):
     asked = []
 
     def tower(at):

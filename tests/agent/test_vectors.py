@@ -127,7 +127,7 @@ def test_of_two_jobs_that_need_the_same_vectors_one_computes_and_the_other_waits
     assert [file.name for file in shared.iterdir()] == [names[0]]
 
 
-def test_what_a_killed_process_left_blocks_nobody_and_is_removed(dataset, weights, shared):
+def test_what_a_killed_process_left_blocks_no_process_and_is_removed(dataset, weights, shared):
     path = write_market_vectors(FT, weights, dataset, shared)
     whole = path.read_bytes()
     path.rename(shared / f".{path.name}-a1b2").write_bytes(b"half a file")

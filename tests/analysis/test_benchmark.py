@@ -29,7 +29,7 @@ def test_the_least_of_several_times_counts(tmp_path):
     assert benchmark.asked(script, tmp_path, times=2)["seconds"] > 0
 
 
-def test_targets_are_judged_at_their_limits():
+def test_targets_are_checked_at_their_limits():
     def judged(opened: float, rows: float, compact: float) -> list[bool]:
         row = {"name": "n", "open": opened, "rows": rows, "n_reports": 100, "compact_seconds_per_trial": compact}
         return [verdict["met"] for verdict in benchmark.verdicts([row], report=1e-3)]

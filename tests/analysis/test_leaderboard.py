@@ -88,7 +88,7 @@ def test_without_a_terminal_the_table_is_plain_lines(run: RunFolder):
     assert out.getvalue().isascii()
 
 
-def test_the_best_few_are_shown_beside_all_benchmarks(run: RunFolder):
+def test_the_best_few_are_shown_with_all_benchmarks(run: RunFolder):
     out = io.StringIO()
     print_leaderboard(run, top=1, console=Console(file=out))
     names = [line.split()[1] for line in out.getvalue().splitlines()[1:4]]
@@ -131,7 +131,7 @@ def test_printing_needs_neither_pandas_nor_torch_nor_ray(run: RunFolder):
     assert done.stdout.splitlines()[-1] == "heavy: []"
 
 
-def test_pretraining_jobs_have_a_table_of_their_own_best_loss_first_and_failures_are_told_below(tmp_path: Path):
+def test_pretraining_jobs_have_a_table_of_their_own_best_loss_first_and_failures_are_printed_below(tmp_path: Path):
     run = RunFolder.create(tmp_path / "study", {"name": "study"})
     how = {"encoder": FT, "pretraining": {"learning_rate": 1e-3, "mask_ratio": 0.15}}
     for job, loss in (("encoder-a", 0.5), ("encoder-b", None), ("encoder-c", 0.25)):

@@ -138,7 +138,7 @@ def test_groups_are_compared_over_the_folds_and_seeds_of_all_their_trials(study)
         study.compare("encodr")
 
 
-def test_groups_may_be_by_a_column_that_runs_have_too_and_none_is_told_to_be_there_that_is_not(study, tmp_path):
+def test_groups_may_be_by_a_column_that_runs_have_too_and_no_missing_column_is_offered(study, tmp_path):
     assert study.compare("seed").index.name == "seed"
     run = RunFolder.create(tmp_path / "new", {"name": "new"})
     for number in range(2):

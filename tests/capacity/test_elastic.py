@@ -128,7 +128,7 @@ def test_kinds_of_nodes_count_once_however_they_are_called():
     assert max_of((there, WORKER), may_be)[0].n == 4
 
 
-def test_a_node_that_tells_its_gpus_own_memory_is_one_of_those_that_the_file_tells_by_their_model():
+def test_a_node_that_reports_its_gpus_memory_is_one_of_those_that_the_file_names_by_model():
     says = Node("there", 1, 16.0, 1, known_gpu("L4", 22.04), "L4")
     slice_of_one = Node("slice", 1, 16.0, 1, known_gpu("L4", 5.4), "L4")
     assert max_of((HEAD, says), (HEAD, SPOT)) == (HEAD, SPOT), "planned for as the file says, which is less"
@@ -148,7 +148,7 @@ def test_only_the_head_of_the_files_own_cluster_believes_the_file():
 
 
 @pytest.mark.ray
-def test_a_manifest_of_kuberay_tells_which_workers_may_come(cluster, monkeypatch):
+def test_a_manifest_of_kuberay_says_which_workers_may_come(cluster, monkeypatch):
     manifest = Path(__file__).parents[2] / "cluster" / "kuberay.yaml"
     monkeypatch.setenv(FTRAY_CLUSTER, str(manifest))
     nodes = cluster_view().nodes

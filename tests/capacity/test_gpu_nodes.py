@@ -180,7 +180,9 @@ def test_where_no_gpu_node_is_there_yet_the_first_one_that_comes_is_tried(gpus, 
     assert len(lines) == 2, "the study does not wait for every type"
 
 
-def test_nodes_that_tell_more_gib_than_the_cluster_files_types_are_tried_type_by_type(gpus, run, tmp_path, monkeypatch):
+def test_nodes_that_report_more_gib_than_the_cluster_files_types_are_probed_type_by_type(
+    gpus, run, tmp_path, monkeypatch
+):
     labels, lines = {"A10G": "22.4", "T4": "14.75"}, []
     types = {model: {"resources": {"CPU": 2, "GPU": 2, f"accelerator_type:{model}": 1}} for model in labels}
     file = tmp_path / "cluster.yaml"

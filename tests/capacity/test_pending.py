@@ -40,7 +40,7 @@ def elsewhere() -> Iterator[None]:
 
 
 @pytest.mark.long
-def test_room_that_vanished_ends_a_study_in_words_and_the_same_command_continues_it(elsewhere, tmp_path):
+def test_room_that_vanished_ends_a_study_with_the_reason_and_the_same_command_continues_it(elsewhere, tmp_path):
     with pytest.raises(NeverPlacedError) as told:
         run_study(study_of(pending_timeout=2), tmp_path, say=lambda line: None)
     text = str(told.value)

@@ -32,5 +32,5 @@ def test_a_silence_shorter_than_that_is_none():
     assert watched_for(*[False] * short, True) == (short + 1) * EVERY + PATIENCE
 
 
-def test_nobody_is_reachable_where_there_is_no_head():
+def test_nothing_is_reachable_where_there_is_no_head():
     assert is_reachable("127.0.0.255") is False

@@ -105,7 +105,7 @@ def test_columns_are_in_the_order_of_the_layout(table):
     np.testing.assert_allclose(table.values[300:500, column], expected[300:], atol=1e-5)
 
 
-def test_every_segment_warms_up_anew_and_is_known_from_then_on(table):
+def test_every_segment_warms_up_again_and_is_known_from_then_on(table):
     first = SPEC.warm_up
     assert [(s.start, s.stop) for s in table.segments] == [(first, 500), (500 + first, 1_000), (1_000 + first, 1_400)]
     known = np.isfinite(table.values).all(axis=1)

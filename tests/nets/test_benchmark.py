@@ -79,7 +79,7 @@ def test_the_workers_are_the_rows_of_the_vram_table_at_5888_features():
     assert json.loads(json.dumps(rows)) == rows
 
 
-def test_targets_are_judged_at_their_limits():
+def test_targets_are_checked_at_their_limits():
     def rows(**changes):
         seconds = {benchmark.KNOWN: 60.0, benchmark.OURS: 1.0, benchmark.BASELINE: 0.2}
         seconds |= {benchmark.OURS_SHARED: 0.3, benchmark.BASELINE_SHARED: 0.2, benchmark.LITERAL_CASE: 1.0}

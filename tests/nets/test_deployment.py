@@ -76,7 +76,7 @@ def test_a_loaded_policy_decides_as_the_one_that_was_saved(policy, tmp_path):
     np.testing.assert_array_equal(loaded.scaler.center, SCALER.center)
 
 
-def test_a_folder_tells_where_its_policy_comes_from_and_keeps_telling_it(policy, tmp_path):
+def test_a_folder_says_where_its_policy_comes_from_and_keeps_saying_it(policy, tmp_path):
     first = facts_of(policy.save(tmp_path / "policy"))
     assert first["versions"]["torch"] == torch.__version__ and {"ftray", "numpy", "python"} < set(first["versions"])
     assert (first["dataset"], first["fold"]) == ("abc", 1)
@@ -126,7 +126,7 @@ def test_saving_again_replaces_the_folder_whole(policy, tmp_path):
 
 
 @pytest.mark.long
-def test_the_onnx_file_beside_it_decides_the_same(exported):
+def test_its_onnx_file_decides_the_same(exported):
     assert names(exported) == {"policy.json", "weights.npz", "policy.onnx"}
     assert facts_of(exported)["sha256"]["policy.onnx"] == sha256(exported / "policy.onnx")
     session = onnxruntime.InferenceSession(exported / "policy.onnx", providers=["CPUExecutionProvider"])

@@ -35,7 +35,7 @@ def test_a_captured_step_computes_what_the_step_does_on_each_new_input():
     assert captured.fits(x) and not captured.fits(x[:3])
 
 
-def test_what_a_captured_step_draws_is_drawn_anew():
+def test_what_a_captured_step_samples_is_sampled_again():
     captured = CapturedStep(lambda x: (x + torch.rand_like(x),), torch.zeros(4, device="cuda"))
     torch.manual_seed(1)
     first = captured(torch.zeros(4, device="cuda"))[0].clone()

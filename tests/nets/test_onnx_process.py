@@ -92,7 +92,7 @@ def test_the_file_is_made_while_the_block_runs_in_any_thread_and_any_working_dir
     load_policy(folder)
 
 
-def test_a_process_that_nobody_waits_for_any_longer_is_ended_and_writes_nothing(folder):
+def test_a_process_that_no_caller_waits_for_any_longer_is_ended_and_writes_nothing(folder):
     with pytest.raises(KeyboardInterrupt), exporting_onnx(folder, python("time.sleep(600)")):
         raise KeyboardInterrupt
     assert names(folder) == WITHOUT and names(folder.parent) == {"policy"}

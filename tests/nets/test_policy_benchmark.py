@@ -39,7 +39,7 @@ def test_every_way_decides_the_same_and_has_a_row(small):
         benchmark.rows_of(measured)
 
 
-def test_the_target_is_judged_at_its_limit_by_the_exported_policy_alone():
+def test_the_target_is_checked_at_its_limit_by_the_exported_policy_alone():
     rows = [
         {"name": name, "way": way, "p99_core": 4.99 if way == benchmark.FTRAY else 50.0}
         for name in benchmark.ENCODERS

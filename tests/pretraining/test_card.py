@@ -24,7 +24,7 @@ def card(folder):
     return json.loads((folder / "encoder_card.json").read_text())
 
 
-def test_the_card_measures_every_mask_kind_beside_every_baseline(card, dataset):
+def test_the_card_measures_every_mask_kind_against_every_baseline(card, dataset):
     found = card["figures"]["reconstruction"]
     assert tuple(found) == KINDS
     for scores in found.values():
@@ -32,7 +32,7 @@ def test_the_card_measures_every_mask_kind_beside_every_baseline(card, dataset):
         assert all(set(score["r2_by_indicator"]) == set(dataset.layout.indicators) for score in scores.values())
 
 
-def test_the_card_probes_the_encoder_beside_a_random_one_and_raw_features(card):
+def test_the_card_probes_the_encoder_against_a_random_one_and_raw_features(card):
     assert set(card["figures"]["probes"]) == {"volatility", "return_sign", "regime"}
     for found in card["figures"]["probes"].values():
         assert set(found["skill"]) == {"encoder", "random_encoder", "raw_features"}

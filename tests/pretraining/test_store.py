@@ -79,7 +79,9 @@ def runs(filled, tmp_path) -> Path:
     return Path(shutil.copytree(filled, tmp_path / "runs"))
 
 
-def test_the_encoder_of_the_lowest_validation_loss_is_taken_and_named_and_others_are_refused_in_words(runs, dataset):
+def test_the_encoder_of_the_lowest_validation_loss_is_taken_and_named_and_others_are_refused_with_the_reason(
+    runs, dataset
+):
     cards = [read_card(runs / "rates" / "encoders" / name_of(dataset, spec=spec)) for spec in TRIED]
     best = min(cards, key=lambda card: card.validation_loss)
     assert len({card.validation_loss for card in cards}) == 3
@@ -242,7 +244,7 @@ def test_of_two_jobs_that_want_the_same_encoder_one_trains_and_the_other_waits_a
     assert json.loads((folder / "config.json").read_text())["fingerprint"] == folder.name
 
 
-def test_the_work_of_a_killed_process_goes_on_and_its_lock_blocks_nobody(tmp_path, dataset):
+def test_the_work_of_a_killed_process_continues_and_its_lock_blocks_no_process(tmp_path, dataset):
     lock = tmp_path / "encoders" / f".{name_of(dataset, spec=LONGER)}.lock"
 
     def stop(row) -> None:

@@ -84,7 +84,7 @@ def test_a_trial_is_in_exactly_one_state_at_a_time(run: RunFolder):
     assert record.metrics == {"validation/sharpe": 1.5}
 
 
-def test_a_record_tells_all_about_a_trial(run: RunFolder):
+def test_a_record_holds_all_about_a_trial(run: RunFolder):
     trial = add(run, 7, **{"trial/encoder/kind": "ft", "trial/ppo/learning_rate": 1e-4})
     run.trial_started(trial)
     run.trial_folder(trial).report({"env_steps": 1, "validation/sharpe": 0.5})
@@ -117,7 +117,7 @@ def test_wall_time_adds_up_over_interruptions(run: RunFolder):
     assert run.record(trial).wall_seconds == 15
 
 
-def test_final_states_are_final_and_news_told_twice_is_told_once(run: RunFolder):
+def test_final_states_are_final_and_news_recorded_twice_is_stored_once(run: RunFolder):
     trial = add(run)
     run.trial_ended(trial, "PRUNED", {"a": 1})
     run.trial_ended(trial, "PRUNED", {"a": 2})
@@ -177,7 +177,7 @@ def test_a_damaged_line_in_the_middle_is_never_skipped_in_silence(run: RunFolder
         RunFolder.open(run.path).records()
 
 
-def test_events_about_an_unknown_trial_are_an_error_in_words(run: RunFolder):
+def test_events_about_an_unknown_trial_are_an_error_that_says_why(run: RunFolder):
     run.append_event("trial_started", id="ghost")
     with pytest.raises(RunFolderError, match="ghost"):
         run.records()
@@ -224,7 +224,7 @@ def test_reports_do_not_wait_for_the_disk_but_changes_of_state_do(run: RunFolder
     assert synced
 
 
-def test_the_last_metrics_are_those_of_all_reports_each_as_it_was_told_last(tmp_path: Path):
+def test_the_last_metrics_are_those_of_all_reports_each_as_it_was_reported_last(tmp_path: Path):
     folder = TrialFolder(tmp_path / "trial-0001")
     assert folder.last_metrics() == {}
     folder.report({"env_steps": 1, "validation/sharpe": 0.5})

@@ -152,7 +152,7 @@ def test_a_driver_that_slept_until_its_end_leaves_the_lease_of_the_next_one(buck
     assert mirror.read(".driver.json") == lease(1)
 
 
-def test_a_lease_that_somebody_deleted_is_taken_anew(bucket):
+def test_a_lease_that_was_deleted_is_taken_again(bucket):
     mirror = Mirror(f"{bucket}/deleted", "driver")
     with leased(mirror, stale=60.0):
         Mirror(mirror.url, "somebody").delete(".driver.json")

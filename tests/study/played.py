@@ -76,7 +76,7 @@ def play(
         row: dict[str, Any] = {
             "iteration": step,
             "env_steps": step * PER_REPORT,
-            "runs_done": spec.n_runs * (step == STEPS),
+            "runs_done": spec.n_trainings * (step == STEPS),
         }
         if part != "reports no metric":
             row["validation/sharpe"] = {"is bad": -1.0, "reports NaN": float("nan")}.get(part, 1.0)

@@ -46,8 +46,8 @@ def ending(run: RunFolder, job_id: str) -> dict[str, Any]:
 def test_a_trial_of_a_study_and_one_alone_leave_the_same_events_costs_and_end(part, tmp_path):
     study = in_a_study(study_of("one", [part]), tmp_path)
     single = alone(parse(TrialSpec, study.record(TRIAL_ID).spec, path=("trial",)), tmp_path)
-    events = events_of(study.trial(TRIAL_ID))
-    assert events_of(single.trial(TRIAL_ID)) == events
+    events = events_of(study.trial_folder(TRIAL_ID))
+    assert events_of(single.trial_folder(TRIAL_ID)) == events
     names = [name for name, _ in events]
     assert names[0] == "started" and names[-1] == "spent" and names.count("started") == names.count("spent")
     assert names[-2] == ("finished" if part in ("ends well", "needs a smaller plan") else "failed")
@@ -65,7 +65,7 @@ def test_a_pretraining_job_of_a_study_and_those_of_train_and_pretrain_leave_the_
     pretrained = RunFolder.create(tmp_path / "pretrained" / "one", {"name": "one"})
     (card,) = pretrain_alone(spec, pretrained)
     job_id = f"encoder-{card.fingerprint[:12]}"
-    events = events_of(study.trial(job_id))
+    events = events_of(study.trial_folder(job_id))
     assert [name for name, _ in events] == ["started", *["report"] * 3, "finished", "spent"]
     for run in (trained, pretrained):
         assert events_of(run.trial_folder(job_id)) == events

@@ -30,7 +30,7 @@ def test_overhead_is_counted_when_all_processes_run():
     assert benchmark.overhead(records, at_once=2, seconds=2.0) == pytest.approx(4 / 3 - 1)
 
 
-def test_targets_are_judged_at_their_limits():
+def test_targets_are_checked_at_their_limits():
     def judged(lost: float, growth: float, seconds: float) -> list[bool]:
         row = {"lost_per_trial": lost, "memory": {"growth": growth}}
         rows = [{"name": name, **row} for name in benchmark.STUDIES]

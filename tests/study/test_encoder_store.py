@@ -59,7 +59,7 @@ def chosen(run: RunFolder) -> list[dict[str, Any]]:
     return [event for event in run.events() if event["event"] == "encoder_chosen"]
 
 
-def test_an_encoder_has_a_page_of_plots_beside_its_card(filled):
+def test_an_encoder_has_a_page_of_plots_with_its_card(filled):
     pytest.importorskip("plotly")
     assert (filled[0] / "first" / "encoders" / filled[1] / "encoder_card.html").exists()
 

@@ -64,7 +64,7 @@ def test_nodes_and_jobs_at_once_follow_from_the_shares_and_the_cores(tmp_path):
     assert told(tmp_path, study_of(100, max_concurrent=7))["nodes"].startswith("1,")
 
 
-def test_without_a_measured_trial_hours_are_unknown_and_the_command_that_measures_is_told(tmp_path):
+def test_without_a_measured_trial_hours_are_unknown_and_the_command_that_measures_is_printed(tmp_path):
     measured(tmp_path / "runs", 60.0, 500, on_gpu=False)  # a CPU tells nothing of a GPU
     measured(tmp_path / "runs", 60.0, 500, on_gpu=True, state="FAILED")
     told_so = told(tmp_path, study_of(10))
@@ -83,7 +83,7 @@ def test_hours_and_cost_scale_with_the_env_steps_of_measured_trials(tmp_path):
     assert "scheduler" in told(tmp_path, study_of(48, scheduler="asha"))["hours"]
 
 
-def test_what_was_measured_of_some_shapes_is_told_as_that(tmp_path):
+def test_measurements_of_some_shapes_are_printed_as_such(tmp_path):
     measured(tmp_path / "runs", 36.0, 500, on_gpu=True)
     trial = TINY["trial"] | {"ppo": TINY["trial"]["ppo"] | {"env_steps": 1000}}
     mlp = TINY["trial"]["encoder"]["choice"][0]
@@ -107,7 +107,7 @@ def test_a_cost_without_prices_is_unknown_and_a_price_must_be_a_number(tmp_path)
         prices_of_file(tmp_path / "cluster.yaml")
 
 
-def test_what_never_fits_is_told(tmp_path):
+def test_what_never_fits_is_printed(tmp_path):
     tree = yaml.safe_load(yaml.safe_dump(CLUSTER))
     tree["available_node_types"]["spot"]["resources"]["CPU"] = 0
     assert "asks for 1 CPUs" in told(tmp_path, study_of(10), tree)["never fits"]
@@ -123,7 +123,7 @@ def test_a_shape_of_speed_is_what_costs_time(tmp_path):
     assert Paces(tmp_path / "nowhere").of(other, on_gpu=True) is None
 
 
-def test_check_with_a_cluster_tells_its_files_problems_and_starts_no_ray(tmp_path):
+def test_check_with_a_cluster_prints_its_files_problems_and_starts_no_ray(tmp_path):
     study, file = tmp_path / "planned.yaml", tmp_path / "cluster.yaml"
     study.write_text(yaml.safe_dump({"trial": study_of(2).space.tree}))
     file.write_text(yaml.safe_dump(CLUSTER | {"provder": {}}))

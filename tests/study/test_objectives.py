@@ -235,7 +235,7 @@ def test_points_that_do_not_fit_are_printed_and_replaced_by_the_next_best(other,
     assert [values["trial/ppo/epochs"] for values in drawn] == [2, 1]  # with encoding_dim 64, which is closed with that
 
 
-def test_a_warm_start_without_anything_to_begin_with_is_refused_in_words(other, tmp_path):
+def test_a_warm_start_without_anything_to_begin_with_is_refused_with_the_reason(other, tmp_path):
     with pytest.raises(RunFolderError, match="no run folder"):
         Hand(six_point_study(warm_start=str(tmp_path / "nowhere")), tmp_path / "a")
     strict = six_point_study(warm_start=str(other.run.path), constraints=[f"{SHARPE} >= 100"])

@@ -51,7 +51,7 @@ def test_without_a_gpu_fractions_are_zero_and_the_learner_books_memory_alone():
     assert place_pretraining(AUTO, [CPUS]).bundles == [{"CPU": 1.0}]
 
 
-def test_the_learners_bundle_books_its_share_beside_env_runners_on_the_cpu():
+def test_the_learners_bundle_books_its_share_next_to_env_runners_on_the_cpu():
     place = place_trial(TrialSpec(), [CPUS, T4])
     assert place.bundles == [{"memory": LEARNER_MEMORY, "GPU": 1 / SHARE}, {"CPU": 1.0}, {"CPU": 1.0}]
     assert place.strategy == "STRICT_PACK" and place.hosts == (T4,)
@@ -69,7 +69,7 @@ def test_env_runners_on_the_gpu_book_shares_too():
     assert len(fewer.bundles) == 2
 
 
-def test_a_process_that_evaluates_beside_the_training_has_the_last_bundle_and_no_thread_of_the_trials():
+def test_a_process_that_evaluates_during_training_has_the_last_bundle_and_no_thread_of_the_trials():
     for nodes in ([CPUS], [T4]):
         place = place_trial(TrialSpec(ppo=PPOSpec(evaluation_cpus=2)), nodes)
         assert place.bundles[-1] == {"CPU": 2.0} and len(place.bundles) == 4
@@ -108,7 +108,7 @@ def test_a_trial_that_fits_everywhere_books_the_share_of_the_smallest_gpu_and_ma
     assert not any(key.startswith("accelerator_type") for bundle in place.bundles for key in bundle)
 
 
-def test_a_trial_that_does_not_fit_everywhere_is_led_to_where_it_fits():
+def test_a_trial_that_does_not_fit_everywhere_is_pinned_to_where_it_fits():
     spec = TrialSpec(encoder=FTSpec(patch_length=1, n_blocks=4), ppo=PPOSpec(env_runners_on_gpu=True))
     place = place_trial(spec, [T4, A100, CPUS])
     assert place.plan is not None and place.plan.gpu.name == "A100" and place.hosts == (A100,)
@@ -218,7 +218,7 @@ def cluster_file(tmp_path):
     return path
 
 
-def test_a_cluster_file_tells_its_node_types(cluster_file):
+def test_a_cluster_file_names_its_node_types(cluster_file):
     head, spot, own = nodes_of_file(cluster_file)
     assert (head.name, head.n, head.gpu) == ("head", 1, None)
     assert (spot.name, spot.n, spot.cpus, spot.accelerator, spot.gpu) == ("spot", 4, 4.0, "T4", parse_gpu("T4"))
@@ -230,7 +230,7 @@ def test_a_cluster_file_tells_its_node_types(cluster_file):
         nodes_of_file(cluster_file.parent / "nowhere.yaml")
 
 
-def test_a_file_of_ones_own_machines_tells_what_a_worker_has(cluster_file):
+def test_a_file_of_ones_own_machines_says_what_a_worker_has(cluster_file):
     worker = {"resources": {"CPU": 12, "GPU": 1}, "labels": {"ray.io/accelerator-type": "RTX-3060"}}
     machines = {"type": "local", "head_ip": "10.0.0.1", "worker_ips": ["10.0.0.2", "10.0.0.3", "10.0.0.4"]}
     cluster_file.write_text(yaml.safe_dump({"provider": machines, "metadata": {"worker": worker}}))
@@ -242,7 +242,7 @@ def test_a_file_of_ones_own_machines_tells_what_a_worker_has(cluster_file):
         nodes_of_file(cluster_file)
 
 
-def test_the_plan_of_a_study_is_told_for_every_shape_on_every_kind_of_node(cluster_file):
+def test_the_plan_of_a_study_is_printed_for_every_kind_of_job_on_every_kind_of_node(cluster_file):
     told = [" ".join(line.split()) for line in describe_vram(study_of(), nodes_of_file(cluster_file))]
     for line in (
         "head: no GPU, 2 CPUs",
@@ -255,7 +255,7 @@ def test_the_plan_of_a_study_is_told_for_every_shape_on_every_kind_of_node(clust
         assert line in told, "\n".join(told)
 
 
-def test_env_runners_on_the_gpu_and_what_does_not_fit_are_told():
+def test_env_runners_on_the_gpu_and_what_does_not_fit_are_printed():
     literal = {"kind": "ft", "patch_length": 1}
     reference = {"encoder": literal, "features": {}, "market": {"kind": "simulator"}, "ppo": {}}
     refused = "\n".join(describe_vram(study_of(**reference), [T4]))
@@ -275,7 +275,7 @@ def test_a_studys_own_workers_are_those_that_would_lie_on_a_gpu():
     assert {worker.minibatch for worker in workers_of(study_of())} == {64}
 
 
-def test_the_command_line_tells_plans_and_refuses_in_words(tmp_path, cluster_file, capsys, monkeypatch):
+def test_the_command_line_prints_plans_and_refuses_with_the_reason(tmp_path, cluster_file, capsys, monkeypatch):
     monkeypatch.setattr("ftray.vram.gpus.local_gpu", lambda: None)
     file = str(tiny_file(tmp_path))
     assert main(["vram", file, "--gpu", "rtx 3060"]) == 0

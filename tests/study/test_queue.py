@@ -98,7 +98,7 @@ def test_a_crashed_job_is_retried_after_ever_longer_times_before_all_others():
     assert "trial-0" in queue.in_progress, "for its owner to end"
 
 
-def test_crashes_count_anew_once_a_job_got_further():
+def test_crashes_count_from_zero_once_a_job_got_further():
     queue = queue_of(trial(0))
     for step in range(1, 10):
         queue.next()

@@ -123,7 +123,7 @@ def test_the_same_command_does_nothing_to_a_finished_study_and_a_larger_budget_c
     assert len({json.dumps(dict(r.values), sort_keys=True) for r in more.values() if r.kind == "trial"}) == 5
 
 
-def test_a_second_driver_is_refused_in_words(copied, finished):
+def test_a_second_driver_is_refused_with_the_reason(copied, finished):
     study = load_study(finished.file, ["search.n_trials=9"])
     with copied.driven(), pytest.raises(RunFolderError, match="is being run by another process"):
         run_study(study, copied.path.parent, say=lambda line: None)

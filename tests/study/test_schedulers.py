@@ -188,7 +188,7 @@ def test_a_trial_handed_out_again_stands_once_at_each_rung(driver):
 
 
 @pytest.mark.parametrize("kind", STOPPING)
-def test_a_stop_that_nobody_lived_to_note_is_made_good(driver):
+def test_a_stop_that_no_process_recorded_is_recorded_later(driver):
     for number in range(5):
         driver.whole(number, 3.0)
     job = driver.hand_out(5)

@@ -56,7 +56,7 @@ def test_a_finished_study_that_goes_on_is_not_done_for_who_looks(bucket, machine
     assert not open_study(f"{bucket}/again/study").is_done
 
 
-def test_files_that_were_merged_since_the_last_look_are_looked_for_anew(bucket, machine):
+def test_files_that_were_merged_since_the_last_look_are_looked_for_again(bucket, machine):
     machine("driver")
     run = RunFolder.create(f"{bucket}/merged/study", {"name": "study"})
     drive(run, 0)

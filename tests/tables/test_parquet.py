@@ -91,7 +91,7 @@ def test_files_and_events_say_the_same_whenever_they_are_compacted(run, tmp_path
     assert_same(looking, open_study(run.path))
 
 
-def test_many_small_files_become_few_and_nothing_is_left_beside_them(run):
+def test_many_small_files_become_few_and_nothing_is_left_with_them(run):
     for number in range(30):
         play(run, number)
         compact(run)
@@ -184,7 +184,7 @@ def test_a_reader_is_not_disturbed_by_files_that_are_merged_while_it_reads(run):
 
 
 @pytest.mark.parametrize("damage", ['{"format": 99}', '{"format"', "[]"])
-def test_tables_of_another_version_or_damaged_ones_are_derived_anew(run, damage, tmp_path):
+def test_tables_of_another_version_or_damaged_ones_are_derived_again(run, damage, tmp_path):
     play(run, 0)
     compact(run)
     (run.path / "tables" / "manifest.json").write_text(damage)

@@ -43,7 +43,7 @@ def test_the_exported_policy_earns_what_the_trial_reported(run, dataset):
         assert figures[name] == pytest.approx(reported[f"validation/{name}"], rel=1e-4, abs=1e-6)
 
 
-def test_the_onnx_file_beside_the_policy_decides_the_same(run, dataset):
+def test_the_onnx_file_of_the_policy_decides_the_same(run, dataset):
     folder = run.trial_folder("trial-0000").folder / "policy"
     account = np.tile(np.float32([0.5, 0.5, 0.0]), (5, 1))
     observation = dataset.table.observation(dataset.table.decision_bars(dataset.windows.validation)[:5], account)
@@ -67,7 +67,7 @@ def test_only_the_last_run_of_a_trial_takes_the_time_for_an_onnx_file(run, datas
 def test_the_best_trial_of_a_run_is_backtested_and_everything_is_written(run, capsys):
     assert main(["backtest", str(run.path)]) == 0
     printed = capsys.readouterr().out
-    for word in ("policy", "equal_weight", "exposure_matched", "hold_AAVE", "sharpe", "max drawdown"):
+    for word in ("policy", "equal_weight", "exposure_matched", "hold_AAVE", "Sharpe", "max drawdown"):
         assert word in printed
     folder = run.trial_folder("trial-0000").folder / "backtest-validation"
     equity = pd.read_parquet(folder / "equity.parquet")

@@ -115,7 +115,7 @@ def test_a_job_on_cpus_leaves_the_gpu_alone(tmp_path):
     """)
 
 
-def test_a_job_that_nobody_placed_takes_the_gpu(tmp_path):
+def test_a_job_without_a_placement_takes_the_gpu(tmp_path):
     alone(f"""
         import dataclasses, torch
         from pathlib import Path

@@ -225,7 +225,7 @@ def test_a_measured_row_counts_for_exactly_what_was_measured(other):
     assert gpu.needs(dataclasses.replace(BALANCED, n_bars=10, n_samples=10))[1] == "measured"
 
 
-def test_a_broken_file_of_measurements_is_told():
+def test_a_broken_file_of_measurements_is_reported():
     path = measured_file("T4")
     path.parent.mkdir(parents=True)
     path.write_text("{")
@@ -244,7 +244,7 @@ def test_known_models_are_found_under_every_name_and_unknown_ones_refused_with_t
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_measuring_without_a_gpu_is_refused_in_words():
+def test_measuring_without_a_gpu_is_refused_with_the_reason():
     with pytest.raises(TrainingError, match="measuring needs a CUDA device"):
         next(measure([BALANCED]))
 
@@ -263,7 +263,7 @@ def test_a_measured_context_is_what_the_gpu_lost_beyond_what_pytorch_reserved(mo
     assert read_measured("X") == (found,)
 
 
-def test_predicted_stands_beside_measured():
+def test_predicted_and_measured_memory_are_printed_together():
     half, much = (Measured(BALANCED.key, gib * GIB // 4, GIB // 2) for gib in (2, 8))
     told = list(describe_measured([(BALANCED, half), (BALANCED, much), (BALANCED, None)]))
     assert told[1].split()[:5] == ["1.80", "table", "1.00", "0.50", "0.50"]
