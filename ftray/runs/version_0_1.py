@@ -1,6 +1,7 @@
 """What version 0.1 stored, as this version has it: whoever reads a stored study or trial takes it through here.
 
-In version 0.1 the market's rules stood directly in a trial's `trading`; now they are in `trading.rules`.
+In version 0.1 the market's rules stood directly in a trial's `trading`; now they are in `trading.rules`. And
+`search.scheduler.min_pairs` was called `least_pairs`.
 
 Takes: plain mappings from study.json, events, tables and policies, of any version. Gives: plain mappings.
 """
@@ -28,8 +29,14 @@ def upgrade_trial(trial: Mapping[str, Any]) -> dict[str, Any]:
 
 def upgrade_study(study: Mapping[str, Any]) -> dict[str, Any]:
     """A study's mapping, as `study.json` has it."""
-    trial = study.get("trial")
-    return {**study, "trial": upgrade_trial(trial)} if isinstance(trial, Mapping) else dict(study)
+    upgraded = dict(study)
+    if isinstance(study.get("trial"), Mapping):
+        upgraded["trial"] = upgrade_trial(study["trial"])
+    scheduler = (study.get("search") or {}).get("scheduler")
+    if isinstance(scheduler, Mapping) and "least_pairs" in scheduler:
+        renamed = {"min_pairs" if key == "least_pairs" else key: value for key, value in scheduler.items()}
+        upgraded["search"] = {**study["search"], "scheduler": renamed}
+    return upgraded
 
 
 def read_spec(text: str) -> dict[str, Any]:

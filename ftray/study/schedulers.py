@@ -162,8 +162,7 @@ class Wilcoxon(FIFOScheduler):
     def _is_worse(self, gains: Mapping[tuple[int, int], float]) -> bool:
         differences = [gain - self.best[pair] for pair, gain in gains.items() if pair in self.best]
         return (
-            len(differences) >= self.options.least_pairs
-            and stats.signed_rank_probability(differences) <= self.options.p
+            len(differences) >= self.options.min_pairs and stats.signed_rank_probability(differences) <= self.options.p
         )
 
 

@@ -4,6 +4,7 @@ A new rule is one spec here and one line in `schedulers.RULES`.
 """
 
 import math
+from types import MappingProxyType
 from typing import Annotated, Literal
 
 from ftray.errors import SpecError
@@ -67,20 +68,22 @@ class WilcoxonSpec:
     cancels in the differences. The test is repeated after every training, so that a trial as good as the best is
     stopped somewhat more often than by `p` alone.
 
-    p: a trial is stopped at or below this probability of a trial that is no worse. least_pairs: before the first test.
+    p: a trial is stopped at or below this probability of a trial that is no worse. min_pairs: before the first test.
     """
 
     kind: Literal["wilcoxon"] = "wilcoxon"
     p: Annotated[float, Between(0.0, 0.5)] = 0.05
-    least_pairs: Count = 6
+    min_pairs: Count = 6
+
+    MOVED = MappingProxyType({"least_pairs": "min_pairs"})
 
     def check(self) -> None:
-        if self.p < 2.0**-self.least_pairs:
+        if self.p < 2.0**-self.min_pairs:
             raise SpecError(
-                f"{self.least_pairs} pairs never reach p = {self.p:g}; the lowest that they reach is "
-                f"{2.0**-self.least_pairs:.2g}: take a larger p, or at least {math.ceil(-math.log2(self.p or 1e-9))} "
-                "least_pairs",
-                ("least_pairs",),
+                f"{self.min_pairs} pairs never reach p = {self.p:g}; the lowest that they reach is "
+                f"{2.0**-self.min_pairs:.2g}: take a larger p, or at least {math.ceil(-math.log2(self.p or 1e-9))} "
+                "min_pairs",
+                ("min_pairs",),
             )
 
 
@@ -99,9 +102,9 @@ def check_scheduler(scheduler: Scheduler, metric: str, max_trainings: int) -> No
             "choose an objective like validation/sharpe, or another scheduler",
             ("search", "scheduler"),
         )
-    if max_trainings <= scheduler.least_pairs:
+    if max_trainings <= scheduler.min_pairs:
         raise SpecError(
-            f"wilcoxon stops a trial after at least {scheduler.least_pairs} of its trainings, and a trial of this "
-            f"study has {max_trainings} at most: raise trial.seeds or the folds in trial.windows, or lower least_pairs",
-            ("search", "scheduler", "least_pairs"),
+            f"wilcoxon stops a trial after at least {scheduler.min_pairs} of its trainings, and a trial of this "
+            f"study has {max_trainings} at most: raise trial.seeds or the folds in trial.windows, or lower min_pairs",
+            ("search", "scheduler", "min_pairs"),
         )

@@ -11,7 +11,7 @@ import pytest
 from ftray.analysis.study import Study
 from ftray.errors import SpecError
 from ftray.runs import RunFolder
-from ftray.runs.version_0_1 import RULES, upgrade_trial
+from ftray.runs.version_0_1 import RULES, upgrade_study, upgrade_trial
 from ftray.search.space import Space
 from ftray.spec import parse, to_mapping
 from ftray.study import load_study, parse_study
@@ -93,3 +93,11 @@ def test_so_is_a_starting_point():
     trial = {"trading": {"rules": {"fee": {"log": [1e-4, 1e-2]}}}}
     with pytest.raises(SpecError, match=r"did you mean 'trial/trading/rules/fee'"):
         parse_study({"trial": trial, "search": {"points": [{"trial/trading/fee": 0.001}]}})
+
+
+def test_a_stored_study_with_the_old_key_of_wilcoxon_is_read_and_a_file_with_it_is_refused_with_the_new_one():
+    scheduler = {"kind": "wilcoxon", "least_pairs": 6}
+    upgraded = upgrade_study({"search": {"scheduler": scheduler, "objectives": []}})
+    assert upgraded == {"search": {"scheduler": {"kind": "wilcoxon", "min_pairs": 6}, "objectives": []}}
+    with pytest.raises(SpecError, match=r"least_pairs: moved to search\.scheduler\.min_pairs"):
+        parse_study({"trial": {"seeds": 9}, "search": {"scheduler": scheduler}})

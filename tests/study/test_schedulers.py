@@ -25,7 +25,7 @@ OPTIONS = {
     "asha": {"grace": STEP, "reduction": 2},
     "hyperband": {"grace": STEP, "reduction": 2, "brackets": 2},
     "median": {"grace": STEP, "min_trials": 2},
-    "wilcoxon": {"p": 0.05, "least_pairs": 6},
+    "wilcoxon": {"p": 0.05, "min_pairs": 6},
 }
 STOPPING = [name for name in SCHEDULERS if name != "none"]
 
@@ -248,7 +248,7 @@ def test_wilcoxon_is_refused_where_it_could_never_stop_a_trial():
         search = {"scheduler": "wilcoxon", "objective": "reward", "direction": "maximize"}
         parse_study({"trial": trial, "search": search})
     with pytest.raises(SpecError, match=r"3 pairs never reach p = 0\.05"):
-        parse_study({"trial": {"seeds": SEEDS}, "search": {"scheduler": {"kind": "wilcoxon", "least_pairs": 3}}})
+        parse_study({"trial": {"seeds": SEEDS}, "search": {"scheduler": {"kind": "wilcoxon", "min_pairs": 3}}})
 
 
 def rule(driver: Driver) -> Halving:
