@@ -32,7 +32,7 @@ class Read:
     def __str__(self) -> str:
         sharpes = [one["sharpe"] for one in self.measures]
         returns = [one["total_return"] for one in self.measures]
-        forced = f"; forced, against: {'; '.join(self.forced)}" if self.forced else ""
+        forced = f"; forced, despite: {'; '.join(self.forced)}" if self.forced else ""
         return (
             f"{self.at:%Y-%m-%d %H:%M} UTC, {self.trial} on {len(self.seeds)} fresh seeds: "
             f"mean Sharpe {fmean(sharpes):.2f}, mean return {fmean(returns):.1%}{forced}"

@@ -1,4 +1,4 @@
-"""When a study stops: a budget is spent, nothing improves beyond noise, or all trials fail alike.
+"""When a study stops: a budget is used up, nothing improves beyond noise, or all trials fail alike.
 
 Takes: a study and its run folder. Gives: the reason to stop, in words. Touches no Ray: `check` parses with it.
 """
@@ -25,7 +25,7 @@ EVERY = 10.0
 
 @spec
 class BudgetSpec:
-    """What a study may spend over all runs of its command; None is no limit.
+    """What a study may use over all runs of its command; None means no limit.
 
     hours: of wall time while a command drives it.
     gpu_hours: booked shares of GPUs times the time they were booked, summed over all jobs, pre-training included.
@@ -36,7 +36,7 @@ class BudgetSpec:
 
 
 def check_patience(patience: int | None, n_objectives: int) -> None:
-    """Raises: SpecError for patience with several objectives, of which none is the one that improves."""
+    """Raises: SpecError for patience with several objectives: no single metric decides whether a study improves."""
     if patience is not None and n_objectives > 1:
         raise SpecError(
             f"patience asks whether one metric still improves, and this study has {n_objectives} objectives: leave out "
@@ -48,8 +48,8 @@ def check_patience(patience: int | None, n_objectives: int) -> None:
 class Limits:
     """Ends a study as a whole. Trials that still run end INTERRUPTED at their last checkpoints, and may be continued.
 
-    why: the reason, once there is one. broken: whether it is that trials fail alike; failures count within one run of
-    the command, so that repeating it gives them another chance.
+    why: the reason, once there is one. broken: whether trials fail alike; failures count within one run of the command,
+    so that repeating it gives them another chance.
     """
 
     def __init__(self, spec: Any, run: RunFolder, clock: Callable[[], float] = time.monotonic):
@@ -68,7 +68,7 @@ class Limits:
         return self.why is not None
 
     def before_start(self) -> str | None:
-        """The reason not even to start: a budget that earlier runs of the command have spent."""
+        """The reason not to start at all: a budget that earlier runs of the command have used up."""
         self.why = self._spent() or self._no_better()
         return self.why
 
@@ -92,11 +92,11 @@ class Limits:
         budget: BudgetSpec = self.spec.search.budget
         hours = (self._before + self.clock() - self._started) / 3600
         if budget.hours is not None and hours >= budget.hours:
-            return f"its budget of {budget.hours:g} hours is spent"
+            return f"its budget of {budget.hours:g} hours is used up"
         if budget.gpu_hours is not None:
             used = sum(record.metrics.get(GPU_SECONDS) or 0.0 for record in self.run.records()) / 3600
             if used >= budget.gpu_hours:
-                return f"its budget of {budget.gpu_hours:g} GPU hours is spent ({used:.2f})"
+                return f"its budget of {budget.gpu_hours:g} GPU hours is used up ({used:.2f})"
         return None
 
     def _no_better(self) -> str | None:

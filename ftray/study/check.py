@@ -81,6 +81,6 @@ def _shares(gpu: Gpu, trials: Sequence[TrialSpec]) -> Iterator[str]:
 
 
 def span(values: Sequence[float]) -> str:
-    """The smallest and the largest of some numbers, or the one that all are."""
+    """The smallest and the largest of some numbers; a single number where they are equal."""
     low, high = (int(end) if float(end).is_integer() else end for end in (min(values), max(values)))
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"

@@ -1,6 +1,6 @@
 """What a study asks of a cluster that does not run yet: nodes, jobs at once, hours, money.
 
-Takes: a study, a cluster file, run folders of earlier trials. Gives: lines. Starts nothing and asks nobody.
+Takes: a study, a cluster file, run folders of earlier trials. Gives: lines. Starts nothing and connects to nothing.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ from ftray.trial import TrialSpec
 
 @dataclasses.dataclass(frozen=True)
 class Forecast:
-    """One job of a study, were all trials like it. needed: how many nodes of each type its trials fill.
+    """The forecast of one job, as if all trials were like it. needed: how many nodes of each type its trials fill.
 
     pace: None where nothing was measured.
     """
@@ -47,9 +47,9 @@ class Forecast:
 
 
 def describe_on_cluster(study: StudySpec, file: Path, runs: Location, study_words: str) -> Iterator[str]:
-    """What runs where and how many at once, the nodes that this needs, what it takes and costs, what never fits.
+    """What runs where and how many at once, the nodes that it needs, its hours and cost, and what never fits.
 
-    runs: where trials that were measured lie, and what `ftray vram --measure` found on GPUs.
+    runs: where measured trials are stored, and the rows that `ftray vram --measure` stored.
     study_words: how the study is named on a command line.
     """
     nodes, prices, paces = nodes_of_file(file), prices_of_file(file), None
@@ -107,7 +107,7 @@ def _forecast(
 
 
 def _placed(study: StudySpec, trials: Sequence[Forecast], nodes: Sequence[Node]) -> Iterator[str]:
-    """How trials lie on nodes, from the largest to the smallest of them."""
+    """How trials are placed on nodes, as ranges over all of them."""
     plans = [(forecast.placement.plan, forecast.spec) for forecast in trials if forecast.placement.plan]
     if plans:
         yield f"  trials        {span([plan.trials_per_gpu for plan, _ in plans])} per GPU; more: ftray vram"
@@ -126,13 +126,13 @@ def _reckoned(
     runs: Location,
     study_words: str,
 ) -> Iterator[str]:
-    """Hours and cost, between all trials being like the cheapest of the ranges' ends and all like the dearest, as far
-    as such were measured."""
+    """Hours and cost, from all trials like the cheapest of the ranges' ends to all like the most expensive, as far as
+    these were measured."""
     n_trials, shapes = study.search.n_trials, len(trials)
     unknown = [forecast.name for forecast in trials if forecast.pace is None]
     if len(unknown) == shapes:
         yield f"  hours, cost   unknown: no trial of this shape has ended in {runs} on such hardware yet: {unknown[0]}"
-        yield f"                measure some, there: ftray tune {study_words} --runs {runs} --set search.n_trials=3"
+        yield f"                measure some there: ftray tune {study_words} --runs {runs} --set search.n_trials=3"
         return
     trials = [forecast for forecast in trials if forecast.pace is not None]
     hours = [forecast.hours(n_trials) for forecast in trials]
@@ -151,7 +151,7 @@ def _reckoned(
 
 
 def _cost(forecast: Forecast, nodes: Sequence[Node], prices: Mapping[str, float], hours: float) -> float | None:
-    """Of the nodes that are needed, and of those that no trial runs on: they are there all the time."""
+    """The cost of the nodes that are needed, and of those that no trial runs on, which are always up."""
     there = {node.name: 1 for node in nodes if not forecast.placement.jobs_per_node(node) and node.gpu is None}
     counted: dict[str, Any] = {**there, **forecast.needed}
     if not all(name in prices for name in counted):

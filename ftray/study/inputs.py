@@ -1,4 +1,4 @@
-"""What a study's jobs start from: prepared data and pre-trained encoders, each worked out once for all trials.
+"""What a study's jobs start from: prepared data and pre-trained encoders, each made once for all trials.
 
 Takes: a study, its run folder. Gives: datasets, the encoder of each fold and why it was chosen, the jobs that pre-train
 encoders, and what a job needs and makes in a run folder on object storage.
@@ -32,7 +32,7 @@ class StudyInputs:
         self._choices: dict[str, tuple[Choice, ...]] = {}
 
     def datasets(self, trial: TrialSpec) -> list[Dataset]:
-        """A trial's data, by fold; prepared once, as trials of the same data would each read all candles again."""
+        """A trial's data, by fold; prepared once, or each trial on the same data would read all candles again."""
         key = fingerprint(trial.market, trial.windows, trial.features)
         if key not in self._datasets:
             self._datasets[key] = [prepare_dataset(trial, self.run.path, fold)[1] for fold in range(trial.n_folds)]
@@ -40,7 +40,7 @@ class StudyInputs:
         return self._datasets[key]
 
     def choices(self, trial: TrialSpec) -> tuple[Choice, ...]:
-        """Whose weights a trial starts from, by fold; none if it needs no job. Its data is prepared on the way."""
+        """Whose weights a trial starts from, by fold; none if it needs no job. Prepares its data."""
         datasets = self.datasets(trial)
         if trial.encoder_to_pretrain is None:
             return ()
@@ -63,7 +63,7 @@ class StudyInputs:
         earlier = [record for record in self.run.records() if record.id.startswith(name)]
         if earlier and not earlier[-1].is_final:
             job_id = earlier[-1].id
-        else:  # of several the last one's weights were deleted: they are made once more
+        else:  # an earlier job's weights were deleted: a new job makes them again
             job_id = f"{name}-{len(earlier) + 1}" if earlier else name
             self.run.add_trial(job_id, number=None, kind=JobKind.PRETRAINING, values={}, spec=trial.spec)
         return Job(job_id, JobKind.PRETRAINING, trial.spec, (encoder,), fold=fold, reasons=(reason,))

@@ -29,8 +29,8 @@ def run_job(config: dict[str, Any], trial_fn: TrialFn = run_trial) -> None:
     """One pre-training job or RL trial inside Tune.
 
     An exception is recorded in the job's folder and ends the job: repeating it would fail again. A trial out of memory
-    ends too, and the searcher hands it out once more, with the next smaller memory plan. A process that dies and Ray's
-    own errors are left to Tune, and the searcher hands the job out again a while later, from its last checkpoint.
+    ends too, and the searcher retries it with the next smaller memory plan. A process that dies and Ray's own errors
+    are left to Tune, and the searcher retries the job after a while, from its last checkpoint.
 
     trial_fn: what a trial does, where only the machinery around it matters.
     """
@@ -49,7 +49,7 @@ def run_job(config: dict[str, Any], trial_fn: TrialFn = run_trial) -> None:
         torch.set_num_threads(place.threads)
         if place.plan is None:
             hide_gpus()
-        diagnose = why_no_gpu if place.plan else lambda: None  # on a node that joined after the study began, untried
+        diagnose = why_no_gpu if place.plan else lambda: None  # the node may have joined later, unchecked
         try:
             run_attempt(attempt, _reporter(config, copy), trial_fn, not_recorded=(RayError,), diagnose=diagnose)
         finally:
@@ -69,7 +69,7 @@ def _reporter(config: dict[str, Any], copy: JobCopy) -> Report:
 
 
 def placed(config: dict[str, Any]) -> Placement:
-    """Where a job goes: the same in the driver, which books it, and in the job's own process, which keeps to it."""
+    """A job's placement: the same in the driver, which books it, and in the job's own process, which obeys it."""
     spec = parse(TrialSpec, config["spec"], path=("trial",))
     nodes = [Node.from_mapping(node) for node in config.get("nodes", [])]
     if config["kind"] == JobKind.PRETRAINING:

@@ -1,7 +1,7 @@
-"""How long trials take, by trials that ended before: seconds per env step of a shape, on a GPU or without one.
+"""How long trials take, from trials that have ended: seconds per env step of a shape, on a GPU or without one.
 
-Takes: run folders. Gives: `Paces`. What decides nothing about speed (learning rates, seeds, weights) is no part of a
-shape; which GPU it was no run folder says.
+Takes: run folders. Gives: `Paces`. What does not affect speed (learning rates, seeds, weights) is not part of
+a shape; GPU models are not told apart.
 """
 
 import contextlib
@@ -73,7 +73,7 @@ def speed_shape(spec: TrialSpec) -> str:
 
 
 def _runs_in(runs: Location) -> Iterator[RunFolder]:
-    """The run folders in a place; none where there is no such place."""
+    """The run folders at a location; none if it does not exist."""
     if is_url(runs):
         names = Mirror(runs, "read").folders()
     else:

@@ -1,6 +1,6 @@
-"""What the jobs of a study may ask of a cluster.
+"""What the jobs of a study may request of a cluster.
 
-Takes: a study, nodes. Gives: the placement of every job that its space can produce, and capacities made of them.
+Takes: a study, nodes. Gives: the placement of every job that its space can produce, and capacities computed from them.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -78,7 +78,7 @@ class TuneReporter(TrialProgressCallback):
         self._compact()
 
     def _compact(self) -> None:
-        """Compacts now and then: all tables are rewritten, so that it takes longer the more trials there are."""
+        """Compacts at intervals: it rewrites all tables, so it takes longer the more trials there are."""
         began = time.monotonic()
         if began >= self._compact_at:
             compact(self.run)

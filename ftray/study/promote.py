@@ -3,11 +3,11 @@
 Takes: a run folder. Gives: a `Promotion`, and lines that describe it. The only code that reads the test window.
 
     RUN/promoted/trial-0007/seed-3/   a trial's folder: its events, last checkpoint and policy
-    events.jsonl                      promotion_refused, and `results.reads` for every read
+    events.jsonl                      promotion_refused, and `test_window_read` for every read
 
 A trial may lead a study because its seeds were lucky, so its own metrics prove nothing: fresh seeds are trained on the
-same train windows and validated on the same validation windows. Their Sharpe ratio has to lie above what luck explains
-of as many trials, or the test window stays shut.
+same train windows and validated on the same validation windows. Their Sharpe ratio has to exceed what luck explains
+for that many trials, or the test window is not read.
 """
 
 import dataclasses
@@ -73,7 +73,7 @@ def promote(
     After a kill or a stop, the same call continues from its checkpoints; it does not train a seed twice.
 
     Raises: RefusedError, with the measures, if the test window was read before, or luck explains what the fresh seeds
-        show on the validation windows; `force` reads it all the same, and is recorded.
+        show on the validation windows; `force` reads it anyway, and is recorded.
     """
     if n_seeds < 1:
         raise SpecError(f"a promotion trains at least 1 fresh seed, got {n_seeds}")
@@ -95,9 +95,9 @@ def promote(
         if unlucky and not force:
             run.append_event("promotion_refused", trial=record.id, seeds=seeds, luck=dataclasses.asdict(luck))
             raise RefusedError(
-                "the test window stays shut: luck may explain what the fresh seeds show on the validation windows\n"
+                "the test window was not read: luck may explain what the fresh seeds show on the validation windows\n"
                 f"  {_spread(validation)}\n  {luck}\n"
-                "Search on, or give the study longer validation windows; --force reads it all the same, and is recorded"
+                "Search on, or give the study longer validation windows; --force reads it anyway, and is recorded"
             )
         forced = (*((earlier,) if earlier else ()), *unlucky)
         test, benchmarks = _read_test_window(run, specs, folders)
@@ -119,8 +119,7 @@ def chosen(run: RunFolder, trial: str | None) -> TrialRecord:
     best = best_trial(run.records(), objectives_of(run.study), constraints_of(run.study))
     if best is None or best.kind != JobKind.TRIAL:
         raise NoResultError(
-            f"a promotion needs a complete, feasible trial, and {run.path} has none; look with: "
-            f"ftray results {run.path}"
+            f"a promotion needs a complete, feasible trial, and {run.path} has none; see: ftray results {run.path}"
         )
     return best
 
@@ -138,7 +137,7 @@ def _check_market(run: RunFolder, spec: TrialSpec) -> None:
     if known not in (None, found):
         raise RunFolderError(
             f"{run.path} was searched on candles {known}, and its market has {found} now: the test window would be "
-            "another one. Put back the candles, or run the study again under another name"
+            "a different one. Restore the candles, or run the study again under another name"
         )
     if not len(prepare_dataset(spec, run.path)[1].windows.test):
         raise RunFolderError(f"{run.path} has no test window to read: its study has trial.windows.test 0")
@@ -196,7 +195,7 @@ def effective_number(run: RunFolder, trials: Sequence[TrialRecord]) -> float:
     """How many independent trials these are worth, by the correlation of their policies on the validation windows.
 
     The policies that are backtested are picked evenly from the best to the worst; those on other bars than most are
-    left out. Trials without a policy count as those that have one.
+    left out. Trials without a policy count like those that have one.
     """
     known = [one for one in trials if one.state == "COMPLETE" and (_policy_of(run, one) / "policy.json").exists()]
     ranked = sorted(known, key=lambda one: one.metrics[SHARPE])
@@ -246,7 +245,7 @@ def describe_promotion(promotion: Promotion) -> list[str]:
     rows += [[name, "", *_shown(measures)] for name, measures in promotion.benchmarks.items()]
     lines = [f"{promotion.trial}, trained again on {len(promotion.seeds)} fresh seeds", *align(rows)]
     lines += ["", str(promotion.luck)]
-    return lines + [f"forced, against: {reason}" for reason in promotion.forced]
+    return lines + [f"forced, despite: {reason}" for reason in promotion.forced]
 
 
 def _shown(measures: Measures) -> list[str]:

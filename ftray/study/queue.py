@@ -1,6 +1,6 @@
 """The job queue of a study: which job runs next, and which has to wait. Knows no Tune, no Optuna, no Ray and no clock.
 
-Takes: sampled jobs, and what became of those that were handed out. Gives: the next job, each job to one process at a
+Takes: sampled jobs, and how those that were started ended. Gives: the next job to start, each job in one process at a
 time, until all of them have ended.
 
 A job waits for three reasons: the encoders that it starts from are not pre-trained yet, its process crashed a moment
@@ -18,7 +18,7 @@ from ftray.trial.shape import FULL, MemoryPlan
 from ftray.trial.spec import TrialSpec
 
 MAX_WAITING = 8
-"""Jobs that wait for encoders at once: a configuration that is sampled before others have ended is sampled blindly."""
+"""The most jobs that wait for encoders: a configuration sampled before others have ended learns nothing from them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +47,8 @@ class Job:
 class JobQueue:
     """Every job of a study, from the moment it is sampled until it has ended for good.
 
-    ready: in the order in which they are handed out. waiting: for encoders, the oldest first. retrying: each with the
-    time at which its back-off ends. in_progress: what was handed out, by id.
+    ready: in the order in which they start. waiting: for encoders, the oldest first. retrying: each with the time at
+    which its back-off ends. in_progress: what was started, by id.
     """
 
     def __init__(
@@ -75,16 +75,16 @@ class JobQueue:
 
     @property
     def is_empty(self) -> bool:
-        """Whether every job has ended. What is in progress may come back, after a crash or out of memory."""
+        """Whether every job has ended. A job in progress may be retried, after a crash or out of memory."""
         return not (self.ready or self.waiting or self.retrying or self.in_progress)
 
     @property
     def wants_jobs(self) -> bool:
-        """Whether a new job is needed for anything to be handed out, and may be sampled now."""
+        """Whether no job is ready to start and a new one may be sampled now."""
         return not self.ready and len(self.waiting) < MAX_WAITING
 
     def add(self, job: Job) -> str | None:
-        """Takes a new job; the reason where it can never run: the pre-training of its encoder has failed."""
+        """Adds a new job; returns why if it can never run: the pre-training of its encoder has failed."""
         error = next((self._encoder_errors[one] for one in job.encoders if one in self._encoder_errors), None)
         if error is not None:
             return error
@@ -106,7 +106,7 @@ class JobQueue:
         self.ready.extendleft(job for _, job in reversed(due))
 
     def next(self) -> Job | None:
-        """Hands out the next job; None if all have to wait."""
+        """The next job to start, now in progress; None if all have to wait."""
         if not self.ready:
             return None
         job = self.ready.popleft()
@@ -120,8 +120,9 @@ class JobQueue:
     def crashed(self, job_id: str, step: float, now: float) -> float | None:
         """Takes a job back whose process died; the seconds until it is retried. None if it crashed too often: end it.
 
-        step: how far it had come. Crashes count anew once a job got further: on spot nodes a long one crashes any
-        number of times, through no fault of its own. A retry at once might land on the node that is just going down.
+        step: how far it had come. The count of crashes starts again once a job has got further: on spot nodes a long
+        job crashes any number of times, through no fault of its own. An immediate retry might be placed on the node
+        that is just going down.
         """
         best = self._best_step.get(job_id, 0)
         self.crashes[job_id] = 1 if step > best else self.crashes[job_id] + 1

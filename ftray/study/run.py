@@ -44,9 +44,9 @@ def run_study(
     trial_fn: TrialFn = run_trial,
     probe: Probe = probe_gpu,
 ) -> RunFolder:
-    """Runs a study to its end in `root/NAME`; a second call continues it, a finished one is only returned.
+    """Runs a study to its end in `root/NAME`; a second call continues it; a finished study is only returned.
 
-    It ends when all trials have ended, or a budget is spent, or none was better than the best for a while; trials that
+    It ends when all trials have ended, or a budget is used up, or none was better than the best for a while; those that
     run then end INTERRUPTED at their last checkpoints, and continue if the command is repeated with a larger budget.
 
     root: a folder, or a URL of object storage.
@@ -94,7 +94,7 @@ def _close(spec: StudySpec, run: RunFolder, limits: Limits, say: Say) -> None:
         run.append_event("study_stopped", why=limits.why, n_ended=n_ended)
         if limits.broken:
             raise StudyInterruptedError(
-                f"{stopped}: {limits.why}. Mend the cause; the same command continues, with --retry-failed also the "
+                f"{stopped}: {limits.why}. Fix the cause; the same command continues, with --retry-failed also the "
                 "failed ones"
             )
         if limits.why is None:

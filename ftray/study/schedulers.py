@@ -24,7 +24,7 @@ TUNE_MODES = {"maximize": "max", "minimize": "min"}
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RungEntry:
-    """A job as a rule sees it: one for all of Tune's trials that it is handed out as, and for all runs of the command.
+    """A job as a rule sees it: one for all of Tune's trials that run it, and for all runs of the command.
 
     trial_id: the job's own. max_resource: env steps, or epochs, at its end. n_trainings: in it.
     """
@@ -45,7 +45,7 @@ def build_scheduler(spec: StudySpec, run: RunFolder) -> TrialScheduler:
 
 
 def build_rule(spec: StudySpec) -> TrialScheduler | None:
-    """The rule by itself, before it has seen anything; None where every trial runs to its end."""
+    """The rule alone, before it has seen any report; None if every trial runs to its end."""
     build = RULES.get(type(spec.search.scheduler))
     return build(spec.search.scheduler, spec) if build else None
 
@@ -53,7 +53,7 @@ def build_rule(spec: StudySpec) -> TrialScheduler | None:
 class OneKind(FIFOScheduler):
     """Shows a rule the jobs of one kind: each job once, each of its steps with the metric once.
 
-    A job comes again after it ran out of memory or its process died, and repeats the steps since its checkpoint. The
+    A job is retried after it ran out of memory or its process died, and repeats the steps since its checkpoint. The
     rule decides by results alone: it does not need to know that a job has ended.
     """
 
@@ -71,7 +71,7 @@ class OneKind(FIFOScheduler):
 
         A job that reported again after a step was not stopped there, whatever the rule decides now. A job that the rule
         stops at its very last report may have been stopped there by a driver that died before recording it: it is
-        stopped when it comes again.
+        stopped when it is retried.
         """
         reports: list[tuple[str, str, Mapping[str, Any]]] = []
         for record in run.records():
@@ -98,7 +98,7 @@ class OneKind(FIFOScheduler):
         if job_id not in self._jobs:
             spec = parse(TrialSpec, mapping, path=("trial",))
             self._jobs[job_id] = RungEntry(job_id, self._resource_of(spec), spec.n_trainings)
-            self.rule.on_trial_add(None, self._jobs[job_id])  # type: ignore[arg-type]  # a rule reads `trial_id` alone
+            self.rule.on_trial_add(None, self._jobs[job_id])  # type: ignore[arg-type]  # a rule reads `trial_id` only
 
     def _is_new(self, job_id: str, metrics: Mapping[str, Any]) -> bool:
         step = metrics.get(self.resource)
@@ -110,9 +110,7 @@ class OneKind(FIFOScheduler):
         job, step = self._jobs[job_id], result[self.resource]
         self._reached[job_id] = step
         action = self.rule.on_trial_result(None, job, result)  # type: ignore[arg-type]
-        if (
-            action == TrialScheduler.STOP and step < job.max_resource
-        ):  # at its end a job ends by itself, and is COMPLETE
+        if action == TrialScheduler.STOP and step < job.max_resource:  # a job that reaches its end is COMPLETE
             self._stopped.add(job_id)
 
 
@@ -129,7 +127,7 @@ class Halving(AsyncHyperBandScheduler):
 
 
 class Median(MedianStoppingRule):
-    """Tune's median rule, which stops and never pauses, and accepts a job that continued where it would stop it."""
+    """Tune's median rule, which stops and never pauses, and accepts a job that has continued after a stop."""
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         self._stopped_trials.discard(trial)
@@ -185,7 +183,7 @@ def _halving(options: AshaSpec | HyperbandSpec, spec: StudySpec) -> TrialSchedul
         grace_period=grace,
         reduction_factor=options.reduction,
         brackets=options.brackets if isinstance(options, HyperbandSpec) else 1,
-        max_t=max(2 * spec.max_resource, grace),  # it would stop a job that gets there, and none does
+        max_t=max(2 * spec.max_resource, grace),  # Tune stops a job that gets there, and none does
         **_compared_by(spec),
     )
 

@@ -1,6 +1,6 @@
-"""The searcher: Optuna samples configurations, `queue.JobQueue` decides which job runs when, Tune runs what comes.
+"""The searcher: Optuna samples configurations, `queue.JobQueue` decides which job runs when, Tune runs it.
 
-The run folder is the truth. Optuna's storage is rebuilt from it on start and informed of everything after it, with the
+The run folder is the truth. Optuna's storage is rebuilt from it on start and updated with all later events, with the
 state in which a trial really ended (stock `OptunaSearch` stores a stopped trial as complete, and one that ended with
 NaN as running forever).
 """
@@ -37,7 +37,7 @@ from ftray.trial.shape import MemoryPlan
 
 
 class StudySearcher(OptunaSearch):
-    """Hands out jobs in place of bare configurations; a job's end goes to the run folder, then to Optuna."""
+    """Gives Tune jobs in place of bare configurations; records a job's end in the run folder, then in Optuna."""
 
     def __init__(
         self,
@@ -89,8 +89,8 @@ class StudySearcher(OptunaSearch):
         return self._ot_study
 
     def suggest(self, trial_id: str) -> Any:
-        """The next job's configuration; None while jobs wait or the cluster is full; FINISHED when a budget is spent
-        or all jobs have ended: after it Tune never asks again."""
+        """The next job's configuration; None while jobs wait or the cluster is full; FINISHED when a budget is used
+        up or all jobs have ended: Tune then never asks again."""
         if self.limits.reached():
             return Searcher.FINISHED
         if self.capacity and self.capacity.is_full(len(self.queue.in_progress)):
@@ -161,7 +161,7 @@ class StudySearcher(OptunaSearch):
     def _on_crash(self, job: Job, metrics: dict[str, Any]) -> None:
         """The process of a job died: the job is retried after a while, or ends if that happened too often.
 
-        Tune itself would retry at once and lets no time pass between.
+        Tune itself would retry at once.
         """
         self.run.append_event(PROCESS_DIED, id=job.id)
         search = self.spec.search
@@ -174,7 +174,7 @@ class StudySearcher(OptunaSearch):
             self._on_end(job, metrics, error)
         else:
             n_crashes = self.queue.crashes[job.id]
-            error = f"its process died ({n_crashes} of {search.max_failures} times that it may); next in {wait:g} s"
+            error = f"its process died ({n_crashes} of {search.max_failures} times that it may); retried in {wait:g} s"
             self.run.trial_ended(job.id, "INTERRUPTED", metrics, error)
 
     def _on_end(self, job: Job, metrics: dict[str, Any], error: str | None) -> None:
@@ -186,7 +186,7 @@ class StudySearcher(OptunaSearch):
             self._record_end(waiter, "FAILED", {}, reason)
 
     def _unmet(self, job: Job, metrics: dict[str, Any]) -> str | None:
-        """What a job that ended without an error fell short of, if anything."""
+        """What a job that ended without an error lacks, if anything."""
         if job.number is None:
             (encoder,) = job.encoders
             if self.inputs.has_encoder(encoder):
@@ -196,7 +196,7 @@ class StudySearcher(OptunaSearch):
         return f"{missing[0]} is {metrics.get(missing[0])}: not a number to compare" if missing else None
 
     def _final_state(self, job: Job, metrics: dict[str, Any], error: str | None) -> State:
-        """COMPLETE for a job that came to its own end, PRUNED for one that was stopped before it."""
+        """COMPLETE for a job that reached its end, PRUNED for one that was stopped before it."""
         if error is not None:
             return "FAILED"
         if job.number is None:
@@ -204,7 +204,7 @@ class StudySearcher(OptunaSearch):
         if job.kind == JobKind.TRIAL:
             return "COMPLETE" if metrics.get("runs_done", 0) == job.spec.n_trainings else "PRUNED"
         enough = metrics.get(self.spec.search.resource, 0) >= self.spec.resource_of(job.spec)
-        return "COMPLETE" if enough or self.inputs.has_encoder(job.encoders[0]) else "PRUNED"  # it may stop by itself
+        return "COMPLETE" if enough or self.inputs.has_encoder(job.encoders[0]) else "PRUNED"  # it may stop early
 
     def _record_end(self, job: Job, state: State, metrics: dict[str, Any], error: str | None) -> None:
         """Records how a job ended: once, in the run folder first."""

@@ -53,9 +53,9 @@ class SearchSpec:
         having got any further.
     retry_after: seconds until the first retry, twice as many before the next one; a trial that waits holds no
         resources.
-    budget: what else may be spent.
+    budget: limits on hours and GPU hours.
     patience_trials: a study ends when none of that many trials in a row was better than the best, beyond noise.
-    pending_timeout: seconds that jobs may wait for room while none runs; then the study stops and says what they want.
+    pending_timeout: seconds that jobs may wait for room while none runs; then the study stops with what they need.
     points: hand-written starting points, values by search parameter; those that a point leaves out are sampled.
     warm_start: the run folder of another study, whose best `warm_start_best` points follow the hand-written ones, as
         far as they fit this space.
@@ -93,7 +93,7 @@ class SearchSpec:
 
     @property
     def bounds(self) -> tuple[Constraint, ...]:
-        """The constraints, understood."""
+        """The constraints, parsed."""
         return tuple(Constraint.parse(text) for text in self.constraints)
 
     @property
@@ -103,12 +103,12 @@ class SearchSpec:
 
     @property
     def metric(self) -> str:
-        """The first objective's."""
+        """The metric of the first objective."""
         return self.goals[0].metric
 
     @property
     def goal(self) -> str:
-        """The first objective's."""
+        """The direction of the first objective."""
         return self.goals[0].direction
 
     @property
@@ -197,7 +197,7 @@ def load_tree(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
 
 
 def check_portable(path: Path, overrides: Iterable[str] = ()) -> None:
-    """Refuses a study file whose paths mean something on this machine alone.
+    """Refuses a study file whose paths are valid on this machine only.
 
     Raises: SpecError naming the first one.
     """
@@ -247,7 +247,7 @@ def _check_pretraining(trials: Iterable[TrialSpec]) -> None:
 
 
 def open_run(spec: StudySpec, root: Location) -> RunFolder:
-    """The run folder `root/NAME`: made now, or opened for this very study on these very candles.
+    """The run folder `root/NAME`: created, or opened if it holds this very study on these very candles.
 
     Candles are part of a study's identity: metrics on other bars are not comparable, even if the file's path is equal.
 
@@ -264,7 +264,7 @@ def _check_objectives(search: SearchSpec) -> None:
     """A name that no trial reports would fail every trial at its end; the wrong direction would find the worst one."""
     known = searchable(search.job)
     if search.objectives and (search.objective or search.direction):
-        raise SpecError("say objective and direction, or a list of objectives, not both", ("search", "objectives"))
+        raise SpecError("set objective and direction, or a list of objectives, not both", ("search", "objectives"))
     for number, objective in enumerate(search.goals):
         listed = ("search", "objectives", str(number))
         where = (*listed, "metric") if search.objectives else ("search", "objective")

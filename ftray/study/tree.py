@@ -19,7 +19,7 @@ from ftray.study.stopping import SCHEDULERS
 def apply_override(tree: dict[str, Any], override: str) -> None:
     """Applies a `PATH=VALUE` to a study file's tree, in place.
 
-    Raises: SpecError for one that cannot be read or leads into a value.
+    Raises: SpecError for one that cannot be parsed or whose path continues below a value.
     """
     key, equals, text = override.partition("=")
     if not equals or not key:
@@ -74,7 +74,7 @@ def with_absolute_paths(node: Any) -> Any:
 
 
 def relative_paths(tree: Mapping[str, Any]) -> dict[str, str]:
-    """The paths of a study file's tree that only this place understands, by the path of their key.
+    """The paths of a study file's tree that are valid on this machine only, by the path of their key.
 
     >>> relative_paths({"trial": {"market": {"kind": "files", "path": "data/binance_1h"}}})
     {'trial.market.path': 'data/binance_1h'}

@@ -22,7 +22,7 @@ HEADER = ("GiB", "source", "share", "workers/GPU", "trials/GPU", "trials/node", 
 
 
 class DistinctJob(NamedTuple):
-    """A job that a study may run, of a shape of its own. name: what people read of that shape."""
+    """A job that a study may run, one for each shape. name: the shape in words."""
 
     name: str
     kind: JobKind
@@ -30,7 +30,7 @@ class DistinctJob(NamedTuple):
 
 
 def describe_vram(study: StudySpec, nodes: Sequence[Node]) -> Iterator[str]:
-    """Predicted GiB, share, workers and trials per GPU of every job that the study may draw, on each kind of node."""
+    """Predicted GiB, share, workers and trials per GPU of every job that the study may run, on each kind of node."""
     jobs = distinct_jobs(study)
     yield f"study {study.name}"
     for node in nodes:
@@ -118,7 +118,7 @@ def source_of(plan: VramPlan, spec: TrialSpec) -> str:
 
 
 def _per_node(placement: Placement, node: Node) -> str:
-    if math.isinf(node.cpus):  # a GPU by itself
+    if math.isinf(node.cpus):  # a GPU without its node
         return "-"
     n = placement.jobs_per_node(node)
     by_cpus = placement.plan is not None and n < placement.plan.trials_per_gpu * node.n_gpus
@@ -143,7 +143,7 @@ def _booking(job: DistinctJob, nodes: Sequence[Node]) -> tuple[str, ...]:
 
 
 def workers_of(study: StudySpec) -> list[Worker]:
-    """The distinct workers of a study's RL trials that would lie on a GPU."""
+    """The distinct workers of a study's RL trials that would run on a GPU."""
     found: list[Worker] = []
     for job in distinct_jobs(study):
         if job.kind == JobKind.TRIAL:
@@ -152,6 +152,6 @@ def workers_of(study: StudySpec) -> list[Worker]:
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    """Aligned lines; the last column is as long as it likes."""
+    """Aligned lines; the last column may have any length."""
     for line in align(rows, left=[len(rows[0]) - 1]):
         yield f"  {line}"

@@ -58,7 +58,7 @@ def best_points(other: RunFolder, space: Space, search: SearchSpec) -> tuple[dic
         needed = [goal.metric for goal in search.goals] + [str(bound) for bound in search.bounds]
         raise RunFolderError(
             f"search.warm_start needs finished trials with {', '.join(needed)}; {other.path} has {len(finished)} "
-            f"finished trials, of which none has that. Look with: ftray results {other.path}"
+            f"finished trials, of which none has that. See: ftray results {other.path}"
         )
     front = pareto_front(records, search.goals, search.bounds)
     in_front = {record.id for record in front}
@@ -79,7 +79,7 @@ def best_points(other: RunFolder, space: Space, search: SearchSpec) -> tuple[dic
 
 
 def fitted(record: TrialRecord, space: Space) -> dict[str, Any]:
-    """A trial's values as a point of a space; what it leaves open is sampled.
+    """A trial's values as a point of a space; what the trial does not set is sampled.
 
     A value that is fixed in this space fits if it is fixed to that very value.
 

@@ -105,4 +105,4 @@ def test_reads_of_the_test_window_are_shown_for_good(tmp_path):
     text = printed(print_reads, RunFolder.open(run.path))
     assert "test window read 2 times:" in text
     assert text.count("trial-0000 on 2 fresh seeds: mean Sharpe 1.50, mean return -10.0%") == 2
-    assert text.count("forced, against: it was read before") == 1
+    assert text.count("forced, despite: it was read before") == 1

@@ -117,7 +117,7 @@ def test_a_job_whose_process_died_is_retried_after_a_while_and_holds_nothing_unt
         hand.report(asked, 64, sharpe(0.1))
         hand.searcher.on_trial_complete(asked, error=True)
         record = hand.run.record(job)
-        assert record.state == "INTERRUPTED" and f"next in {wait} s" in record.error
+        assert record.state == "INTERRUPTED" and f"retried in {wait} s" in record.error
         hand.assert_stores_agree()
         clock.now += wait - 1
         assert hand.searcher.suggest("too early") is None
@@ -167,7 +167,7 @@ def test_hours_count_on_over_all_runs_of_the_command(tmp_path):
     clock.now += 3_599
     assert not limits.reached()
     clock.now += EVERY
-    assert limits.reached() and limits.why == "its budget of 1 hours is spent"
+    assert limits.reached() and limits.why == "its budget of 1 hours is used up"
     events = [
         {"event": "study_started", "at": "2024-01-01T00:00:00+00:00"},
         {"event": "trial_ended", "at": "2024-01-01T00:50:00+00:00"},
@@ -186,7 +186,7 @@ def test_gpu_hours_count_running_and_ended_jobs(tmp_path):
     assert not limits.reached()
     hand.report(asked, 128, sharpe(0.1, **{GPU_SECONDS: 800.0}))
     clock.now += EVERY
-    assert limits.reached() and limits.why == "its budget of 0.5 GPU hours is spent (0.50)"
+    assert limits.reached() and limits.why == "its budget of 0.5 GPU hours is used up (0.50)"
     assert "GPU hours" in Limits(hand.study, hand.run, clock).before_start()  # not even begun
 
 

@@ -85,7 +85,7 @@ def test_a_database_that_goes_away_loses_nothing_and_agrees_with_the_run_folder_
             server.stop()
 
     try:
-        with pytest.raises(StorageError, match=r"must stay within reach.*same command continues") as told:
+        with pytest.raises(StorageError, match=r"must stay reachable.*same command continues") as told:
             run_study(study, tmp_path, say=say, trial_fn=play)
     finally:
         server.start()

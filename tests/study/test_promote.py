@@ -79,7 +79,7 @@ def test_the_best_complete_and_feasible_trial_is_chosen_or_the_named_one(tmp_pat
     assert chosen(run, "trial-0000").id == "trial-0000"
     with pytest.raises(NoResultError, match="needs a complete trial, and trial-0002 is a trial, PRUNED"):
         chosen(run, "trial-0002")
-    with pytest.raises(NoResultError, match="has none; look with: ftray results"):
+    with pytest.raises(NoResultError, match="has none; see: ftray results"):
         chosen(by_hand(tmp_path / "none", [("FAILED", None, 0.1)]), None)
 
 
@@ -120,7 +120,7 @@ def test_what_luck_explains_is_refused_with_the_figures_and_unread(run, monkeypa
     monkeypatch.setattr(promote, "_read_test_window", read)
     assert main(["promote", str(run.path), "--seeds", "2"]) == 1
     told = capsys.readouterr().err
-    assert "the test window stays shut" in told and "to expect of 3 trials" in told and "luck line" in told
+    assert "the test window was not read" in told and "to expect of 3 trials" in told and "luck line" in told
     assert "deflated Sharpe ratio" in told and "validation Sharpe ratios of the 2 fresh seeds" in told
     assert reads_of(run.events()) == [] and run.events()[-1]["event"] == "promotion_refused"
 
@@ -146,7 +146,7 @@ def test_a_forced_read_is_recorded_shown_and_counted_and_a_second_one_refused(ru
     (read,) = reads_of(run.events())
     assert read.trial == best.id and read.forced == found.forced and read.measures[0] == found.test[0]
     table = "\n".join(describe_promotion(found))
-    assert all(name in table for name in ("mean ± standard error", "equal_weight", "hold_AAVE", "forced, against"))
+    assert all(name in table for name in ("mean ± standard error", "equal_weight", "hold_AAVE", "forced, despite"))
 
     again = (run.path / "promoted" / best.id / "seed-2" / "events.jsonl").read_bytes()
     with pytest.raises(RefusedError, match=r"(?s)read once:.*mean Sharpe.*--force reads it again"):

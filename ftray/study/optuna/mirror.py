@@ -14,7 +14,7 @@ from ftray.search.samplers import BY_GENERATION
 from ftray.study.spec import StudySpec
 
 NOTED = "sampler_noted"
-"""The event that stores what a sampler counts generations by."""
+"""The event with the attributes by which a sampler counts generations."""
 
 
 class OptunaMirror:
@@ -22,7 +22,7 @@ class OptunaMirror:
 
     def __init__(self, spec: StudySpec, run: RunFolder, optuna_study: optuna.Study):
         self.spec, self.run, self.optuna_study = spec, run, optuna_study
-        self._single = len(spec.search.goals) == 1  # Optuna takes no steps of several objectives
+        self._single = len(spec.search.goals) == 1  # Optuna takes no steps for several objectives
         self._notes = {event["id"]: event["notes"] for event in run.events() if event["event"] == NOTED}
 
     def add(self, record: TrialRecord) -> None:
@@ -32,7 +32,7 @@ class OptunaMirror:
         self.optuna_study.add_trial(frozen_trial(record, self.spec.space, search.goals, search.bounds, steps, notes))
 
     def on_sampled(self, trial: optuna.Trial, job_id: str) -> None:
-        """Records what the sampler stored about a trial that it has just sampled: it counts generations by that."""
+        """Records what the sampler stored about a trial that it has just sampled: it counts generations by it."""
         if isinstance(self.spec.search.sampler, BY_GENERATION):
             _ = trial.relative_params  # not sampled for a given point unless read here: it would be no parent
             attributes = self._stored(trial.number).system_attrs
@@ -49,7 +49,7 @@ class OptunaMirror:
         """Stores how a trial ended."""
         assert record.number is not None
         search, stored = self.spec.search, self._stored(record.number)
-        self._add_steps(record.number, self._curve(record.id))  # Tune keeps back the result a scheduler stopped it at
+        self._add_steps(record.number, self._curve(record.id))  # Tune withholds the result at which it was stopped
         trial = optuna.Trial(self.optuna_study, stored._trial_id)
         for name, value in user_attributes(record).items():
             trial.set_user_attr(name, value)

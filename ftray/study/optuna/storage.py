@@ -3,8 +3,8 @@
 Takes: a study file's URL, a run folder. Gives: an empty Optuna storage and the study's name in it: its content is
 derived, and rebuilt from the run folder whenever the study starts.
 
-A password is never part of a URL, which ends up in files and on screens: libpq's own ways hold it (PGPASSWORD, or
-~/.pgpass with mode 600).
+A password is never part of a URL, which ends up in files and on screens: libpq reads it from PGPASSWORD, or from
+~/.pgpass with mode 600.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from ftray.runs import RunFolder
 JOURNAL = "optuna.journal"
 
 RUN = "run_folder"
-"""The user attribute of a study in a database that says where its run folder lies."""
+"""The user attribute of a study in a database that names its run folder."""
 
 
 def check_storage(url: str | None) -> None:
@@ -71,7 +71,7 @@ def note_run(optuna_study: optuna.Study, run: RunFolder) -> None:
 
 @contextlib.contextmanager
 def translate_database_errors(url: str | None) -> Iterator[None]:
-    """Explains that the database went away while a study ran.
+    """Translates the errors of a database that is lost while a study runs.
 
     Raises: StorageError.
     """
@@ -85,7 +85,7 @@ def translate_database_errors(url: str | None) -> Iterator[None]:
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         cause = error.__cause__ if isinstance(error.__cause__, SQLAlchemyError) else error
         raise StorageError(
-            f"search.storage must stay within reach, but {url} answers: {_message(cause)}. Nothing is lost: the run "
+            f"search.storage must stay reachable, but {url} answers: {_message(cause)}. Nothing is lost: the run "
             "folder is the truth, and the same command continues once the database is back"
         ) from None
 
