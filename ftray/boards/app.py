@@ -1,9 +1,9 @@
-"""The live page as an application: what it asks when, and what it shows of the answers.
+"""The live page as an application: what it asks, when, and how it shows the answers.
 
 Takes: a study, and its sidecars. Gives: a Dash application, which is a WSGI application.
 
 A clock on the page asks every few seconds whether anything has changed; only then is anything computed and sent. What
-takes longer, like importance, is computed anew when a trial has ended.
+takes longer, like importance, is computed again when a trial has ended.
 """
 
 import logging
@@ -24,7 +24,7 @@ from ftray.errors import FtrayError, NoResultError
 from ftray.search.space import Space
 
 EVERY, EVERY_REMOTE = 2.0, 6.0
-"""Seconds between two looks: at a folder, at object storage."""
+"""Seconds between two reads: of a folder, of object storage."""
 
 Draw = Callable[[Study], Any]
 

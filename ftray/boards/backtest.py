@@ -1,4 +1,4 @@
-"""A backtest for people and notebooks: one aligned table, parquet files, one plot.
+"""A backtest for readers and notebooks: one aligned table, parquet files, one plot.
 
 Takes: plain arrays and mappings. Gives: a folder with `equity.parquet`, `weights.parquet`, `fills.parquet`,
 `performance.json` and `equity.html`.

@@ -28,7 +28,7 @@ MAX_CURVES = 6
 
 
 class CachedStudy:
-    """A study that several threads of a server ask: one at a time, and each question once as long as its answer holds.
+    """A study for the threads of a server: they ask one at a time, and each answer is kept as long as it holds.
 
     A question that took long is not asked again before ten times as long has passed: of a study of thousands of trials,
     in which one ends every second, a page takes a tenth of a core.
@@ -41,7 +41,7 @@ class CachedStudy:
         self._turn, self._is_late = 0, False
 
     def stamp(self) -> str:
-        """A text that changes whenever anything on the page does, or when an answer that was put off is due."""
+        """A text that changes whenever anything on the page does, or when a postponed answer is due."""
         with self._lock:
             trials = self.study.run.records()
             steps = [(t.state, t.metrics.get("env_steps") or t.metrics.get("epoch")) for t in trials]
@@ -90,7 +90,7 @@ def describe_status(status: StudyStatus) -> list[tuple[str, str]]:
 
 
 def describe_state(status: StudyStatus) -> tuple[str, str]:
-    """The state of a study in a word, and what explains it."""
+    """The state of a study in a word, and its explanation."""
     heard = "" if status.heard_at is None else f"last written to at {status.heard_at:%Y-%m-%d %H:%M:%S} UTC"
     if status.is_done:
         return "done", heard
@@ -104,7 +104,7 @@ def describe_state(status: StudyStatus) -> tuple[str, str]:
 
 
 def describe_luck(study: Study) -> list[str]:
-    """What belongs under a leaderboard: what luck explains of its best trial, and each look at the test window."""
+    """What belongs under a leaderboard: what luck explains of its best trial, and each read of the test window."""
     luck = luck_of_best(study.records(), study.objectives, study.constraints)
     return [*([] if luck is None else [str(luck)]), *describe_reads(study.run.events())]
 
@@ -126,7 +126,7 @@ def failures_page(study: Study) -> list[dict[str, Any]]:
 
 
 def shown_trials(study: Study) -> list[str]:
-    """The trials whose curves say most: those that run, then the best."""
+    """The trials whose curves are shown by default: those that run, then the best."""
     trials: Frame = study.frame("trials", ["trial", "kind", "state"])
     running = trials[(trials["state"] == "RUNNING") & (trials["kind"] != JobKind.PRETRAINING)]["trial"].tolist()
     best = [record.id for record in rank_trials(study.records(), study.objectives, study.constraints)]

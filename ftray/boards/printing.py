@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def print_leaderboard(run: RunFolder, *, top: int | None = None, console: "Console | None" = None) -> None:
     """Print all benchmarks and the trials, or the first `top` of them; without a terminal in plain lines.
 
-    Below stand how many trials are in which state, the failed ones by what went wrong, and crashed processes.
+    Below it: how many trials are in which state, the failed ones by error, and crashed processes.
     """
     from rich.console import Console
 
@@ -54,7 +54,7 @@ def print_encoders(run: RunFolder, *, console: "Console | None" = None) -> None:
 
 
 def print_front(run: RunFolder, *, console: "Console | None" = None) -> None:
-    """Print the front of a run with several objectives; of any other run nothing."""
+    """Print the front of a run with several objectives; nothing for any other run."""
     from rich.console import Console
 
     objectives = objectives_of(run.study)

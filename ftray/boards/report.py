@@ -1,4 +1,4 @@
-"""`ftray report`: a study as one file of HTML that opens anywhere, offline, for ever.
+"""`ftray report`: a study as one HTML file that opens anywhere, offline.
 
 Takes: a run folder's location. Gives: a file. Every number comes from `open_study`, through the functions that a
 notebook uses; where a study has no answer (yet), its part says why.
@@ -47,7 +47,7 @@ PARTS: dict[str, Callable[[Study], list[Block]]] = {
     "Failures": failures,
     "The test window": test_window,
     "Provenance": provenance,
-    "Do it again": reproduce,
+    "Run it again": reproduce,
 }
 
 

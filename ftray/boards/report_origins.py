@@ -43,7 +43,7 @@ def failures(study: Study) -> list[Block]:
 
 
 def test_window(study: Study) -> list[Block]:
-    """Every look at it; no other part of a report reads it."""
+    """Every read of it; no other part of a report shows it."""
     lines = describe_reads(study.run.events())
     never = "It was never read: nothing here was chosen by it. ftray promote reads it, once."
     return [Paragraph(line) for line in lines or [never]]

@@ -110,7 +110,7 @@ def winner(study: Study) -> list[Block]:
         code = f"policy = ftray.load_policy({str(study.policy_path(best.trial))!r})"
         return [*blocks, Paragraph("Use it:"), Code(code)]
     except NoResultError:
-        return [*blocks, Paragraph("It has left no policy.", "note")]
+        return [*blocks, Paragraph("It has no policy.", "note")]
 
 
 def _beside_benchmarks(study: Study, best: Best) -> Table:
@@ -158,8 +158,8 @@ def _overfitting(chance: float | None) -> Paragraph:
         words = "Probability of backtest overfitting: unknown, it takes two trials whose bars are known."
         return Paragraph(words, "note")
     return Paragraph(
-        f"Probability of backtest overfitting: {chance:.0%}. So often is the trial that is best on one half of the "
-        "validation bars below the median on the other half; 50 % is what choosing at random would give."
+        f"Probability of backtest overfitting: {chance:.0%}. This is how often the trial that is best on one half of "
+        "the validation bars is below the median on the other half; random choice would give 50 %."
     )
 
 

@@ -34,7 +34,7 @@ def serve(
     storage: str | None = None,
     say: Say = print,
 ) -> None:
-    """Serves the page of a run folder until the process is ended.
+    """Serves the page of a run folder until the process ends.
 
     port: by default the usual one if it is free, else any other. optuna, tensorboard: whether to start them, too.
     storage: see `run_sidecars`.
@@ -92,7 +92,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _refuse_other_names(names: Sequence[str]) -> Any:
-    """Somebody else's page could let its own name point here and read all; browsers then send that name."""
+    """Refuses foreign names: another site could point its own name here and read all; browsers send that name."""
     from flask import abort, request
 
     name = request.host.rpartition(":")[0] if request.host.rpartition(":")[2].isdigit() else request.host

@@ -37,7 +37,7 @@ TENSORBOARD = Program("TensorBoard", "tensorboard", "from tensorboard.main impor
 
 @dataclass(frozen=True)
 class Link:
-    """Another page about the same study. problem: why it does not answer; empty where it does."""
+    """Another page about the same study. problem: why it does not answer; empty if it does."""
 
     name: str
     url: str

@@ -15,7 +15,7 @@ from ftray.runs.records import ENDED, STATES
 from ftray.tables.schema import Frame
 
 QUIET = datetime.timedelta(minutes=10)
-"""A study that says it runs is silent after so long without an event or a report: its driver may be gone."""
+"""A running study counts as silent after this long without an event or a report: its driver may be gone."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +25,8 @@ class StudyStatus:
     states: trials by state, without pre-training jobs. n_ended: of n_trials. runs: whether any job runs,
         pre-training too. seconds: wall time while it was driven.
     left: seconds to go at the pace since the command was last started; None where nothing runs, or nothing has ended.
-    heard_at: when anything was last written, UTC. silent: it says that it runs, but has written nothing for `QUIET`.
-    stopped: why it was stopped, if that is the last that its driver wrote.
+    heard_at: when anything was last written, UTC. silent: it is recorded as running, but wrote nothing for `QUIET`.
+    stopped: why it was stopped, if that is the last event of its driver.
     """
 
     name: str
@@ -119,7 +119,7 @@ def vram_by_trial(study: Study) -> dict[str, tuple[float, float]]:
 
 
 def _asked(events: list[dict[str, Any]]) -> int | None:
-    """How many trials a study was last started for: that number is no part of what makes it this study."""
+    """How many trials a study was last started for: that number is not part of its identity."""
     return next((event.get("n_trials") for event in reversed(events) if event["event"] == "study_started"), None)
 
 

@@ -136,7 +136,7 @@ def _proto(name: str) -> Any:
 
 
 def _writers() -> Any:
-    """tensorboardX's file of events without the thread that its writers have. Raises: MissingDependencyError."""
+    """tensorboardX's event file without the thread that its writers have. Raises: MissingDependencyError."""
     try:
         from tensorboardX.event_file_writer import EventsWriter
     except ImportError:

@@ -1,7 +1,7 @@
 """One attempt of a job, in the job's own process: an RL trial from its last checkpoint on, or a pre-training job.
 
 Takes: what the job is, its folder, where it was placed. Gives: the events, metrics and costs of the attempt in that
-folder, and how it ended. A study, `ftray train`, `ftray pretrain` and `ftray promote` all run their jobs by it.
+folder, and how it ended. A study, `ftray train`, `ftray pretrain` and `ftray promote` all run their jobs with it.
 """
 
 import dataclasses
@@ -50,7 +50,7 @@ class TrialFn(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Attempt:
-    """What is attempted. folder: the job's own. shared: the run folder. fold: of a pre-training job.
+    """A job and where it runs. folder: the job's own. shared: the run folder. fold: of a pre-training job.
 
     memory_plan: of a trial; `place` is the placement of the job with that plan.
     """
@@ -66,7 +66,7 @@ class Attempt:
 
 @dataclasses.dataclass(frozen=True)
 class AttemptResult:
-    """How an attempt ended: at the job's end; with an error, which the job's folder has; or out of memory.
+    """How an attempt ended: at the job's end; with an error, which is recorded in the job's folder; or out of memory.
 
     retry_with: the smaller memory plan to retry with after running out of memory.
     """
@@ -84,9 +84,9 @@ def run_attempt(
     diagnose: Callable[[], str | None] = lambda: None,
     show_progress: bool = False,
 ) -> AttemptResult:
-    """Runs a job to its end or to an error, and records in its folder how that went.
+    """Runs a job to its end or to an error, and records in its folder how it ended.
 
-    on_report: called once the folder has a report. trial_fn: what an RL trial does, like `run_trial`.
+    on_report: called after each report is stored. trial_fn: what an RL trial does, like `run_trial`.
     not_recorded: errors that are raised, as they say nothing about the job. diagnose: may explain an unknown error.
     """
     folder, place, is_trial = attempt.folder, attempt.place, attempt.kind == JobKind.TRIAL
@@ -117,7 +117,7 @@ def run_attempt(
 
 
 def describe_error(error: Exception) -> str:
-    """An error as a job records it: ours explain themselves, all others come with their traceback."""
+    """An error as a job records it: the message of one of ours, any other with its traceback."""
     if isinstance(error, FtrayError):
         return str(error)
     trace = "".join(traceback.format_exception(error))

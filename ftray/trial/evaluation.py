@@ -1,7 +1,7 @@
 """Evaluation of the policy on the validation windows: in the trial's process, or in another while training continues.
 
 Takes: the module as it is after an iteration. Gives: its validation metrics and those of its encoder, at once or
-later; the same ones either way.
+later, with the same values.
 """
 
 from concurrent.futures import Future
@@ -52,7 +52,7 @@ class Evaluation:
         self._actor: Any = None
 
     def begin(self, module: FTPolicy, dataset: Dataset, start: Weights) -> "Future[EvalResult]":
-        """Evaluates the policy that the module holds now, whatever becomes of it afterwards.
+        """Evaluates the policy that the module holds now; later changes have no effect.
 
         start: the market tower's weights at the training's start, on the CPU.
         """
@@ -68,7 +68,7 @@ class Evaluation:
         return self._actor.evaluate.remote(blueprint(module), weights, start).future()
 
     def close(self) -> None:
-        """Ends the actor, and whatever it was computing."""
+        """Ends the actor and its computation."""
         if self._actor is not None:
             ray.kill(self._actor)
             self._actor = None
@@ -93,7 +93,7 @@ class EvalActor:
 
 
 def result_of(evaluation: "Future[EvalResult]") -> EvalResult:
-    """Waits for an evaluation if need be; an error is the one that it would have been in this process."""
+    """Waits for an evaluation if needed; raises the error that it would have raised in this process."""
     try:
         return evaluation.result()
     except RayTaskError as error:

@@ -1,4 +1,4 @@
-"""Backtests of a finished policy on one window, and of the portfolios that anyone could have held there."""
+"""Backtests of a finished policy on one window, and of the benchmarks on it."""
 
 import contextlib
 import dataclasses
@@ -28,7 +28,7 @@ from ftray.trial.progress import Training, trainings_of
 from ftray.trial.spec import TrialSpec
 
 OPEN_WINDOWS = ("train", "validation")
-"""Windows on which a policy may be tested as often as one likes."""
+"""Windows on which a policy may be tested any number of times."""
 
 
 @contextlib.contextmanager
@@ -54,13 +54,13 @@ def judge(policy: Policy, spec: TrialSpec, dataset: Dataset, window: str = "vali
         another layout or scaling than the dataset has.
     """
     if window not in OPEN_WINDOWS:
-        closed = ": `ftray promote` alone reads the test window, and keeps count of it" if window == "test" else ""
+        closed = ": `ftray promote` alone reads the test window, and counts its reads" if window == "test" else ""
         raise SpecError(f"a policy is judged on one of {', '.join(OPEN_WINDOWS)}, got {window!r}{closed}")
     return judge_bars(policy, spec, dataset, getattr(dataset.windows, window))
 
 
 def judge_bars(policy: Policy, spec: TrialSpec, dataset: Dataset, bars: Pieces) -> dict[str, Backtest]:
-    """What `judge` does, on any bars; it does not ask whether they may be read."""
+    """Does what `judge` does, on any bars; it does not check whether they may be read."""
     check_same_features(policy, dataset)
 
     def act(at: np.ndarray, account: np.ndarray) -> np.ndarray:
@@ -115,14 +115,14 @@ def judge_folder(location: Location, trial: str | None, window: str) -> tuple[Pa
 
 
 def policy_folder(run: RunFolder, trial: str | None = None) -> Path:
-    """Where the policy of a trial lies, by default of the best one.
+    """The policy folder of a trial, by default of the best one.
 
     Raises: QueryError for an unknown trial; NoResultError if no trial has finished.
     """
     if trial is None:
         best = best_trial(run.records(), objectives_of(run.study), constraints_of(run.study))
         if best is None or best.kind != JobKind.TRIAL:
-            raise NoResultError(f"{run.where} has no finished trial yet; look with: ftray results {run.where}")
+            raise NoResultError(f"{run.where} has no finished trial yet; see: ftray results {run.where}")
     else:
         best = run.record(trial)
     run.fetch(f"trials/{best.id}/policy")

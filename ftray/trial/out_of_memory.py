@@ -1,4 +1,4 @@
-"""Out of memory: described, recorded in the trial's folder, and answered with the next smaller memory plan.
+"""Out of memory: described, recorded in the trial's folder, and followed by a retry with the next smaller memory plan.
 
 Takes: errors of PyTorch or of an env runner; a trial's folder. Gives: `OutOfMemoryError`, the plan to retry with.
 """
@@ -24,7 +24,7 @@ LEARNER = "learner"
 
 @contextlib.contextmanager
 def translate_out_of_memory(spec: TrialSpec, memory_plan: MemoryPlan) -> Iterator[None]:
-    """Translates every error in the block that means out of memory to an `OutOfMemoryError` that says what to do.
+    """Translates every out-of-memory error in the block to an `OutOfMemoryError` that explains what to do.
 
     Raises: OutOfMemoryError.
     """
@@ -44,7 +44,7 @@ def translate_out_of_memory(spec: TrialSpec, memory_plan: MemoryPlan) -> Iterato
 
 
 def memory_plan_of(folder: TrialFolder) -> MemoryPlan:
-    """The memory plan that a trial is to continue with: its own folder has how often it ran out of memory."""
+    """The memory plan that a trial is to continue with: its own folder records how often it ran out of memory."""
     earlier = folder.out_of_memories()
     return MemoryPlan(**(earlier[-1]["next"] or earlier[-1]["shape"])) if earlier else FULL
 
@@ -52,12 +52,12 @@ def memory_plan_of(folder: TrialFolder) -> MemoryPlan:
 def step_down(
     folder: TrialFolder, spec: TrialSpec, memory_plan: MemoryPlan, error: OutOfMemoryError, plan: VramPlan | None = None
 ) -> MemoryPlan | None:
-    """Records in the trial's folder, as its own process, that a memory plan was too large; the next one, if any."""
+    """Records in the trial's folder, from its process, that a memory plan was too large; returns the next, if any."""
     smaller, is_learner = memory_plan.smaller(spec), error.process == LEARNER
     folder.out_of_memory(
         process=error.process,
         predicted_gib=plan and (plan.learner_gib if is_learner else plan.env_runner_gib),
-        observed_gib=peak_gib() if is_learner else None,  # what an env runner held, it took with it
+        observed_gib=peak_gib() if is_learner else None,  # an env runner that died no longer reports its own
         shape=to_mapping(memory_plan),
         next=to_mapping(smaller),
         error=str(error),
@@ -66,7 +66,7 @@ def step_down(
 
 
 def never_fitted(folder: TrialFolder, spec: TrialSpec) -> str:
-    """Why a trial failed for which no memory plan is small enough: all that was tried, and what it took."""
+    """Why a trial failed when no memory plan is small enough: all that was tried, and the GiB it used."""
     tried = [
         f"{MemoryPlan(**event['shape']).describe(spec)} ({_gib(event['predicted_gib'])} predicted, "
         f"{_gib(event['observed_gib'])} observed)"
@@ -85,7 +85,7 @@ def memory_in_use() -> dict[str, float]:
 
 
 def release_memory() -> None:
-    """Frees what a trial that ran out of memory still holds in this process, before it is retried here."""
+    """Frees what a trial that ran out of memory still holds in this process, before its retry here."""
     gc.collect()
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()

@@ -16,7 +16,7 @@ from ftray.trading import Backtest
 from ftray.trial.progress import Training
 
 REGIME_DAYS = 14
-"""Days of past returns that decide the regime of a bar."""
+"""Days of past returns that determine the regime of a bar."""
 
 
 def save_backtest(folder: Path, training: Training, dataset: Dataset, backtest: Backtest) -> None:
@@ -25,7 +25,7 @@ def save_backtest(folder: Path, training: Training, dataset: Dataset, backtest: 
 
 
 def save_benchmarks(run_folder: Path, fold: int, dataset: Dataset, backtests: Mapping[str, Backtest]) -> None:
-    """Writes the backtests of portfolios that anyone could have held on a fold's validation windows."""
+    """Writes the backtests of the benchmarks on a fold's validation windows."""
     regimes = regimes_of(dataset)
     write_benchmarks(run_folder, fold, {name: _bar_record(one, regimes) for name, one in backtests.items()})
 

@@ -1,4 +1,4 @@
-"""What trials share: prepared datasets and pre-trained encoders, each made once and found again by its fingerprint."""
+"""What trials share: prepared datasets and pre-trained encoders, each made once and found by its fingerprint."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -44,8 +44,8 @@ def pretrain_encoder(
     """The pre-training job of a fold, or the one that was chosen for it, in `shared/encoders/FINGERPRINT`; its card
     knows where the best weights are.
 
-    A finished job is found there and not repeated; an interrupted one continues from its last epoch; one that another
-    process is training is waited for. The page of the card's plots is stored with the card.
+    A finished job is found there and not repeated; an interrupted one continues from its last epoch; it
+    waits for one that another process is training. The page of the card's plots is stored with the card.
 
     device: where the job was placed (`pretrain`).
     """

@@ -1,7 +1,7 @@
-"""The trainings of a trial: one PPO training per fold and seed, one after the other, and what they show together.
+"""The trainings of a trial: one PPO training per fold and seed, one after the other, and their metrics together.
 
 Takes: every iteration's metrics of the current training. Gives: the trial's training results, and the file in a
-checkpoint that says inside which training a killed trial continues. `reporting` sends both in order.
+checkpoint that names the training in which a killed trial continues. `reporting` sends both in order.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ def trainings_of(spec: TrialSpec) -> tuple[Training, ...]:
 
 
 class TrialProgress:
-    """What the trainings of a trial have shown so far.
+    """The results of a trial's trainings so far.
 
     finished: one mapping per finished training: fold, seed, env_steps and its own validation metrics.
     last: the trial's last training result with validation metrics.

@@ -1,4 +1,4 @@
-"""Training results on their way out, in order: one whose evaluation is pending holds back itself and all later ones.
+"""Reports training results in order: one whose evaluation is pending delays itself and all later ones.
 
 Takes: every iteration's metrics, some with validation metrics to come and a PPO state. Gives: calls of `report`, and
 checkpoints.
@@ -29,7 +29,7 @@ class _Pending:
 
 
 class ResultQueue:
-    """The results of one training. As a context: what was trained before memory ran out is still reported."""
+    """The results of one training. As a context manager: it still reports what was trained before memory ran out."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class ResultQueue:
         self._send_ready()
 
     def finish(self) -> dict[str, Any]:
-        """Waits until every result is reported; the last one."""
+        """Waits until every result is reported; returns the last one."""
         while self._pending:
             self._send(self._pending.popleft())
         return self.last

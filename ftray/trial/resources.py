@@ -1,9 +1,9 @@
-"""What a job asks Ray for: placement-group bundles, with shares of a GPU where the cluster has one.
+"""What a job requests from Ray: placement-group bundles, with shares of a GPU where the cluster has one.
 
 Env runners and learner of a trial take turns (PPO samples, then learns), so the learner books no core of its own and
 uses the runners' while they are idle. Its bundle must not be empty: Ray drops an empty first bundle, and RLlib then
-asks for its last env runner in a bundle that is not there. So it books memory. A process that evaluates while training
-goes on has the last bundle.
+asks for its last env runner in a bundle that is not there. So it books memory. A process that evaluates during
+training has the last bundle.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ LEARNER_MEMORY = 512 * 2**20
 
 
 def place_trial(spec: TrialSpec, nodes: Sequence[Node], memory_plan: MemoryPlan = FULL) -> Placement:
-    """An RL trial among a cluster's nodes: on the smallest GPU model that it fits on, or on CPUs where there is no GPU.
+    """The placement of an RL trial: on the smallest GPU model that it fits on, or on CPUs where there is no GPU.
 
     Raises: SpecError if it fits on no GPU of the cluster.
     """
@@ -34,7 +34,7 @@ def place_trial(spec: TrialSpec, nodes: Sequence[Node], memory_plan: MemoryPlan 
 
 
 def place_pretraining(spec: TrialSpec, nodes: Sequence[Node]) -> Placement:
-    """The pre-training job behind a trial, likewise; on CPUs where its spec says so."""
+    """The placement of the pre-training job behind a trial; on CPUs where its spec says so."""
     bundles: Bundles = [{"CPU": float(spec.pretraining.cpus)}]
     if spec.pretraining.device == "cpu" or not any(node.gpu for node in nodes):
         return Placement(bundles)

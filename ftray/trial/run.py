@@ -50,18 +50,18 @@ def run_trial(
     folder: the trial's own, which its other processes are named after; checkpoints are written here, and the policy
         of the training that ended last.
     resume: a checkpoint to continue from, inside its training, with optimiser state and step count.
-    shared: where prepared data and pre-trained encoders lie for many trials (default: `folder`).
+    shared: where many trials share prepared data and pre-trained encoders (default: `folder`).
     memory_plan: how it computes; a smaller plan needs less memory for the same results.
     gpus: what learner and env runners book; nothing by default.
 
-    Raises: OutOfMemoryError if the memory plan was too large; FtrayError for whatever else the user can mend. A local
+    Raises: OutOfMemoryError if the memory plan was too large; FtrayError for whatever else the user can fix. A local
         Ray is started if none is running.
     """
     folder, shared, started = Path(folder), Path(shared or folder), time.monotonic()
     progress, name = TrialProgress.read(resume, spec), folder.absolute().name
     trainings, last = trainings_of(spec)[len(progress.finished) :], progress.last
     check_capacity(place_trial(spec, (), memory_plan).bundles)
-    cap_gpu_memory(gpus.learner_cap_gib, gpus.planned_gib)  # before anything allocates: weights may be missing still
+    cap_gpu_memory(gpus.learner_cap_gib, gpus.planned_gib)  # before anything allocates; weights may still be missing
     if not trainings:  # killed before its last result was read
         report(last, checkpoint=resume)
     with contextlib.closing(Evaluation(spec.trading.rules, spec.ppo.evaluation_cpus, name)) as evaluation:
@@ -179,7 +179,7 @@ def origin(dataset: Dataset, weights: Path | None) -> dict[str, Any]:
 
 
 def check_no_leakage(weights: Path, dataset: Dataset) -> None:
-    """Refuses weights that were trained on bars of a validation window or the test window, or do not say on which.
+    """Refuses weights that were trained on bars of a validation window or the test window, or do not record on which.
 
     Raises: WeightsError with all four times.
     """

@@ -11,12 +11,12 @@ from ftray.nets import EncoderSpec, FTSpec
 from ftray.trial.spec import TrialSpec
 
 MIN_SAMPLES = 32
-"""The fewest samples of a minibatch to compute at once: with fewer, weights and context are what fills a GPU."""
+"""The fewest samples of a minibatch to compute at once: with fewer, weights and context take most of a GPU."""
 
 
 @dataclasses.dataclass(frozen=True)
 class MemoryPlan:
-    """How a trial computes. It is no part of what the trial is: metrics under different plans are comparable.
+    """How a trial computes. It is not part of the trial's identity: metrics under different plans are comparable.
 
     micro_batches: parts into which a minibatch is split, gradients accumulated.
     activation_checkpointing: a transformer's blocks are computed again in the backward pass instead of being stored.
@@ -44,7 +44,7 @@ class MemoryPlan:
         return None
 
     def apply(self, spec: TrialSpec) -> TrialSpec:
-        """The trial under this plan: to train by; the weights and what they are compared by are those of `spec`."""
+        """The spec to train with under this plan; weights and identity are those of `spec`."""
         return dataclasses.replace(spec, ppo=self._ppo(spec.ppo), encoder=self._encoder(spec.encoder))
 
     def describe(self, spec: TrialSpec) -> str:

@@ -62,7 +62,7 @@ def train_trial(
 
     run: the run folder whose data and encoders the trial uses. on_report: called after each report.
 
-    Raises: FtrayError for what the user can mend; OutOfMemoryError, with all that was tried, if no memory plan fits.
+    Raises: FtrayError for what the user can fix; OutOfMemoryError, with all that was tried, if no memory plan fits.
     """
     from ftray.capacity.cluster_view import nodes_at_hand
     from ftray.capacity.measured_rows import MeasuredRows, runs_root
@@ -115,7 +115,7 @@ def _this_machine() -> Node:
 
 
 def _is_unfinished(run: RunFolder, job_id: str, number: int | None, kind: JobKind, spec: TrialSpec) -> bool:
-    """Whether a job is still to be done; a new one is recorded."""
+    """Whether a job has not ended for good; records a new one."""
     if job_id not in {record.id for record in run.records()}:
         run.add_trial(job_id, number, kind, values={}, spec=spec)
     return not run.record(job_id).is_final
@@ -123,7 +123,7 @@ def _is_unfinished(run: RunFolder, job_id: str, number: int | None, kind: JobKin
 
 @contextlib.contextmanager
 def _recorded(run: RunFolder, job_id: str) -> Iterator[Callable[[], None]]:
-    """Records in the run folder that a job runs, and how it ended; gives what passes each report on to TensorBoard."""
+    """Records in the run folder that a job runs, and how it ended; yields what sends its reports to TensorBoard."""
     board = TensorBoard(run)
 
     def show(write: Callable[[str], None]) -> None:
