@@ -22,7 +22,7 @@ Scope = Literal["last", "best", "any"]
 
 CONFIDENCE = 0.95
 NORMAL = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
-"""Standard errors from the middle of an interval to its ends."""
+"""Half the width of an interval, in standard errors."""
 
 SCOPES = {
     "last": "finished, feasible trials as they ended",
@@ -36,9 +36,9 @@ class Best:
     """The best of a study by one metric.
 
     chosen_from: how many values it is the best of: trials, or reports where the scope is not `last`.
-    interval: where the true value lies with 95 % confidence: of a Sharpe ratio by the length and the moments of its
-        returns, of any other metric by its spread over the trial's runs; None where neither is known. It holds for this
-        trial by itself; `luck` accounts for its being chosen as the best.
+    interval: the 95 % confidence interval: of a Sharpe ratio by the length and the moments of its returns, of any other
+        metric by its spread over the trial's runs; None where neither is known. It ignores that the trial was chosen as
+        the best; `luck` accounts for that.
     luck: the luck line and the deflated Sharpe ratio; None for any other metric.
     step: of the report, where the scope is not `last`.
     """
@@ -138,7 +138,7 @@ def best_of(
 
 
 def direction_of(metric: str, objectives: tuple[Objective, ...]) -> Direction:
-    """Which way a metric is better: as the study has it, or the table of metrics.
+    """The direction in which a metric is better: the study's, or that of the table of metrics.
 
     Raises: MetricError for one that is not in the table, or is better neither way.
     """

@@ -1,4 +1,4 @@
-"""Groups of trials compared: robust means, their intervals, who beats whom how often.
+"""Groups of trials compared: robust means, their intervals, the probability that one beats another.
 
 Takes: the tables `trials`, `folds` and `returns` as frames. Gives: frames of plain numbers.
 """
@@ -98,13 +98,13 @@ def column_of(trials: "pd.DataFrame", name: str) -> str:
         return name
     found = [column for column in trials if str(column).startswith("trial/") and str(column).endswith(f"/{name}")]
     if len(found) != 1:
-        what = f"{', '.join(found)} all end so; name one of them" if found else nearest(name, trials)
+        what = f"{', '.join(found)} end with it; name one of them" if found else nearest(name, trials)
         raise QueryError(f"no column {name!r} of trials to compare by: {what}")
     return str(found[0])
 
 
 def compared(trials: list[str]) -> list[str]:
-    """The trials that the probability of overfitting is computed over: an even choice stands for very many."""
+    """The trials for the probability of overfitting: an evenly spaced sample if there are very many."""
     if len(trials) <= MAX_COMPARED:
         return trials
     return [trials[i] for i in np.linspace(0, len(trials) - 1, MAX_COMPARED).round().astype(int)]

@@ -1,4 +1,4 @@
-"""Failed trials by what went wrong: forty equal errors are one line. And crashed processes, which no trial shows.
+"""Failed trials grouped by error: forty equal errors are one line. And crashed processes, which no trial shows.
 
 Takes: trial records, and a study's events. Gives: groups, and lines that describe them.
 """
@@ -13,7 +13,7 @@ from ftray.runs.events import Event
 from ftray.runs.records import TrialRecord
 
 PROCESS_DIED = "process_died"
-"""The event that a job's process ended without noting why: a crash, a kill, a lost node."""
+"""The event that a job's process ended without recording why: a crash, a kill, a lost node."""
 
 _CHANGING = re.compile(r"(trial|encoder)-[0-9a-f-]+|0x[0-9a-f]+|\d+(\.\d+)?(e[+-]?\d+)?")
 

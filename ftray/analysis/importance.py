@@ -1,6 +1,6 @@
 """How much each search parameter matters.
 
-Takes: a study as Optuna knows it. Gives: shares.
+Takes: an Optuna study. Gives: shares.
 """
 
 import optuna
@@ -14,7 +14,7 @@ def importance(study: optuna.Study) -> dict[str, float]:
     """How much each search parameter matters for being among the best, largest first; the shares add up to 1.
 
     By conditional PED-ANOVA (Watanabe et al. 2023), which handles conditional spaces and several objectives, over the
-    complete trials. A handful of trials says little.
+    complete trials. A handful of trials is not enough.
 
     Raises: NoResultError for fewer than two complete trials, or without search parameters.
     """

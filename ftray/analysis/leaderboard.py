@@ -35,10 +35,10 @@ COLUMNS = (
     "state",
 )
 """objective: the value of the study's first objective. error: standard error of a Sharpe ratio, by the length and
-the moments of its returns. deflated_sharpe: probability that it lies above the luck line. turnover: a year's."""
+the moments of its returns. deflated_sharpe: probability that it is above the luck line. turnover: annual."""
 
 BENCHMARK = "BENCHMARK"
-"""The `state` of a row that is no trial."""
+"""The `state` of a row that is not a trial."""
 
 INFEASIBLE = "COMPLETE, infeasible"
 """The `state` of a finished trial that misses a constraint of its study: it has no rank."""

@@ -35,7 +35,7 @@ class Luck:
 
     @property
     def clears(self) -> bool:
-        """Whether the ratio lies so far above the luck line that chance hardly explains it."""
+        """Whether the ratio is so far above the luck line that chance hardly explains it."""
         return self.deflated >= CONFIDENCE
 
     def __str__(self) -> str:
@@ -48,7 +48,7 @@ class Luck:
 
 
 def luck_of(metrics: Mapping[str, Any], windows: Mapping[str, Any], n_trials: int, effective: float) -> Luck | None:
-    """What luck explains of a trial's Sharpe ratio; None where a metric is unknown that this needs.
+    """What luck explains of a trial's Sharpe ratio; None if a metric that it needs is unknown.
 
     metrics: means over the trial's runs, as its record has them. windows: its spec's windows.
     """
@@ -72,7 +72,7 @@ def luck_of(metrics: Mapping[str, Any], windows: Mapping[str, Any], n_trials: in
 
 
 def scored_trials(records: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """All trials whose validation Sharpe ratio was ever seen: the choice is made from these, however they ended."""
+    """All trials with a reported validation Sharpe ratio, however they ended: the best is chosen from these."""
     return [record for record in records if record.number is not None and is_number(record.metrics.get(SHARPE))]
 
 
@@ -81,7 +81,7 @@ def luck_of_best(
 ) -> Luck | None:
     """What luck explains of the best trial, where the first objective is the Sharpe ratio; otherwise None.
 
-    All trials count as independent, so that the line errs on the high side.
+    All trials count as independent, so the line is rather too high than too low.
     """
     best = best_trial(records, objectives, constraints)
     if objectives[0].metric != SHARPE or best is None:
@@ -91,9 +91,9 @@ def luck_of_best(
 
 
 def sharpe_error(metrics: Mapping[str, Any], windows: Mapping[str, Any]) -> float | None:
-    """The standard error of a trial's Sharpe ratio, a mean over its runs; None where a metric is unknown that it needs.
+    """The standard error of a trial's Sharpe ratio, a mean over its runs; None if a metric that it needs is unknown.
 
-    Runs on the same bars count as one: another seed says nothing new about the market.
+    Runs on the same bars count as one: another seed adds no information about the market.
     """
     known = _measures(metrics)
     if known is None:
@@ -104,7 +104,7 @@ def sharpe_error(metrics: Mapping[str, Any], windows: Mapping[str, Any]) -> floa
 
 
 def folds_apart(windows: Mapping[str, Any]) -> float:
-    """How many folds' worth of different bars a trial is validated on; combinatorial folds share theirs.
+    """How many folds of distinct bars a trial is validated on; combinatorial folds share bars.
 
     >>> folds_apart({"kind": "combinatorial", "n_groups": 6, "n_validation_groups": 2})
     3.0
@@ -119,7 +119,7 @@ def folds_apart(windows: Mapping[str, Any]) -> float:
 
 
 def _measures(metrics: Mapping[str, Any]) -> dict[str, float] | None:
-    """What the luck of a Sharpe ratio follows from; None unless all of it is known, over two bars at least."""
+    """The inputs of a Sharpe ratio's luck line; None unless all are known, over at least two bars."""
     found = {name: metrics.get(validation(name)) for name in ("sharpe", "skewness", "kurtosis", "n_bars", "years")}
     known: dict[str, float] = {name: value for name, value in found.items() if is_number(value)}
     return known if len(known) == len(found) and known["n_bars"] >= 2 else None

@@ -1,4 +1,4 @@
-"""What can be asked of one study and of several alike.
+"""Queries that work on one study and on several.
 
 Takes: trial records, and tables by name. Gives: `Queries`, which `query.Study` and `studies.Studies` complete.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Queries:
-    """What can be asked of one study or of several: all answers come from `records`, `read` and `sources`."""
+    """Queries of one study or of several: all answers come from `records`, `read` and `sources`."""
 
     def records(self) -> list[TrialRecord]:
         """All trials and pre-training jobs in the order they were added, each in the state it is in now."""
@@ -41,7 +41,7 @@ class Queries:
 
     @property
     def trials(self) -> "pd.DataFrame":
-        """One row per trial and pre-training job, whatever became of it; its resolved spec is in `lineage`."""
+        """One row per trial and pre-training job, however it ended; its resolved spec is in `lineage`."""
         return self.frame("trials").drop(columns=["spec", "versions", "lineage"])
 
     @property
@@ -70,7 +70,7 @@ class Queries:
         baseline: str | None = None,
         confidence: float = 0.95,
     ) -> "pd.DataFrame":
-        """Groups of finished trials compared: interquartile means with intervals, who beats the baseline how often.
+        """Groups of finished trials compared: interquartile means with intervals, probability of improvement.
 
         See `ftray.analysis.comparison.compare_data`.
         """
@@ -84,7 +84,7 @@ class Queries:
         return compare_data(self.frame("trials"), folds, by, metric, where, baseline, confidence)
 
     def failures(self) -> "pd.DataFrame":
-        """Failed trials by what went wrong, the most frequent first; columns: error, n, trials."""
+        """Failed trials grouped by error, the most frequent first; columns: error, n, trials."""
         import pandas as pd
 
         return pd.DataFrame(failure_rows(self.records()), columns=["error", "n", "trials"])
@@ -104,7 +104,7 @@ class Queries:
     def sql(self, query: str, parameters: Sequence[Any] | None = None) -> "pd.DataFrame":
         """The answer to a query in DuckDB's SQL over the tables of `ftray.tables.schema`; `columns` lists them.
 
-        Names with a slash stand in double quotes: select "validation/sharpe" from trials.
+        Names with a slash need double quotes: select "validation/sharpe" from trials.
 
         Raises: MissingDependencyError where duckdb is missing; duckdb.Error for a query that it cannot answer.
         """

@@ -19,7 +19,7 @@ def rank_trials(
 ) -> list[TrialRecord]:
     """The finished, feasible trials whose objectives are all known, best first.
 
-    The first objective decides; among equals the next one does, and at last which trial was added first. Jobs without a
+    The first objective decides; ties go to the next one, and at last to the trial that was added first. Jobs without a
     number only serve the trials and are never ranked.
     """
     return [record for _, record in _ranked(records, objectives, constraints)]

@@ -52,7 +52,7 @@ def open_study(location: Location) -> "Study | Studies":
 class Studies(Queries, Mapping[str, Study]):
     """Several studies: a mapping from name to `Study`, and their tables together, with a column `study` first.
 
-    The name of a trial has its study's name in front: `studies.curve("crypto_1h/trial-0007", ...)`.
+    A trial's name is prefixed with its study's: `studies.curve("crypto_1h/trial-0007", ...)`.
     """
 
     def __init__(self, studies: Mapping[str, Study]):
@@ -126,7 +126,7 @@ class Studies(Queries, Mapping[str, Study]):
         return study.lineage(own)
 
     def pareto(self) -> "pd.DataFrame":
-        """The front of each study, one below the other."""
+        """The fronts of all studies, concatenated."""
         import pandas as pd
 
         fronts = {name: study.pareto() for name, study in self._studies.items()}
@@ -156,5 +156,5 @@ class Studies(Queries, Mapping[str, Study]):
         study, slash, own = trial.partition("/")
         if not slash or study not in self._studies:
             example = next(iter(self._studies))
-            raise QueryError(f"of several studies a trial is named with its own, like {example}/{own or trial}")
+            raise QueryError(f"several studies need the study's name before the trial's, like {example}/{own or trial}")
         return self._studies[study], own

@@ -1,14 +1,14 @@
-"""Asking one study, while it runs or a year later: no Ray, no torch, no cluster.
+"""Queries of one study, while it runs or a year later: no Ray, no torch, no cluster.
 
 Takes: a run folder. Gives: a `Study`; `studies.open_study` opens one at a path or URL.
 
     study = ftray.open_study("runs/crypto_1h")
     study.trials                                   one row per trial; failed and pruned ones, too
     study.best()                                   value, interval, luck line and scope; never a bare maximum
-    study.compare("encoder")                       interquartile means with intervals, who beats whom how often
+    study.compare("encoder")                       interquartile means with intervals, probability of improvement
     study.sql('select trial, "validation/sharpe" from trials order by 2 desc')
 
-Each answer is read as the study stands at that moment. The columns are documented in `ftray.tables.schema.SCHEMA`, and
+Each call reads the study's current state. The columns are documented in `ftray.tables.schema.SCHEMA`, and
 by `study.sql("select * from columns")`.
 """
 
@@ -98,7 +98,7 @@ class Study(Queries):
         return best
 
     def _reports(self, metric: str) -> list[dict[str, Any]]:
-        """What was reported together with a metric, and what its luck follows from."""
+        """What was reported together with a metric, and the inputs of its luck line."""
         names = [validation(name) for name in ("sharpe", "n_bars", "years", "skewness", "kurtosis")]
         return self.read("metrics", ["trial", "env_steps", "epoch", metric, *names]).to_pylist()
 
@@ -128,7 +128,7 @@ class Study(Queries):
         The test window is in no table; `ftray promote` alone reads it.
         """
         if split != SPLIT:
-            raise QueryError(f"returns are stored of the validation windows alone, got split {split!r}")
+            raise QueryError(f"returns are stored for the validation windows only, got split {split!r}")
         benchmarks = set(self.read("returns", ["portfolio"], trial=None)["portfolio"].to_pylist())
         whose = {"trial": None, "portfolio": trial} if trial in benchmarks else {"trial": trial}
         if trial not in benchmarks:
@@ -143,13 +143,13 @@ class Study(Queries):
 
     @property
     def benchmarks(self) -> "pd.DataFrame":
-        """What everyone could have had on the validation windows: a row per portfolio, a column per measure."""
+        """The benchmarks on the validation windows: a row per portfolio, a column per measure."""
         import pandas as pd
 
         return pd.DataFrame.from_dict(self.run.benchmarks(), orient="index")
 
     def policy_path(self, trial: str) -> Path:
-        """Where a trial's policy lies, for `ftray.load_policy`.
+        """The path of a trial's policy, for `ftray.load_policy`.
 
         Raises: QueryError for an unknown trial; NoResultError if it has none yet.
         """
@@ -199,7 +199,7 @@ class Study(Queries):
         return pd.Series(importance(self.to_optuna(reports=False)), name="importance", dtype=float)
 
     def to_optuna(self, *metrics: str, reports: bool = True) -> "optuna.Study":
-        """The study in Optuna's own form, in memory: for everything in `optuna.visualization` and `optuna.importance`.
+        """The study in Optuna's own form, in memory: for `optuna.visualization` and `optuna.importance`.
 
         It has every sampled trial with its state, times, parameters, values and constraints; each trial's id and last
         metrics are its user attributes.
@@ -221,8 +221,8 @@ class Study(Queries):
     def overfitting(self) -> float | None:
         """Probability that the trial which is best on one half of the validation bars is below the median on the other.
 
-        See `stats.overfitting_probability`; None with fewer than two trials whose bars are known. An even choice stands
-        for very many trials.
+        See `stats.overfitting_probability`; None with fewer than two trials whose bars are known. Of very many
+        trials it takes an evenly spaced sample.
         """
         from ftray.analysis.comparison import compared, overfitting_data
 

@@ -1,6 +1,6 @@
 """Reads of the test window: each is recorded in the run folder for good, before its metrics are shown.
 
-Takes: what a promotion read. Gives: the same again, and lines that describe it.
+Takes: what a promotion read. Gives: recorded reads, and lines that describe them.
 """
 
 import dataclasses
@@ -42,7 +42,7 @@ class Read:
 def record_read(
     run: RunFolder, trial: str, seeds: Sequence[int], measures: Sequence[Mapping[str, Any]], **facts: Any
 ) -> None:
-    """Records a read; on disk, whatever crashes, when this returns. facts: `forced`, and what else to keep."""
+    """Records a read; it is on disk when this returns. facts: `forced`, and whatever else to record."""
     run.append_event(EVENT, trial=trial, seeds=seeds, figures=measures, **facts)
 
 

@@ -1,4 +1,4 @@
-"""Tables: everything that a run folder holds as typed columns, for queries.
+"""Tables: the content of a run folder as typed columns, for queries.
 
 Takes: a run folder. Gives: parquet files, derived from its events, and answers in SQL. Needs neither torch nor Ray.
 """

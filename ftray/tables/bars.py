@@ -1,11 +1,11 @@
-"""What a finished run did on its validation windows, bar by bar: written once by the trial's process, at its run's end.
+"""A finished run on its validation windows, bar by bar: the trial's process writes it once, at the run's end.
 
 Takes: a `BarRecord` of plain arrays. Gives: files next to the trial's events, in the columns of the tables that they
 become part of (`schema`).
 
     trials/trial-0007/returns-1-3.parquet   the policy of fold 1 and seed 3
     trials/trial-0007/fills-1-3.parquet
-    benchmarks/returns-1.parquet            what everyone could have had on fold 1
+    benchmarks/returns-1.parquet            the benchmarks on fold 1
 
 The test window is in none of them: `ftray promote` alone reads it.
 
@@ -52,12 +52,12 @@ class BarRecord:
 
 
 def outcome_file(folder: Path, table: str, fold: int, seed: int) -> Path:
-    """Where a run's bars lie in its trial's folder."""
+    """The file of a run's bars in its trial's folder."""
     return folder / f"{table}-{fold}-{seed}.parquet"
 
 
 def write_outcome(folder: Path, fold: int, seed: int, outcome: BarRecord) -> None:
-    """Writes both files of a run, each whole or not at all; a run that is repeated writes the same again."""
+    """Writes both files of a run, each whole or not at all; a repeated run writes the same files."""
     whose = {"trial": folder.name, "portfolio": POLICY, "fold": fold, "seed": seed, "split": SPLIT}
     steps, assets = np.nonzero(outcome.notional)
     fills = {

@@ -1,7 +1,7 @@
-"""From events to rows: what a run folder's event files say that no table has yet.
+"""From events to rows: what a run folder's event files hold that no table has yet.
 
 Takes: a run folder, and a `State`: how far its files were read before. Gives: new rows per table, and the state after.
-The driver, which compacts, writes the rows to files; a reader keeps them in memory. Both read by this code.
+The driver, which compacts, writes the rows to files; a reader keeps them in memory. Both use this code.
 
 What a trial's process wrote is read when the trial has ended, and what it adds later, from where reading stopped.
 Events are only ever appended, so no row is ever written twice or changed. Only a trial's own row in `trials` changes,
@@ -26,14 +26,14 @@ from ftray.tables.bars import FILES, outcome_file
 from ftray.tables.schema import SCHEMA
 
 LATE = datetime.timedelta(minutes=2)
-"""For so long after its end a trial's process may still write: a scheduler's decision takes a while to reach it."""
+"""Time after its end in which a trial's process may still write: a scheduler's decision reaches it late."""
 
 MAX_REPORTS = 50_000
 """Reports that `take` yields together."""
 
 STEPS = ("env_steps", "epoch")
 CARD = ("encoder_card.json", "config.json", "training_history.json", "DONE")
-"""The files of an encoder that its row is read from, and the one that says they are complete."""
+"""The files that an encoder's row is read from, and the one that marks them complete."""
 NOT_METRICS = ("runs", "fold", "seed")
 
 
@@ -76,7 +76,7 @@ class New:
 
 
 class Intake:
-    """Reads on from a state, which it changes on its way."""
+    """Continues reading from a state, which it updates."""
 
     def __init__(self, run: RunFolder, state: State):
         self.run, self.path = run, run.path
@@ -86,11 +86,11 @@ class Intake:
 
     @property
     def state(self) -> State:
-        """How far everything is read by now."""
+        """How far everything has been read."""
         return State(self.log.offset, list(self.log.records.values()), self.trials, self.benchmarks, self.encoders)
 
     def take(self, *, running: bool = False, all_late: bool = False) -> Iterator[New]:
-        """What is new in every table but `trials`, in parts that memory can hold; to be read to the end.
+        """What is new in every table but `trials`, in parts that fit in memory; to be consumed to the end.
 
         running: also what running trials have written so far. all_late: also what any ended trial wrote since.
         """
@@ -116,7 +116,7 @@ class Intake:
         yield new
 
     def trial_rows(self) -> list[dict[str, Any]]:
-        """Rows of `trials` of those whose state still changes, or was not yet written as the last one."""
+        """Rows of `trials` whose state may still change, or whose last state is not written yet."""
         return [self._trial_row(record) for record in self.log.records.values()]
 
     def close(self) -> list[dict[str, Any]]:
@@ -227,7 +227,7 @@ def _nothing() -> New:
 
 
 def to_plain(state: State) -> dict[str, Any]:
-    """A state as JSON takes it; a trial whose row is written for good is a short list."""
+    """A state as plain JSON values; a trial whose row is written for good is a short list."""
     opened = {record.id: records.to_plain(record) for record in state.records}
     trials = {
         trial_id: [trial.offset, trial.step, trial.runs, trial.ended_at]
@@ -249,7 +249,7 @@ def from_plain(plain: Mapping[str, Any]) -> State:
 
 
 def _event_row(trial_id: str | None, event: Event) -> dict[str, Any]:
-    """The spec and the values of a trial are in `trials`; a copy of them for every event is no use."""
+    """Drops spec and values, which `trials` has: a copy in every event is no use."""
     left_out = ("event", "at", "id", "spec", "values")
     facts = {key: value for key, value in event.items() if key not in left_out}
     return {"trial": trial_id, "at": event["at"], "event": event["event"], "facts": facts}

@@ -2,9 +2,9 @@
 
 Takes: a run folder. Gives: `compact`, for the study's driver, and `Tables`, for its readers.
 
-    tables/manifest.json      which files the tables consist of, and how far the events were read for them
+    tables/manifest.json      the files of the tables, and how far the events were read for them
     tables/metrics/000017-3fa9c1.parquet   a batch of trials; never changed, merged with others now and then
-    tables/trials/...         the same; rows of trials that may still change lie in `open-*.parquet`
+    tables/trials/...         the same; rows of trials that may still change are in `open-*.parquet`
 
 The events and the files of the trials are the truth, the tables are derived: where they are missing, or have another
 format's number, everything is derived again in memory, and reading takes longer.
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 FOLDER, MANIFEST = "tables", "manifest.json"
 
 MERGED = 8
-"""So many files of about a size become one."""
+"""This many files of about one size are merged."""
 
 MAX_MERGED_ROWS = 1_000_000
-"""A file of so many rows is merged no more."""
+"""A file of this many rows is not merged again."""
 
 MAX_BATCH_ROWS = 200_000
 """Rows that are in memory before they are written to a file."""
@@ -51,8 +51,8 @@ Part = tuple[str, int]
 def compact(run: RunFolder, *, whole: bool = False) -> Path:
     """Brings the tables up to date: reads what is new, writes it into new files, and merges small files.
 
-    The study's driver alone may call it. whole: the study has ended: what its trials write later is no longer waited
-    for, and all small files are merged.
+    The study's driver alone may call it. whole: the study has ended: this waits for no later writes of its trials,
+    and merges all small files.
     """
     folder = run.path / FOLDER
     before = _read_manifest(folder)
@@ -79,7 +79,7 @@ def compact(run: RunFolder, *, whole: bool = False) -> Path:
 
 
 class Tables:
-    """The tables of a run folder, as they are now: what is in files, and what is only in events so far."""
+    """The current tables of a run folder: what is in files, and what is only in events so far."""
 
     def __init__(self, run: RunFolder, read_part: ReadPart = read_part):
         """read_part: how one file is read."""
@@ -92,7 +92,7 @@ class Tables:
         self._next_look = 0.0
 
     def refresh(self) -> None:
-        """Reads what has been written since the last call; from object storage, since some seconds ago."""
+        """Reads what was written since the last call; from object storage only every few seconds."""
         self._bring()
         stamp = _stamp(self.folder / MANIFEST)
         if self._intake is None or stamp != self._stamp:
@@ -106,7 +106,7 @@ class Tables:
                 for name, table in _tables_of(new):
                     self._tails[name].append(table)
             self._closed += self._intake.close()
-        except BaseException:  # what it has read by then is lost: the next call begins again
+        except BaseException:  # its reads so far are lost: the next call begins again
             self._intake = None
             raise
 
@@ -148,7 +148,7 @@ class Tables:
         return concat(self._retried(parts)).combine_chunks()
 
     def columns(self, name: str) -> set[str]:
-        """The columns that a table has by now."""
+        """The columns that a table has so far."""
         import pyarrow.parquet as pq
 
         def names() -> set[str]:
@@ -163,7 +163,7 @@ class Tables:
         return _stamp(self.folder / MANIFEST) != self._stamp
 
     def _retried(self, look: Callable[[], Answer]) -> Answer:
-        """The answer of a look at the files, which is repeated while they change under it."""
+        """The answer of a read of the files, which is repeated if they change meanwhile."""
         while True:
             self.refresh()
             try:
@@ -174,7 +174,7 @@ class Tables:
 
 
 class _Writer:
-    """Writes files under names that are never used again, also not by a driver on another machine."""
+    """Writes files under names that are never reused, even by a driver on another machine."""
 
     def __init__(self, folder: Path, next_number: int):
         self.folder, self.next, self._token = folder, next_number, secrets.token_hex(3)
@@ -190,7 +190,7 @@ class _Writer:
 
 
 def _tables_of(new: New) -> Iterable[tuple[str, "pa.Table"]]:
-    """What was read, as tables; bars come in batches, however many trials have ended at once."""
+    """What was read, as tables; bars in batches, however many trials ended at once."""
     import pyarrow.parquet as pq
 
     for name, rows in new.rows.items():
@@ -206,7 +206,7 @@ def _tables_of(new: New) -> Iterable[tuple[str, "pa.Table"]]:
 
 
 def _merged(folder: Path, name: str, parts: list[Part], writer: _Writer, n_merged: int) -> list[Part]:
-    """Parts, with those of about a size merged where there are many: each row is written a few times in all."""
+    """Parts, with those of about one size merged if there are many: each row is rewritten only a few times."""
     import pyarrow.parquet as pq
 
     def size(part: Part) -> int:
@@ -232,7 +232,7 @@ def _merged(folder: Path, name: str, parts: list[Part], writer: _Writer, n_merge
 def _sweep(run: RunFolder, kept: set[str], everywhere: bool) -> None:
     """Deletes files that the manifest no longer names; a reader of one notices, and reads again.
 
-    everywhere: also another driver's, which lie on object storage alone.
+    everywhere: also another driver's, which are on object storage only.
     """
     folder = run.path / FOLDER
     if run.mirror and everywhere:

@@ -14,7 +14,7 @@ ReadPart = Callable[[Path, Sequence[str] | None, Mapping[str, Any]], Any]
 
 
 def read_part(file: Path, columns: Sequence[str] | None, equal: Mapping[str, Any]) -> "pa.Table":
-    """Those rows and columns of one file; row groups that cannot hold such rows are skipped."""
+    """Some rows and columns of one file; row groups that cannot hold such rows are skipped."""
     import pyarrow.parquet as pq
 
     opened = pq.ParquetFile(file)

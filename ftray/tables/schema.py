@@ -32,7 +32,7 @@ FORMAT = 1
 
 
 Frame = Any
-"""A pandas frame or a column of one: pandas' own types reject most of what is done with them."""
+"""A pandas frame or a column of one: pandas' own types reject most operations."""
 
 
 class Column(NamedTuple):
@@ -170,7 +170,7 @@ def empty_table(name: str) -> "pa.Table":
 
 
 def concat(tables: Iterable["pa.Table"]) -> "pa.Table":
-    """Tables below each other; columns that some lack are null there, and searched values of mixed types text."""
+    """Tables concatenated; columns that some lack are null there, and searched values of mixed types become text."""
     import pyarrow as pa
 
     tables = list(tables)
@@ -193,7 +193,7 @@ def arrow_type(kind: str) -> Any:
 
 
 def _typed(values: list[Any], kind: str) -> Any:
-    """A column of a documented kind; a value that does not fit is null: a stray one must not break the table."""
+    """A column of a documented kind; a value of another type is null: it must not break the table."""
     import pyarrow as pa
 
     made: list[Any]

@@ -21,7 +21,7 @@ IN_MEMORY = ("trials", "encoders")
 def answer(sources: Mapping[str, Tables], query: str, parameters: Sequence[Any] | None = None) -> "pd.DataFrame":
     """The answer to a query. sources: tables by the name of their study; a study alone has none.
 
-    Raises: MissingDependencyError where duckdb is missing; duckdb.Error for what it cannot answer.
+    Raises: MissingDependencyError where duckdb is missing; duckdb.Error for an invalid query.
     """
     try:
         import duckdb
@@ -34,7 +34,7 @@ def answer(sources: Mapping[str, Tables], query: str, parameters: Sequence[Any] 
             try:
                 _views(connection, sources)
                 return connection.execute(query, parameters).df()
-            except duckdb.IOException:  # files that were merged with others just now; the manifest knows the new ones
+            except duckdb.IOException:  # files just merged with others; the manifest names the new ones
                 if attempt == 2 or not sum(tables.moved() for tables in sources.values()):
                     raise
     raise AssertionError
