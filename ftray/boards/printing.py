@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def print_leaderboard(run: RunFolder, *, top: int | None = None, console: "Console | None" = None) -> None:
-    """Print all benchmarks and the trials, or the first `top` of them; without a terminal in plain lines.
+    """Prints all benchmarks and the trials, or the first `top` of them; without a terminal in plain lines.
 
     Below it: how many trials are in which state, the failed ones by error, and crashed processes.
     """
@@ -43,7 +43,7 @@ def print_leaderboard(run: RunFolder, *, top: int | None = None, console: "Conso
 
 
 def print_encoders(run: RunFolder, *, console: "Console | None" = None) -> None:
-    """Print the pre-training jobs of a run, if it has any."""
+    """Prints the pre-training jobs of a run, if it has any."""
     from rich.console import Console
 
     rows = encoder_rows(run.records())
@@ -54,7 +54,7 @@ def print_encoders(run: RunFolder, *, console: "Console | None" = None) -> None:
 
 
 def print_front(run: RunFolder, *, console: "Console | None" = None) -> None:
-    """Print the front of a run with several objectives; nothing for any other run."""
+    """Prints the front of a run with several objectives; nothing for any other run."""
     from rich.console import Console
 
     objectives = objectives_of(run.study)
@@ -71,7 +71,7 @@ def print_front(run: RunFolder, *, console: "Console | None" = None) -> None:
 
 
 def print_luck(run: RunFolder, *, console: "Console | None" = None) -> None:
-    """Print the line that belongs under every leaderboard of Sharpe ratios."""
+    """Prints the line that belongs under every leaderboard of Sharpe ratios."""
     from rich.console import Console
 
     luck = luck_of_best(run.records(), objectives_of(run.study), constraints_of(run.study))
@@ -80,7 +80,7 @@ def print_luck(run: RunFolder, *, console: "Console | None" = None) -> None:
 
 
 def print_reads(run: RunFolder, *, console: "Console | None" = None) -> None:
-    """Print what was read of the test window, if anything was."""
+    """Prints what was read of the test window, if anything was."""
     from rich.console import Console
 
     print_lines(describe_reads(run.events()), console or Console())

@@ -44,7 +44,7 @@ class Dataset:
         return [str(self.candles.times[bar].astype("datetime64[s]")) for bar in (window.start, window.stop - 1)]
 
     def save(self, folder: Path | str) -> Path:
-        """Write the dataset into `folder`, all or nothing; a folder that holds it already is left as it is.
+        """Writes the dataset into `folder`, all or nothing; a folder that holds it already is left as it is.
 
         Raises: RunFolderError if `folder` holds anything else.
         """

@@ -23,7 +23,7 @@ from ftray.nets.policy import PolicyNetwork
 
 
 def export_onnx(network: Encoder | PolicyNetwork, path: str | Path) -> Path:
-    """Write a network over full observations as one ONNX file; the network stays as it is.
+    """Writes a network over full observations as one ONNX file; the network stays as it is.
 
     The file's metadata holds `layout`, JSON of `ObservationLayout.to_mapping()`: what the floats of `observation` are.
     onnxruntime holds the attention maps that torch avoids: 1.2 GB for one observation at 5,889 tokens (balanced), next

@@ -2,8 +2,8 @@
 
 Takes: events. Gives: seconds of CPU cores and of GPUs, and of wall time.
 
-A trial's process stores its cost itself, summed since its first start, so that a killed process loses only what came
-after its last report.
+A trial's process stores its own cost, summed since its first start, so a killed process loses only the cost after its
+last report.
 """
 
 import datetime
@@ -17,7 +17,7 @@ SPENT = "spent"
 
 
 def cost_of(events: Iterable[Event]) -> dict[str, float]:
-    """What a trial has cost so far, by its own events, under its metrics' names; zero before there are any."""
+    """What a trial has cost so far by its own events, by metric; zero before the first."""
     cost = {CPU_SECONDS: 0.0, GPU_SECONDS: 0.0}
     for event in events:
         facts = event.get("metrics", {}) if event["event"] == "report" else event if event["event"] == SPENT else {}

@@ -19,7 +19,7 @@ from typing import Any
 from ftray.errors import RunFolderError
 
 Event = dict[str, Any]
-"""At least `event` (its name) and `at` (ISO 8601, UTC)."""
+"""A mapping with at least `event` (its name) and `at` (ISO 8601, UTC)."""
 
 
 class EventWriter:
@@ -30,7 +30,7 @@ class EventWriter:
         self._file: int | None = None
 
     def append(self, event: str, facts: Mapping[str, Any], *, durable: bool) -> None:
-        """Write one event. A durable one survives a machine that crashes, at the price of an fsync (milliseconds)."""
+        """Writes one event. A durable one survives a machine that crashes, at the price of an fsync (milliseconds)."""
         at = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
         data = (to_json({"event": event, "at": at} | dict(facts)) + "\n").encode()
         if self._file is None:
@@ -60,7 +60,7 @@ class EventReader:
     """Reads an event file, and later only what has been added."""
 
     def __init__(self, path: Path, offset: int = 0):
-        """offset: bytes that were read before."""
+        """offset: bytes already read."""
         self.path, self.offset, self._n_lines = path, offset, 0
 
     def new(self) -> Iterator[Event]:
@@ -82,7 +82,7 @@ class EventReader:
             except ValueError:
                 raise RunFolderError(
                     f"{self.path} must hold one JSON event per line, but line {self._n_lines} is damaged; "
-                    "restore the file, or delete that line to go on without its event"
+                    "restore the file, or delete that line to continue without its event"
                 ) from None
             yield event
 

@@ -6,17 +6,17 @@ Takes: a study as a plain mapping, and what happens to its trials. Gives: `RunFo
     events.jsonl          written by the study's driver alone: trial_added, trial_started, trial_ended, benchmarks, ...
     trials/trial-0007/    see `trial_folder`
     encoders/<fingerprint>/, data/<fingerprint>/   pre-training runs and prepared datasets, shared by the trials
-    promoted/             written by `ftray promote`: trials with fresh seeds, which are not the study's
+    promoted/             written by `ftray promote`: trials with fresh seeds, not part of the study
     tables/               all of this as tables, for queries; derived from the events by `tables.compact`; see `schema`
-    benchmarks/           returns per bar of what every trial is compared with; see `outcomes`
+    benchmarks/           returns per bar of what every trial is compared with; see `tables.bars`
     optuna.journal, tensorboard/, tune/   derived; may be deleted
     DONE                  the study is finished: nothing is pending or running
 
 The events are the truth, and everything else about trials is derived from them (`records.StudyLog`).
 
-A run folder may lie on object storage. Each process then works with a local copy (`storage.Mirror`) of the part that it
+A run folder may be on object storage. Each process then works with a local copy (`storage.Mirror`) of the part that it
 needs: the driver has what it writes, and each trial's events when it ends; a trial's process its own folder and what it
-starts from (`job_copy`); a reader the events, and the rest after `fetch`.
+starts from (`staging`); a reader the events, and the rest after `fetch`.
 """
 
 import contextlib
@@ -39,14 +39,14 @@ from ftray.spec import fingerprint, nearest, to_mapping
 from ftray.storage import Location
 
 FACTS = ("study.json", "events.jsonl", "encoders.json")
-"""The files that say what a study is and how far it has come."""
+"""The files that define a study and record its progress."""
 
 
 class RunFolder(Located):
     """A study's run folder. Any number of processes may read it; one, the driver, writes its events."""
 
     def __init__(self, location: Location, role: str = "read"):
-        """Use `create` or `open`, which check what is there."""
+        """Use `create` or `open`, which check the folder."""
         super().__init__(location, role)
         self._writer = EventWriter(self.path / "events.jsonl")
         self._log = StudyLog(self.path / "events.jsonl")
@@ -55,7 +55,7 @@ class RunFolder(Located):
 
     @classmethod
     def create(cls, location: Location, study: Mapping[str, Any] | Any) -> "RunFolder":
-        """The run folder of `study` (a mapping or a spec), for its driver: a new one, or the one of this very study.
+        """The run folder of `study` (a mapping or a spec), for its driver: a new one, or the one of this study.
 
         Raises: RunFolderError if the folder belongs to another study or holds something else.
         """
@@ -79,7 +79,7 @@ class RunFolder(Located):
         """The run folder at a path or URL. role: `DRIVER` for the one process that writes its events, `JOB` for that of
         a trial.
 
-        Raises: RunFolderError if there is none, or one that this version cannot read; StorageError.
+        Raises: RunFolderError if there is none, or this version cannot read it; StorageError.
         """
         run = cls(location, role)
         if run.mirror:
@@ -97,7 +97,7 @@ class RunFolder(Located):
 
     @property
     def study(self) -> dict[str, Any]:
-        """The resolved study, as the mapping it was created with, in the form of this version."""
+        """The resolved study: the mapping it was created with, in this version's form."""
         return self._content["study"]
 
     @property
@@ -125,7 +125,7 @@ class RunFolder(Located):
         return self.path / "encoders"
 
     def append_event(self, event: str, **facts: Any) -> None:
-        """Record something about the study; on disk, whatever crashes, when this returns."""
+        """Records an event of the study; it is on disk when this returns."""
         self._writer.append(event, facts, durable=True)
         self.sync(*["events.jsonl"] * (event == "trial_added"))  # at once, or a trial that ran could be sampled again
 
@@ -148,7 +148,7 @@ class RunFolder(Located):
     def add_trial(
         self, trial_id: str, number: int | None, kind: str, values: Mapping[str, Any], spec: Mapping[str, Any] | Any
     ) -> TrialFolder:
-        """Record a new trial, PENDING, and create its folder. A finished study is no longer DONE."""
+        """Records a new trial, PENDING, and creates its folder. A finished study is no longer DONE."""
         if trial_id in self._follow():
             raise RunFolderError(f"{self.path} has a trial {trial_id!r} already; every trial needs an id of its own")
         if Path(trial_id).name != trial_id or trial_id.startswith("."):
@@ -163,7 +163,7 @@ class RunFolder(Located):
         return trial
 
     def trial_started(self, trial_id: str, **facts: Any) -> None:
-        """Record that a trial runs, for the first time or again after a failure or interruption."""
+        """Records that a trial runs, for the first time or again after a failure or interruption."""
         trial = self._known(trial_id)
         if trial.state in FINAL:
             raise RunFolderError(f"trial {trial_id!r} is {trial.state} for good; add a new trial instead")
@@ -179,10 +179,10 @@ class RunFolder(Located):
         error: str | None = None,
         last_seen: str | None = None,
     ) -> None:
-        """Record that a trial ended as one of `ENDED`; a second call with the same state does nothing.
+        """Records that a trial ended as one of `ENDED`; a second call with the same state does nothing.
 
         `metrics` add to the trial's last reported ones and replace those of the same name. `last_seen` is the time of
-        its last event, where no process saw it end.
+        its last event, if no process saw it end.
         """
         trial = self._known(trial_id)
         if state not in ENDED:
@@ -199,7 +199,7 @@ class RunFolder(Located):
         self.append_event("trial_ended", id=trial_id, state=state, metrics=last, error=error, **seen)
 
     def sweep(self) -> list[str]:
-        """Records as INTERRUPTED what runs by the events of a driver that is gone; returns the ids of these trials.
+        """Records as INTERRUPTED the trials that a dead driver's events have as RUNNING; returns their ids.
 
         Only the next driver may call it. Each trial ended when it last wrote something. A failure that its process
         recorded and no driver saw does not count, since the whole cluster may have been going down: it is retried.
@@ -213,7 +213,7 @@ class RunFolder(Located):
         return [trial.id for trial in zombies]
 
     def record_benchmarks(self, benchmarks: Mapping[str, Mapping[str, float]]) -> None:
-        """Record the performance of portfolios to compare with, by name, on the validation window."""
+        """Records the performance of portfolios to compare with, by name, on the validation window."""
         self.append_event("benchmarks", benchmarks=benchmarks)
 
     def benchmarks(self) -> dict[str, dict[str, float]]:
@@ -222,7 +222,7 @@ class RunFolder(Located):
         return dict(self._log.benchmarks)
 
     def trial_folder(self, trial_id: str) -> TrialFolder:
-        """Where a trial's files lie; it does not ask whether the study's events know the trial."""
+        """The folder of a trial's files; this does not check whether the study has the trial."""
         if trial_id not in self._folders:
             self._folders[trial_id] = TrialFolder(self.path / "trials" / trial_id)
         return self._folders[trial_id]
@@ -239,7 +239,7 @@ class RunFolder(Located):
         return self._log.records[trial_id]
 
     def mark_done(self) -> None:
-        """Record that the study is finished. The tables are the caller's part: `compact(run, whole=True)` first."""
+        """Records that the study is finished. The caller writes the tables first: `compact(run, whole=True)`."""
         unfinished = [record.id for record in self._follow().values() if record.state in ("PENDING", "RUNNING")]
         if unfinished:
             raise RunFolderError(
@@ -275,7 +275,7 @@ class RunFolder(Located):
         return self
 
     def _follow(self) -> dict[str, TrialRecord]:
-        """The records by id, as the study's events have them now."""
+        """The records by id, from the study's events so far."""
         if self.mirror and self.mirror.role == "read":
             self.mirror.pull("events.jsonl")
             self.mirror.follow("DONE")

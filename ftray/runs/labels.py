@@ -1,6 +1,6 @@
-"""What was trained, in a few letters: for tables and plots.
+"""Short labels of encoders, for tables and plots.
 
-Takes: an encoder's spec as a mapping. Gives: a short text, None where it does not say.
+Takes: an encoder's spec as a mapping. Gives: a short text; None if unknown.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """One driver at a time: a lock on a disk; on object storage, which has no locks, a lease that is renewed.
 
-Takes: a run folder's path, or its mirror. Gives: a block in which nobody else drives that run folder.
+Takes: a run folder's path, or its mirror. Gives: a block in which no other process drives that run folder.
 """
 
 import contextlib
@@ -22,19 +22,19 @@ from ftray.versioned import ChangedError, Version, VersionedObject
 LEASE = ".driver.json"
 
 STALE = 60.0
-"""Seconds after its last sign of life that a driver counts as gone."""
+"""Seconds after its last renewal that a driver counts as dead."""
 
 
 @contextlib.contextmanager
 def driving(folder: Path) -> Iterator[None]:
-    """Holds the lock of a run folder's copy on this disk; it falls with the process.
+    """Holds the lock of a run folder's copy on this disk; the operating system releases it when the process ends.
 
     Raises: RunFolderError if another process holds it, or if the file system has no locks.
     """
     with locked(folder / ".driver", patience=0, busy=lambda holder: _busy(folder, holder)) as is_locked:
         if not is_locked:
             raise RunFolderError(
-                f"{folder} must lie on a file system with locks, so that one process alone runs the study; name "
+                f"{folder} must be on a file system with locks, so that one process alone runs the study; name "
                 "another folder with --runs, or mount this one with locks (NFS 4)"
             )
         yield
@@ -45,9 +45,9 @@ def leased(mirror: Mirror | None, say: Callable[[str], None] = print, stale: flo
     """Holds the lease of a run folder on object storage, renewed six times as often as it goes stale.
 
     Every write of the lease is conditional, so that of two drivers that take it at the same moment one is refused,
-    however long their requests are on the way. A driver that died is waited for: nobody can tell it from one that is
-    alive. A driver that slept, as a laptop does, renews its lease before it writes anything, and stops if another
-    driver has taken it since.
+    however slow their requests are. A new driver waits for the lease of a dead one to go stale, as it cannot tell it
+    from a live one. A driver that slept, as a laptop does, renews its lease before it writes anything, and stops if
+    another driver has taken it since.
 
     Raises: RunFolderError if another driver renews it; StorageError, at a later write, if another driver took it.
     """
@@ -70,7 +70,7 @@ def leased(mirror: Mirror | None, say: Callable[[str], None] = print, stale: flo
 
 
 class _Lease:
-    """A driver's lease. Times are those of the wall clock: the other one stands still while a machine sleeps."""
+    """A driver's lease. Times are from the wall clock: the monotonic one stops while a machine sleeps."""
 
     def __init__(self, url: str, stale: float):
         self.url, self.stale = url, stale
@@ -88,23 +88,23 @@ class _Lease:
     def keep(self, ended: threading.Event) -> None:
         """Renews it until then."""
         while not ended.wait(self.stale / 6):
-            with contextlib.suppress(StorageError):  # the next one may come through; the study itself would say
+            with contextlib.suppress(StorageError):  # the next one may succeed; the study's own writes would raise
                 self._renew()
 
     def check(self) -> None:
-        """Raises: StorageError where another driver holds it by now."""
+        """Raises: StorageError if another driver holds it."""
         if self._lost_to or time.time() - self._renewed > self.stale / 2:
             self._renew()
 
     def give_back(self) -> None:
-        """Deletes it, unless another driver holds it by now."""
+        """Deletes it, unless another driver holds it."""
         with contextlib.suppress(StorageError):
             self.check()
             self.object.delete()
 
     def _wait_until_free(self, say: Callable[[str], None]) -> Version | None:
-        """The version to replace, None for none. A lease that is there already is watched for as long as a living
-        driver would need to renew it."""
+        """The version to replace, None for none. An existing lease is watched for as long as a live driver
+        needs to renew it."""
         seen = self.object.read()
         if seen is None or _is_of_dead_process_here(seen.content):
             return seen and seen.version
@@ -125,36 +125,36 @@ class _Lease:
             if self._lost_to:
                 raise StorageError(
                     f"{self.url} was taken over by another process ({self._lost_to}) while this one gave no sign of "
-                    "life: nothing that this one did since is written there, and its trials go on in the other"
+                    "life: nothing that this one did since is written there, and its trials continue in the other"
                 )
 
     def _write(self, replaces: Version | None) -> str:
-        """Writes the lease in place of that version; the driver that holds it where that is another one."""
+        """Writes the lease in place of that version; returns the other driver if one holds it."""
         began = time.time()  # what others see of it is younger
         lease = {"driver": self.driver, "id": self.id, "boot": _boot(), "at": began}
         try:
             self._version = self.object.put(json.dumps(lease).encode(), replaces)
         except ChangedError:
             found = self.object.read()
-            if found is None:  # somebody deleted it
+            if found is None:  # another process deleted it
                 return self._write(None)
             holder = _parse(found.content)
             if holder["id"] != self.id:
                 return str(holder["driver"])
-            self._version = found.version  # the answer to an earlier write was lost on its way
+            self._version = found.version  # the answer to an earlier write was lost
         self._renewed = began
         return ""
 
 
 def _busy(location: Location, holder: str) -> RunFolderError:
     return RunFolderError(
-        f"{location} is being run by another process ({holder or 'unknown'}); wait for it, or look with: "
+        f"{location} is being run by another process ({holder or 'unknown'}); wait for it, or see: "
         f"ftray results {location}"
     )
 
 
 def _boot() -> str:
-    """Identifies this machine since its last start: others may have its name. Empty where it is unknown."""
+    """Identifies this boot of this machine: others may have its name. Empty if unknown."""
     with contextlib.suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return ""

@@ -1,6 +1,6 @@
-"""Where a run folder lies: on a disk, or on object storage with a partial copy on this disk.
+"""The location of a run folder: on a disk, or on object storage with a partial copy on this disk.
 
-Takes: a path or URL, and who works with it. Gives: `Located`, the base class of a run folder.
+Takes: a path or URL, and the role of the process. Gives: `Located`, the base class of a run folder.
 """
 
 import re
@@ -13,7 +13,7 @@ DRIVER, JOB = "driver", "job"
 
 
 class Located:
-    """A folder to work with at `path`; `mirror` copies it from and to object storage if it lies there."""
+    """A folder to work with at `path`; `mirror` copies it from and to object storage if it is there."""
 
     def __init__(self, location: Location, role: str):
         self.mirror = Mirror(location, role) if is_url(location) else None
@@ -26,7 +26,7 @@ class Located:
 
     @property
     def where(self) -> str:
-        """Its URL or path, for people."""
+        """Its URL or path, for messages."""
         return str(self.mirror.url if self.mirror else self.path)
 
     def sync(self, *names: str) -> None:

@@ -14,7 +14,7 @@ from ftray.runs.study_file import versions
 
 
 def git_commit(folder: Path | str = ".") -> str | None:
-    """The commit that a folder is at, with a + behind it where tracked files have changed; None outside of git."""
+    """The commit that a folder is at, followed by a + if tracked files have changed; None outside of git."""
 
     def git(*words: str) -> str | None:
         try:
@@ -28,7 +28,7 @@ def git_commit(folder: Path | str = ".") -> str | None:
 
 
 def machine() -> dict[str, Any]:
-    """The machine and the process that this is, and the versions in it."""
+    """This machine, this process and its versions."""
     return {
         "host": socket.gethostname(),
         "pid": os.getpid(),

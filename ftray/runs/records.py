@@ -1,4 +1,4 @@
-"""Trial records: what the study's events say about each trial.
+"""Trial records: the state of each trial by the study's events.
 
 Takes: the study's event file. Gives: a `StudyLog`, which keeps one `TrialRecord` per trial, in exactly one state.
 """
@@ -18,7 +18,7 @@ State = Literal["PENDING", "RUNNING", "COMPLETE", "PRUNED", "FAILED", "INTERRUPT
 STATES: tuple[State, ...] = get_args(State)
 
 ENDED: tuple[State, ...] = ("COMPLETE", "PRUNED", "FAILED", "INTERRUPTED")
-"""What a run of a trial can end as."""
+"""The states in which a run of a trial can end."""
 
 FINAL: tuple[State, ...] = ("COMPLETE", "PRUNED")
 """States that no further event changes; failed and interrupted trials may be started again."""
@@ -35,12 +35,12 @@ class JobKind(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True)
 class TrialRecord:
-    """One trial as the run folder knows it.
+    """One trial as the run folder records it.
 
     number: among the study's trials; None for a job without one. kind: a `JobKind`.
     values: the searched values, flat: {"trial/encoder/d_token": 32}. spec: the resolved spec as a mapping.
     metrics: each as it was reported last; a number that was not finite is None.
-    started_at, ended_at: of the latest run, UTC. wall_seconds: spent running, summed over all ended runs.
+    started_at, ended_at: of the latest run, UTC. wall_seconds: running time, summed over all ended runs.
     """
 
     id: str
@@ -68,7 +68,7 @@ class StudyLog:
     """
 
     def __init__(self, path: Path, offset: int = 0, records: Iterable[TrialRecord] = ()):
-        """offset: bytes that were read before. records: what those bytes said of the trials that may still change."""
+        """offset: bytes already read. records: of the trials in those bytes that may still change."""
         self._reader = EventReader(path, offset)
         self.records = {record.id: record for record in records}
         self.benchmarks: dict[str, dict[str, float]] = {}
@@ -96,7 +96,7 @@ class StudyLog:
         return events
 
     def report(self, trial_id: str, metrics: Mapping[str, Any]) -> None:
-        """Adds what a trial has reported: it counts while the trial runs; later the study's events have it."""
+        """Adds a running trial's reported metrics; the study's events have them when it has ended."""
         record = self.records.get(trial_id)
         if record is not None and record.state == "RUNNING":
             self.records[trial_id] = dataclasses.replace(record, metrics={**record.metrics, **metrics})
@@ -106,7 +106,7 @@ class StudyLog:
         del self.records[trial_id]
 
     def _apply(self, event: Event) -> None:
-        """Events of other names say nothing about the state of a trial."""
+        """Other events do not change the state of a trial."""
         match event["event"]:
             case "trial_added":
                 fields = {key: event[key] for key in ("id", "number", "kind", "values", "spec")}
@@ -133,7 +133,7 @@ def _ended(trial: TrialRecord, event: Event) -> TrialRecord:
 
 
 def to_plain(record: TrialRecord) -> dict[str, Any]:
-    """A record as JSON takes it."""
+    """A record as plain JSON values."""
     times = {key: time and time.isoformat() for key in TIMES for time in [getattr(record, key)]}
     return vars(record) | times
 

@@ -1,6 +1,6 @@
 """A job's copy of a run folder on object storage: downloaded when the job starts, uploaded while it runs.
 
-Takes: a run folder, the job's id. Gives: a `JobCopy`. For a disk that all machines share, it does nothing.
+Takes: a run folder, the job's id. Gives: a `JobCopy`. On a shared disk it does nothing.
 
     trials/trial-0007/checkpoint-3/     a checkpoint; each new one gets a new name
     trials/trial-0007/checkpoint.json   the name of the last complete one, replaced once all of it is uploaded
@@ -18,7 +18,7 @@ POINTER = "checkpoint.json"
 
 
 def partial_folder(folder: str) -> str:
-    """Where a folder is built before it gets its name.
+    """The folder in which another is built before it gets its name.
 
     >>> partial_folder("encoders/0123")
     'encoders/.0123.making'
@@ -81,7 +81,7 @@ class JobCopy:
 
     def _clear(self) -> None:
         """Deletes what an earlier process left here: it may be older than what another machine has uploaded since, or
-        newer by what was never uploaded. The lock stays."""
+        contain what was never uploaded. The lock stays."""
         for path in self.folder.folder.iterdir():
             if path.name != ".writer":
                 shutil.rmtree(path) if path.is_dir() else path.unlink()

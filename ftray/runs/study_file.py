@@ -1,4 +1,4 @@
-"""`study.json`: what a run folder was made for, written once.
+"""`study.json`: the study of a run folder, written once.
 
 Takes: a study as a plain mapping. Gives: the file, its content, and how two studies differ.
 """

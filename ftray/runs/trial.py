@@ -2,10 +2,10 @@
 
 Takes: metrics, checkpoints and errors of one trial. Gives: `TrialFolder`.
 
-    trial.json      who the trial is: id, number, kind, values, resolved spec
+    trial.json      the trial's identity: id, number, kind, values, resolved spec
     events.jsonl    written by the trial's process alone: started, run_started, report, checkpoint, out_of_memory,
                     finished, failed, spent
-    returns-*, fills-*   each finished run bar by bar; see `outcomes`
+    returns-*, fills-*   each finished run bar by bar; see `tables.bars`
     checkpoint/     the last complete checkpoint
     error.txt       why the trial failed
 """
@@ -22,8 +22,8 @@ from ftray.runs.costs import SPENT, cost_of
 from ftray.runs.events import Event, EventReader, EventWriter
 
 PATIENCE = 600.0
-"""Seconds. A process on a node that the cluster had lost once lived for 3 more minutes; a job that gives up sooner
-fails for nothing, and so does the next one."""
+"""Seconds to wait for another writer. A process on a lost node once lived for 3 more minutes; a job that gives up
+sooner fails needlessly, and so does the next one."""
 
 
 class TrialFolder:
@@ -34,11 +34,11 @@ class TrialFolder:
         self._writer = EventWriter(self.folder / "events.jsonl")
 
     def started(self, **facts: Any) -> None:
-        """The trial's process runs; `facts` say where and with what; see `provenance.machine`."""
+        """Records that the trial's process runs; `facts` say where and with what; see `provenance.machine`."""
         self._writer.append("started", facts, durable=True)
 
     def run_started(self, **facts: Any) -> None:
-        """A run of the trial begins or continues; `facts` say on what data and from which weights."""
+        """Records that a run of the trial begins or continues; `facts` say on what data and from which weights."""
         self._writer.append("run_started", facts, durable=False)
 
     def report(self, metrics: Mapping[str, Any]) -> None:
@@ -53,7 +53,7 @@ class TrialFolder:
         self._writer.append("finished", {"metrics": metrics or {}}, durable=True)
 
     def out_of_memory(self, **facts: Any) -> None:
-        """Note that the trial did not fit into a GPU's memory; it may be retried with a smaller memory plan.
+        """Records that the trial did not fit into a GPU's memory; it may be retried with a smaller memory plan.
 
         `facts`: the `shape` that was too large, the `next` one (None: there is none), `predicted_gib`, `observed_gib`,
         the `process` that asked for more, and its `error`.
@@ -73,10 +73,10 @@ class TrialFolder:
         self._writer.append(SPENT, cost, durable=True)
 
     def write_lock(self, patience: float = PATIENCE) -> contextlib.AbstractContextManager[bool]:
-        """Only one process at a time writes the trial. Another one is waited for: Ray is about to end a process that a
-        dead driver left behind, or that runs on a node that the cluster lost.
+        """Only one process at a time writes the trial. It waits for another one: Ray is about to end a process that a
+        dead driver left behind, or that runs on a lost node.
 
-        patience: seconds to wait. Raises: RunFolderError, which names the other process, if they are over.
+        patience: seconds to wait. Raises: RunFolderError, which names the other process, after that.
         """
 
         def busy(holder: str) -> RunFolderError:
@@ -86,7 +86,7 @@ class TrialFolder:
             )
 
         self.folder.mkdir(parents=True, exist_ok=True)
-        # Where the file system has no locks, it must do that Ray ends the jobs of a dead driver.
+        # Without locks, the only protection is that Ray ends the jobs of a dead driver.
         return locked(self.folder / ".writer", patience=patience, busy=busy)
 
     @contextlib.contextmanager
@@ -128,7 +128,7 @@ class TrialFolder:
 
 
 class Reported:
-    """The last value of each metric that a trial has reported. A second call reads only what is new."""
+    """The last value of each metric that a trial has reported. A second call reads only new events."""
 
     def __init__(self, folder: Path):
         self._reader = EventReader(folder / "events.jsonl")

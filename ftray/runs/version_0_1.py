@@ -1,6 +1,6 @@
-"""What version 0.1 stored, as this version has it: whoever reads a stored study or trial takes it through here.
+"""Converts what version 0.1 stored to this version's form: every reader of a stored study or trial uses it.
 
-In version 0.1 the market's rules stood directly in a trial's `trading`; now they are in `trading.rules`. And
+In version 0.1 the market's rules were directly in a trial's `trading`; now they are in `trading.rules`. And
 `search.scheduler.min_pairs` was called `least_pairs`.
 
 Takes: plain mappings from study.json, events, tables and policies, of any version. Gives: plain mappings.
@@ -16,7 +16,7 @@ RULES = ("fee", "slippage", "impact", "min_order", "initial_cash", "fill")
 def upgrade_trial(trial: Mapping[str, Any]) -> dict[str, Any]:
     """A trial's spec, or the tree of a study's trial.
 
-    A rule that was searched stays where it was: the values and the tables of that study have its name by its place.
+    A rule that was searched stays where it was: that study's values and tables name it by its path.
     """
     trading = trial.get("trading")
     if not isinstance(trading, Mapping):
@@ -40,5 +40,5 @@ def upgrade_study(study: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_spec(text: str) -> dict[str, Any]:
-    """A trial's spec from the JSON that the tables have of it."""
+    """A trial's spec from its JSON in the tables."""
     return upgrade_trial(json.loads(text))
