@@ -1,7 +1,7 @@
-"""Files and folders that several processes write and read: replaced whole, or held by one process at a time.
+"""Files and folders that several processes write and read: replaced whole, or locked by one process at a time.
 
-Takes: paths. Gives: `replace_file`, `partial_file`, `replace_folder` and `create_folder`, which a reader finds as they
-were before or as they are afterwards; `locked`, a lock that falls with its process; `cache_dir`.
+Takes: paths. Gives: `replace_file`, `partial_file`, `replace_folder` and `create_folder`, of which a reader
+sees the old state or the new; `locked`, a lock that the operating system releases with its process; `cache_dir`.
 
 >>> import tempfile
 >>> with tempfile.TemporaryDirectory() as folder, locked(Path(folder) / ".lock") as is_locked:
@@ -46,7 +46,7 @@ def replace_file(path: Path, content: bytes) -> None:
 def partial_file(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """A path to write to; that file replaces `path` when the block ends without an error.
 
-    durable: wait until the disk has it. Without, a crash of the machine may leave a damaged file.
+    durable: wait until it is on disk. Otherwise a crash of the machine may leave a damaged file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
@@ -66,7 +66,7 @@ def partial_file(path: Path, *, durable: bool = True) -> Iterator[Path]:
 
 
 def delete_partials(path: Path) -> None:
-    """Deletes what killed processes left of `path`; for whoever holds a lock that all of them would hold."""
+    """Deletes what killed processes left of `path`; the caller must hold the lock of all its writers."""
     for partial in path.parent.glob(f".{path.name}-*"):
         partial.unlink(missing_ok=True)
 
@@ -123,9 +123,9 @@ def locked(
     """Only one process at a time is inside the block. The operating system releases the lock when that process ends,
     also by `kill -9`. False where the file system has no locks: several processes may then be inside.
 
-    path: the lock's file, which names its holder. delete: delete it at the end of the block.
-    patience: seconds to wait for another holder; None waits as long as it takes. busy: the error to raise then, from
-        the holder's name, which is empty where it is not known; by default a LockedError.
+    path: the lock file, which names its holder. delete: delete it at the end of the block.
+    patience: seconds to wait for another holder; None waits without limit. busy: makes the error to raise after that
+        from the holder's name, which is empty if unknown; by default a LockedError.
     """
     path.touch()  # raises where nothing can be written: what `acquire` raises is about locks alone
     lock = filelock.FileLock(path, thread_local=False, poll_interval=POLL_SECONDS, fallback_to_soft=False)
@@ -144,7 +144,7 @@ def locked(
         yield lock.is_locked
     finally:
         if delete:
-            path.unlink(missing_ok=True)  # before the release: who waits for this file sees that it has no name
+            path.unlink(missing_ok=True)  # before the release: who waits for it sees that it is deleted
         lock.release()
 
 
@@ -178,7 +178,7 @@ def _sync_file(path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Makes the names of a folder's files survive a crash of the machine."""
+    """Makes the names in a folder survive a crash of the machine."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         with contextlib.suppress(OSError):  # some network file systems refuse it

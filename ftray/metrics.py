@@ -28,7 +28,7 @@ def validation(measure: str) -> str:
 
 
 def measure_of(name: str) -> str:
-    """The other way round; any other metric keeps its name."""
+    """The inverse of `validation`; any other metric keeps its name."""
     return name.removeprefix(VALIDATION)
 
 
@@ -61,7 +61,7 @@ class Unit(NamedTuple):
 
     @property
     def d3_form(self) -> str:
-        """The form where d3 or plotly formats in a browser; of a duration, for its hours."""
+        """The form for d3 or plotly in a browser; of a duration, for its hours."""
         return {CLOCK: ",.2f", ANY_SIZE: ".3~g"}.get(self.form, self.form)
 
 
@@ -85,7 +85,7 @@ UNITS = {
     "rate": Unit("rate", ".1e"),
     "number": Unit("number", ANY_SIZE),
 }
-"""By name: a unit as it is written somewhere. A fraction is stored as one, and written as a percentage."""
+"""Units by name. A fraction is stored as one, and written as a percentage."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,10 +96,10 @@ class Metric:
     direction: which way it is better; None where neither way is.
     unit: one of `UNITS`.
     title: what stands over its column and at its axis.
-    computed_from: what the number says, and what it is computed from.
+    computed_from: what the number means, and what it is computed from.
     source: what reports it: `validation` (a backtest on the validation windows, of benchmarks, too), `training` (an
         iteration of PPO), `encoder` (an FT-Transformer in a trial), `machine` (what a job costs), `pretraining`.
-    always: whether each job of its kind reports it. What some jobs alone report cannot be searched for.
+    always: whether each job of its kind reports it. A metric that only some jobs report cannot be searched for.
     """
 
     name: str
@@ -159,7 +159,7 @@ _VALIDATION = _of(
 _TRAINING = _of(
     "training",
     ("env_steps", None, "count", "env steps", "steps of all environments, over all runs of the trial so far"),
-    ("iteration", None, "count", "iteration", "of the PPO of the run at hand"),
+    ("iteration", None, "count", "iteration", "of the current run's PPO"),
     ("reward", UP, "number", "reward", "mean return of the episodes that ended in an iteration"),
     ("loss/policy", None, "number", "policy loss", "PPO's clipped surrogate with its sign turned"),
     ("loss/value", DOWN, "number", "value loss", "mean squared error of the values"),
@@ -173,7 +173,7 @@ _TRAINING = _of(
     ("steps_per_second/learning", UP, "per second", "learning speed", "env steps over the time that the update took"),
     ("seconds/sampling", DOWN, "seconds", "sampling time", "of an iteration without the update"),
     ("seconds/learning", DOWN, "seconds", "learning time", "of an iteration's update"),
-    (WALL_SECONDS, DOWN, "duration", "wall time", "since the trial's process began, or went on"),
+    (WALL_SECONDS, DOWN, "duration", "wall time", "since the trial's process started or resumed"),
 ) + _of(
     "training",
     ("intraclass_correlation", None, "ratio", "correlation of advantages", "between the accounts of a bar"),
@@ -183,11 +183,11 @@ _TRAINING = _of(
 
 _ENCODER = _of(
     "encoder",
-    ("encoder/attention_entropy", None, "ratio", "attention entropy", "of [CLS] over the tokens; 1 looks at all alike"),
+    ("encoder/attention_entropy", None, "ratio", "attention entropy", "of [CLS] over the tokens; 1: equal attention"),
     ("encoder/attention/asset/*", None, "whole fraction", "attention to *", "of [CLS] in the last block"),
     ("encoder/attention/indicator/*", None, "whole fraction", "attention to *", "of [CLS] in the last block"),
     ("encoder/token_norm", None, "number", "token norm", "mean Euclidean norm of the tokenizer's tokens"),
-    ("encoder/weight_drift", None, "ratio", "weight drift", "distance of the tower from its start, over the latter"),
+    ("encoder/weight_drift", None, "ratio", "weight drift", "tower's distance from its start, relative to the start"),
     ("encoder/gradient_norm", None, "number", "tower's gradient norm", "of the market tower, where it trains"),
     always=False,
 )
@@ -222,7 +222,7 @@ METRICS: dict[str, Metric] = {one.name: one for one in (*_VALIDATION, *_TRAINING
 _FAMILIES = {name[:-1]: one for name, one in METRICS.items() if name.endswith("*")}
 
 PLACES = ("fold", "seed", "run_done", "runs_done", "runs")
-"""What a report holds besides metrics: which run it is of, and which runs are finished, each with its own metrics."""
+"""What a report holds besides metrics: its run, and the finished runs, each with its own metrics."""
 
 
 def find_metric(name: str) -> Metric | None:
@@ -249,7 +249,7 @@ def metric_direction(name: str) -> Direction:
 
 
 def check_reported(names: Iterable[str]) -> None:
-    """Refuses a report that holds anything but metrics of the table and the run that they are of.
+    """Refuses a report that holds anything but metrics of the table and their run.
 
     Raises: MetricError with the unknown name.
     """
@@ -261,7 +261,7 @@ def check_reported(names: Iterable[str]) -> None:
 def searchable(job: str) -> dict[str, Metric]:
     """The metrics that a study may name in objectives and constraints, by the kind of job that it searches.
 
-    A search for pre-training has one: at its end a job reports that of its best epoch, and all others of its last one.
+    A search for pre-training has one: at its end a job reports it for its best epoch, and all others for its last one.
     """
     if job == "pretraining":
         return {PRETRAINING_LOSS: METRICS[PRETRAINING_LOSS]}

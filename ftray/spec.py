@@ -1,8 +1,8 @@
 """Specs: frozen descriptions of what to build, parsed from plain mappings and turned back into them.
 
 Takes: mappings as YAML or JSON give them. Gives: frozen, keyword-only values that are valid as a whole.
-The door is here: an unknown key is refused with the nearest right name, a wrong value with its full path, and what is
-behind the door trusts what it gets.
+Input is validated here alone: an unknown key is refused with the nearest right name, a wrong value with its full path,
+and all other code trusts the result.
 
 >>> @spec
 ... class Costs:
@@ -29,12 +29,12 @@ from ftray.errors import SpecError
 S = TypeVar("S")
 
 LISTED = 30
-"""A message lists all known names up to so many, otherwise the first five."""
+"""A message lists all known names up to this many, otherwise the first five."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Between:
-    """A closed range that a number must lie in; an end of None is open."""
+    """A closed range that a number must be in; an end of None is unbounded."""
 
     low: float | None = None
     high: float | None = None
@@ -101,7 +101,7 @@ def to_mapping(value: Any) -> Any:
 
 
 def fingerprint(*values: Any) -> str:
-    """A name for a value that any change of it changes: SHA-256 over its canonical JSON, 64 hex digits."""
+    """A name that changes with any change of the value: SHA-256 over its canonical JSON, 64 hex digits."""
     text = json.dumps(to_mapping(list(values)), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -119,7 +119,7 @@ def nearest(word: str, known: Iterable[object]) -> str:
 
 
 def closest(word: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:
-    """The known word that is spelt most like another one; None where none is. cutoff: of 1.0 for the same word."""
+    """The known word that is spelt most like this one; None if none is close. cutoff: of 1.0 for the same word."""
     return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)), None)
 
 
@@ -155,7 +155,7 @@ def _parsed(cls: Any, mapping: Any, path: tuple[str, ...]) -> Any:
 
 
 def _with_kind(value: Any, default: Any) -> Any:
-    """A mapping without a `kind` is of the default's kind, if all its keys are known there."""
+    """A mapping without a `kind` has the default's kind, if that kind knows all its keys."""
     kinds = _hints(type(default)) if _is_spec(type(default)) else {}
     if "kind" in kinds and isinstance(value, Mapping) and "kind" not in value and set(value) <= set(kinds):
         return {"kind": default.kind, **value}

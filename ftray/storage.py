@@ -1,11 +1,11 @@
 """Object storage: folders at a URL, and their copies on this machine's disk.
 
 Takes: locations, as a path or as `s3://bucket/folder`, `gs://…`, `abfs://…`. Gives: `Mirror`, which copies files from
-and to object storage; other modules work with the copy and know nothing of URLs.
+and to object storage; other modules work with the copy and see no URLs.
 
 Credentials are found as the provider's own tools find them (environment, `~/.aws`, a machine's role), never in a URL.
-A single object is replaced whole, so that a reader sees the old content or the new; several objects are not. What says
-that others are complete (`DONE`, `*.json`) is therefore copied last, in both directions.
+A single object is replaced whole, so that a reader sees the old content or the new; several objects are not. Files that
+mark others as complete (`DONE`, `*.json`) are therefore copied last, in both directions.
 
 >>> is_url("s3://bucket/runs"), is_url("/mnt/runs")
 (True, False)
@@ -30,7 +30,7 @@ Location = Path | str
 
 
 def is_url(location: Location) -> bool:
-    """Whether a location lies on object storage.
+    """Whether a location is on object storage.
 
     Raises: StorageError for a scheme that is not known, or a URL that holds a password.
     """
@@ -52,7 +52,7 @@ def join(location: Location, name: str) -> Location:
 
 
 def local(location: Location) -> Path:
-    """A file or folder as a path: downloaded as it is now, if it lies on object storage."""
+    """A file or folder as a path: downloaded first if it is on object storage."""
     if not is_url(location):
         return Path(location)
     mirror = Mirror(location, role="read")
@@ -82,7 +82,7 @@ class Mirror:
 
     @property
     def parent(self) -> "Mirror":
-        """The folder that this one lies in, in the same role."""
+        """The parent folder, in the same role."""
         return Mirror(self.url.rpartition("/")[0], self.role)
 
     def folders(self) -> list[str]:
@@ -167,7 +167,7 @@ class Mirror:
         return self._connected
 
     def _listed(self, name: str) -> Iterator[tuple[str, Any]]:
-        """The same with pyarrow's facts; what says that others are complete comes last."""
+        """The same with pyarrow's file info; files that mark others as complete come last."""
         from pyarrow import fs
 
         with _translate_errors(self.url):
@@ -200,7 +200,7 @@ class Mirror:
             pass
         with _translate_errors(self.url):
             system, _ = self._system
-            # Not durable: where a crash of this machine damages a copy, its size or time differs, and it comes again.
+            # Not durable: a copy that a crash damages differs in size or time, and is downloaded again.
             with partial_file(target, durable=False) as partial:
                 with partial.open("wb") as file, system.open_input_stream(info.path) as stream:
                     shutil.copyfileobj(stream, file, 1 << 22)
@@ -229,14 +229,14 @@ def system_of(url: str) -> tuple[Any, str]:
 
 
 def _completes(path: str) -> tuple[bool, bool]:
-    """Sorts what says that others are complete behind these."""
+    """Sorts files that mark others as complete behind these."""
     name = path.rpartition("/")[2]
     return (name == "DONE", name.endswith(".json"))
 
 
 @contextlib.contextmanager
 def _translate_errors(url: str) -> Iterator[None]:
-    """Turns whatever the storage's client raises into a StorageError."""
+    """Translates whatever the storage's client raises to a StorageError."""
     try:
         yield
     except FileNotFoundError:
@@ -248,7 +248,7 @@ def _translate_errors(url: str) -> Iterator[None]:
 
 
 def storage_error(url: str, error: Exception) -> StorageError:
-    """What a storage's client raised, with the URL and without anything that may be a credential."""
+    """The error of a storage's client, with the URL and without anything that may be a credential."""
     problem = re.sub(r"\?\S+", "", str(error).splitlines()[0])  # the query of a signed URL
     return StorageError(
         f"{url} must be readable and writable, but: {problem}; check the URL, the credentials and the region"

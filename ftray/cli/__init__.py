@@ -1,4 +1,4 @@
-"""The command line: verbs. Hyper-parameters live in files; every command imports what it needs when it runs.
+"""The command line: verbs. Hyper-parameters live in files; every command imports what it needs at run time.
 
 studies   start work: check, vram, pretrain, train, tune
 judging   evaluate a trained policy: backtest, promote

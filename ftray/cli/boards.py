@@ -52,7 +52,7 @@ def _through_tunnel(given: argparse.Namespace) -> int:
     if given.optuna or given.tensorboard or given.storage or given.host != LOOPBACK:
         raise SpecError(
             "--cluster shows the page alone, on this machine alone: leave out --host, --storage, --optuna and "
-            "--tensorboard, or `ftray fetch` the study and look at it here"
+            "--tensorboard, or `ftray fetch` the study and open it here"
         )
     place = place_of(str(given.run), runs_of(given.cluster))
     serve_on_head(RayCli(say), given.cluster, place, given.port)

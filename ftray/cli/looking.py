@@ -1,4 +1,4 @@
-"""The verb that prints a run folder, and what is printed at the end of a study."""
+"""The verb that prints a run folder, and the lines at the end of a study."""
 
 import argparse
 import sys
@@ -49,7 +49,7 @@ def finish(run: "RunFolder") -> None:
     print(f"\nEverything is in {run.where}: a folder per trial, the tables, the encoders, and the policies.")
     print(f"Next: ftray backtest {run.where}    the best trial next to the benchmarks, with a plot")
     print(f"      ftray results {run.where}     this table again")
-    print(f"      ftray dashboard {run.where}   a page of it in a browser; ftray report writes one to keep")
+    print(f"      ftray dashboard {run.where}   a page of it in a browser; ftray report writes a file")
     print(f"      ftray promote {run.where}     the best trial on fresh seeds, and the one read of the test window")
 
 

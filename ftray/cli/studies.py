@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 def add_verbs(add: Add) -> None:
     for command, line in (
         (check, "parse a study with every range at both ends and print its sizes; starts nothing"),
-        (vram, "print what the trials of a study get of a GPU, or measure what they need"),
-        (pretrain, "pre-train the encoder of a file without holes"),
-        (train, "run the one trial of a file without holes"),
+        (vram, "print the share of a GPU that a study's trials get, or measure what they need"),
+        (pretrain, "pre-train the encoder of a file without search parameters"),
+        (train, "run the one trial of a file without search parameters"),
         (tune, "run a study, or continue it"),
     ):
         verb = add_verb(add, command, line)
@@ -33,7 +33,7 @@ def add_verbs(add: Add) -> None:
             verb.add_argument("--retry-failed", action="store_true", help=line)
         if command in (check, vram):
             _add_gpu(verb, measures=command is vram)
-            line = "where run folders lie, for plans with what was measured there: a folder, or s3://, gs://, abfs://"
+            line = "where run folders are, for plans with their measured rows: a folder, or s3://, gs://, abfs://"
             other = ", else runs" if command is check else ""
             line += f" (default: metadata.runs of the cluster file{other})"
             verb.add_argument("--runs", type=location, metavar="DIR|URL", help=line)
@@ -49,7 +49,7 @@ def add_study(verb: argparse.ArgumentParser, n: str | None = None) -> None:
 
 
 def add_runs(verb: argparse.ArgumentParser) -> None:
-    line = "where run folders lie: a folder, or s3://, gs://, abfs:// (default: runs)"
+    line = "where run folders are: a folder, or s3://, gs://, abfs:// (default: runs)"
     verb.add_argument("--runs", type=location, default=Path("runs"), metavar="DIR|URL", help=line)
 
 
@@ -70,7 +70,7 @@ def check(given: argparse.Namespace) -> int:
 
 
 def _check_cluster(given: argparse.Namespace) -> int:
-    """What a study asks of a cluster, and what is wrong with its file: then the status is 1."""
+    """What a study needs of a cluster, and the problems of its file: then the status is 1."""
     from ftray.cluster.check import check_cluster_file
     from ftray.study.forecast import describe_on_cluster
 
@@ -103,7 +103,7 @@ def vram(given: argparse.Namespace) -> int:
 
 
 def _nodes(given: argparse.Namespace) -> "tuple[Node, ...]":
-    """What a plan is for: a GPU or cluster file that is named, the cluster of RAY_ADDRESS, or the GPU at hand."""
+    """The nodes to plan for: those of --gpu or --cluster, the cluster of RAY_ADDRESS, or the GPU at hand."""
     from ftray.capacity.nodes import Node, nodes_of_file
     from ftray.vram.gpus import local_gpu, parse_gpu
 
@@ -122,7 +122,7 @@ def _nodes(given: argparse.Namespace) -> "tuple[Node, ...]":
 
 
 def with_measured(nodes: "tuple[Node, ...]", runs: "Location | None") -> "tuple[Node, ...]":
-    """With what was measured for the studies in runs, as far as this machine reaches that."""
+    """The nodes with the measured rows of the studies in runs, if this machine reaches them."""
     if not runs:
         return nodes
     from ftray.capacity.measured_rows import MeasuredRows

@@ -32,7 +32,7 @@ say = functools.partial(print, flush=True)
 
 
 def runs_of(cluster: Path | None) -> str | None:
-    """Where a cluster's file stores run folders; None without a file, or where it does not say.
+    """Where a cluster file stores run folders; None without a file, or if the file does not name it.
 
     Raises: SpecError for KubeRay manifests: no `ray` command reaches a head through them.
     """
@@ -44,7 +44,7 @@ def runs_of(cluster: Path | None) -> str | None:
     file = read_cluster_file(cluster)
     if file.is_kubernetes:
         raise SpecError(
-            f"{cluster} is for Kubernetes, whose own tunnel leads to the head: `kubectl port-forward "
+            f"{cluster} is for Kubernetes, whose own tunnel reaches the head: `kubectl port-forward "
             "service/NAME-head-svc 8265`, then --address http://127.0.0.1:8265 in place of --cluster"
         )
     return file.metadata.get("runs")
@@ -53,8 +53,8 @@ def runs_of(cluster: Path | None) -> str | None:
 def runs_to_plan_with(given: argparse.Namespace) -> "Location | None":
     """--runs, else where the file of --cluster stores run folders.
 
-    None for a KubeRay manifest, which names no such place, and for a file whose placeholder is not filled in: the
-    client of object storage would ask for that bucket for minutes.
+    None for a KubeRay manifest, which names no such place, and for a file with an unfilled placeholder: the
+    client of object storage would try that bucket for minutes.
     """
     if given.runs or not given.cluster:
         return given.runs

@@ -19,7 +19,7 @@ from ftray.spec import parse, spec
 
 @spec
 class Objective:
-    """A reported metric, as it stands at a trial's end, and where to push it."""
+    """A reported metric, by its last value, and its direction."""
 
     metric: str
     direction: Direction
@@ -61,7 +61,7 @@ class Constraint:
         return cls(found[1], found[2], bound)
 
     def violation(self, metrics: Mapping[str, Any]) -> float:
-        """By how much a trial misses the bound: 0 or less where it is met, NaN where the value is unknown."""
+        """By how much a trial violates the bound: 0 or less if it is met, NaN if the value is unknown."""
         value = metrics.get(self.metric)
         if not is_number(value):
             return math.nan
@@ -77,13 +77,13 @@ def is_number(value: Any) -> TypeGuard[float]:
 
 
 def objectives_of(study: Mapping[str, Any]) -> tuple[Objective, ...]:
-    """What a study searches for; a study that names nothing maximizes the validation Sharpe ratio."""
+    """The objectives of a study; one that names none maximizes the validation Sharpe ratio."""
     given = (study.get("search") or {}).get("objectives") or []
     return tuple(parse(Objective, one) for one in given) or (DEFAULT,)
 
 
 def constraints_of(study: Mapping[str, Any]) -> tuple[Constraint, ...]:
-    """The bounds that a study sets."""
+    """The constraints of a study."""
     return tuple(Constraint.parse(text) for text in (study.get("search") or {}).get("constraints") or [])
 
 

@@ -1,7 +1,7 @@
-"""Trial records as Optuna knows them: the one converter.
+"""Converts trial records to Optuna's form; the only converter.
 
 Takes: trial records, the space they were sampled from, objectives, constraints. Gives: Optuna's frozen trials, and
-studies of them in memory for `optuna.visualization` and `optuna.importance`. Knows no run folder.
+studies of them in memory for `optuna.visualization` and `optuna.importance`. Needs no run folder.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ def user_attributes(record: TrialRecord) -> dict[str, Any]:
 
 
 def intermediate_values(reports: Iterable[Mapping[str, Any]], metric: str, resource: str) -> dict[int, float]:
-    """A metric by step. A trial that went on from its checkpoint reports some steps again; the first report counts.
+    """A metric by step. A trial that continued from its checkpoint reports some steps again; the first report counts.
 
     resource: the metric that counts steps.
     """
@@ -63,7 +63,7 @@ def frozen_trial(
 ) -> FrozenTrial:
     """A record as Optuna stores it.
 
-    A complete trial without a value for each objective counts as failed, as Optuna has it.
+    A complete trial without a value for each objective counts as failed, as in Optuna.
 
     steps: the objective's intermediate values, of a study with one objective. system_attributes: what a sampler stored
     with the trial.
@@ -99,7 +99,7 @@ def optuna_study(
     constraints: Sequence[Constraint] = (),
     reports: Iterable[Mapping[str, Any]] = (),
 ) -> optuna.Study:
-    """An Optuna study in memory with the sampled ones of these records.
+    """An Optuna study in memory with the sampled trials of these records.
 
     reports: rows of the trials' reports, each with its `trial`; of studies with one objective.
     """
@@ -129,11 +129,11 @@ def quiet() -> Iterator[None]:
 
 
 def _values(record: TrialRecord, objectives: Sequence[Objective]) -> list[float] | None:
-    """What a trial ended with in each objective; None unless all of it is known."""
+    """A trial's last value of each objective; None unless all are known."""
     known = [value for value in (record.metrics.get(one.metric) for one in objectives) if is_number(value)]
     return known if len(known) == len(objectives) else None
 
 
 def _local(at: datetime.datetime) -> datetime.datetime:
-    """Optuna's times: of the machine's zone, without saying so."""
+    """Optuna's times: local and without a time zone."""
     return at.astimezone().replace(tzinfo=None)

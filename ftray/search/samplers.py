@@ -3,7 +3,7 @@
 tpe learns from trials that a scheduler pruned, too; cmaes, gp and nsga2 learn from complete trials alone.
 
 Takes: what a study file says about its sampler, its space, the values sampled before. Gives: an Optuna sampler that
-samples whole configurations, and each of them once. Knows Optuna, neither Ray nor torch.
+samples whole configurations, and each of them once. Needs Optuna, neither Ray nor torch.
 """
 
 import warnings
@@ -48,7 +48,7 @@ class TpeSpec:
 
 @spec
 class RandomSpec:
-    """Uniform over every range: what other samplers are compared with."""
+    """Uniform over every range: the baseline of other samplers."""
 
     kind: Literal["random"] = "random"
 
@@ -105,7 +105,7 @@ BY_GENERATION = (CmaEsSpec, Nsga2Spec)
 
 
 def check_sampler(sampler: Sampler, n_objectives: int, n_constraints: int) -> None:
-    """Refuses what a sampler cannot do. Random sampling ignores objectives and constraints, as everyone expects.
+    """Refuses what a sampler cannot do. Random sampling ignores objectives and constraints, as expected.
 
     Raises: SpecError.
     """
@@ -195,9 +195,9 @@ def _independent(seed: int) -> TPESampler:
 class DistinctSampler(BaseSampler):
     """Samples whole configurations from another sampler, and replaces a repeated one by a random one.
 
-    Training is seeded by its configuration, so to repeat it would show nothing new. Values that a hand-written point
-    fixes stay fixed, and a point that fixes all of them is taken however often it is written. Where `TRIES` random
-    configurations are all known, the space counts as exhausted, and the repetition stands.
+    Training is seeded by its configuration, so a repetition would show nothing new. Values that a hand-written point
+    fixes stay fixed, and a point that fixes all of them is never replaced. Where `TRIES` random
+    configurations are all known, the space counts as exhausted, and the repetition is kept.
     """
 
     def __init__(
@@ -208,7 +208,7 @@ class DistinctSampler(BaseSampler):
         sampled: Iterable[Mapping[str, Any]],
         seed: int,
     ):
-        """joint: the search parameters that `inner` may sample jointly. By itself it would add conditional ones for as
+        """joint: the search parameters that `inner` may sample jointly. Otherwise it would add conditional ones for as
         long as every trial happens to have them."""
         self.inner, self.space, self.joint = inner, space, joint
         self._known = {frozenset(values.items()) for values in sampled}

@@ -5,7 +5,7 @@ makes a search parameter of its value. The options of a choice may be subtrees w
 conditional space. Every search parameter has a stable flat name, its path: `trial/encoder/d_token`; a choice between
 subtrees is named `.../kind`.
 
-Takes: a tree of plain mappings. Gives: filled trees, and the values that filled them. Knows neither Ray nor torch.
+Takes: a tree of plain mappings. Gives: filled trees, and the values that filled them. Needs neither Ray nor torch.
 """
 
 import dataclasses
@@ -69,7 +69,7 @@ class Space:
         return self.choose(lambda param: param.suggest(trial))
 
     def choose(self, choice: Callable[[Param], Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Flat values chosen one parameter after the other, of the subtrees chosen so far, and the tree they fill."""
+        """Flat values chosen one parameter at a time, within the subtrees chosen so far, and the tree they fill."""
         values: dict[str, Any] = {}
 
         def choose(param: Param) -> Any:
