@@ -95,7 +95,7 @@ class Metric:
     name: what it is reported as; a `*` at its end, and in the title, stands for what differs between studies.
     direction: which way it is better; None where neither way is.
     unit: one of `UNITS`.
-    title: what stands over its column and at its axis.
+    title: its column heading and axis label.
     computed_from: what the number means, and what it is computed from.
     source: what reports it: `validation` (a backtest on the validation windows, of benchmarks, too), `training` (an
         iteration of PPO), `encoder` (an FT-Transformer in a trial), `machine` (what a job costs), `pretraining`.
@@ -275,7 +275,7 @@ def format_metric(name: str, value: Any) -> str:
 
 
 def metric_title(name: str) -> str:
-    """What stands over a metric's column and at its axis; an unknown one is called by its name."""
+    """A metric's column heading and axis label; its name if it is unknown."""
     found = find_metric(name)
     return name if found is None else found.title.replace("*", name[len(found.name) - 1 :])
 

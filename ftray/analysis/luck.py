@@ -23,7 +23,7 @@ class Luck:
     """A Sharpe ratio, and the best one to expect of as many trials without skill.
 
     n_trials: configurations it was chosen from. effective: how many independent ones they are worth.
-    years: of distinct validation bars. deflated: probability that the true ratio lies above the luck line.
+    years: of distinct validation bars. deflated: probability that the true ratio is above the luck line.
     """
 
     sharpe: float

@@ -94,7 +94,7 @@ FAILURES: Columns = {
 def leaderboard_columns(goal: str, rows: Sequence[Mapping[str, Any]] | None = None) -> Columns:
     """The columns of a study's leaderboard.
 
-    goal: the metric that it searches for. It stands once, where `objective` does, and with its error where it is the
+    goal: the metric that it searches for. It appears once, as `objective`, and with its error where it is the
     Sharpe ratio. rows: costs that none of them has are left out.
     """
     left_out = set() if goal == SHARPE else {"error", "deflated_sharpe"}

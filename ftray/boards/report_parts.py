@@ -43,7 +43,7 @@ COMPARED = [
 """The metrics that the winner is compared with the benchmarks by."""
 
 BENCHMARK_DRAWN = "equal_weight"
-"""The benchmark that stands in the winner's plots; the table has what each asset alone did."""
+"""The benchmark in the winner's plots; the table also has each asset alone."""
 
 
 def question(study: Study) -> list[Block]:

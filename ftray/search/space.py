@@ -1,4 +1,4 @@
-"""The search space: a trial file in which ranges stand in place of some values.
+"""The search space: a trial file in which ranges replace some values.
 
 A range is a one-key mapping: `{int: [1, 4]}`, `{float: [0.0, 0.3]}`, `{log: [1e-5, 1e-3]}` or `{choice: [32, 64]}`, and
 makes a search parameter of its value. The options of a choice may be subtrees with search parameters of their own: a

@@ -82,7 +82,7 @@ def describe_on_cluster(study: StudySpec, file: Path, runs: Location, study_word
 
 
 def prices_of_file(file: Path) -> dict[str, float]:
-    """What an hour of each node type costs, where the file says so."""
+    """The price per hour of each node type that has one in the file."""
     _, types = read_cluster_file(file).node_types()
     labels = {name: (kind.get("labels") or {}).get(PRICE) for name, kind in types.items()}
     try:

@@ -1,7 +1,7 @@
 """How long trials take, from trials that have ended: seconds per env step of a shape, on a GPU or without one.
 
 Takes: run folders. Gives: `Paces`. What does not affect speed (learning rates, seeds, weights) is not part of
-a shape; GPU models are not told apart.
+a shape; GPU models are not distinguished.
 """
 
 import contextlib

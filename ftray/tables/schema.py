@@ -53,7 +53,7 @@ SCHEMA: dict[str, dict[str, Column]] = {
         "error": Column("text", "why it failed"),
         "started_at": Column("time", "start of its latest run"),
         "ended_at": Column("time", "end of its latest run"),
-        "wall_seconds": Column("float", "spent running, summed over all ended runs"),
+        "wall_seconds": Column("float", "running time, summed over all ended runs"),
         "encoder": Column("text", "ft or mlp"),
         "encoder_shape": Column("text", "kind and size in a few letters, like ft 64/2/4 p60"),
         "pretrained": Column("text", "where its weights came from, and whether they were frozen"),
@@ -113,7 +113,7 @@ SCHEMA: dict[str, dict[str, Column]] = {
         "trial": Column("text", "id; null for an event of the study as a whole"),
         "at": Column("time", "when it was recorded"),
         "event": Column("text", "its name"),
-        "facts": Column("json", "what it says"),
+        "facts": Column("json", "its other fields"),
     },
     "encoders": {
         "encoder": Column("text", "fingerprint of the job, as its folder under encoders/ is named"),
