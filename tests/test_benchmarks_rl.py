@@ -105,7 +105,7 @@ def test_the_threshold_is_a_share_of_the_way_from_the_untrained_to_what_can_be_r
     assert sample_efficiency.threshold_of([0.0, 0.0], 0.4, 0.25) == pytest.approx(0.1)
 
 
-def test_a_run_counts_from_its_first_look_above_the_threshold_or_as_its_whole_budget():
+def test_a_run_counts_from_its_first_evaluation_above_the_threshold_or_as_its_whole_budget():
     reached = {"env_steps": 100, "seconds": 1.0, "reached": True}
     assert sample_efficiency.crossing(curve(0.0, 0.5, 0.1, 0.9), 0.5) == reached
     missed = {"env_steps": 300, "seconds": 3.0, "reached": False}

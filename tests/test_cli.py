@@ -141,7 +141,7 @@ def test_check_prints_the_sizes_of_the_real_study(capsys):
 
 @pytest.mark.ray
 @pytest.mark.long
-def test_a_study_stopped_by_ctrl_c_goes_on_where_it_was(tmp_path):
+def test_a_study_stopped_by_ctrl_c_continues_where_it_was(tmp_path):
     command = [sys.executable, "-m", "ftray", "tune", str(stoppable(tmp_path)), "--runs", str(tmp_path / "runs")]
     first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
     run_path = tmp_path / "runs" / "tiny"

@@ -149,7 +149,7 @@ def test_a_folder_that_cannot_be_written_is_no_file_system_without_locks(tmp_pat
         pass
 
 
-def test_the_cache_lies_where_its_variable_says(monkeypatch):
+def test_the_cache_is_where_its_variable_says(monkeypatch):
     monkeypatch.setenv("FTRAY_CACHE", "/somewhere")
     assert cache_dir() == Path("/somewhere")
     monkeypatch.delenv("FTRAY_CACHE")

@@ -70,7 +70,7 @@ def test_only_what_changed_is_sent_and_brought(bucket):
     assert now[0] == kept[0] and now[1] != kept[1] and (theirs.local / "b").read_text() == "22"
 
 
-def test_what_says_that_a_folder_is_complete_goes_last(bucket):
+def test_the_file_that_marks_a_folder_complete_is_copied_last(bucket):
     there = f"{bucket}/complete"
     mirror = filled(Mirror(there, "one"), DONE="", z="1", meta__json="", a="2", **{"meta.json": "{}"})
     order = [path.name for path in mirror._files("")]

@@ -21,7 +21,7 @@ def test_a_cap_is_of_the_gpu_at_hand_and_not_of_the_one_that_was_planned_for():
     assert cuda.caps == [(pytest.approx(1.4 / 40.0), 0)]
 
 
-def test_a_gpu_smaller_than_planned_is_refused_with_both_figures_and_the_label_that_mends_it():
+def test_a_gpu_smaller_than_planned_is_refused_with_both_sizes_and_the_label_to_set():
     slice_of_h100 = Cuda(9.75)
     with pytest.raises(TrainingError, match=r"planned 79\.10 GiB, .* has 9\.75 GiB.*ftray/gpu-gib=9\.75"):
         cap_gpu_memory(1.3, 79.1, slice_of_h100)

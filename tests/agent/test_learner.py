@@ -191,7 +191,7 @@ def test_the_array_env_runner_samples_what_rllib_s_own_would(data_folder):
 
 
 @pytest.mark.long
-def test_an_env_runner_killed_in_mid_iteration_is_replaced_and_training_goes_on(data_folder):
+def test_an_env_runner_killed_in_mid_iteration_is_replaced_and_training_continues(data_folder):
     ppo = dataclasses.replace(PPO, n_env_runners=2, cpus_per_env_runner=0.5, train_batch_size=2_048)
     with training(data_folder, ppo) as algorithm:
         check_start(algorithm)

@@ -42,7 +42,7 @@ def test_the_file_holds_every_decision_bar_of_train_and_validation_and_none_of_t
     assert {file.name for file in tmp_path.iterdir()} == {path.name, weights.name}
 
 
-def test_a_job_with_a_gpu_share_claims_its_cap_before_anything_lies_on_the_gpu(dataset, weights, tmp_path, monkeypatch):
+def test_a_job_with_a_gpu_share_sets_its_cap_before_anything_is_on_the_gpu(dataset, weights, tmp_path, monkeypatch):
     class ClaimedError(Exception):
         pass
 

@@ -183,7 +183,7 @@ def test_trials_are_ranked_by_what_their_study_searches_for(tmp_path):
     )
 
 
-def test_a_sharpe_ratio_stands_with_its_error_and_the_probability_that_luck_is_not_all(tmp_path):
+def test_a_sharpe_ratio_has_its_error_and_the_probability_that_luck_is_not_all(tmp_path):
     run = RunFolder.create(tmp_path / "study", {"name": "study"})
     moments = {"n_bars": 8760.0, "years": 1.0, "skewness": 0.0, "kurtosis": 3.0}
     for number, sharpe in enumerate((0.5, 3.0)):

@@ -43,7 +43,7 @@ def printed(what, run: RunFolder) -> str:
     return console.file.getvalue()
 
 
-def test_it_is_what_the_statistics_say_of_the_best_of_so_many_trials():
+def test_it_is_the_expected_maximum_of_that_many_trials():
     luck = luck_of(figures(2.0), SINGLE, n_trials=40, effective=10.0)
     assert luck.luck_line == pytest.approx(stats.luck_line(10.0, years=0.5))
     expected = stats.deflated_sharpe(2.0, 4_380, HOURS, n_trials=10.0, skewness=-0.5, kurtosis=6.0)

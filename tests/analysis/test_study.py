@@ -80,7 +80,7 @@ def test_a_wider_scope_is_held_against_more_luck(study):
     assert at_best.step is not None and at_best.chosen_from == 24
 
 
-def test_a_figure_that_is_better_when_it_is_lower_is_known_to_be(study):
+def test_a_metric_that_is_better_when_it_is_lower_is_known_to_be(study):
     best = study.best(DRAWDOWN)
     assert best.direction == "minimize" and best.value == study.trials[DRAWDOWN].min()
     assert best.luck is None and "only a Sharpe ratio has one" in repr(best)

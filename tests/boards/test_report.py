@@ -132,7 +132,7 @@ def test_the_command_that_repeats_a_study_holds_all_of_it(tmp_path):
     assert (tmp_path / "tiny study.yaml").read_text() == study_file(study)
 
 
-def test_the_verb_says_where_the_file_lies(tmp_path):
+def test_the_verb_prints_where_the_file_is(tmp_path):
     run, out = made_study(tmp_path / "runs" / "made", 2, 1), tmp_path / "deep" / "r.html"
     words = [sys.executable, "-m", "ftray", "report", str(run.path), "--out", str(out)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)

@@ -69,7 +69,7 @@ def test_room_grows_with_the_nodes_that_join_and_stays_when_one_goes():
     assert capacity.now.max_concurrent == 12
 
 
-def test_the_nodes_are_looked_at_now_and_then_alone():
+def test_the_nodes_are_listed_only_at_intervals():
     cluster = Cluster(WORKER)
     capacity = cluster.capacity()
     waited(capacity)

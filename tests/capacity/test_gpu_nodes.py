@@ -86,7 +86,7 @@ def of_this_process() -> GpuFacts:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_gpus_that_torch_cannot_use_end_a_study_before_any_trial_is_spent(gpus, tmp_path):
+def test_gpus_that_torch_cannot_use_end_a_study_before_any_trial_is_wasted(gpus, tmp_path):
     lines: list[str] = []
     with pytest.raises(UnusableGpuError) as told:
         run_study(study_of("refused", ["ends well"] * 2), tmp_path, say=lines.append, trial_fn=play)

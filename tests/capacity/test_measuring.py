@@ -80,7 +80,7 @@ def test_rows_are_kept_per_model_and_a_later_row_replaces_one_of_its_key(tmp_pat
         read_rows(tmp_path, "H100")
 
 
-def test_rows_lie_on_object_storage_as_on_a_disk(bucket):
+def test_rows_are_stored_on_object_storage_as_on_a_disk(bucket):
     runs = f"{bucket}/runs"
     assert read_rows(runs, "H100") == ()
     assert save_rows(runs, ON_H100, [row_of(MLP, 1.0)]) == rows_file(runs, "H100") == f"{runs}/vram/H100.json"

@@ -26,7 +26,7 @@ def test_a_slice_of_a_gpu_is_another_type_than_the_whole():
     assert live_types(FILE, {"slice": live("L4", 5.5)}.items()) == {}
 
 
-def test_machines_of_several_sizes_with_one_gpu_are_tried_once_with_the_smallest_figure():
+def test_machines_of_several_sizes_with_one_gpu_are_tried_once_with_the_smallest_size():
     (host,) = gpu_types((FILE[0], live("L4", 21.6, cpus=8.0), live("L4", 22.04, cpus=4.0), Node("cpu", 3, 4.0)))
     assert host.gpu == known_gpu("L4", 21.6)
     assert list(live_types([host], {"a": live("L4", 22.04, cpus=4.0)}.items())) == ["a"]

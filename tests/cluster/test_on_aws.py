@@ -24,7 +24,7 @@ def test_trials_that_wait_bring_up_as_many_spot_nodes_as_the_plan_says(aws):
     aws.scales_up()
 
 
-def test_trials_of_a_node_that_is_taken_back_go_on_from_object_storage_on_another_one(aws):
+def test_trials_of_a_node_that_is_taken_back_continue_from_object_storage_on_another_one(aws):
     aws.survives_reclaim()
 
 

@@ -48,7 +48,7 @@ def test_a_study_runs_as_a_job_and_every_command_is_shown_and_can_be_typed(head,
 
 @pytest.mark.long
 @pytest.mark.ray
-def test_ctrl_c_leaves_a_job_running_the_next_submission_follows_it_and_one_after_its_death_goes_on(head, board):
+def test_ctrl_c_leaves_a_job_running_the_next_submission_follows_it_and_one_after_its_death_continues(head, board):
     runs = head.home / "runs"
     words = ("submit", study_file(head.home, "long", 200), "--address", head.address, "--runs", runs)
     with head.typing(*words) as first:

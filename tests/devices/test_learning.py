@@ -47,7 +47,7 @@ def test_a_policy_reads_full_observations(data, dataset, weights, spec, assert_a
 
 
 @pytest.mark.parametrize("spec", SHARING.values(), ids=list(SHARING))
-def test_an_env_runner_looks_ahead(data, dataset, weights, spec, assert_alike):
+def test_an_env_runner_prefetches(data, dataset, weights, spec, assert_alike):
     def path(device: torch.device) -> Any:
         module, seen, out = policy(data, weights, spec, device), observed(dataset, 6), []
         with torch.inference_mode(), module.prefetching(seen, 4):
@@ -85,7 +85,7 @@ def test_a_learner_steps_down_the_gradient(data, dataset, weights, spec, assert_
     assert_alike(path, on_gpu=1e-2)  # Adam turns rounding of a gradient near zero into a step
 
 
-def test_fused_adam_goes_on_from_a_state_that_lay_on_the_cpu(assert_alike):
+def test_fused_adam_continues_from_a_state_that_was_on_the_cpu(assert_alike):
     def path(device: torch.device) -> Any:
         def steps(optimizer: Any, weight: Tensor) -> None:
             for _ in range(2):

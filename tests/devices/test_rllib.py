@@ -30,7 +30,7 @@ PATHS = [
 
 
 @pytest.mark.parametrize(("spec", "acts_there"), PATHS)
-def test_a_learner_on_a_gpu_learns_what_one_on_the_cpu_does_and_goes_on_from_its_checkpoint(
+def test_a_learner_on_a_gpu_learns_what_one_on_the_cpu_does_and_continues_from_its_checkpoint(
     dataset, data, spec, acts_there, tmp_path, monkeypatch
 ):
     given = {}

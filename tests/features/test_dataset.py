@@ -88,7 +88,7 @@ def test_another_dataset_is_not_written_over(folder):
         other.save(folder)
 
 
-def test_a_folder_of_somebody_elses_files_is_left_alone(made, tmp_path):
+def test_a_folder_of_other_files_is_left_alone(made, tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(RunFolderError, match=r"meta\.json is missing"):
         made.save(tmp_path)

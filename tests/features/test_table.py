@@ -61,7 +61,7 @@ def test_the_scaler_of_several_train_windows_sees_each_of_them_and_nothing_betwe
     assert (joined.scaler.center != plain.scaler.center).all()
 
 
-def test_decision_bars_of_several_windows_look_across_none_of_their_seams(table):
+def test_decision_bars_of_several_windows_read_across_none_of_their_seams(table):
     pieces = (Window(700, 800), Window(800, 850))
     alone = [table.decision_bars(piece) for piece in pieces]
     assert all(len(bars) for bars in alone)

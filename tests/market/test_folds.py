@@ -272,7 +272,7 @@ class TestNoPieceIsJoinedToAnother:
             assert np.abs(returns).max() < 0.01 and not np.isin(where + 1, seams).any()
             assert 0.0 <= stats.overfitting_probability(returns, n_blocks=6) <= 1.0
 
-    def test_no_observation_looks_across_a_seam(self, spec):
+    def test_no_observation_reads_across_a_seam(self, spec):
         dataset, seams = self.market(spec)
         for piece in self.validated(spec):
             for bar in dataset.table.decision_bars(piece):

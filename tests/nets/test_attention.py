@@ -105,7 +105,7 @@ def test_shares_are_means_over_blocks_heads_and_observations(model, monkeypatch)
 
 
 @pytest.mark.parametrize("fusion", ["late", "early"])
-def test_an_encoder_that_looks_at_one_series_is_seen_to(fusion):
+def test_attention_to_one_series_is_measured(fusion):
     model = encoder(n_blocks=1, fusion=fusion)
     tower = model.tower
     with torch.no_grad():

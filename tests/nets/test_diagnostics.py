@@ -62,7 +62,7 @@ def test_each_family_of_shares_sums_to_one_and_all_are_plain_numbers(model):
     assert json.loads(json.dumps(metrics)) == metrics
 
 
-def test_entropy_is_one_where_every_token_is_looked_at_alike_and_zero_where_one_is():
+def test_entropy_is_one_for_equal_attention_and_zero_for_attention_to_one_token():
     model = encoder(n_blocks=1)
     attention = model.tower.blocks[0].attention
     with torch.no_grad():
@@ -92,7 +92,7 @@ def test_the_token_norm_is_the_mean_over_tokens_and_windows(model):
     assert encoder_metrics(model, windows())["token_norm"] == pytest.approx(2.0 * expected, rel=1e-5)
 
 
-def test_many_windows_are_worked_off_a_few_at_a_time_with_the_same_figures(model, monkeypatch):
+def test_many_windows_are_processed_a_few_at_a_time_with_the_same_metrics(model, monkeypatch):
     whole, sizes, attention = encoder_metrics(model, windows()), [], FTTransformer.attention
 
     def watched(self, observation, *, cls_only=False):

@@ -65,7 +65,7 @@ def outcome(seed: int) -> BarRecord:
     return BarRecord(TIMES, returns, np.cumprod(1 + returns), flat, flat / 10, np.zeros((N, 1)), ("BTC",), labels)
 
 
-def test_a_figure_that_runs_do_not_end_with_is_shown_as_it_was_reported(study):
+def test_a_metric_that_runs_do_not_end_with_is_shown_as_it_was_reported(study):
     cost = plots.curves_data(study, "encoder", "cost/cpu_seconds")
     assert set(cost["mean"]) == {3600.0}
 
@@ -79,7 +79,7 @@ def test_of_very_many_trials_an_even_sample_is_compared(study, monkeypatch):
     assert asked == [["trial-0000", "trial-0002", "trial-0005"]] and chance is not None and 0 <= chance <= 1
 
 
-def test_a_runs_own_figures_are_those_that_it_ended_with(old):
+def test_a_runs_own_metrics_are_those_that_it_ended_with(old):
     own = runs_data(old, SHARPE)
     last = own.groupby(["trial", "fold", "seed"]).last()
     folds = old.frame("folds").set_index(["trial", "fold", "seed"])
@@ -160,7 +160,7 @@ def test_the_front_is_what_no_other_trial_beats(study):
     assert len(plots.plot_pareto_front(study, ["cost/cpu_seconds", SHARPE]).data[-1].x) == 1  # all cost the same
 
 
-def test_pairs_ranks_distribution_and_times_of_trials_are_optunas_in_the_look_of_all_plots(study):
+def test_pairs_ranks_distribution_and_times_of_trials_are_optunas_in_ftrays_style(study):
     drawn = [plots.plot_contour(study), plots.plot_rank(study), plots.plot_edf(study), plots.plot_timeline(study)]
     for made in (*drawn, plots.plot_slice(study), plots.plot_parallel_coordinate(study)):
         assert made.layout.font.family == "Helvetica, Arial, sans-serif" and "<sup>" in made.layout.title.text
@@ -173,13 +173,13 @@ def test_a_study_without_a_complete_trial_has_no_plot_of_its_search_yet(tmp_path
         plots.plot_slice(open_study(run.path))
 
 
-def test_importance_of_one_complete_trial_is_not_drawn(tmp_path):
+def test_importance_of_one_complete_trial_is_not_plotted(tmp_path):
     run = made_study(tmp_path / "study", 2, 1)
     with pytest.raises(NoResultError, match="at least 2 complete trials"):
         plots.plot_param_importances(open_study(run.path))
 
 
-def test_groups_are_drawn_with_their_intervals_and_how_often_they_win(study):
+def test_groups_are_plotted_with_their_intervals_and_how_often_they_win(study):
     compared = study.compare("encoder")
     figure = plots.plot_comparison(compared)
     assert [trace.y[0] for trace in figure.data] == list(compared.index[::-1])
@@ -196,7 +196,7 @@ def test_memory_and_cost(study, old):
     assert plots.plot_cost(cost).layout.xaxis.title.text == "CPU core hours"
 
 
-def test_importance_and_a_card_are_drawn(old):
+def test_importance_and_a_card_are_plotted(old):
     importance = old.importance()
     (bars,) = plots.plot_param_importances(old).data
     assert bars.y[-1] == importance.index[0].removeprefix("trial/") and bars.x[-1] == importance.iloc[0]

@@ -34,7 +34,7 @@ def test_claims_are_ratios_of_errors_and_intervals_beyond_zero():
 
 @pytest.mark.real_data
 @pytest.mark.skipif(not benchmark.CANDLES.is_dir(), reason="the real candles are missing")
-def test_figures_are_measured_on_the_last_fifth_behind_a_purge():
+def test_metrics_are_measured_on_the_last_fifth_behind_a_purge():
     dataset = benchmark.real_candles(benchmark.CANDLES)
     (train,), (validation,) = dataset.windows.train, dataset.windows.validation
     assert train.stop / len(dataset.candles) == pytest.approx(0.8, abs=1e-4)

@@ -324,7 +324,7 @@ def test_steps_that_run_as_a_graph_train_as_others_do(dataset):
     assert found[0] == pytest.approx(found[1], rel=1e-2)
 
 
-def test_a_job_interrupted_on_a_gpu_goes_on_on_a_cpu(dataset):
+def test_a_job_interrupted_on_a_gpu_continues_on_a_cpu(dataset):
     """The other device's options come along in the optimiser's state, and would be obeyed."""
     parts, found = draw_samples(dataset, SPEC), []
     for from_gpu in (False, True):
@@ -340,7 +340,7 @@ def test_a_job_interrupted_on_a_gpu_goes_on_on_a_cpu(dataset):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_job_interrupted_on_a_cpu_goes_on_on_a_gpu(dataset):
+def test_a_job_interrupted_on_a_cpu_continues_on_a_gpu(dataset):
     parts = draw_samples(dataset, SPEC)
     here = Trainer(SPEC, dataset, parts, new_model(ENCODER, SPEC, dataset.layout))
     here.train_epoch(1, lambda: None)

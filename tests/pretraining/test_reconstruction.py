@@ -24,7 +24,7 @@ def scores(windows):
     return reconstruction({"mean": mean_of(torch.zeros(6)), "half": half_right}, windows, LAYOUT, batch_size=16)
 
 
-def test_every_kind_of_mask_has_its_figures(scores):
+def test_every_kind_of_mask_has_its_metrics(scores):
     assert tuple(scores) == KINDS
     assert set(scores["cells"]["half"]) == {"mse", "r2", "r2_by_indicator"}
 

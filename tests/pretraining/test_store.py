@@ -96,7 +96,7 @@ def test_the_encoder_of_the_lowest_validation_loss_is_taken_and_named_and_others
     )
 
 
-def test_what_is_chosen_lies_in_the_own_folder_and_is_all_that_a_trial_needs(runs, dataset):
+def test_a_chosen_encoder_is_copied_to_the_own_folder_and_is_all_that_a_trial_needs(runs, dataset):
     store = EncoderStore.of_run(run_folder(runs, "mine"))
     choice = store.choose(ENCODER, WANTED, dataset)
     shutil.rmtree(runs / "rates")
@@ -110,7 +110,7 @@ def test_what_is_chosen_lies_in_the_own_folder_and_is_all_that_a_trial_needs(run
     assert [path.name for path in (runs / "mine" / "encoders").iterdir()] == [choice.encoder]
 
 
-def test_a_choice_stands_when_a_better_encoder_comes_and_falls_with_its_weights(runs, dataset):
+def test_a_choice_is_kept_when_a_better_encoder_comes_and_dropped_with_its_weights(runs, dataset):
     store = EncoderStore.of_run(run_folder(runs, "mine"))
     choice = store.choose(ENCODER, WANTED, dataset)
     better = trained(runs / "other", dataset, spec=LONGER)
@@ -196,7 +196,7 @@ def test_a_job_that_fails_leaves_no_name_and_no_lock_and_its_error(tmp_path, dat
         assert [path.name for path in (tmp_path / "encoders").iterdir()] == [f".{name_of(dataset, spec=spec)}.making"]
 
 
-def test_an_unfinished_folder_under_the_final_name_goes_on(tmp_path, dataset):
+def test_an_unfinished_folder_under_the_final_name_is_continued(tmp_path, dataset):
     target = tmp_path / "encoders" / name_of(dataset, spec=LONGER)
 
     def stop(row) -> None:

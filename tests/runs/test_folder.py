@@ -117,7 +117,7 @@ def test_wall_time_adds_up_over_interruptions(run: RunFolder):
     assert run.record(trial).wall_seconds == 15
 
 
-def test_final_states_are_final_and_news_recorded_twice_is_stored_once(run: RunFolder):
+def test_final_states_are_final_and_an_end_recorded_twice_is_stored_once(run: RunFolder):
     trial = add(run)
     run.trial_ended(trial, "PRUNED", {"a": 1})
     run.trial_ended(trial, "PRUNED", {"a": 2})

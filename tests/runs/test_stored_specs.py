@@ -53,7 +53,7 @@ def test_the_tables_of_a_study_show_trials_in_the_new_form():
     assert Study(RunFolder.open(OLD)).lineage("trial-0000")["spec"]["trading"]["rules"]["fee"] == 0.0025
 
 
-def test_a_stored_study_goes_on_with_its_file_in_the_new_form(tmp_path):
+def test_a_stored_study_continues_with_its_file_in_the_new_form(tmp_path):
     run = RunFolder.create(tmp_path / "run", {"name": "run", "trial": {"trading": dict(STORED)}})
     again = RunFolder.create(tmp_path / "run", {"name": "run", "trial": upgrade_trial({"trading": STORED})})
     assert again.id == run.id

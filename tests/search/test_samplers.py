@@ -114,7 +114,7 @@ def test_a_sampler_that_learns_ends_nearer_to_the_optimum_than_chance(kind, chan
 
 
 @pytest.mark.parametrize(("kind", "key"), [("cmaes", "cma:generation"), ("nsga2", "NSGAIISampler:generation")])
-def test_generations_go_on_after_a_resume_and_hand_written_points_belong_to_the_first(kind, key, tmp_path):
+def test_generations_continue_after_a_resume_and_hand_written_points_belong_to_the_first(kind, key, tmp_path):
     whole = {"trial/encoder/kind": "mlp", "trial/encoder/hidden": 64, "trial/ppo/gamma": 0.95}
     whole |= {"trial/ppo/learning_rate": 3e-4, "trial/ppo/epochs": 1}
     points = [whole | {"trial/ppo/gamma": gamma} for gamma in (0.91, 0.95)]

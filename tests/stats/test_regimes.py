@@ -62,7 +62,7 @@ def test_thresholds_depend_on_the_train_window_alone():
     assert one == two
 
 
-def test_no_label_looks_across_a_hole_in_time():
+def test_no_label_reads_across_a_gap_in_time():
     closes = market()
     closes[600:] *= 100.0  # a jump that must not read as a bull market
     segments = [Segment(0, 600), Segment(600, 1_500)]

@@ -41,7 +41,7 @@ def done(process: subprocess.Popen[str]) -> str:
 
 @pytest.mark.long
 @pytest.mark.ray
-def test_a_study_on_object_storage_is_all_there_for_whoever_opens_it(bucket, machine, tmp_path):
+def test_a_study_on_object_storage_is_complete_for_every_reader(bucket, machine, tmp_path):
     machine("driver")
     file, runs = tiny_file(tmp_path), f"{bucket}/runs"
     tune = ("-m", "ftray", "tune", str(file), "--runs", runs)

@@ -112,7 +112,7 @@ def test_one_objective_is_short_for_a_list_of_one(tmp_path):
 
 
 @pytest.mark.parametrize("missing", [SHARPE, DRAWDOWN])
-def test_a_trial_without_one_of_its_figures_failed_whichever_it_is(missing, tmp_path):
+def test_a_trial_without_one_of_its_metrics_failed_whichever_it_is(missing, tmp_path):
     for name, search in (("objectives", {"objectives": BOTH}), ("constraints", {"constraints": CAPPED})):
         hand = Hand(tiny_study(**search), tmp_path / name)
         asked, job = hand.start()
@@ -163,7 +163,7 @@ def test_a_sampler_learns_to_keep_within_a_constraint(sampler, tmp_path):
         ("validation/sharpe >= 1", {SHARPE: 0.25}, 0.75),
     ],
 )
-def test_a_constraint_is_missed_by_what_lies_beyond_its_bound(text, metrics, violation):
+def test_a_constraint_is_violated_by_the_excess_over_its_bound(text, metrics, violation):
     assert Constraint.parse(text).violation(metrics) == pytest.approx(violation)
     assert Constraint.parse(str(Constraint.parse(text))) == Constraint.parse(text)
     assert math.isnan(Constraint.parse(text).violation({}))

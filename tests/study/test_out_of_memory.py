@@ -87,7 +87,7 @@ def assert_went_on(folder: TrialFolder) -> None:
 
 
 @pytest.mark.long
-def test_a_trial_that_does_not_fit_goes_on_smaller_and_one_that_never_fits_fails_with_what_was_tried(
+def test_a_trial_that_does_not_fit_is_retried_smaller_and_one_that_never_fits_fails_with_what_was_tried(
     little_memory, tmp_path
 ):
     lines: list[str] = []
@@ -139,7 +139,7 @@ def test_a_degraded_retry_comes_before_all_others_and_is_waited_for(tmp_path):
 
 
 @pytest.mark.long
-def test_a_study_killed_right_after_it_goes_on_with_the_smaller_shape(little_memory, tmp_path):
+def test_a_study_killed_right_after_it_continues_with_the_smaller_plan(little_memory, tmp_path):
     study = study_of(1)
     run = open_run(study, tmp_path)
     job = StudySearcher(study, run).suggest("of an earlier process")

@@ -267,7 +267,7 @@ def test_env_runners_on_the_gpu_and_what_does_not_fit_are_printed():
     assert "1/15 + 2 × 1/" in told and "2 env runners on the GPU" in told
 
 
-def test_a_studys_own_workers_are_those_that_would_lie_on_a_gpu():
+def test_a_studys_own_workers_are_those_that_would_run_on_a_gpu():
     ppo = TINY["trial"]["ppo"] | {"n_env_runners": 2, "env_runners_on_gpu": True}
     learner, env_runner = workers_of(study_of(encoder=MLP, ppo=ppo))
     assert (learner.minibatch, env_runner.minibatch, env_runner.no_grad) == (64, 0, 128)

@@ -127,7 +127,7 @@ def test_optuna_dashboard_shows_the_study_in_the_database(server, tmp_path):
         assert name_in(server.url, hand.run.name, hand.run) in optuna_studies(child)
 
 
-def test_a_study_that_starts_again_stands_there_once(server, tmp_path):
+def test_a_study_that_starts_again_is_stored_there_once(server, tmp_path):
     hand = Hand(tiny_study(storage=server.url), tmp_path / "again" / "tiny")
     hand.start()
     n = len(study_names(server))

@@ -83,7 +83,7 @@ def test_the_best_complete_and_feasible_trial_is_chosen_or_the_named_one(tmp_pat
         chosen(by_hand(tmp_path / "none", [("FAILED", None, 0.1)]), None)
 
 
-def test_fresh_seeds_lie_beyond_every_seed_of_the_study(tmp_path):
+def test_fresh_seeds_follow_every_seed_of_the_study(tmp_path):
     run = by_hand(tmp_path / "run", [("COMPLETE", 1.0, 0.1)], seed=4, seeds=3)
     assert fresh_seeds(run.records(), 3) == (7, 8, 9)
 
@@ -113,7 +113,7 @@ def run(study_run, tmp_path) -> RunFolder:
 
 
 @pytest.mark.ray
-def test_what_luck_explains_is_refused_with_the_figures_and_unread(run, monkeypatch, capsys):
+def test_what_luck_explains_is_refused_with_the_measures_and_unread(run, monkeypatch, capsys):
     def read(*_):
         raise AssertionError("it was read")
 
@@ -162,7 +162,7 @@ def test_a_forced_read_is_recorded_shown_and_counted_and_a_second_one_refused(ru
 
 
 @pytest.mark.ray
-def test_no_figure_is_shown_that_could_not_be_recorded(run, monkeypatch, capsys):
+def test_no_measure_is_shown_that_could_not_be_recorded(run, monkeypatch, capsys):
     def full(*_, **__):
         raise OSError(28, "no room for an event", str(run.path))
 
@@ -199,7 +199,7 @@ def test_of_several_folds_the_policy_of_the_last_one_reads_the_test_window(clust
 
 @pytest.mark.long
 @pytest.mark.ray
-def test_a_promotion_that_is_killed_goes_on_from_its_checkpoint(cluster, tmp_path):
+def test_a_promotion_that_is_killed_continues_from_its_checkpoint(cluster, tmp_path):
     file = tiny_file(tmp_path, points=[], n_trials=1)
     study = load_study(file, [MLP, "trial.ppo.env_steps=4096"])
     run = run_study(study, tmp_path / "runs", say=lambda line: None)

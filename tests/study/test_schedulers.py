@@ -142,7 +142,7 @@ def test_at_its_end_a_trial_is_never_stopped(driver):
 
 
 @pytest.mark.parametrize("kind", STOPPING)
-def test_pretraining_passes_unseen_and_so_does_a_result_without_a_figure(driver):
+def test_pretraining_passes_unseen_and_so_does_a_result_without_the_metric(driver):
     states = [driver.whole(number, 3.0) for number in range(4)]
     assert states == ["COMPLETE"] * 4
     encoder = driver.hand_out(9, kind="pretraining")
@@ -173,7 +173,7 @@ def test_after_a_resume_it_decides_as_without_one(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["asha", "hyperband"])
-def test_a_trial_handed_out_again_stands_once_at_each_rung(driver):
+def test_a_retried_trial_is_recorded_once_at_each_rung(driver):
     for number in range(2):
         driver.whole(number, 1.0)
     job = driver.hand_out(2)

@@ -42,7 +42,7 @@ def test_a_reader_sees_what_a_driver_on_another_machine_adds_and_nothing_of_the_
     assert there == named | {"manifest.json"}
 
 
-def test_a_finished_study_that_goes_on_is_not_done_for_who_looks(bucket, machine, monkeypatch):
+def test_a_finished_study_that_continues_is_not_done_for_a_reader(bucket, machine, monkeypatch):
     monkeypatch.setattr(tables, "LOOK_EVERY", 0.0)
     machine("driver")
     run = RunFolder.create(f"{bucket}/again/study", {"name": "study"})
@@ -56,7 +56,7 @@ def test_a_finished_study_that_goes_on_is_not_done_for_who_looks(bucket, machine
     assert not open_study(f"{bucket}/again/study").is_done
 
 
-def test_files_that_were_merged_since_the_last_look_are_looked_for_again(bucket, machine):
+def test_files_that_were_merged_since_the_last_read_are_found_again(bucket, machine):
     machine("driver")
     run = RunFolder.create(f"{bucket}/merged/study", {"name": "study"})
     drive(run, 0)
@@ -77,7 +77,7 @@ def test_files_that_were_merged_since_the_last_look_are_looked_for_again(bucket,
     assert readers[2].sql("select count(*) as n from metrics")["n"][0] == n
 
 
-def test_storage_that_fails_in_the_middle_of_a_look_loses_nothing(bucket, machine, monkeypatch):
+def test_storage_that_fails_in_the_middle_of_a_read_loses_nothing(bucket, machine, monkeypatch):
     machine("driver")
     run = RunFolder.create(f"{bucket}/failing/study", {"name": "study"})
     drive(run, 0, 1, 2)
@@ -115,7 +115,7 @@ def test_encoder_cards_and_benchmarks_are_there_before_the_driver_compacts(bucke
     assert not list(study.run.path.rglob("weights.pt")), "nobody asked for them"
 
 
-def test_a_study_is_read_where_it_lies_while_it_runs_and_when_it_is_done(bucket, machine, monkeypatch):
+def test_a_study_is_read_in_place_while_it_runs_and_when_it_is_done(bucket, machine, monkeypatch):
     monkeypatch.setattr(tables, "LOOK_EVERY", 0.0)
     machine("driver")
     run = RunFolder.create(f"{bucket}/runs/far", {"name": "far"})

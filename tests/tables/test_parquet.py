@@ -160,7 +160,7 @@ def test_bars_fills_and_folds_of_a_finished_run_are_tables(run, tmp_path):
     assert_same(open_study(run.path), derived(run, tmp_path))
 
 
-def test_where_a_trial_ran_and_from_what_code_stands_in_its_row(run):
+def test_where_a_trial_ran_and_from_what_code_is_in_its_row(run):
     name = play(run, 3)
     row = open_study(run.path).trials.iloc[0]
     assert (row["commit"], row["host"], row["cpu"], row["seed"]) == ("c0ffee", "here", "fast", 3)

@@ -141,7 +141,7 @@ NO_SMALLER = {"NVIDIA A10-24Q", "NVIDIA A100 80GB PCIe MIG 3g.40gb"}
 @pytest.mark.parametrize(
     ("name", "ray_name", "gib", "canonical", "n_workers"), [part for part in PARTS if part[0] not in NO_SMALLER]
 )
-def test_a_part_of_a_card_that_was_planned_as_the_whole_is_refused_with_both_figures(
+def test_a_part_of_a_card_that_was_planned_as_the_whole_is_refused_with_both_sizes(
     name, ray_name, gib, canonical, n_workers
 ):
     shares = plan_trial(TrialSpec(), node(ray_name).gpu).shares

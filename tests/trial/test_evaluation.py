@@ -57,7 +57,7 @@ def elsewhere(tmp_path_factory, shared) -> Reports:
     return run(with_ft(1, pretrained="none"), tmp_path_factory.mktemp("elsewhere"), shared)
 
 
-def test_the_figures_are_those_of_evaluation_in_the_trials_own_process(here, elsewhere):
+def test_the_metrics_are_those_of_evaluation_in_the_trials_own_process(here, elsewhere):
     assert_same_figures(here, elsewhere)
 
 
@@ -76,7 +76,7 @@ def assert_same_figures(here: Reports, elsewhere: Reports) -> None:
     assert not (folder / ".state").exists()
 
 
-def test_how_the_encoder_fares_is_reported_with_the_figures(here, tmp_path, shared):
+def test_encoder_metrics_are_reported_with_the_validation_metrics(here, tmp_path, shared):
     for row in here:
         attention = {name: value for name, value in row.items() if name.startswith("encoder/attention/asset/")}
         assert set(attention) == {"encoder/attention/asset/AAVE", "encoder/attention/asset/AVAX"}
@@ -101,7 +101,7 @@ def test_a_frozen_tower_does_not_drift_and_a_fine_tuned_one_does_from_its_pretra
 
 
 @pytest.mark.long
-def test_a_killed_trial_goes_on_from_the_last_row_that_was_heard_of(elsewhere, tmp_path, shared):
+def test_a_killed_trial_continues_from_the_last_reported_row(elsewhere, tmp_path, shared):
     spec, heard = with_ft(1, pretrained="none"), Reports()
 
     class Killed(Exception):
@@ -161,7 +161,7 @@ def test_a_process_that_there_is_no_room_for_is_refused_and_not_waited_for(tmp_p
         run(trial(3), tmp_path, shared)
 
 
-def test_rows_wait_for_the_figures_of_an_earlier_one_and_its_state_is_that_of_its_iteration(tmp_path):
+def test_rows_wait_for_the_metrics_of_an_earlier_one_and_its_state_is_that_of_its_iteration(tmp_path):
     reports, first, second = Reports(), Future(), Future()
     results = ResultQueue(Training(0, 0), TrialProgress(), reports, tmp_path)
 

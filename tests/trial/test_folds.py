@@ -66,7 +66,7 @@ def test_every_pair_of_fold_and_seed_is_one_run_and_env_steps_are_summed_over_th
     assert len(list((shared / "data").iterdir())) == 2
 
 
-def test_validation_figures_are_means_over_the_runs_with_the_standard_error(whole):
+def test_validation_metrics_are_means_over_the_runs_with_the_standard_error(whole):
     _, rows = whole
     runs = rows[-1]["runs"]
     assert pairs(runs) == PAIRS
@@ -103,7 +103,7 @@ def test_a_killed_trial_continues_inside_its_training_with_nothing_lost_or_repea
     assert [one.keys() for one in others] == [one.keys() for one in rows[-1]["runs"][1:]]
 
 
-def test_a_trial_killed_at_its_very_end_only_says_its_last_row_again(whole, shared):
+def test_a_trial_killed_at_its_very_end_only_reports_its_last_row_again(whole, shared):
     folder, rows = whole
     (again,) = run(TWO_BY_TWO, folder, shared, resume=TrialFolder(folder).checkpoint)
     assert {**again, "checkpoint": None} == {**rows[-1], "checkpoint": None}

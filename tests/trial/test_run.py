@@ -66,7 +66,7 @@ def run(spec, folder, shared, **how):
     return reports
 
 
-def test_a_trial_reports_every_iteration_and_ends_with_validation_figures_and_a_checkpoint(tmp_path, shared):
+def test_a_trial_reports_every_iteration_and_ends_with_validation_metrics_and_a_checkpoint(tmp_path, shared):
     reports = run(dataclasses.replace(TRIAL, ppo=dataclasses.replace(TRIAL.ppo, evaluate_every=2)), tmp_path, shared)
     assert [row["env_steps"] for row in reports] == sorted(row["env_steps"] for row in reports)
     assert reports[-1]["env_steps"] >= 256

@@ -47,7 +47,7 @@ def test_the_drivers_version_is_read_from_what_its_kernel_module_says(line, vers
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_where_torch_sees_no_gpu_the_look_says_why():
+def test_where_torch_sees_no_gpu_the_probe_says_why():
     facts = probe_gpu()
     assert not facts.usable and facts.torch == torch.__version__ and facts.gib == 0
     assert f"torch {torch.__version__} is built" in str(why_unusable(facts))
