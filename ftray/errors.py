@@ -29,7 +29,7 @@ class WeightsError(FtrayError):
 
 
 class TrainingError(FtrayError):
-    """Training that cannot go on: a loss that is not finite, no samples."""
+    """Training that cannot continue: a loss that is not finite, no samples."""
 
 
 class OutOfMemoryError(TrainingError):

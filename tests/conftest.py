@@ -1,4 +1,4 @@
-"""One Ray and one finished study per test process, and the real candles where they lie beside the project."""
+"""One Ray and one finished study per test process, and the real candles where they are stored next to the project."""
 
 import dataclasses
 import logging

@@ -30,7 +30,7 @@ class SlowStorage:
         self._lock, self._writers = threading.Lock(), set[str]()
         self._one_write_at_a_time = threading.Lock()  # as S3 promises, and moto does not
         self._meeting = threading.Barrier(2)
-        self._reads = 2  # nobody meets before `expect`
+        self._reads = 2  # no two meet before `expect`
         self.ignores_conditions = False
         self.keys: set[str] = set()
         """The access keys that requests were signed with."""

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import gpu
 
-pytestmark = pytest.mark.long  # nobody installs the benchmarks, and they change seldom
+pytestmark = pytest.mark.long  # users do not install the benchmarks, and they seldom change
 
 
 @pytest.mark.ray

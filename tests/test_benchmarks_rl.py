@@ -23,7 +23,7 @@ from ftray.market import SimulatorSpec, WindowsSpec, load_market
 from ftray.spec import to_mapping
 from ftray.trading import TradingSpec
 
-pytestmark = pytest.mark.long  # nobody installs the benchmarks, and they change seldom
+pytestmark = pytest.mark.long  # users do not install the benchmarks, and they seldom change
 
 
 def turn(seconds, learning=0.0, steps=1_000):

@@ -22,5 +22,5 @@ def name_process(actor: Any, name: str) -> None:
 
 
 def has_dashboard() -> bool:
-    """Whether the running Ray has a dashboard, where somebody may look for a trial's name."""
+    """Whether the running Ray has a dashboard, where a user may look for a trial's name."""
     return bool(get_dashboard_url())

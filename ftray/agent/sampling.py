@@ -69,7 +69,7 @@ class ArrayEnvRunner(SingleAgentEnvRunner):
             batch = self._env_to_module(batch={}, **pipes, **given)
             forward = module.forward_exploration if explore else module.forward_inference
             taken = self._module_to_env(batch=forward(batch), **pipes)
-        # Unwrapped: RLlib's wrapper does nothing but turn infos, which nobody reads here, into a list per account.
+        # Unwrapped: RLlib's wrapper does nothing but turn infos, which nothing here reads, into a list per account.
         env: Any = self.env.unwrapped  # type: ignore[union-attr]
         seen, rewards, terminated, truncated, _ = env.step(taken.pop(Columns.ACTIONS_FOR_ENV))
         step = {

@@ -201,7 +201,7 @@ def _build(path: Path, parts: Mapping[str, Any]) -> tuple[Scaler, PolicyNetwork]
         spec = parse_member(EncoderSpec, parts["encoder"], path=("encoder",))
     except SpecError as error:
         raise WeightsError(f"{path}: {error}") from error
-    with torch.device("meta"):  # the file brings the weights: none are drawn, and a wrong shape allocates nothing
+    with torch.device("meta"):  # the file brings the weights: none are sampled, and a wrong shape allocates nothing
         network = PolicyNetwork(build_encoder(spec, layout), policy_head(spec.encoding_dim, layout.n_assets))
     return scaler, network
 

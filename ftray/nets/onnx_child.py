@@ -13,7 +13,7 @@ from ftray.nets.onnx_process import LIMIT
 
 
 def main(folder: str, file: str) -> int:
-    signal.alarm(int(LIMIT) + 60)  # ends this process where its parent was killed and nobody waits for it
+    signal.alarm(int(LIMIT) + 60)  # ends this process where its parent was killed and nothing waits for it
     try:
         export_onnx(Policy.load(folder).network, file)
     except Exception as error:

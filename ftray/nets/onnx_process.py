@@ -65,7 +65,7 @@ def sha256(path: Path) -> str:
 
 
 def _start(command: Sequence[str]) -> subprocess.Popen[str]:
-    """The process; it imports what this one can, and sees no GPU: a context there is memory that nobody booked."""
+    """The process; it imports what this one can, and sees no GPU: a context there is memory that no job booked."""
     paths = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)  # "" is the working directory
     environment = os.environ | {"PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": ""}
     pipe = subprocess.PIPE

@@ -162,7 +162,7 @@ class EncoderStore:
             return self.own / f".{fingerprint}.making-{socket.gethostname()}-{os.getpid()}"
         partial, target = self.own / f".{fingerprint}.making", self.own / fingerprint
         if target.is_dir() and not partial.exists():
-            target.rename(partial)  # left there unfinished: it goes on
+            target.rename(partial)  # left there unfinished: continue it
         return partial
 
     @contextlib.contextmanager

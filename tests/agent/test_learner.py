@@ -65,7 +65,7 @@ def test_a_minibatch_in_parts_gives_the_same_parameters(data_folder):
             trained.append(([p.detach().clone() for p in learner_module(algorithm).parameters()], metrics))
     (whole, figures), (in_parts, figures_in_parts) = trained
     for start, one, other in zip(before, whole, in_parts, strict=True):
-        # Adam turns rounding of a gradient near zero into a step: what matters is small beside what was learned.
+        # Adam turns rounding of a gradient near zero into a step: what matters is small relative to what was learned.
         assert (one - other).norm() <= 0.02 * (one - start).norm() + 1e-7
     for name in ("loss/policy", "loss/value", "entropy", "kl", "explained_variance", "gradient_norm"):
         assert figures[name] == pytest.approx(figures_in_parts[name], rel=1e-2, abs=1e-4)

@@ -1,4 +1,4 @@
-"""The leaderboard ranks what was validated, beside what every policy must beat, and opens quickly."""
+"""The leaderboard ranks what was validated with the benchmarks that every policy must beat, and opens quickly."""
 
 import csv
 import io

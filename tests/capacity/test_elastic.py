@@ -1,4 +1,4 @@
-"""A cluster whose nodes come while a study runs: how many jobs are handed out, and what is waited for."""
+"""A cluster whose nodes come while a study runs: how many jobs start, and what they wait for."""
 
 import dataclasses
 from pathlib import Path

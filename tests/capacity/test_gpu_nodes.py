@@ -46,7 +46,7 @@ H100, L4 = (Node(name, 1, 2.0, 2, parse_gpu(name), name) for name in MODELS)
 
 @pytest.fixture(scope="module")
 def gpus() -> Iterator[Cluster]:
-    """An H100 and an L4 node, two GPUs each; a Ray that the process has already is started anew afterwards."""
+    """An H100 and an L4 node, two GPUs each; a Ray that the process has already is started again afterwards."""
     before = ray.is_initialized()
     ray.shutdown()
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})

@@ -1,4 +1,4 @@
-"""A request that nobody can grant: a study says what was asked for and what there is, and does not wait for ever."""
+"""A request that cannot be met: a study reports the request and the resources, and does not wait forever."""
 
 from collections.abc import Iterator
 

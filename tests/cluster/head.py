@@ -1,4 +1,4 @@
-"""A head of one's own for a test: what `ray start --head` makes, with a token, a home and ports that nobody else has.
+"""A head for a test: what `ray start --head` makes, with a token, a home and ports of its own.
 
 Takes: an empty folder. Gives: `Head`; it ends with the block, and by its own process numbers alone.
 """

@@ -78,7 +78,7 @@ class OnAws:
         assert {has["GPU"] for has in self.cluster.nodes().values() if "GPU" in has} == {1.0}
 
     def survives_reclaim(self) -> None:
-        """A spot node is taken back: another one comes, and its trials go on from what lies on object storage."""
+        """A spot node is taken back: another one comes, and its trials continue from object storage."""
         first, second = self._spot()
         victim = self.cloud.host_of(first)
         assert victim is not None

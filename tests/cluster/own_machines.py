@@ -101,7 +101,7 @@ class OwnMachines:
         assert {host for record in running for host in self.hosts_of(record)} == {w.name for w in self.workers}
 
     def survives_its_drivers_death(self) -> None:
-        """The process that drives the study is killed on the head; the same job submitted again goes on."""
+        """The process that drives the study is killed on the head; the same job submitted again continues."""
         self.head.run("pkill -9 -f 'python -m tests.cluster.played_job'")
         killed = time.monotonic()
         until(lambda: self.cluster.job("played") == "FAILED", 120, "the job is known to have failed", every=0.5)
@@ -109,7 +109,7 @@ class OwnMachines:
         self.clock.measured("its driver was killed: submitted again, its trials go on", killed)
 
     def strikes(self) -> None:
-        """Something happens to every worker, all at once; then the trials may go on to their end."""
+        """Something happens to every worker, all at once; then the trials may continue to their end."""
         running = self.run().records()
         assert {record.state for record in running} == {"RUNNING"}
         self.struck = {
@@ -123,7 +123,7 @@ class OwnMachines:
         (self.hosts.storage / "gate").touch()
 
     def survives(self, fault: str) -> None:
-        """The struck worker's trials go on from their checkpoints: elsewhere, unless it comes back by itself."""
+        """The struck worker's trials continue from their checkpoints: elsewhere, unless it comes back on its own."""
         victim, struck = self.victims[fault], self.struck[fault]
         until(lambda: self._go_on(struck, n_starts=3), 420, f"{struck} go on after {victim.name} was {fault}", every=1)
         self.clock.measured(f"{fault}: its {len(struck)} trials go on", self.began)

@@ -13,7 +13,7 @@ FILLED_IN = {
     "YOUR-CONTAINER@YOUR-ACCOUNT": "runs@trading",
     "YOUR-REGISTRY": "registry.example.org/trading",
 }
-"""What a user of each provider fills in, beside regions and addresses."""
+"""What a user of each provider fills in, besides regions and addresses."""
 NAMES = ("local", "aws-gpu", "gcp-gpu", "azure-gpu", "kuberay")
 
 

@@ -1,4 +1,4 @@
-"""A driver on a Ray that somebody else started: its processes get the environment that they need, and a head that does
+"""A driver on a Ray that others started: its processes get the environment that they need, and a head that does
 not answer ends the driver with a message that names the cause."""
 
 import json

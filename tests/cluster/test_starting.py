@@ -40,7 +40,7 @@ class Node:
         self.command("nvidia-smi", f'test "$*" = {shlex.quote(asked)} || exit 9\nprintf %s {said}')
 
     def starts(self, line: str, **environment: str) -> tuple[list[str], dict[str, str]]:
-        """The words that `ray` got, and its environment beside what every shell has."""
+        """The words that `ray` got, and its environment without what every shell has."""
         path = f"{self.bin}:{Path(sys.executable).parent}:/usr/bin:/bin"
         given = {"PATH": path, "HOME": str(self.folder), "PYTHONPATH": str(ROOT), "RAY_HEAD_IP": "10.0.0.1"}
         words = ["bash", "--noprofile", "--norc", "-c", line]

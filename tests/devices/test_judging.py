@@ -117,7 +117,7 @@ def test_a_policy_is_exported(data, dataset, weights, spec, tmp_path, other):
         module = policy(data, weights, spec, device)
         network = PolicyNetwork(module.encoder, module.policy_head)
         folder = Policy(network, dataset.table.scaler, {}).save(tmp_path / device.type)
-        assert next(module.parameters()).device.type == device.type  # the trial goes on where it was
+        assert next(module.parameters()).device.type == device.type  # the trial continues where it was
         return folder
 
     with other() as device:

@@ -52,7 +52,7 @@ def test_an_env_runner_prefetches(data, dataset, weights, spec, assert_alike):
         module, seen, out = policy(data, weights, spec, device), observed(dataset, 6), []
         with torch.inference_mode(), module.prefetching(seen, 4):
             for step in range(4):
-                seen[:, 0] += 1 if step != 2 else 30  # episodes that begin anew elsewhere
+                seen[:, 0] += 1 if step != 2 else 30  # episodes that restart elsewhere
                 out.append(module.encode(torch.from_numpy(seen).to(device)))
         return out
 

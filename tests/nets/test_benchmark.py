@@ -14,7 +14,7 @@ import encoder as benchmark
 import vram
 from measuring import Meter, in_processes, reference_layout, table
 
-pytestmark = pytest.mark.long  # nobody installs the benchmarks, and they change seldom
+pytestmark = pytest.mark.long  # users do not install the benchmarks, and they seldom change
 
 SMALL = benchmark.Case(benchmark.FT, 106, 4, 60)
 SMALL_WORKER = vram.Worker(vram.FTSpec(), reference_layout(988), minibatch=128, no_grad=16)

@@ -19,7 +19,7 @@ from .test_onnx_process import python
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory) -> Path:
-    """A folder with a file for policy.onnx, to copy: what is in it nobody reads."""
+    """A folder with a file for policy.onnx, to copy; its content is not read."""
     folder = policy_of("mlp").save(tmp_path_factory.mktemp("exported") / "policy")
     with exporting_onnx(folder, python("open(file, 'wb').write(bytes(1000))")):
         pass

@@ -57,6 +57,6 @@ except RuntimeError:
 
 
 def test_a_step_that_waits_for_the_device_is_refused_and_other_work_continues():
-    """In a process of its own: what is drawn from the default generator fails from there on."""
+    """In a process of its own: sampling from the default generator fails from there on."""
     done = subprocess.run([sys.executable, "-c", REFUSED], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout == "refused\n"

@@ -28,7 +28,7 @@ def test_spans_hide_the_first_bars_as_often_as_the_others():
 
 def test_spans_are_runs_of_at_least_their_length_except_at_the_edges():
     hidden = mask(MaskSpec(cells=0, series=0, bars=0, span_length=4))
-    inside = torch.nn.functional.pad(hidden, (4, 4), value=True)  # a run may go on outside the window
+    inside = torch.nn.functional.pad(hidden, (4, 4), value=True)  # a run may continue outside the window
     for row in inside.flatten(0, 1)[:200]:
         values, lengths = row.unique_consecutive(return_counts=True)
         assert (lengths[values] >= 4).all()

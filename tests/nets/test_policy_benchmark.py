@@ -14,7 +14,7 @@ from measuring import reference_layout
 
 from ftray.nets import MLPSpec
 
-pytestmark = pytest.mark.long  # nobody installs the benchmarks, and they change seldom
+pytestmark = pytest.mark.long  # users do not install the benchmarks, and they seldom change
 
 LAYOUT = reference_layout(106)
 

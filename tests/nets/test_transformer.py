@@ -226,7 +226,7 @@ def test_any_market_and_any_patch_length_fit(n_assets, n_indicators, lookback, p
     encoding = model.encode(observation)
     assert encoding.shape == (2, 256)
     encoding.sum().backward()
-    assert model.tower.tokenizer.weight.grad.abs().sum(dim=-1).bool().all()  # every feature is heard
+    assert model.tower.tokenizer.weight.grad.abs().sum(dim=-1).bool().all()  # every feature has a gradient
 
 
 def test_at_one_token_per_feature_only_the_token_biases_come_on_top():

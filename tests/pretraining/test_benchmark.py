@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import pretraining as benchmark
 
-pytestmark = pytest.mark.long  # nobody installs the benchmarks, and they change seldom
+pytestmark = pytest.mark.long  # users do not install the benchmarks, and they seldom change
 
 
 def figures(spans=0.3, low=0.1):

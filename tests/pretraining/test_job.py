@@ -119,7 +119,7 @@ def test_history_and_log_grow_epoch_by_epoch(dataset, tmp_path):
     ("asked", "placed", "here", "there"),  # what the spec asks for, where the job booked, with a GPU here and without
     [
         ("auto", None, "cuda", "cpu"),
-        ("auto", "cpu", "cpu", "cpu"),  # the GPU of the machine is somebody else's
+        ("auto", "cpu", "cpu", "cpu"),  # the GPU of the machine belongs to another process
         ("auto", "cuda", "cuda", "torch sees no CUDA device"),
         ("cpu", None, "cpu", "cpu"),
         ("cpu", "cpu", "cpu", "cpu"),

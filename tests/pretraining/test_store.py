@@ -62,7 +62,7 @@ def examined_once():
 
 @pytest.fixture(scope="module")
 def filled(dataset, tmp_path_factory) -> Path:
-    """Runs beside each other: one has tried three learning rates, the other has other shapes and another loss."""
+    """Runs in one folder: one has tried three learning rates, the other has other shapes and another loss."""
     root = tmp_path_factory.mktemp("runs")
     for spec in TRIED:
         trained_in = root / "rates" if (root / "rates").exists() else run_folder(root, "rates")

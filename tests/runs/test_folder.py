@@ -194,7 +194,7 @@ def test_an_open_run_folder_sees_what_others_write(run: RunFolder):
 
 
 def test_a_killed_trial_loses_no_report(run: RunFolder):
-    """kill -9 right after a report: what was reported is there, and the trial can go on writing."""
+    """kill -9 right after a report: what was reported is there, and the trial can continue writing."""
     trial = add(run)
     script = """
         import os, signal, sys

@@ -38,7 +38,7 @@ def test_a_conditional_space_is_sampled_through_a_resume_and_never_the_same_twic
     hand = hand.resumed()
     hand.assert_stores_agree()
     asked, again = hand.start()
-    assert again == running  # goes on before anything new is sampled
+    assert again == running  # continues before anything new is sampled
     hand.finish(asked, near_095(hand.run.record(running).values))
     sampled += [dict(hand.run.record(running).values), *hand.runs(8, near_095)]
     hand.assert_stores_agree()
@@ -91,7 +91,7 @@ def test_a_space_is_exhausted_before_anything_is_repeated(kind, tmp_path):
     hand = hand.resumed()
     sampled += hand.runs(2, lambda values: flat)
     assert len({frozenset(values.items()) for values in sampled}) == 6
-    hand.runs(1, lambda values: flat)  # there is no seventh: one is repeated, and the study goes on
+    hand.runs(1, lambda values: flat)  # there is no seventh: one is repeated, and the study continues
     hand.assert_stores_agree()
 
 

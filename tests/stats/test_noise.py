@@ -1,4 +1,4 @@
-"""The proof of the judge: where nobody has skill it finds none, and where one has it finds that one.
+"""The proof of the judge: where no policy has skill it finds none, and where one has it finds that one.
 
 The returns are recorded ones: a small study of policies that trade independent assets without drift, by rules that look
 back at the market, without costs.

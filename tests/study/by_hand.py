@@ -119,7 +119,7 @@ def assert_stores_agree(study: StudySpec, run: RunFolder) -> None:
     for trial, record in zip(stored, records, strict=True):
         assert trial.state == OPTUNA_STATES.get(record.state, optuna.trial.TrialState.RUNNING)
         assert trial.params == record.values
-        if record.state in OPTUNA_STATES:  # what optuna-dashboard shows; Optuna lets nobody change it later
+        if record.state in OPTUNA_STATES:  # what optuna-dashboard shows; Optuna forbids later changes
             assert trial.user_attrs == user_attributes(record) and trial.user_attrs["trial"] == record.id
         curve = {
             row["env_steps"]: row[search.metric]

@@ -43,7 +43,7 @@ def the_study(n_trials: int):
 
 
 def drive(n_trials: int, runs: Path) -> None:
-    """The driver that is killed; it begins when it is told to, so that its imports are no part of the time."""
+    """The driver that is killed; it begins on request, so that its imports are not timed."""
     from ftray.study.run import run_study
 
     os.environ["RAY_ADDRESS"] = sys.stdin.readline().strip() or sys.exit("nobody needs this driver")
@@ -173,7 +173,7 @@ def problems(run: RunFolder, n_trials: int) -> list[str]:
             found.append(f"{record.id} is {record.state}, and {stored[record.number].state.name} for Optuna")
         steps = [row["iteration"] for row in run.trial_folder(record.id).reports()]
         lost = [(a, b) for a, b in itertools.pairwise(steps) if b <= a and (a, b) != (STEPS, STEPS)]
-        if lost:  # the last row may be told again: nobody knows whether it was heard
+        if lost:  # the last row may be reported again: it may not have been received
             found.append(f"{record.id} lost what it had done: {steps}")
     if len(stored) != len(records) or not run.is_done:
         found.append(f"{len(stored)} trials for Optuna, {len(records)} in the folder, done: {run.is_done}")

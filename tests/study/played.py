@@ -1,4 +1,4 @@
-"""Trials that only report, wait and misbehave as they are told: what a study's machinery does about it is real.
+"""Trials that only report, wait and misbehave as scripted: the study's machinery around them is real.
 
 What a trial plays is drawn like any other value: it is the trial's seed.
 """
@@ -45,7 +45,7 @@ def study_of(name: str, plays: list[str], trial: Mapping[str, Any] | None = None
 
 
 def fine() -> GpuFacts:
-    """In place of a look at a GPU, where Ray is told of one that is not there."""
+    """In place of a GPU probe, where Ray is given one that does not exist."""
     return GpuFacts("2.13.0+cu130", "13.0", "580.65.06", "a GPU that is not there", 1000.0)
 
 
@@ -63,13 +63,13 @@ def play(
     pace: float = PACE,
     **elsewhere: Any,
 ) -> None:
-    """Reports and checkpoints step by step, from the last checkpoint on, and does in the middle what it is told.
+    """Reports and checkpoints step by step, from the last checkpoint on, and does in the middle what its script has.
 
     pace: seconds per report.
     """
     part, own = PLAYS[spec.seed % len(PLAYS)], TrialFolder(folder)
     done = json.loads((resume / "step.json").read_text()) if resume else 0
-    for step in range(min(done + 1, STEPS), STEPS + 1):  # the last row again: it may not have been heard of
+    for step in range(min(done + 1, STEPS), STEPS + 1):  # the last row again: it may not have been received
         time.sleep(pace)
         if part == "dies always" and step == 2:
             os.kill(os.getpid(), signal.SIGKILL)

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import study as benchmark
 
-pytestmark = pytest.mark.long  # nobody installs the benchmarks, and they change seldom
+pytestmark = pytest.mark.long  # users do not install the benchmarks, and they seldom change
 
 
 def record(start: float, end: float) -> SimpleNamespace:

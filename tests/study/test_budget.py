@@ -75,7 +75,7 @@ def test_equal_failures_in_a_row_stop_a_study_and_name_the_first_once(tmp_path):
     assert "(trial-0000) with: ValueError: no such column, seen in step 0 " in limits.why
     assert "Traceback" not in limits.why
     assert hand.searcher.suggest("next") == Searcher.FINISHED
-    assert [record.state for record in hand.run.records()] == ["FAILED"] * ALIKE  # and nothing was drawn after them
+    assert [record.state for record in hand.run.records()] == ["FAILED"] * ALIKE  # and nothing was sampled after them
     hand.assert_stores_agree()
     (line,) = describe_failures(hand.run.records())
     assert line.startswith("5 failed (trial-0000, trial-0001, ") and "in step 0" in line
@@ -241,7 +241,7 @@ def test_a_driver_that_was_killed_leaves_no_zombies_to_the_next_one(tmp_path):
     assert hand.run.sweep() == [job] and hand.run.sweep() == []
     record = hand.run.record(job)
     assert record.state == "INTERRUPTED" and record.metrics[CPU_SECONDS] == 7.0
-    assert record.ended_at == datetime.datetime.fromisoformat(last)  # not now: nobody ran it until now
+    assert record.ended_at == datetime.datetime.fromisoformat(last)  # not now: it did not run until now
     hand = Hand(hand.study, hand.run.path)
     assert hand.start()[1] == job
 

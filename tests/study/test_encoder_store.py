@@ -1,4 +1,4 @@
-"""Encoders between studies: a trial starts from the best weights known, which is told, recorded and stands."""
+"""Encoders between studies: a trial starts from the best weights known, which is printed, recorded and kept."""
 
 import copy
 import dataclasses
@@ -81,7 +81,7 @@ def test_a_resumed_study_keeps_the_chosen_encoders(root, filled):
     hand = Hand(study_of("second", OTHER), root / "second")
     hand.start()
     better = pretrained(study_of("third", OTHER | {"epochs": 6}), root)
-    for gone in ("first", "third"):  # whatever comes or goes beside it
+    for gone in ("first", "third"):  # whatever other folders come or go
         resumed = hand.resumed()
         asked, job = resumed.start()
         assert (job, resumed.searcher.job(asked).encoders) == ("trial-0000", (filled[1],))

@@ -1,4 +1,4 @@
-"""What `ftray check --cluster` tells before anything is spent: nodes, hours and cost by trials that were measured."""
+"""What `ftray check --cluster` prints before anything costs money: nodes, hours and cost from measured trials."""
 
 import subprocess
 import sys
@@ -37,7 +37,7 @@ def study_of(n_trials: int, env_steps: int = 1000, **search: object) -> StudySpe
 
 
 def told(tmp_path: Path, study: StudySpec, tree: object = CLUSTER) -> dict[str, str]:
-    """What is told, by its title."""
+    """The printed lines, by title."""
     file = tmp_path / "cluster.yaml"
     file.write_text(yaml.safe_dump(tree))
     lines = [line for line in describe_on_cluster(study, file, tmp_path / "runs", "planned.yaml") if line[2:3] != " "]

@@ -50,7 +50,7 @@ def test_a_study_on_object_storage_is_complete_for_every_reader(bucket, machine,
     run = RunFolder.open(f"{runs}/tiny")
     states = [record.state for record in run.records() if record.number is not None]
     assert states == ["COMPLETE", "FAILED", "COMPLETE", "COMPLETE"] and run.is_done
-    assert run.trial_folder("trial-0000").reports() == []  # nobody asked for it yet
+    assert run.trial_folder("trial-0000").reports() == []  # not requested yet
     run.fetch()
     assert run.trial_folder("trial-0000").reports()[-1]["runs_done"] == 1
     assert "no such checkpoint" in (run.trial_folder("trial-0001").folder / "error.txt").read_text()

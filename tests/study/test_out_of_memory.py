@@ -79,7 +79,7 @@ def of(folder: TrialFolder, event: str) -> list[dict[str, Any]]:
 
 
 def assert_went_on(folder: TrialFolder) -> None:
-    """Every iteration once, in order: nothing was lost and nothing began anew."""
+    """Every iteration once, in order: nothing was lost and nothing restarted."""
     rows = folder.reports()
     assert [row["iteration"] for row in rows] == list(range(1, len(rows) + 1))
     assert [row["env_steps"] for row in rows] == sorted({row["env_steps"] for row in rows})
@@ -148,7 +148,7 @@ def test_a_study_killed_right_after_it_continues_with_the_smaller_plan(little_me
     folder.started(pid=0)
     with room_for(40, folder), pytest.raises(OutOfMemoryError) as told:
         run_trial(spec, lambda row, checkpoint=None: folder.report(row), folder=folder.folder, shared=run.path)
-    step_down(folder, spec, FULL, told.value)  # and here all processes die, the driver's before it heard of it
+    step_down(folder, spec, FULL, told.value)  # and here all processes die, the driver's before it received it
 
     again = run_study(study, tmp_path, say=lambda line: None)
     assert again.record("trial-0000").state == "COMPLETE"

@@ -1,4 +1,4 @@
-"""The job queue: nothing is lost, nothing runs twice at once, nobody waits forever, whatever happens to the jobs."""
+"""The job queue: nothing is lost, nothing runs twice at once, no job waits forever, whatever happens to the jobs."""
 
 import dataclasses
 from typing import Any
@@ -43,7 +43,7 @@ def queue_of(*jobs: Job, finished: set[str] | None = None) -> JobQueue:
 
 
 def handed_out(queue: JobQueue) -> list[str]:
-    """Whatever can be handed out now."""
+    """All jobs that can start now."""
     jobs = []
     while (job := queue.next()) is not None:
         jobs.append(job.id)

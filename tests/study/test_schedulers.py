@@ -1,4 +1,4 @@
-"""Every scheduler: told by results alone, each job once, and the same after a resume as without one."""
+"""Every scheduler decides by results alone, sees each job once, and decides the same after a resume as without one."""
 
 import dataclasses
 import random
@@ -48,7 +48,7 @@ class Stub:
 
 
 class Driver:
-    """Trials that report what they are told, in place of Tune; reports lie in the run folder before anyone judges."""
+    """Trials that report given results, in place of Tune; reports are in the run folder before a rule sees them."""
 
     def __init__(self, kind: str, path: Path, **search):
         self.study = study(kind, **search)

@@ -70,7 +70,7 @@ def assert_same(one: Study, other: Study) -> None:
 
 
 def derived(run: RunFolder, tmp_path: Path) -> Study:
-    """The same study without its tables: everything anew from the events."""
+    """The same study without its tables: everything derived again from the events."""
     shutil.rmtree(tmp_path / "bare", ignore_errors=True)
     shutil.copytree(run.path, tmp_path / "bare", ignore=shutil.ignore_patterns("tables"))
     return open_study(tmp_path / "bare")

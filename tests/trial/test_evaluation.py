@@ -1,4 +1,4 @@
-"""Evaluation beside the training: the same figures, of the same weights, in the same order, from another process."""
+"""Evaluation during training: the same metrics, of the same weights, in the same order, from another process."""
 
 import dataclasses
 from concurrent.futures import Future

@@ -1,4 +1,4 @@
-"""Folds and seeds: one run per pair, figures over all of them; a killed trial goes on inside the right run."""
+"""Folds and seeds: one run per pair, metrics over all of them; a killed trial continues inside the right run."""
 
 import dataclasses
 import shutil
@@ -95,7 +95,7 @@ def test_a_killed_trial_continues_inside_its_training_with_nothing_lost_or_repea
     resumed = run(TWO_BY_TWO, tmp_path, shared, resume=TrialFolder(tmp_path).checkpoint)
     for name in ("fold", "seed", "iteration", "run_done", "runs_done"):
         assert [row[name] for row in resumed] == [row[name] for row in rows[n_rows:]]
-    steps = [row["env_steps"] for row in rows[n_rows:]]  # episodes begin anew, and the steps between two do not count
+    steps = [row["env_steps"] for row in rows[n_rows:]]  # episodes restart, and the steps between two do not count
     assert [row["env_steps"] for row in resumed] == pytest.approx(steps, abs=TWO_BY_TWO.ppo.train_batch_size // 8)
     first, *others = resumed[-1]["runs"]
     assert first == rows[-1]["runs"][0]

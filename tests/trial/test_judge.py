@@ -1,4 +1,4 @@
-"""`ftray backtest`: the exported policy acts as the one that was trained, and is judged beside the benchmarks."""
+"""`ftray backtest`: the exported policy acts as the one that was trained, and is compared with the benchmarks."""
 
 import dataclasses
 

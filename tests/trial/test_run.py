@@ -1,4 +1,4 @@
-"""One trial: it trains, is judged on the validation window, resumes, and starts from the weights it was told to."""
+"""One trial: it trains, is judged on the validation window, resumes, and starts from the given weights."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Shapes: smaller ones need less memory, compute the same, and end; out of memory is told in every process's words."""
+"""Memory plans: smaller ones need less memory, compute the same, and end; out of memory is recognised everywhere."""
 
 import dataclasses
 import itertools
