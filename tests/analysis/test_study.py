@@ -106,7 +106,7 @@ def test_what_is_not_there_is_said_with_the_nearest_name(study, tmp_path):
         study.encoder_card("xyz")
     with pytest.raises(QueryError, match="scope must be one of last, best, any"):
         study.best(scope="all")
-    with pytest.raises(QueryError, match="validation windows alone"):
+    with pytest.raises(QueryError, match="validation windows only"):
         study.returns("trial-0000", "test")
     with pytest.raises(NoResultError, match="must have ended a run to have a policy"):
         study.policy_path("trial-0001")
