@@ -123,9 +123,9 @@ def unlucky(spec: Any, report: Any, *, folder: Path, resume: Path | None, memory
     import torch
 
     from ftray.agent.devices import cap_gpu_memory
+    from ftray.trial.memory_plan import FULL
     from ftray.trial.out_of_memory import translate_out_of_memory
     from ftray.trial.run import run_trial
-    from ftray.trial.shape import FULL
 
     def reported(metrics: Row, checkpoint: Path | None = None) -> None:
         report(metrics, checkpoint=checkpoint)

@@ -21,8 +21,8 @@ from ftray.runs.staging import JobCopy, partial_folder
 from ftray.spec import parse
 from ftray.trial import TrialSpec, place_pretraining, place_trial
 from ftray.trial.attempt import Attempt, Report, TrialFn, run_attempt
+from ftray.trial.memory_plan import MemoryPlan
 from ftray.trial.run import run_trial
-from ftray.trial.shape import MemoryPlan
 
 
 def run_job(config: dict[str, Any], trial_fn: TrialFn = run_trial) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ftray.runs.records import JobKind
 from ftray.spec import to_mapping
-from ftray.trial.shape import FULL, MemoryPlan
+from ftray.trial.memory_plan import FULL, MemoryPlan
 from ftray.trial.spec import TrialSpec
 
 MAX_WAITING = 8

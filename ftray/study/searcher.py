@@ -32,8 +32,8 @@ from ftray.study.schedulers import TUNE_MODES
 from ftray.study.spec import StudySpec
 from ftray.study.warm_start import starting_points
 from ftray.trial import TrialSpec
+from ftray.trial.memory_plan import MemoryPlan
 from ftray.trial.out_of_memory import memory_plan_of
-from ftray.trial.shape import MemoryPlan
 
 
 class StudySearcher(OptunaSearch):

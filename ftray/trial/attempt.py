@@ -18,9 +18,9 @@ from ftray.runs import TrialFolder
 from ftray.runs.costs import booked
 from ftray.runs.provenance import machine
 from ftray.runs.records import JobKind
+from ftray.trial.memory_plan import FULL, MemoryPlan
 from ftray.trial.out_of_memory import never_fitted, step_down
 from ftray.trial.preparation import prepare_dataset, pretrain_encoder
-from ftray.trial.shape import FULL, MemoryPlan
 from ftray.trial.spec import TrialSpec
 from ftray.vram.gpus import local_gpu
 from ftray.vram.plan import GpuShares

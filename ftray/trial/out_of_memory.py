@@ -15,7 +15,7 @@ from ftray.errors import OutOfMemoryError
 from ftray.metrics import USED_GIB
 from ftray.runs import TrialFolder
 from ftray.spec import to_mapping
-from ftray.trial.shape import FULL, MemoryPlan
+from ftray.trial.memory_plan import FULL, MemoryPlan
 from ftray.trial.spec import TrialSpec
 from ftray.vram.plan import VramPlan
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ftray.agent.spec import PPOSpec
 from ftray.capacity.nodes import Node
 from ftray.capacity.placement import Bundles, Placement, choose_hosts, choose_strategy
-from ftray.trial.shape import FULL, MemoryPlan
+from ftray.trial.memory_plan import FULL, MemoryPlan
 from ftray.trial.spec import TrialSpec
 from ftray.trial.vram import plan_pretraining, plan_trial
 from ftray.vram.plan import GpuShares, VramPlan

@@ -9,7 +9,7 @@ import math
 from ftray.features import ObservationLayout
 from ftray.market import MarketSpec, SimulatorSpec, load_market, market_symbols
 from ftray.pretraining.memory import pretraining_need
-from ftray.trial.shape import FULL, MemoryPlan
+from ftray.trial.memory_plan import FULL, MemoryPlan
 from ftray.trial.spec import TrialSpec
 from ftray.vram.gpus import Gpu
 from ftray.vram.plan import VramPlan, workers_per_gpu

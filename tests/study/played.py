@@ -16,7 +16,7 @@ from ftray.runs import TrialFolder
 from ftray.study import StudySpec, parse_study
 from ftray.trial import TrialSpec
 from ftray.trial.attempt import Report
-from ftray.trial.shape import FULL, MemoryPlan
+from ftray.trial.memory_plan import FULL, MemoryPlan
 from ftray.vram.probe import GpuFacts
 
 from .tiny import TINY

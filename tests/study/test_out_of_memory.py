@@ -22,9 +22,9 @@ from ftray.study.run import run_study
 from ftray.study.searcher import StudySearcher
 from ftray.study.spec import open_run
 from ftray.trial import TrialSpec
+from ftray.trial.memory_plan import FULL, MemoryPlan
 from ftray.trial.out_of_memory import memory_plan_of, step_down
 from ftray.trial.run import run_trial
-from ftray.trial.shape import FULL, MemoryPlan
 from ftray.trial.standalone import TRIAL_ID, train
 
 from .by_hand import assert_tensorboard_agrees

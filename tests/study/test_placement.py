@@ -23,8 +23,8 @@ from ftray.study.run import run_study
 from ftray.study.vram import describe_vram, workers_of
 from ftray.trial import TrialSpec, place_pretraining, place_trial
 from ftray.trial.attempt import Attempt, run_attempt
+from ftray.trial.memory_plan import MemoryPlan
 from ftray.trial.resources import LEARNER_MEMORY
-from ftray.trial.shape import MemoryPlan
 from ftray.vram.gpus import Gpu, parse_gpu
 from ftray.vram.plan import GpuShares
 

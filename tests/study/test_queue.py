@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from ftray.runs.records import JobKind
 from ftray.study.queue import MAX_WAITING, Job, JobQueue
 from ftray.trial import TrialSpec
-from ftray.trial.shape import FULL, MemoryPlan
+from ftray.trial.memory_plan import FULL, MemoryPlan
 
 SPEC: Any = None  # what a job does is no matter to the queue
 MAX_CRASHES, RETRY_AFTER = 2, 10.0

@@ -11,7 +11,7 @@ from ftray.market import SimulatorSpec
 from ftray.nets import PRESETS, FTSpec, MLPSpec
 from ftray.pretraining import PretrainingSpec
 from ftray.trial import TrialSpec
-from ftray.trial.shape import MemoryPlan
+from ftray.trial.memory_plan import MemoryPlan
 from ftray.trial.vram import env_runner, learner, plan_pretraining, plan_trial
 from ftray.vram.gpus import MODELS, Gpu, Measured, parse_gpu
 from ftray.vram.table import CONTEXT_GIB, GIB, NO_GRAD_CHUNK, TABLE, formula

@@ -1,4 +1,4 @@
-"""Memory plans: smaller ones need less memory, compute the same, and end; out of memory is recognised everywhere."""
+"""Memory plans: smaller ones need less memory, compute the same, and end; every process describes out of memory alike."""
 
 import dataclasses
 import itertools
@@ -17,9 +17,9 @@ from ftray.nets import FTSpec, MLPSpec
 from ftray.runs import TrialFolder
 from ftray.spec import to_mapping
 from ftray.trial import TrialSpec
+from ftray.trial.memory_plan import FULL, MIN_SAMPLES, MemoryPlan
 from ftray.trial.out_of_memory import memory_plan_of, never_fitted, step_down
 from ftray.trial.run import run_trial
-from ftray.trial.shape import FULL, MIN_SAMPLES, MemoryPlan
 from ftray.vram.gpus import Gpu
 from ftray.vram.plan import VramPlan
 
