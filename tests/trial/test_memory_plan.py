@@ -1,4 +1,4 @@
-"""Memory plans: smaller ones need less memory, compute the same, and end; every process describes out of memory alike."""
+"""Memory plans: smaller ones need less memory, compute the same, and end; out of memory reads alike everywhere."""
 
 import dataclasses
 import itertools
