@@ -1,4 +1,4 @@
-"""A finished run on its validation windows, bar by bar: the trial's process writes it once, at the run's end.
+"""What a trained policy did on its validation windows, bar by bar: written by the trial's process as a training ends.
 
 Takes: a `BarRecord` of plain arrays. Gives: files next to the trial's events, in the columns of the tables that they
 become part of (`schema`).
@@ -51,25 +51,25 @@ class BarRecord:
     regimes: np.ndarray
 
 
-def outcome_file(folder: Path, table: str, fold: int, seed: int) -> Path:
-    """The file of a run's bars in its trial's folder."""
+def bars_file(folder: Path, table: str, fold: int, seed: int) -> Path:
+    """Where a training's bars lie in its trial's folder."""
     return folder / f"{table}-{fold}-{seed}.parquet"
 
 
-def write_outcome(folder: Path, fold: int, seed: int, outcome: BarRecord) -> None:
-    """Writes both files of a run, each whole or not at all; a repeated run writes the same files."""
+def write_bars(folder: Path, fold: int, seed: int, record: BarRecord) -> None:
+    """Writes both files of a training, each whole or not at all; one that is repeated writes the same again."""
     whose = {"trial": folder.name, "portfolio": POLICY, "fold": fold, "seed": seed, "split": SPLIT}
-    steps, assets = np.nonzero(outcome.notional)
+    steps, assets = np.nonzero(record.notional)
     fills = {
-        "time": outcome.times[steps],
-        "symbol": np.asarray(outcome.symbols, dtype=object)[assets],
-        "notional": outcome.notional[steps, assets],
+        "time": record.times[steps],
+        "symbol": np.asarray(record.symbols, dtype=object)[assets],
+        "notional": record.notional[steps, assets],
     }
-    _write(outcome_file(folder, "returns", fold, seed), "returns", whose, _bars(outcome))
-    _write(outcome_file(folder, "fills", fold, seed), "fills", whose, fills)
+    _write(bars_file(folder, "returns", fold, seed), "returns", whose, _bars(record))
+    _write(bars_file(folder, "fills", fold, seed), "fills", whose, fills)
 
 
-def write_benchmarks(run: Path, fold: int, outcomes: Mapping[str, BarRecord]) -> None:
+def write_benchmarks(run: Path, fold: int, benchmarks: Mapping[str, BarRecord]) -> None:
     """Writes the bars of the portfolios that a fold's trials are compared with; written once."""
     file = run / "benchmarks" / f"returns-{fold}.parquet"
     if file.exists():
@@ -78,8 +78,8 @@ def write_benchmarks(run: Path, fold: int, outcomes: Mapping[str, BarRecord]) ->
 
     file.parent.mkdir(exist_ok=True)
     tables = [
-        _table("returns", {"portfolio": name, "fold": fold, "split": SPLIT}, _bars(outcome))
-        for name, outcome in outcomes.items()
+        _table("returns", {"portfolio": name, "fold": fold, "split": SPLIT}, _bars(record))
+        for name, record in benchmarks.items()
     ]
     replace_file(file, parquet(pa.concat_tables(tables)))
 
@@ -103,15 +103,15 @@ def parquet(table: "pa.Table", rows_per_group: int = 64_000) -> bytes:
     return buffer.getvalue()
 
 
-def _bars(outcome: BarRecord) -> dict[str, Any]:
+def _bars(record: BarRecord) -> dict[str, Any]:
     names = np.array([*stats.REGIMES, None], dtype=object)  # the last one is where UNKNOWN, −1, points
     return {
-        "time": outcome.times,
-        "return": outcome.returns,
-        "equity": outcome.equity,
-        "exposure": outcome.exposure,
-        "turnover": outcome.turnover,
-        "regime": names[outcome.regimes],
+        "time": record.times,
+        "return": record.returns,
+        "equity": record.equity,
+        "exposure": record.exposure,
+        "turnover": record.turnover,
+        "regime": names[record.regimes],
     }
 
 

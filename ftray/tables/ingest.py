@@ -22,7 +22,7 @@ from ftray.runs.folder import DRIVER, RunFolder
 from ftray.runs.labels import encoder_label, pretrained_label
 from ftray.runs.records import ENDED, FINAL, StudyLog, TrialRecord
 from ftray.search.objectives import constraints_of, is_feasible, is_number
-from ftray.tables.bars import FILES, outcome_file
+from ftray.tables.bars import FILES, bars_file
 from ftray.tables.schema import SCHEMA
 
 LATE = datetime.timedelta(minutes=2)
@@ -179,7 +179,7 @@ class Intake:
                 trial.runs.append(name)
                 new.rows["folds"].append({"trial": trial_id, **run})
                 for table, files in new.files.items():
-                    file = outcome_file(self.path / "trials" / trial_id, table, run["fold"], run["seed"])
+                    file = bars_file(self.path / "trials" / trial_id, table, run["fold"], run["seed"])
                     self.run.fetch(file.relative_to(self.path).as_posix())
                     files.extend([file] if file.exists() else [])  # a trial of an earlier version wrote none
 

@@ -22,7 +22,7 @@ from ftray.search.objectives import constraints_of, objectives_of
 from ftray.spec import parse, to_mapping
 from ftray.storage import Location, is_url
 from ftray.trading import EQUAL_WEIGHT, Backtest, backtest, benchmarks
-from ftray.trial.outcome import save_benchmarks
+from ftray.trial.bars import save_benchmarks
 from ftray.trial.preparation import prepare_dataset
 from ftray.trial.progress import Training, trainings_of
 from ftray.trial.spec import TrialSpec
@@ -70,11 +70,11 @@ def judge_bars(policy: Policy, spec: TrialSpec, dataset: Dataset, bars: Pieces) 
     return {"policy": backtest(act, dataset, bars, rules), **benchmarks(dataset, bars, rules)}
 
 
-def performance_table(judged: dict[str, Backtest]) -> dict[str, dict[str, float]]:
+def performance_table(backtests: dict[str, Backtest]) -> dict[str, dict[str, float]]:
     """Every measure of every backtest, and of equal weight at the policy's mean exposure: `exposure_matched`."""
-    policy, even = judged["policy"], judged[EQUAL_WEIGHT]
+    policy, even = backtests["policy"], backtests[EQUAL_WEIGHT]
     matched = stats.exposure_matched(even.returns, even.weights.sum(axis=1), policy.weights.sum(axis=1))
-    table = {name: outcome.performance() for name, outcome in judged.items()}
+    table = {name: one.performance() for name, one in backtests.items()}
     return {
         "policy": table.pop("policy"),
         EQUAL_WEIGHT: table.pop(EQUAL_WEIGHT),
@@ -91,10 +91,10 @@ def record_benchmarks(spec: TrialSpec, run: RunFolder) -> None:
     metrics: dict[str, list[dict[str, float]]] = {}
     for fold in range(spec.n_folds):
         _, dataset = prepare_dataset(spec, run.path, fold)
-        outcomes = benchmarks(dataset, dataset.windows.validation, spec.trading.rules)
-        save_benchmarks(run.path, fold, dataset, outcomes)
-        for name, outcome in outcomes.items():
-            metrics.setdefault(name, []).append(outcome.performance())
+        held = benchmarks(dataset, dataset.windows.validation, spec.trading.rules)
+        save_benchmarks(run.path, fold, dataset, held)
+        for name, one in held.items():
+            metrics.setdefault(name, []).append(one.performance())
     run.sync("benchmarks")
     run.record_benchmarks(
         {name: {key: fmean(one[key] for one in folds) for key in folds[0]} for name, folds in metrics.items()}

@@ -20,11 +20,11 @@ from ftray.nets import FTSpec, market_state_dict, read_checkpoint
 from ftray.pretraining import overlaps
 from ftray.storage import local
 from ftray.trial.attempt import Report
+from ftray.trial.bars import save_backtest
 from ftray.trial.evaluation import Evaluation, Weights
 from ftray.trial.judge import exporting_policy
 from ftray.trial.memory_plan import FULL, MemoryPlan
 from ftray.trial.out_of_memory import memory_in_use, translate_out_of_memory
-from ftray.trial.outcome import save_backtest
 from ftray.trial.preparation import prepare_dataset, pretrain_encoder
 from ftray.trial.progress import Training, TrialProgress, trainings_of
 from ftray.trial.reporting import ResultQueue

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ftray.runs import RunFolder
-from ftray.tables.bars import BarRecord, write_benchmarks, write_outcome
+from ftray.tables.bars import BarRecord, write_bars, write_benchmarks
 
 MLP = {"kind": "mlp", "hidden": 128, "encoding_dim": 64}
 FT = {
@@ -38,7 +38,7 @@ def made_study(location: Path | str, n_trials: int, n_reports: int = 10, n_bars:
     measures = {name.removeprefix("validation/"): value for name, value in validated(0.3, 0.4).items()}
     run.record_benchmarks({"equal_weight": measures})
     if n_bars:
-        write_benchmarks(run.path, 0, {"equal_weight": outcome(n_bars, chance)})
+        write_benchmarks(run.path, 0, {"equal_weight": bar_record(n_bars, chance)})
     for number in range(n_trials):
         trial = f"trial-{number:04}"
         encoder = chance.choice([MLP, FT])
@@ -54,7 +54,7 @@ def made_study(location: Path | str, n_trials: int, n_reports: int = 10, n_bars:
         for step in range(1, n_reports + 1):
             is_last = step == n_reports and number < n_trials - 1
             if is_last and n_bars:
-                write_outcome(run.trial_folder(trial).folder, 0, 0, outcome(n_bars, chance))
+                write_bars(run.trial_folder(trial).folder, 0, 0, bar_record(n_bars, chance))
             report(run, trial, step, skill * step / n_reports + chance.gauss(0, 0.1), is_last)
         if number < n_trials - 1:
             end(run, trial, "FAILED" if number % 20 == 19 else "COMPLETE")
@@ -73,7 +73,7 @@ def end(run: RunFolder, trial: str, state: Any) -> None:
     run.trial_ended(trial, state, error=f"{UNTRUSTED} in {trial}\nand more of it" if state == "FAILED" else None)
 
 
-def outcome(n_bars: int, chance: random.Random) -> BarRecord:
+def bar_record(n_bars: int, chance: random.Random) -> BarRecord:
     """A portfolio on hourly bars."""
     returns = np.array([chance.gauss(0, 0.01) for _ in range(n_bars)])
     return BarRecord(

@@ -16,7 +16,7 @@ from ftray.plots import optuna as optuna_plots
 from ftray.plots.theme import SERIES, series
 from ftray.plots.trials import runs_data
 from ftray.runs import RunFolder
-from ftray.tables.bars import BarRecord, write_benchmarks, write_outcome
+from ftray.tables.bars import BarRecord, write_bars, write_benchmarks
 from tests.analysis.test_study import OLD
 from tests.boards.made import made_study
 
@@ -38,7 +38,7 @@ def old() -> Study:
 def study(tmp_path_factory) -> Study:
     """Six trials of two seeds with bars in two regimes, one of them on a GPU; the later, the better."""
     run = RunFolder.create(tmp_path_factory.mktemp("runs") / "study", {"name": "study", "trial": SEARCHED})
-    write_benchmarks(run.path, 0, {"equal_weight": outcome(99)})
+    write_benchmarks(run.path, 0, {"equal_weight": bar_record(99)})
     for number in range(6):
         name, encoder = f"trial-{number:04}", ("ft", "mlp")[number % 2]
         values = {"trial/encoder/kind": encoder, "trial/ppo/learning_rate": 10.0 ** -(number + 1)}
@@ -46,7 +46,7 @@ def study(tmp_path_factory) -> Study:
         run.trial_started(name)
         done = []
         for seed in (0, 1):
-            write_outcome(run.trial_folder(name).folder, 0, seed, outcome(10 * number + seed))
+            write_bars(run.trial_folder(name).folder, 0, seed, bar_record(10 * number + seed))
             sharpe = number + 0.1 * seed
             done.append({"fold": 0, "seed": seed, "env_steps": 100, SHARPE: sharpe})
             mean = {SHARPE: float(np.mean([one[SHARPE] for one in done])), DRAWDOWN: 0.1 + number / 100}
@@ -59,7 +59,7 @@ def study(tmp_path_factory) -> Study:
     return open_study(run.path)
 
 
-def outcome(seed: int) -> BarRecord:
+def bar_record(seed: int) -> BarRecord:
     returns = np.random.default_rng(seed).normal(0.0001, 0.01, N)
     flat, labels = np.full(N, 0.5), np.where(np.arange(N) < 2 * N // 3, 0, 2)
     return BarRecord(TIMES, returns, np.cumprod(1 + returns), flat, flat / 10, np.zeros((N, 1)), ("BTC",), labels)

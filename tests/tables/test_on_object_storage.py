@@ -10,8 +10,8 @@ from ftray.runs import RunFolder
 from ftray.tables import parquet as tables
 from ftray.tables.bars import write_benchmarks
 from ftray.tables.parquet import compact
-from tests.tables.test_parquet import finish, outcome, play, report
-from tests.tables.test_parquet import write_outcome as write
+from tests.tables.test_parquet import bar_record, finish, play, report
+from tests.tables.test_parquet import write_bars as write
 
 
 def drive(run: RunFolder, *numbers: int) -> None:
@@ -100,7 +100,7 @@ def test_storage_that_fails_in_the_middle_of_a_read_loses_nothing(bucket, machin
 def test_encoder_cards_and_benchmarks_are_there_before_the_driver_compacts(bucket, machine):
     machine("driver")
     run = RunFolder.create(f"{bucket}/others/early", {"name": "early"})
-    write_benchmarks(run.path, 0, {"equal_weight": outcome()})
+    write_benchmarks(run.path, 0, {"equal_weight": bar_record()})
     for name in ("0123", ".4567.making"):
         (run.path / "encoders" / name).mkdir()
         (run.path / "encoders" / name / "encoder_card.json").write_text(json.dumps({"validation_loss": 0.25}))
@@ -120,7 +120,7 @@ def test_a_study_is_read_in_place_while_it_runs_and_when_it_is_done(bucket, mach
     machine("driver")
     run = RunFolder.create(f"{bucket}/runs/far", {"name": "far"})
     name = play(run, 0)
-    write(run.trial_folder(name).folder, 0, 0, outcome())
+    write(run.trial_folder(name).folder, 0, 0, bar_record())
     report(run, name, 4, fold=0, seed=0, run_done=True, runs=[{"fold": 0, "seed": 0, "validation/sharpe": 1.0}])
     run.sync(f"trials/{name}", "events.jsonl")
     for number in range(1, 4):

@@ -10,7 +10,7 @@ import pytest
 from ftray.analysis.studies import open_study
 from ftray.analysis.study import Study
 from ftray.runs import RunFolder
-from ftray.tables.bars import BarRecord, write_benchmarks, write_outcome
+from ftray.tables.bars import BarRecord, write_bars, write_benchmarks
 from ftray.tables.parquet import Tables, compact
 from ftray.tables.parts import read_part
 from ftray.tables.schema import SCHEMA, arrow_table, concat
@@ -49,7 +49,7 @@ def finish(run: RunFolder) -> None:
     run.mark_done()
 
 
-def outcome(n: int = 4) -> BarRecord:
+def bar_record(n: int = 4) -> BarRecord:
     times = np.datetime64("2024-01-01T00:00:00") + np.arange(n) * np.timedelta64(1, "h")
     notional = np.zeros((n, 2))
     notional[1, 0], notional[2, 1] = 5.0, -3.0
@@ -138,12 +138,12 @@ def test_what_is_noted_after_the_end_is_seen(run):
 
 
 def test_bars_fills_and_folds_of_a_finished_run_are_tables(run, tmp_path):
-    write_benchmarks(run.path, 0, {"equal_weight": outcome()})
+    write_benchmarks(run.path, 0, {"equal_weight": bar_record()})
     name = begin(run, 0)
     folder = run.trial_folder(name).folder
     done = []
     for fold, seed in ((0, 5), (1, 5)):
-        write_outcome(folder, fold, seed, outcome())
+        write_bars(folder, fold, seed, bar_record())
         done.append({"fold": fold, "seed": seed, "env_steps": 10, "validation/sharpe": 1.0 + fold})
         report(run, name, 10 * (fold + 1), fold=fold, seed=seed, run_done=True, runs=list(done))
     for _ in range(2):  # live, then from the files

@@ -18,7 +18,7 @@ from ftray.market import SimulatorSpec, WindowsSpec
 from ftray.metrics import check_reported
 from ftray.nets import FTSpec, MLPSpec, read_checkpoint, weights_fingerprint
 from ftray.pretraining import PretrainingSpec
-from ftray.tables.bars import outcome_file
+from ftray.tables.bars import bars_file
 from ftray.trading import TradingSpec
 from ftray.trial import TrialSpec, prepare_dataset, pretrain_encoder
 from ftray.trial.run import run_trial, starting_weights
@@ -77,7 +77,7 @@ def test_a_trial_reports_every_iteration_and_ends_with_validation_metrics_and_a_
     for row in reports:
         check_reported(set(row) - {"checkpoint"})
     assert json.dumps({k: v for k, v in reports[-1].items() if k != "checkpoint"})
-    bars, fills = (pd.read_parquet(outcome_file(tmp_path, table, 0, TRIAL.seed)) for table in ("returns", "fills"))
+    bars, fills = (pd.read_parquet(bars_file(tmp_path, table, 0, TRIAL.seed)) for table in ("returns", "fills"))
     assert len(bars) == reports[-1]["validation/n_bars"] and bars["time"].is_monotonic_increasing
     assert np.prod(1 + bars["return"]) - 1 == pytest.approx(reports[-1]["validation/total_return"])
     assert set(fills["time"]) == set(bars["time"][bars["turnover"] > 0]) and (fills["notional"] != 0).all()

@@ -11,7 +11,7 @@ import numpy as np
 from ftray import stats
 from ftray.features import Dataset
 from ftray.market import Window
-from ftray.tables.bars import BarRecord, write_benchmarks, write_outcome
+from ftray.tables.bars import BarRecord, write_bars, write_benchmarks
 from ftray.trading import Backtest
 from ftray.trial.progress import Training
 
@@ -21,7 +21,7 @@ REGIME_DAYS = 14
 
 def save_backtest(folder: Path, training: Training, dataset: Dataset, backtest: Backtest) -> None:
     """Writes the backtest of a training's policy into the trial's folder."""
-    write_outcome(Path(folder), training.fold, training.seed, _bar_record(backtest, regimes_of(dataset)))
+    write_bars(Path(folder), training.fold, training.seed, _bar_record(backtest, regimes_of(dataset)))
 
 
 def save_benchmarks(run_folder: Path, fold: int, dataset: Dataset, backtests: Mapping[str, Backtest]) -> None:
