@@ -1,6 +1,6 @@
 """What a cluster is and may become: its nodes, and those that its autoscaler may add.
 
-Takes: Ray's own list of nodes, and the cluster file that `ray up` left on the head. Gives: an `ClusterView`.
+Takes: Ray's own list of nodes, and the cluster file that `ray up` left on the head. Gives: a `ClusterView`.
 """
 
 import dataclasses

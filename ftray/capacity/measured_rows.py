@@ -33,8 +33,8 @@ class MeasuredRows:
 
     def look(self) -> ClusterView:
         """The view of the running Ray, whose nodes know these rows."""
-        outlook = cluster_view()
-        return dataclasses.replace(outlook, nodes=self.nodes(outlook.nodes))
+        view = cluster_view()
+        return dataclasses.replace(view, nodes=self.nodes(view.nodes))
 
     def _of(self, name: str) -> tuple[Measured, ...]:
         if name not in self._rows:

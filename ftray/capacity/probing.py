@@ -5,7 +5,7 @@ the study in words.
 
 Types of nodes that are there are tried at the study's start. If none is there yet, the task that tries one is what
 brings the first one up, and the study waits for it as its trials would. Types that join later are not tried: a job that
-fails there says what is wrong with the GPU (`jobs`).
+fails there says what is wrong with the GPU (`ftray.study.jobs`).
 """
 
 import dataclasses

@@ -4,11 +4,11 @@ Takes: a study as a plain mapping, and what happens to its trials. Gives: `RunFo
 
     study.json            the resolved study, its fingerprint, versions, the format's number
     events.jsonl          written by the study's driver alone: trial_added, trial_started, trial_ended, benchmarks, ...
-    trials/trial-0007/    see `trial_folder`
+    trials/trial-0007/    see `trial`
     encoders/<fingerprint>/, data/<fingerprint>/   pre-training runs and prepared datasets, shared by the trials
-    promoted/             written by `ftray promote`: trials with fresh seeds, not part of the study
-    tables/               all of this as tables, for queries; derived from the events by `tables.compact`; see `schema`
-    benchmarks/           returns per bar of what every trial is compared with; see `tables.bars`
+    promoted/             written by `ftray promote`: trials with fresh seeds, which are not the study's
+    tables/               all of this as tables, for queries; derived from the events by `ftray.tables.parquet`
+    benchmarks/           returns per bar of what every trial is compared with; see `ftray.tables.bars`
     optuna.journal, tensorboard/, tune/   derived; may be deleted
     DONE                  the study is finished: nothing is pending or running
 

@@ -5,7 +5,7 @@ Takes: metrics, checkpoints and errors of one trial. Gives: `TrialFolder`.
     trial.json      the trial's identity: id, number, kind, values, resolved spec
     events.jsonl    written by the trial's process alone: started, run_started, report, checkpoint, out_of_memory,
                     finished, failed, spent
-    returns-*, fills-*   each finished run bar by bar; see `tables.bars`
+    returns-*, fills-*   each finished training bar by bar; see `ftray.tables.bars`
     checkpoint/     the last complete checkpoint
     error.txt       why the trial failed
 """
@@ -38,7 +38,7 @@ class TrialFolder:
         self._writer.append("started", facts, durable=True)
 
     def run_started(self, **facts: Any) -> None:
-        """Records that a run of the trial begins or continues; `facts` say on what data and from which weights."""
+        """A training of the trial begins or continues; `facts` say on what data and from which weights."""
         self._writer.append("run_started", facts, durable=False)
 
     def report(self, metrics: Mapping[str, Any]) -> None:

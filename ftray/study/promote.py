@@ -3,7 +3,7 @@
 Takes: a run folder. Gives: a `Promotion`, and lines that describe it. The only code that reads the test window.
 
     RUN/promoted/trial-0007/seed-3/   a trial's folder: its events, last checkpoint and policy
-    events.jsonl                      promotion_refused, and `test_window_read` for every read
+    events.jsonl                      promotion_refused; test_window_read for every read
 
 A trial may lead a study because its seeds were lucky, so its own metrics prove nothing: fresh seeds are trained on the
 same train windows and validated on the same validation windows. Their Sharpe ratio has to exceed what luck explains
