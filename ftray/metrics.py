@@ -153,13 +153,13 @@ _VALIDATION = _of(
     "validation",
     ("sharpe_error", DOWN, "annual ratio", "error of Sharpe", "standard error of the mean over folds and seeds"),
     prefix=VALIDATION,
-    always=False,  # of trials with several runs
+    always=False,  # of trials with several trainings
 )
 
 _TRAINING = _of(
     "training",
-    ("env_steps", None, "count", "env steps", "steps of all environments, over all runs of the trial so far"),
-    ("iteration", None, "count", "iteration", "of the current run's PPO"),
+    ("env_steps", None, "count", "env steps", "steps of all environments, over all trainings of the trial so far"),
+    ("iteration", None, "count", "iteration", "of the PPO of the current training"),
     ("reward", UP, "number", "reward", "mean return of the episodes that ended in an iteration"),
     ("loss/policy", None, "number", "policy loss", "PPO's clipped surrogate with its sign turned"),
     ("loss/value", DOWN, "number", "value loss", "mean squared error of the values"),
@@ -222,7 +222,7 @@ METRICS: dict[str, Metric] = {one.name: one for one in (*_VALIDATION, *_TRAINING
 _FAMILIES = {name[:-1]: one for name, one in METRICS.items() if name.endswith("*")}
 
 PLACES = ("fold", "seed", "run_done", "runs_done", "runs")
-"""What a report holds besides metrics: its run, and the finished runs, each with its own metrics."""
+"""What a report holds besides metrics: which training it is of, and which are finished, each with its own metrics."""
 
 
 def find_metric(name: str) -> Metric | None:
@@ -249,7 +249,7 @@ def metric_direction(name: str) -> Direction:
 
 
 def check_reported(names: Iterable[str]) -> None:
-    """Refuses a report that holds anything but metrics of the table and their run.
+    """Refuses a report that holds anything but metrics of the table and the training that they are of.
 
     Raises: MetricError with the unknown name.
     """

@@ -36,9 +36,9 @@ class Best:
     """The best of a study by one metric.
 
     chosen_from: how many values it is the best of: trials, or reports where the scope is not `last`.
-    interval: the 95 % confidence interval: of a Sharpe ratio by the length and the moments of its returns, of any other
-        metric by its spread over the trial's runs; None where neither is known. It ignores that the trial was chosen as
-        the best; `luck` accounts for that.
+    interval: where the true value lies with 95 % confidence: of a Sharpe ratio by the length and the moments of its
+        returns, of any other metric by its spread over the trial's trainings; None where neither is known. It holds for
+        this trial by itself; `luck` accounts for its being chosen as the best.
     luck: the luck line and the deflated Sharpe ratio; None for any other metric.
     step: of the report, where the scope is not `last`.
     """
@@ -149,6 +149,6 @@ def direction_of(metric: str, objectives: tuple[Objective, ...]) -> Direction:
 
 
 def _spread(metrics: Mapping[str, Any], metric: str) -> float | None:
-    """The standard error of a metric over a trial's runs; None with fewer than two."""
+    """The standard error of a metric over a trial's trainings; None with fewer than two."""
     values = [run[metric] for run in metrics.get("runs") or () if is_number(run.get(metric))]
     return stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None

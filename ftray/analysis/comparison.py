@@ -38,9 +38,9 @@ def compare_data(
     by: a column of `trials`, like `encoder`, or the end of a search parameter's name, like `d_token`. metric: a column
     of `folds`. where: a condition on `trials` in pandas' syntax. baseline: by default the group with the lowest mean.
 
-    Columns: n_trials, n_runs (fold × seed), the interquartile mean of all runs with its stratified bootstrap interval,
-    and with its interval the probability that a run beats one of the baseline on the same fold (`improvement`). Groups
-    also differ in what else was searched. Only folds that all runs share are compared.
+    Columns: n_trials, n_runs (fold × seed), the interquartile mean of all trainings with its stratified bootstrap
+    interval, and with its interval the probability that a training beats one of the baseline on the same fold
+    (`improvement`). Groups also differ in what else was searched. Only folds that all groups share are compared.
 
     Raises: QueryError for an unknown column or baseline; NoResultError if there are no groups to compare.
     """
@@ -50,7 +50,7 @@ def compare_data(
     keys = [key for key in ("study", "trial") if key in folds]
     runs = _finished_runs(trials, folds, column, keys, where).dropna(subset=[metric, GROUP])
     if runs.empty:
-        raise NoResultError(f"there is no finished run to compare by {column}")
+        raise NoResultError(f"there is no finished training to compare by {column}")
     n_trials = {str(name): len(group[keys].drop_duplicates()) for name, group in runs.groupby(GROUP)}
     scores, n_folds = _shared_scores(runs, metric, keys)
     means = {name: stats.interquartile_mean(found) for name, found in scores.items()}
@@ -124,7 +124,7 @@ def overfitting_data(returns: "pd.DataFrame") -> float | None:
 
 
 def _shared_scores(runs: "pd.DataFrame", metric: str, keys: list[str]) -> tuple[dict[str, np.ndarray], int]:
-    """A metric by group, on the folds that all runs share: a row per trial and seed, a column per fold; how many.
+    """A metric by group, on the folds that all groups share: a row per trial and seed, a column per fold; how many.
 
     Raises: NoResultError if the groups share no fold.
     """

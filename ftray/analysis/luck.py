@@ -50,7 +50,7 @@ class Luck:
 def luck_of(metrics: Mapping[str, Any], windows: Mapping[str, Any], n_trials: int, effective: float) -> Luck | None:
     """What luck explains of a trial's Sharpe ratio; None if a metric that it needs is unknown.
 
-    metrics: means over the trial's runs, as its record has them. windows: its spec's windows.
+    metrics: means over the trial's trainings, as its record has them. windows: its spec's windows.
     """
     known = _measures(metrics)
     if known is None:
@@ -91,9 +91,9 @@ def luck_of_best(
 
 
 def sharpe_error(metrics: Mapping[str, Any], windows: Mapping[str, Any]) -> float | None:
-    """The standard error of a trial's Sharpe ratio, a mean over its runs; None if a metric that it needs is unknown.
+    """The standard error of a trial's Sharpe ratio, a mean over its trainings; None where it needs an unknown metric.
 
-    Runs on the same bars count as one: another seed adds no information about the market.
+    Trainings on the same bars count as one: another seed says nothing new about the market.
     """
     known = _measures(metrics)
     if known is None:

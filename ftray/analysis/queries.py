@@ -1,6 +1,6 @@
 """Queries that work on one study and on several.
 
-Takes: trial records, and tables by name. Gives: `Queries`, which `query.Study` and `studies.Studies` complete.
+Takes: trial records, and tables by name. Gives: `Queries`, which `study.Study` and `studies.Studies` complete.
 """
 
 import json
@@ -79,7 +79,7 @@ class Queries:
         folds = self.frame("folds")
         if metric not in folds:
             raise self.missing_metric(
-                metric, f"no run has a {metric!r} of its own; a run has {', '.join(folds.columns)}"
+                metric, f"no training has a {metric!r} of its own; one has {', '.join(folds.columns)}"
             )
         return compare_data(self.frame("trials"), folds, by, metric, where, baseline, confidence)
 

@@ -105,7 +105,7 @@ class Study(Queries):
     def curve(self, trial: str, metric: str) -> "pd.DataFrame":
         """What a trial or a pre-training job reported on its way: a column of steps, and the metric.
 
-        Env steps count over all runs of a trial; `fold` and `seed` say which run a row belongs to.
+        Env steps count over all trainings of a trial; `fold` and `seed` say which one a row belongs to.
 
         Raises: QueryError for an unknown trial or metric; NoResultError if the trial has not reported the metric yet.
         """
@@ -157,7 +157,7 @@ class Study(Queries):
         self.run.fetch(f"trials/{trial}/policy")
         path = self.run.trial_folder(trial).folder / "policy"
         if not (path / "policy.json").exists():
-            raise NoResultError(f"{trial} must have ended a run to have a policy; it is {state}, and {path} has none")
+            raise NoResultError(f"{trial} must end a training to have a policy; it is {state}, and {path} has none")
         return path
 
     def lineage(self, trial: str) -> dict[str, Any]:

@@ -153,7 +153,7 @@ def trial_curves_data(study: Study, name: str, trials: Sequence[str]) -> dict[st
 
 def plot_trial_curves(curves: dict[str, Frame], name: str) -> Any:
     """A line per trial. curves: what `trial_curves_data` returns. name: the metric."""
-    made = figure(f"Trials so far: {metric_title(name)}", "mean over a trial's finished runs and the current one")
+    made = figure(f"Trials so far: {metric_title(name)}", "mean over a trial's finished trainings and the current one")
     for trial, look in series(curves).items():
         rows = curves[trial]
         steps = rows.columns[0]

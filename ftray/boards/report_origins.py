@@ -65,7 +65,7 @@ def provenance(study: Study) -> list[Block]:
                 "seeds": f"{lineage['n_seeds']} from {lineage['seed']} on" if lineage["seed"] is not None else None,
             }
         ),
-        Paragraph(f"The winner's runs, of {best.trial}:"),
+        Paragraph(f"The winner's trainings, of {best.trial}:"),
         Table(["fold", "seed", "trained on", "dataset", "encoder"], [_origin(run) for run in lineage["runs"]]),
     ]
     reasons = dict.fromkeys(one["why"] for one in lineage["encoders"] if one.get("why"))

@@ -180,7 +180,7 @@ def comparison(study: Study) -> list[Block]:
     columns = {
         "encoder": TableColumn("encoder"),
         "n_trials": TableColumn("trials", "count"),
-        "n_runs": TableColumn("runs", "count"),
+        "n_runs": TableColumn("trainings", "count"),
     }
     columns |= {name: TableColumn(name, metric(goal).unit) for name in ("mean", "low", "high")}
     chances = ("improvement", "improvement_low", "improvement_high")
@@ -190,8 +190,9 @@ def comparison(study: Study) -> list[Block]:
         Plot(plots.plot_comparison(compared), "comparison"),
         table_of(columns, rows),
         Paragraph(
-            f"mean, low, high: interquartile mean of {compared.attrs['metric']} over all runs with its 95 % bootstrap "
-            "interval. improvement: the probability that a run beats one of the last group on the same fold. "
+            f"mean, low, high: interquartile mean of {compared.attrs['metric']} over all trainings with its 95 % "
+            "bootstrap interval. improvement: the probability that a training beats one of the last group on the same "
+            "fold. "
             "Groups also differ in their other settings, which were searched.",
             "note",
         ),

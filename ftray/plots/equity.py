@@ -26,7 +26,7 @@ YEAR = np.timedelta64(365, "D")
 
 
 def equity_data(study: "Study", trial: str, benchmarks: Sequence[str] = ("equal_weight",)) -> dict[str, Any]:
-    """Equity of a trial on its validation windows, from 1, and of benchmarks: as if its runs shared the money equally.
+    """Equity of a trial on its validation windows, from 1, and of benchmarks: its trainings share the money equally.
 
     Folds are chained in time order; returns of several seeds, or of folds that share a bar, are averaged at each bar.
 
@@ -36,7 +36,7 @@ def equity_data(study: "Study", trial: str, benchmarks: Sequence[str] = ("equal_
     """
     own: Frame = study.returns(trial)
     if own.empty:
-        raise NoResultError(f"{trial} has no returns per bar: it has ended no run yet, or an older version ran it")
+        raise NoResultError(f"{trial} has no returns per bar: it has ended no training yet, or an older version ran it")
     by_bar = own.pivot_table(index="time", columns="seed", values="return", aggfunc="mean").sort_index()
     equity = {trial: _grown(by_bar.mean(axis="columns").to_numpy())}
     for name in benchmarks:

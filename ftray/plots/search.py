@@ -72,8 +72,8 @@ def plot_comparison(data: Frame) -> "go.Figure":
     metric, baseline = data.attrs["metric"], data.attrs["baseline"]
     made = figure(
         f"{metric_title(metric)} by {str(data.index.name).removeprefix('trial/')}",
-        f"interquartile mean over runs with {data.attrs['confidence']:.0%} bootstrap intervals; "
-        f"right: probability that a run beats one of {baseline} on the same fold",
+        f"interquartile mean over trainings with {data.attrs['confidence']:.0%} bootstrap intervals; "
+        f"right: probability that a training beats one of {baseline} on the same fold",
         height=170 + 46 * len(data),
     )
     looks = series(sorted(map(str, data.index)))
@@ -87,10 +87,10 @@ def plot_comparison(data: Frame) -> "go.Figure":
             marker={"symbol": look.symbol, "size": 12, "color": look.color},
             showlegend=False,
         )
-        runs = f"{int(row['n_runs'])} runs"
+        counted = f"{int(row['n_runs'])} trainings"
         beats = "" if math.isnan(row["improvement"]) else f", {row['improvement']:.0%}"
         made.add_annotation(
-            x=1.01, y=str(name), xref="paper", text=f"{runs}{beats}", showarrow=False, xanchor="left", align="left"
+            x=1.01, y=str(name), xref="paper", text=f"{counted}{beats}", showarrow=False, xanchor="left", align="left"
         )
-    made.update_layout(margin={"r": 130, "l": 20})
+    made.update_layout(margin={"r": 150, "l": 20})
     return made.update_xaxes(metric_axis(metric)).update_yaxes(type="category", automargin=True)

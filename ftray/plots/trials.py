@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 def curves_data(study: "Study", by: str = "trial", metric: str = SHARPE, top: int = 6) -> Frame:
-    """Learning curves of groups of trials: at each evaluation of a run, the interquartile mean over the group's runs.
+    """Learning curves of groups of trials: at each evaluation, the interquartile mean over a group's trainings.
 
     by: a column of `trials`, or the end of a searched value's name. Only the `top` largest groups are kept; of single
     trials, those that ended best.
 
-    Columns: group, env_steps (of a run, its median over the group), mean, low, high (95 % bootstrap), n_runs.
+    Columns: group, env_steps (of a training, its median over the group), mean, low, high (95 % bootstrap), n_runs.
     """
     import pandas as pd
 
@@ -52,10 +52,10 @@ def curves_data(study: "Study", by: str = "trial", metric: str = SHARPE, top: in
 
 
 def runs_data(study: "Study", metric: str) -> Frame:
-    """A metric of every run, over the run's own env steps.
+    """A metric of every training, over its own env steps.
 
-    A trial with several runs reports the mean over the finished runs and the current one; the value of the current one
-    follows from the finished ones. Columns: trial, fold, seed, evaluation (from 1 on), run_steps, and the metric.
+    A trial with several trainings reports the mean over the finished ones and the current one, whose own value follows
+    from that. Columns: trial, fold, seed, evaluation (from 1 on), run_steps, and the metric.
     """
     import pandas as pd
 
@@ -73,7 +73,7 @@ def runs_data(study: "Study", metric: str) -> Frame:
             steps = sum(one[0] for one in before)
             run = own[(own["fold"] == fold) & (own["seed"] == seed)]
             values = run[metric].to_numpy(float)
-            if metric in folds:  # a mean over runs
+            if metric in folds:  # a mean over trainings
                 values = values * (place + 1) - sum(one[1] for one in before)
             facts = {"trial": trial, "fold": fold, "seed": seed, "evaluation": np.arange(1, len(run) + 1)}
             rows.append(pd.DataFrame({**facts, "run_steps": run["env_steps"].to_numpy(int) - steps, metric: values}))
@@ -84,7 +84,7 @@ def runs_data(study: "Study", metric: str) -> Frame:
 def plot_curves(data: Frame) -> "go.Figure":
     """Learning curves with their bands; data: of `curves_data`."""
     metric, by = data.attrs["metric"], data.attrs["by"]
-    note = f"by {by}: interquartile mean over runs, with 95 % bootstrap intervals"
+    note = f"by {by}: interquartile mean over trainings, with 95 % bootstrap intervals"
     made = figure(f"Learning curves: {metric_title(metric)}", note)
     looks = series(data["group"])
     for name, group in data.groupby("group", sort=False):
@@ -101,13 +101,13 @@ def plot_curves(data: Frame) -> "go.Figure":
         made.add_scatter(
             x=x,
             y=group["mean"].tolist(),
-            name=f"{name} ({int(group['n_runs'].max())} runs)",
+            name=f"{name} ({int(group['n_runs'].max())} trainings)",
             legendgroup=name,
             mode="lines+markers",
             line={"color": look.color, "dash": look.dash, "width": 2},
             marker={"symbol": look.symbol, "size": 8},
         )
-    return made.update_xaxes(title="env steps of a run").update_yaxes(metric_axis(metric))
+    return made.update_xaxes(title="env steps of a training").update_yaxes(metric_axis(metric))
 
 
 def vram_data(study: "Study") -> Frame:

@@ -98,7 +98,7 @@ def test_what_is_not_there_is_said_with_the_nearest_name(study, tmp_path):
         study.best("profit")
     with pytest.raises(NoResultError, match="has no 'vram/used_gib' in finished, feasible trials"):
         study.best("vram/used_gib")
-    with pytest.raises(QueryError, match="no run has a 'profit' of its own"):
+    with pytest.raises(QueryError, match="no training has a 'profit' of its own"):
         study.compare("encoder", "profit")
     with pytest.raises(QueryError, match="no table 'trails'; did you mean 'trials'"):
         study.frame("trails")
@@ -108,7 +108,7 @@ def test_what_is_not_there_is_said_with_the_nearest_name(study, tmp_path):
         study.best(scope="all")
     with pytest.raises(QueryError, match="validation windows only"):
         study.returns("trial-0000", "test")
-    with pytest.raises(NoResultError, match="must have ended a run to have a policy"):
+    with pytest.raises(NoResultError, match="must end a training to have a policy"):
         study.policy_path("trial-0001")
     with pytest.raises(RunFolderError, match=r"has a study\.json"):
         open_study(tmp_path)
