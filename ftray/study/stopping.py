@@ -1,6 +1,6 @@
 """Rules that stop trials early, as a study's file describes them. No Ray here: `check` parses with it.
 
-A new rule is one spec here and one line in `schedulers.RULES`.
+A new rule is a spec and a name in `SCHEDULERS` here, and a line in `schedulers.RULES`.
 """
 
 import math
