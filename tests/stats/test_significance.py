@@ -17,7 +17,6 @@ from ftray import stats
 
 STRATEGY = {"sharpe": 2.5, "n_bars": 1_250, "periods_per_year": 250, "skewness": -3.0, "kurtosis": 10.0}
 FUND = {"sharpe": 0.458 * math.sqrt(12), "n_bars": 24, "periods_per_year": 12}
-PER_BAR = math.sqrt(12)
 SHARPES = st.floats(-4.0, 4.0)
 TRIALS = st.floats(1.0, 1e6)
 
