@@ -11,31 +11,33 @@ from typing import Any
 
 from ftray.analysis.luck import luck_of, scored_trials, sharpe_error
 from ftray.analysis.ranking import rank_trials
-from ftray.metrics import CPU_SECONDS, GPU_SECONDS, SHARPE, validation
+from ftray.metrics import CPU_SECONDS, GPU_SECONDS, SHARPE, WALL_SECONDS, validation
 from ftray.runs.labels import encoder_label, pretrained_label
 from ftray.runs.records import STATES, JobKind, TrialRecord
 from ftray.search.objectives import Constraint, Objective, is_feasible, is_number
 
-COLUMNS = (
-    "rank",
-    "trial",
-    "encoder",
-    "pretrained",
-    "objective",
-    "error",
-    "deflated_sharpe",
-    "validation_sharpe",
-    "validation_return",
-    "validation_max_drawdown",
-    "validation_turnover",
-    "validation_exposure",
-    "cpu_seconds",
-    "gpu_seconds",
-    "wall_seconds",
-    "state",
-)
-"""objective: the value of the study's first objective. error: standard error of a Sharpe ratio, by the length and
-the moments of its returns. deflated_sharpe: probability that it is above the luck line. turnover: annual."""
+COLUMNS: dict[str, str | None] = {
+    "rank": None,
+    "trial": None,
+    "encoder": None,
+    "pretrained": None,
+    "objective": None,
+    "error": None,
+    "deflated_sharpe": None,
+    "validation_sharpe": SHARPE,
+    "validation_return": validation("total_return"),
+    "validation_max_drawdown": validation("max_drawdown"),
+    "validation_turnover": validation("turnover"),
+    "validation_exposure": validation("exposure"),
+    "cpu_seconds": CPU_SECONDS,
+    "gpu_seconds": GPU_SECONDS,
+    "wall_seconds": WALL_SECONDS,
+    "state": None,
+}
+"""Each column, and the metric that it shows, if it shows one.
+
+objective: the value of the study's first objective. error: standard error of a Sharpe ratio, by the length and
+the moments of its returns. deflated_sharpe: probability that it lies above the luck line. turnover: a year's."""
 
 BENCHMARK = "BENCHMARK"
 """The `state` of a row that is not a trial."""
@@ -103,8 +105,6 @@ def _trial_row(trial: TrialRecord, goal: Objective, constraints: Sequence[Constr
         "pretrained": pretrained_label(encoder),
         "error": sharpe_error(trial.metrics, windows) if goal.metric == SHARPE else None,
         "deflated_sharpe": None if luck is None else luck.deflated,
-        "cpu_seconds": trial.metrics.get(CPU_SECONDS),
-        "gpu_seconds": trial.metrics.get(GPU_SECONDS),
         "wall_seconds": trial.wall_seconds,
     }
 
@@ -134,9 +134,5 @@ def _row(name: str, state: str, goal: Objective, metrics: Mapping[str, Any]) -> 
         "trial": name,
         "state": state,
         "objective": value if is_number(value) else None,
-        "validation_sharpe": metrics.get(SHARPE),
-        "validation_return": metrics.get(validation("total_return")),
-        "validation_max_drawdown": metrics.get(validation("max_drawdown")),
-        "validation_turnover": metrics.get(validation("turnover")),
-        "validation_exposure": metrics.get(validation("exposure")),
+        **{column: metrics.get(shown) for column, shown in COLUMNS.items() if shown},
     }

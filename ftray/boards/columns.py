@@ -6,8 +6,8 @@ Takes: rows as plain mappings. Gives: per table, a `TableColumn` for each key of
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ftray.metrics import CPU_SECONDS, GPU_SECONDS, PRETRAINING_LOSS, SHARPE, UNITS, WALL_SECONDS, metric, metric_title
-from ftray.metrics import validation as on_validation
+from ftray.analysis.leaderboard import COLUMNS
+from ftray.metrics import PRETRAINING_LOSS, SHARPE, UNITS, WALL_SECONDS, metric, metric_title
 
 
 class TableColumn(NamedTuple):
@@ -37,28 +37,16 @@ def of_metric(name: str) -> TableColumn:
     return TableColumn(metric_title(name), metric(name).unit)
 
 
-METRIC_OF = {
-    "validation_sharpe": SHARPE,
-    "validation_return": on_validation("total_return"),
-    "validation_max_drawdown": on_validation("max_drawdown"),
-    "validation_turnover": on_validation("turnover"),
-    "validation_exposure": on_validation("exposure"),
-    "cpu_seconds": CPU_SECONDS,
-    "gpu_seconds": GPU_SECONDS,
-    "wall_seconds": WALL_SECONDS,
-}
-"""Columns of the leaderboard → the metrics that they show."""
-
-LEADERBOARD: Columns = {
+NO_METRICS: Columns = {
     "rank": TableColumn("rank", "count"),
-    "trial": TableColumn("trial"),
-    "encoder": TableColumn("encoder"),
-    "pretrained": TableColumn("pretrained"),
     "objective": TableColumn("objective", "number"),
     "error": TableColumn("error", "annual ratio", "±"),
     "deflated_sharpe": TableColumn("deflated", "whole fraction"),
-    **{key: of_metric(name) for key, name in METRIC_OF.items()},
-    "state": TableColumn("state"),
+}
+"""Columns of the leaderboard with numbers that are no metrics."""
+
+LEADERBOARD: Columns = {
+    key: of_metric(name) if name else NO_METRICS.get(key, TableColumn(key)) for key, name in COLUMNS.items()
 }
 
 ENCODERS: Columns = {
@@ -100,7 +88,7 @@ def leaderboard_columns(goal: str, rows: Sequence[Mapping[str, Any]] | None = No
     left_out = set() if goal == SHARPE else {"error", "deflated_sharpe"}
     if rows is not None:
         left_out |= {key for key in ("cpu_seconds", "gpu_seconds") if not any(row[key] for row in rows)}
-    own = next((key for key, name in METRIC_OF.items() if name == goal), "objective")
+    own = next((key for key, name in COLUMNS.items() if name == goal), "objective")
     shown: dict[str, TableColumn] = {}
     for key, column in LEADERBOARD.items():
         if key == "objective":
