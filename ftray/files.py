@@ -1,7 +1,7 @@
 """Files and folders that several processes write and read: replaced whole, or locked by one process at a time.
 
-Takes: paths. Gives: `replace_file`, `partial_file`, `replace_folder` and `create_folder`, of which a reader
-sees the old state or the new; `locked`, a lock that the operating system releases with its process; `cache_dir`.
+Takes: paths. Gives: `replace_file`, `partial_file`, `replace_folder` and `create_folder`, which a reader finds as they
+were before or as they are afterwards; `locked`, a lock that falls with its process; `sha256`; `cache_dir`.
 
 >>> import tempfile
 >>> with tempfile.TemporaryDirectory() as folder, locked(Path(folder) / ".lock") as is_locked:
@@ -12,6 +12,7 @@ sees the old state or the new; `locked`, a lock that the operating system releas
 
 import contextlib
 import errno
+import hashlib
 import os
 import shutil
 import socket
@@ -63,6 +64,12 @@ def partial_file(path: Path, *, durable: bool = True) -> Iterator[Path]:
         raise
     if durable:
         _sync_folder(path.parent)
+
+
+def sha256(path: Path) -> str:
+    """The checksum of a file's content, 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def delete_partials(path: Path) -> None:

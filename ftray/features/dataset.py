@@ -5,7 +5,6 @@ plain `.npy` files that every process of a machine maps into its memory: one cop
 """
 
 import dataclasses
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 from ftray.errors import DataError, RunFolderError
 from ftray.features.layout import ObservationLayout
 from ftray.features.table import FeatureSpec, FeatureTable, Scaler, build_table
-from ftray.files import create_folder
+from ftray.files import create_folder, sha256
 from ftray.market import Candles, FoldsSpec, MarketSpec, Segment, Window, Windows, load_market, pieces
 from ftray.market import fold as split_into_folds
 from ftray.spec import fingerprint
@@ -56,7 +55,7 @@ class Dataset:
                 arrays = self._arrays()
                 for name, array in arrays.items():
                     np.save(new / name, array, allow_pickle=False)
-                meta = self._meta() | {"files": {name: _sha256(new / name) for name in arrays}}
+                meta = self._meta() | {"files": {name: sha256(new / name) for name in arrays}}
                 (new / "meta.json").write_text(json.dumps(meta, indent=1, allow_nan=False))
         except FileExistsError:
             return self._kept(folder)  # another process was faster
@@ -144,7 +143,7 @@ def _loaded(folder: Path) -> Dataset:
     if meta["format"] != FORMAT:
         raise ValueError(f"it has format {meta['format']}")
     for name, expected in meta["files"].items():
-        if _sha256(folder / name) != expected:
+        if sha256(folder / name) != expected:
             raise ValueError(f"{name} is not what was written (its SHA-256 differs)")
     arrays = {name: _mapped(folder / name) for name in meta["files"]}
     layout = ObservationLayout.from_mapping(meta["layout"])
@@ -164,8 +163,3 @@ def _loaded(folder: Path) -> Dataset:
 def _mapped(file: Path) -> np.ndarray:
     """A read-only array on top of the file, without the slow indexing of the `np.memmap` class."""
     return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

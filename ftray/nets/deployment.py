@@ -21,11 +21,11 @@ from numpy.typing import ArrayLike
 from ftray.errors import DataError, SpecError, WeightsError
 from ftray.features.layout import ObservationLayout
 from ftray.features.table import FeatureSpec, Scaler, raw_features
-from ftray.files import replace_folder
+from ftray.files import replace_folder, sha256
 from ftray.market import Candles
 from ftray.nets.families import build_encoder
 from ftray.nets.heads import policy_head
-from ftray.nets.onnx_process import FACTS, ONNX, exporting_onnx, sha256
+from ftray.nets.onnx_process import FACTS, ONNX, exporting_onnx
 from ftray.nets.policy import PolicyNetwork
 from ftray.nets.spec import EncoderSpec
 from ftray.spec import fingerprint, parse_member, to_mapping

@@ -8,7 +8,6 @@ has none: `onnx_left_out` in policy.json.
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -20,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ftray.errors import MissingDependencyError
-from ftray.files import replace_file
+from ftray.files import replace_file, sha256
 from ftray.nets.export import check_packages
 
 FACTS, ONNX = "policy.json", "policy.onnx"
@@ -58,10 +57,6 @@ def exporting_onnx(folder: Path, command: Sequence[str] = COMMAND, limit: float 
             process.kill()
             process.communicate()
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _start(command: Sequence[str]) -> subprocess.Popen[str]:
