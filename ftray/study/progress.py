@@ -7,6 +7,7 @@ from ray.tune.progress_reporter import TrialProgressCallback
 
 from ftray.boards.tensorboard import TensorBoard
 from ftray.capacity.local_ray import Say
+from ftray.metrics import UNITS
 from ftray.runs import RunFolder
 from ftray.runs.provenance import git_commit
 from ftray.runs.records import JobKind
@@ -15,6 +16,8 @@ from ftray.study.searcher import StudySearcher
 from ftray.tables.parquet import compact
 from ftray.trial import TrialSpec
 from ftray.trial.out_of_memory import memory_plan_of
+
+DURATION = UNITS["duration"]
 
 
 class TuneReporter(TrialProgressCallback):
@@ -91,15 +94,11 @@ class TuneReporter(TrialProgressCallback):
     def _status(self) -> str:
         n_trials, ended = self.searcher.spec.search.n_trials, self.searcher.n_ended
         seconds = time.monotonic() - self.started
-        text = f"{ended} of {n_trials} trials ended after {_clock(seconds)}"
+        text = f"{ended} of {n_trials} trials ended after {DURATION.format(seconds)}"
         if ended > self.ended_before:
             left = (n_trials - ended) * seconds / (ended - self.ended_before)
-            text += f", about {_clock(left)} to go"
+            text += f", about {DURATION.format(left)} to go"
         return f"{text}; Ctrl-C stops, the same command continues"
-
-
-def _clock(seconds: float) -> str:
-    return f"{seconds // 3600:.0f}:{seconds // 60 % 60:02.0f}:{seconds % 60:02.0f}"
 
 
 def describe(spec: TrialSpec, kind: JobKind = JobKind.TRIAL) -> str:
