@@ -115,13 +115,8 @@ class RunFolder(Located):
         return self._content["versions"]
 
     @property
-    def data_folder(self) -> Path:
-        """Holds prepared datasets, each in a folder named by its fingerprint."""
-        return self.path / "data"
-
-    @property
     def encoders_folder(self) -> Path:
-        """Holds pre-training run folders, each named by its fingerprint."""
+        """Holds the folders of pre-training jobs, each named by its fingerprint."""
         return self.path / "encoders"
 
     def append_event(self, event: str, **facts: Any) -> None:
