@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import NormalDist, stdev
 from typing import Any, Literal, get_args
 
-from ftray.analysis.luck import Luck, luck_of, luck_of_best, sharpe_error
+from ftray.analysis.luck import CONFIDENCE, Luck, luck_of, luck_of_best, sharpe_error
 from ftray.analysis.ranking import rank_trials
 from ftray.errors import QueryError
 from ftray.metrics import SHARPE, Direction, metric_direction
@@ -20,7 +20,6 @@ from ftray.search.objectives import Constraint, Objective, is_number
 
 Scope = Literal["last", "best", "any"]
 
-CONFIDENCE = 0.95
 NORMAL = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 """Half the width of an interval, in standard errors."""
 

@@ -1,6 +1,6 @@
-"""Plans with measured rows.
+"""Nodes with what was measured on their GPUs, for every plan of a study there.
 
-Takes: where run folders lie, nodes. Gives: the same nodes, with what was measured on their GPUs for the studies there.
+Takes: where run folders lie, nodes. Gives: the same nodes, whose GPUs know their measured rows.
 """
 
 import dataclasses
