@@ -56,7 +56,7 @@ def learner(spec: TrialSpec, memory_plan: MemoryPlan = FULL) -> Worker:
 
 
 def env_runner(spec: TrialSpec, memory_plan: MemoryPlan = FULL) -> Worker:
-    """A process that acts for all its accounts at once, without gradients, and prefetches the bars to come."""
+    """A process that acts for all its accounts at once, without gradients, and prefetches vectors of later bars."""
     ppo = memory_plan.apply(spec).ppo
     return Worker(
         spec.encoder,
