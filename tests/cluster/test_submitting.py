@@ -82,7 +82,7 @@ def test_ctrl_c_leaves_a_job_running_the_next_submission_follows_it_and_one_afte
     third = head.ftray(*words, "--set", f"search.n_trials={ended + 1}")
     assert third.returncode == 0, third.stdout + third.stderr
     assert f"long was submitted before: {job.id} is FAILED; this job continues it" in third.stdout
-    assert f"{ended} of them ended before" in third.stdout and f"{job.id}-2: SUCCEEDED" in third.stdout
+    assert f"{ended} of them ended earlier" in third.stdout and f"{job.id}-2: SUCCEEDED" in third.stdout
 
 
 @pytest.mark.long
