@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ftray.capacity.elastic import Capacity
 from ftray.capacity.nodes import Node
 from ftray.capacity.placement import Placement
 from ftray.cli.terminal import location
 from ftray.study import StudySpec
+from ftray.study.placing import capacity_of
 from ftray.study.run import run_study
 from ftray.trial import TrialSpec
 from ftray.trial.reporting import Report
@@ -45,7 +45,7 @@ def the_study(name: str, n_trials: int, share: int | None = None, **search: Any)
 
 def plan_of(share: int, n_trials: int, node: Node) -> tuple[Placement, int]:
     """How the VRAM plan places a trial, and on how many nodes so many trials: whole ones per GPU, as cores allow."""
-    ((_, placement),) = Capacity.of(the_study("planned", n_trials, share), [node]).needs
+    ((_, placement),) = capacity_of(the_study("planned", n_trials, share), [node]).needs
     assert placement.plan is not None
     per_node = min(placement.plan.trials_per_gpu * node.n_gpus, math.floor(node.cpus))
     return placement, math.ceil(n_trials / per_node)

@@ -285,7 +285,7 @@ def test_a_study_with_two_objectives_is_resumed_and_warms_up_another(cluster, tm
     mlp = {"trial/encoder/kind": "mlp"}
     search = {"objectives": BOTH, "constraints": [f"{DRAWDOWN} <= 1"], "sampler": "nsga2", "scheduler": "none"}
     file = tiny_file(tmp_path, n_trials=2, points=[mlp, mlp], max_concurrent=1, **search)
-    how: dict[str, Any] = {"say": lambda line: None, "work": play}
+    how: dict[str, Any] = {"say": lambda line: None, "trial_fn": play}
     run_study(load_study(file), tmp_path / "runs", **how)
     run = run_study(load_study(file, ["search.n_trials=3"]), tmp_path / "runs", **how)
     stored = Hand(load_study(file), run.path)  # a new driver, without Tune
