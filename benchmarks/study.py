@@ -195,7 +195,7 @@ def asking(n_trials: int) -> dict[str, Any]:
         continued = time.process_time() - began
         began = time.process_time()
         for _ in range(N_ASKED):
-            study.space.draw(searcher.optuna_study.ask())
+            study.space.sample(searcher.optuna_study.ask())
         return {
             "n_trials": n_trials,
             "continue_seconds": continued,
