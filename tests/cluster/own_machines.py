@@ -30,10 +30,18 @@ OFFLINE = {"UV_OFFLINE": "1", "UV_NO_BUILD_ISOLATION": "1", "UV_LINK_MODE": "cop
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
 HOME, STORAGE = "/root", "/mnt/ftray"
 RUNS, GATE = f"{STORAGE}/runs", f"{STORAGE}/gate"
+
+
+def kill_raylet(host: Host) -> None:
+    """Back once its workers are gone: they look after their raylet every second, and a trial may end in that time."""
+    host.kill("raylet")
+    until(lambda: not any("ray::" in words for words in host.processes()), 60, f"{host.name}'s workers end")
+
+
 FAULTS: dict[str, tuple[Callable[[Host], object], Callable[[Host], object]]] = {
     "powered off": (Host.power_off, Host.boot),
     "cut off without a word": (Host.cut, Host.heal),
-    "its raylet killed": (lambda host: host.kill("raylet"), lambda host: None),
+    "its raylet killed": (kill_raylet, lambda host: None),
 }
 """What happens to a worker, and how it is mended: to one worker each."""
 CPUS = (1, 1, 2)
@@ -125,7 +133,12 @@ class OwnMachines:
     def survives(self, fault: str) -> None:
         """The struck worker's trials continue from their checkpoints: elsewhere, unless it comes back on its own."""
         victim, struck = self.victims[fault], self.struck[fault]
-        until(lambda: self._go_on(struck, n_starts=3), 420, f"{struck} go on after {victim.name} was {fault}", every=1)
+        what = f"{struck} go on after {victim.name} was {fault}"
+        try:
+            until(lambda: self._go_on(struck, n_starts=3), 420, what, every=1)
+        except AssertionError as error:
+            error.add_note("\n".join(f"{trial}: {self.run().trial_folder(trial).events()}" for trial in struck))
+            raise
         self.clock.measured(f"{fault}: its {len(struck)} trials go on", self.began)
         if victim is not self.workers[-1]:
             for trial in struck:
