@@ -33,10 +33,10 @@ class Cluster:
         self.later: dict[int, ClusterView] = {}  # what it becomes after so many sleeps
 
     def capacity(self, **search: object) -> ElasticCapacity:
-        study = study_of(**search)
+        spec = study_of(**search)
         return ElasticCapacity(
-            lambda nodes: needs_of(study, nodes),
-            study.search.max_concurrent,
+            lambda nodes: needs_of(spec, nodes),
+            spec.search.max_concurrent,
             look=lambda: self.view,
             clock=lambda: self.seconds,
             sleep=self.sleep,

@@ -30,8 +30,8 @@ def test_a_study_runs_as_a_job_and_every_command_is_shown_and_can_be_typed(head,
     file, runs = study_file(head.home, "one", 1), head.home / "runs"
     done = head.ftray("submit", file, "--address", head.address, "--runs", runs, "--set", "search.seed=3")
     assert done.returncode == 0, done.stderr
-    study = load_study(file, ["search.seed=3"])
-    name = job_name("one", study.identity, str(runs))
+    spec = load_study(file, ["search.seed=3"])
+    name = job_name("one", spec.identity, str(runs))
     shown = [shlex.split(line[2:]) for line in done.stdout.splitlines() if line.startswith("$ ")]
     assert shown[0] == ["export", "RAY_AUTH_MODE=token"]
     where, entrypoint = ["--address", head.address], f"python -m ftray tune one.yaml --runs {runs} --set search.seed=3"

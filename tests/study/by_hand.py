@@ -44,11 +44,11 @@ def six_point_study(**search: Any) -> StudySpec:
 class Hand:
     """Does with a study what Tune and the trials' processes do."""
 
-    def __init__(self, study: StudySpec, folder: Path, clock: Callable[[], float] = time.monotonic):
+    def __init__(self, spec: StudySpec, folder: Path, clock: Callable[[], float] = time.monotonic):
         known = (folder / "study.json").exists()
-        self.study = study
-        self.run = RunFolder.open(folder) if known else RunFolder.create(folder, study.identity)
-        self.searcher = StudySearcher(study, self.run, clock=clock)
+        self.study = spec
+        self.run = RunFolder.open(folder) if known else RunFolder.create(folder, spec.identity)
+        self.searcher = StudySearcher(spec, self.run, clock=clock)
         self.n_asked = 0
 
     def resumed(self) -> "Hand":
@@ -111,9 +111,9 @@ def stored_trials(run: RunFolder) -> list[optuna.trial.FrozenTrial]:
     return optuna.load_study(study_name=summary.study_name, storage=storage).trials
 
 
-def assert_stores_agree(study: StudySpec, run: RunFolder) -> None:
+def assert_stores_agree(spec: StudySpec, run: RunFolder) -> None:
     """Optuna's storage against the run folder: states, values, curves, constraints, parameters."""
-    search, records = study.search, sampled_trials(run.records())
+    search, records = spec.search, sampled_trials(run.records())
     stored = [trial for trial in stored_trials(run) if trial.state != optuna.trial.TrialState.WAITING]
     assert [trial.number for trial in stored] == [record.number for record in records]
     for trial, record in zip(stored, records, strict=True):

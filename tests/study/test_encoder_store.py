@@ -30,14 +30,14 @@ def study_of(name: str, pretraining: dict[str, Any] | None = None, **search: Any
     return parse_study({"name": name, "trial": trial, "search": {"n_trials": 2} | search})
 
 
-def trial_of(study: StudySpec) -> TrialSpec:
-    return study.corner_trials[0]
+def trial_of(spec: StudySpec) -> TrialSpec:
+    return spec.corner_trials[0]
 
 
-def pretrained(study: StudySpec, root: Path) -> str:
+def pretrained(spec: StudySpec, root: Path) -> str:
     """The fingerprint of a study's encoder, made as its first job would make it."""
-    run, spec = RunFolder.create(root / study.name, study.identity), trial_of(study)
-    return pretrain_encoder(spec, prepare_dataset(spec, run.path)[1], run.path).fingerprint
+    run, trial = RunFolder.create(root / spec.name, spec.identity), trial_of(spec)
+    return pretrain_encoder(trial, prepare_dataset(trial, run.path)[1], run.path).fingerprint
 
 
 @pytest.fixture(scope="module")

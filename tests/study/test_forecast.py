@@ -36,20 +36,20 @@ def study_of(n_trials: int, env_steps: int = 1000, **search: object) -> StudySpe
     return parse_study({"name": "planned", "trial": trial, "search": {"n_trials": n_trials, **search}})
 
 
-def told(tmp_path: Path, study: StudySpec, tree: object = CLUSTER) -> dict[str, str]:
+def told(tmp_path: Path, spec: StudySpec, tree: object = CLUSTER) -> dict[str, str]:
     """The printed lines, by title."""
     file = tmp_path / "cluster.yaml"
     file.write_text(yaml.safe_dump(tree))
-    lines = [line for line in describe_on_cluster(study, file, tmp_path / "runs", "planned.yaml") if line[2:3] != " "]
+    lines = [line for line in describe_on_cluster(spec, file, tmp_path / "runs", "planned.yaml") if line[2:3] != " "]
     return {line[2:16].strip(): line[16:] for line in lines if line.startswith("  ")}
 
 
 def measured(runs: Path, seconds: float, env_steps: int, on_gpu: bool, state: str = "COMPLETE") -> None:
     """A run folder with a trial that booked one CPU for so long."""
-    study, name = study_of(1, env_steps), f"run-{len(list(runs.glob('*')))}"
+    spec, name = study_of(1, env_steps), f"run-{len(list(runs.glob('*')))}"
     run = RunFolder.create(runs / name, {"name": name})
-    spec = study.corner_trials[0]
-    run.add_trial("trial-0000", 0, "trial", {}, to_mapping(spec))
+    trial = spec.corner_trials[0]
+    run.add_trial("trial-0000", 0, "trial", {}, to_mapping(trial))
     run.trial_started("trial-0000")
     gpu = {GPU_SECONDS: seconds / 5} if on_gpu else {}
     run.trial_ended("trial-0000", state, {"env_steps": env_steps, CPU_SECONDS: seconds, **gpu})  # type: ignore[arg-type]
@@ -88,10 +88,10 @@ def test_measurements_of_some_shapes_are_printed_as_such(tmp_path):
     trial = TINY["trial"] | {"ppo": TINY["trial"]["ppo"] | {"env_steps": 1000}}
     mlp = TINY["trial"]["encoder"]["choice"][0]
     trial |= {"encoder": {"choice": [mlp, mlp | {"hidden": 2048}]}}
-    study = parse_study({"name": "planned", "trial": trial, "search": {"n_trials": 10}})
+    spec = parse_study({"name": "planned", "trial": trial, "search": {"n_trials": 10}})
     file = tmp_path / "cluster.yaml"
     file.write_text(yaml.safe_dump(CLUSTER))
-    lines = list(describe_on_cluster(study, file, tmp_path / "runs", "planned.yaml"))
+    lines = list(describe_on_cluster(spec, file, tmp_path / "runs", "planned.yaml"))
     assert any("by 1 trials measured before" in line for line in lines)
     assert any("of 1 of 2 shapes; the others are unknown, like mlp 2048" in line for line in lines), lines
 
@@ -114,11 +114,11 @@ def test_what_never_fits_is_printed(tmp_path):
 
 
 def test_a_shape_of_speed_is_what_costs_time(tmp_path):
-    study = study_of(1)
-    ends = study.corner_trials
-    assert len(ends) > 1 and len({speed_shape(spec) for spec in ends}) == 1  # learning rates
-    tree = next(study.space.corners())
-    other = study.trial(tree | {"ppo": tree["ppo"] | {"minibatch_size": 32}})
+    spec = study_of(1)
+    ends = spec.corner_trials
+    assert len(ends) > 1 and len({speed_shape(trial) for trial in ends}) == 1  # learning rates
+    tree = next(spec.space.corners())
+    other = spec.trial(tree | {"ppo": tree["ppo"] | {"minibatch_size": 32}})
     assert speed_shape(other) != speed_shape(ends[0])
     assert Paces(tmp_path / "nowhere").of(other, on_gpu=True) is None
 

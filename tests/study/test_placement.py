@@ -146,19 +146,19 @@ MLP = {"kind": "mlp", "hidden": 64, "encoding_dim": 64}
 
 
 def test_a_study_runs_as_many_jobs_at_once_as_the_cluster_has_shares_or_cores():
-    study = study_of(encoder=MLP)
-    assert capacity_of(study, [Node("", 3, 2.0)]).max_concurrent == 6
-    assert capacity_of(study, [Node("", 2, 64.0, 1, parse_gpu("12"))]).max_concurrent == 2 * 12
-    assert capacity_of(study, [Node("", 2, 8.0, 1, parse_gpu("12"))]).max_concurrent == 2 * 8
+    spec = study_of(encoder=MLP)
+    assert capacity_of(spec, [Node("", 3, 2.0)]).max_concurrent == 6
+    assert capacity_of(spec, [Node("", 2, 64.0, 1, parse_gpu("12"))]).max_concurrent == 2 * 12
+    assert capacity_of(spec, [Node("", 2, 8.0, 1, parse_gpu("12"))]).max_concurrent == 2 * 8
     wide = study_of(encoder=MLP, ppo=TINY["trial"]["ppo"] | {"n_env_runners": 6})
     spread = capacity_of(wide, [Node("", 4, 3.0, 1, parse_gpu("12"))])
     assert spread.needs[0][1].strategy == "PACK" and spread.max_concurrent == 2
 
 
 def test_a_job_that_could_never_be_placed_is_refused():
-    study = study_of(encoder=MLP, ppo=TINY["trial"]["ppo"] | {"n_env_runners": 3})
+    spec = study_of(encoder=MLP, ppo=TINY["trial"]["ppo"] | {"n_env_runners": 3})
     with pytest.raises(SpecError, match=r"a trial of this study asks for 3 CPUs .* and the cluster has 2"):
-        capacity_of(study, [Node("", 1, 2.0)])
+        capacity_of(spec, [Node("", 1, 2.0)])
     runners = {"n_env_runners": 60, "env_runners_on_gpu": True, "cpus_per_env_runner": 0.1}
     with pytest.raises(SpecError, match=r"asks for \d\.\d\d GPUs .* and the cluster has 1 that it fits on"):
         capacity_of(study_of(encoder=MLP, ppo=TINY["trial"]["ppo"] | runners), [Node("", 1, 64.0, 1, parse_gpu("12"))])
@@ -307,6 +307,6 @@ def looks_for_gpus(spec, report, *, folder, **elsewhere):
 @pytest.mark.usefixtures("cluster")
 def test_a_job_that_booked_no_gpu_sees_none(tmp_path):
     trial = {"encoder": MLP, "ppo": TINY["trial"]["ppo"] | {"learning_rate": 1e-3}}
-    study = parse_study({"name": "blind", "trial": TINY["trial"] | trial, "search": {"n_trials": 1}})
-    run = run_study(study, tmp_path, trial_fn=looks_for_gpus, say=lambda line: None)
+    spec = parse_study({"name": "blind", "trial": TINY["trial"] | trial, "search": {"n_trials": 1}})
+    run = run_study(spec, tmp_path, trial_fn=looks_for_gpus, say=lambda line: None)
     assert (run.trial_folder("trial-0000").folder / "visible").read_text() == ""

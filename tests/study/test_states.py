@@ -98,9 +98,9 @@ def assert_ended_once(run: RunFolder) -> None:
 
 
 def test_all_three_stores_agree_on_what_happened_to_a_trial(live, tmp_path):
-    study = study_of("table", list(TABLE), max_failures=1, scheduler={"kind": "asha", "grace": 64, "reduction": 2})
+    spec = study_of("table", list(TABLE), max_failures=1, scheduler={"kind": "asha", "grace": 64, "reduction": 2})
     lines: list[str] = []
-    run = run_study(study, tmp_path, say=lines.append, trial_fn=play)
+    run = run_study(spec, tmp_path, say=lines.append, trial_fn=play)
     assert_tensorboard_agrees(run)
     stored, live = stored_trials(run), Live.statuses()
     told = {
@@ -113,7 +113,7 @@ def test_all_three_stores_agree_on_what_happened_to_a_trial(live, tmp_path):
     died, once = (f"trial-{list(TABLE).index(part):04d}" for part in ("dies always", "dies once"))
     assert f"3 processes crashed ({died} 2 times, {once}); " in lines[-1]
     assert Path(lines[-1].split()[-1]).is_file()
-    assert_stores_agree(study, run)  # values, curves and parameters too
+    assert_stores_agree(spec, run)  # values, curves and parameters too
     assert_ended_once(run)
     for part, record in zip(TABLE, run.records(), strict=True):
         assert (record.error or "").startswith(ERRORS.get(part, "")) and bool(record.error) == (part in ERRORS), part
@@ -140,16 +140,16 @@ def test_all_three_stores_agree_on_what_happened_to_a_driver_and_the_same_comman
     states = [record.state for record in run.records()]
     assert states == ["COMPLETE", "INTERRUPTED" if event == "Ctrl-C" else "RUNNING"], errors
     assert [trial.state.name for trial in stored_trials(run)] == ["COMPLETE", "RUNNING"]
-    study = study_of("stopped", ["ends well", "waits"])
-    assert_stores_agree(study, run)
+    spec = study_of("stopped", ["ends well", "waits"])
+    assert_stores_agree(spec, run)
     if event == "Ctrl-C":
         assert json.loads(out.splitlines()[-1]) == {"trial-0000": ["TERMINATED"], "trial-0001": ["TERMINATED"]}
     kept, spent = run.record("trial-0000"), run.trial_folder("trial-0001").cost()["cost/cpu_seconds"]
 
-    run = run_study(study, tmp_path, say=lambda line: None, trial_fn=play)
+    run = run_study(spec, tmp_path, say=lambda line: None, trial_fn=play)
     assert [record.state for record in run.records()] == ["COMPLETE", "COMPLETE"]
     assert Live.statuses() == {"trial-0001": ["TERMINATED"]}
-    assert_stores_agree(study, run)
+    assert_stores_agree(spec, run)
     assert_ended_once(run)
     assert run.record("trial-0000") == kept
     steps = [row["env_steps"] for row in run.trial_folder("trial-0001").reports()]

@@ -124,8 +124,8 @@ def test_in_a_study_it_runs_in_the_trials_last_bundle(tmp_path):
     ppo = TINY["trial"]["ppo"] | {"learning_rate": 1e-3, "evaluation_cpus": 1}
     tree = TINY["trial"] | {"encoder": TINY["trial"]["encoder"]["choice"][0], "ppo": ppo}
     # The trial books both CPUs of the cluster: outside its own bundles there is no room for anything.
-    study = parse_study({"name": "beside", "trial": tree, "search": {"n_trials": 1}})
-    done = run_study(study, tmp_path, say=lambda line: None)
+    spec = parse_study({"name": "beside", "trial": tree, "search": {"n_trials": 1}})
+    done = run_study(spec, tmp_path, say=lambda line: None)
     assert [record.state for record in done.records()] == ["COMPLETE"]
     assert "validation/sharpe" in done.trial_folder("trial-0000").reports()[0]
 
