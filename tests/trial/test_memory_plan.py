@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from ftray.agent import PPOSpec
 from ftray.agent.env_runner import FTEnvRunner
+from ftray.agent.memory_errors import out_of_memory_in
 from ftray.agent.module import FTPolicy
-from ftray.agent.out_of_memory import out_of_memory_in
 from ftray.errors import OutOfMemoryError, SpecError, TrainingError
 from ftray.nets import FTSpec, MLPSpec
 from ftray.runs import TrialFolder
