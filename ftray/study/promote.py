@@ -24,7 +24,7 @@ from ftray.analysis.luck import Luck, luck_of, scored_trials
 from ftray.analysis.ranking import best_trial
 from ftray.analysis.test_window import describe_reads, reads_of, record_read
 from ftray.boards.terminal import align
-from ftray.capacity.local_ray import Say, local_ray
+from ftray.capacity.local_ray import local_ray
 from ftray.errors import NoResultError, RefusedError, RunFolderError, SpecError
 from ftray.market import load_market
 from ftray.metrics import SHARPE, VALIDATION, format_metric, measure_of
@@ -33,6 +33,7 @@ from ftray.runs import RunFolder, TrialFolder, TrialRecord
 from ftray.runs.events import Event
 from ftray.runs.location import DRIVER
 from ftray.runs.records import JobKind
+from ftray.say import Say
 from ftray.search.objectives import constraints_of, objectives_of
 from ftray.spec import parse
 from ftray.storage import Location

@@ -8,12 +8,13 @@ from ray.tune.stopper import Stopper
 from ftray.agent.names import has_dashboard
 from ftray.analysis.failures import describe_crashes, describe_failures
 from ftray.capacity.elastic import ElasticCapacity
-from ftray.capacity.local_ray import Say, local_ray
+from ftray.capacity.local_ray import local_ray
 from ftray.capacity.measured_rows import MeasuredRows
 from ftray.capacity.pending import PendingLimit
 from ftray.capacity.probing import Probe, check_gpu_nodes
 from ftray.errors import StudyInterruptedError
 from ftray.runs import RunFolder, State, TrialRecord
+from ftray.say import Say
 from ftray.search.optuna_trials import OPTUNA_STATES, sampled_trials
 from ftray.storage import Location
 from ftray.study.budget import Limits
