@@ -113,15 +113,15 @@ def run(study_run, tmp_path) -> RunFolder:
 
 
 @pytest.mark.ray
-def test_what_luck_explains_is_refused_with_the_measures_and_unread(run, monkeypatch, capsys):
+def test_what_luck_explains_is_refused_with_the_measures_and_unread(run):
     def read(*_):
         raise AssertionError("it was read")
 
-    monkeypatch.setattr(promote, "_read_test_window", read)
-    assert main(["promote", str(run.path), "--seeds", "2"]) == 1
-    told = capsys.readouterr().err
-    assert "the test window was not read" in told and "to expect of 3 trials" in told and "luck line" in told
-    assert "deflated Sharpe ratio" in told and "validation Sharpe ratios of the 2 fresh seeds" in told
+    with pytest.raises(RefusedError) as raised:
+        promote.promote(run.path, n_seeds=2, say=lambda line: None, read=read)
+    text = str(raised.value)
+    assert "the test window was not read" in text and "to expect of 3 trials" in text and "luck line" in text
+    assert "deflated Sharpe ratio" in text and "validation Sharpe ratios of the 2 fresh seeds" in text
     assert reads_of(run.events()) == [] and run.events()[-1]["event"] == "promotion_refused"
 
 
