@@ -7,8 +7,8 @@ run. The crowded one gives out so many short trials that the driver's own part s
 of the trials, when all processes run (they take seconds to start, and then one trial after the other). The chatty one
 is the same with ten times the reports. The calm one has a driver with nothing to do, so what its trials lose is what
 any trial loses between two others; that is held against trials of a minute. The one on a GPU is calm, too, and starts a
-process for each trial, as any study on GPUs does; the GPU itself is a number that Ray is told, for nothing touches it.
-Sleeping trials need no core: Ray is told of one per trial. Then Optuna is asked for a configuration after so many
+process for each trial, as any study on GPUs does; the GPU itself is a number that Ray gets, for nothing touches it.
+Sleeping trials need no core: Ray is given one per trial. Then Optuna is asked for a configuration after so many
 others, and a study is opened, continued and read that has so many trials. Reading is counted in processor seconds,
 which a busy machine stretches less than wall time.
 
@@ -129,7 +129,7 @@ class Memory(threading.Thread):
 
 
 def no_gpu_is_needed() -> GpuFacts:
-    """The answer of a GPU that Ray was told of and nothing touches."""
+    """The answer of a GPU that is only a number that Ray was given."""
     return GpuFacts("none", device="none", gib=1000.0)
 
 

@@ -35,7 +35,7 @@ PIECE_BARS = 250
 
 
 def real_candles(folder: Path, n_bars: int | None = None, symbols: tuple[str, ...] | None = None) -> Candles:
-    """The last bars of the real candles; simulated ones, and a word, where there are none."""
+    """The last bars of the real candles; where there are none, prints so and returns simulated ones."""
     if folder.is_dir():
         candles = load_market(FilesSpec(path=str(folder), symbols=symbols))
     else:

@@ -52,9 +52,9 @@ class Cluster:
 
 
 def waited(capacity: ElasticCapacity, pending_timeout: float = 300.0) -> list[str]:
-    said: list[str] = []
-    capacity.wait(said.append, pending_timeout)
-    return said
+    lines: list[str] = []
+    capacity.wait(lines.append, pending_timeout)
+    return lines
 
 
 def test_room_grows_with_the_nodes_that_join_and_stays_when_one_goes():

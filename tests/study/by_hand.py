@@ -90,12 +90,12 @@ class Hand:
 
     def runs(self, n: int, metrics_of: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> list[dict[str, Any]]:
         """The values of `n` trials, each run to its end."""
-        drawn = []
+        sampled = []
         for _ in range(n):
             asked, job = self.start()
-            drawn.append(dict(self.run.record(job).values))
-            self.finish(asked, metrics_of(drawn[-1]))
-        return drawn
+            sampled.append(dict(self.run.record(job).values))
+            self.finish(asked, metrics_of(sampled[-1]))
+        return sampled
 
     def stored(self) -> list[optuna.trial.FrozenTrial]:
         return stored_trials(self.run)
@@ -142,10 +142,10 @@ def assert_tensorboard_agrees(run: RunFolder) -> None:
     """TensorBoard's files hold what each trial reported, once."""
     for record in run.records():
         shown = EventAccumulator(str(run.path / "tensorboard" / record.id)).Reload()
-        tag, told = "validation/sharpe", {}
+        tag, reported = "validation/sharpe", {}
         for row in run.trial_folder(record.id).reports():
             if row.get(tag) is not None:
-                told.setdefault(row["env_steps"], row[tag])
+                reported.setdefault(row["env_steps"], row[tag])
         points = shown.Scalars(tag) if tag in shown.Tags()["scalars"] else []
-        assert [point.step for point in points] == list(told), record.id
-        assert [point.value for point in points] == pytest.approx(list(told.values())), record.id
+        assert [point.step for point in points] == list(reported), record.id
+        assert [point.value for point in points] == pytest.approx(list(reported.values())), record.id

@@ -123,6 +123,6 @@ def test_a_study_says_whose_weights_its_trials_start_from(cluster, root, filled)
     lines: list[str] = []
     run = run_study(study_of("second", OTHER, n_trials=1), root, say=lines.append, trial_fn=play)
     assert [(record.kind, record.state) for record in run.records()] == [("trial", "COMPLETE")]
-    (told,) = (line for line in lines if "uses encoder" in line)
-    assert " trial-0000 " in told and f"{filled[1][:12]} of study first" in told
+    (reason,) = (line for line in lines if "uses encoder" in line)
+    assert " trial-0000 " in reason and f"{filled[1][:12]} of study first" in reason
     assert [folder.name for folder in run.encoders_folder.iterdir()] == [filled[1]]

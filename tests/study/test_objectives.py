@@ -208,14 +208,14 @@ def test_a_warm_start_lays_down_the_best_points_that_fit_after_those_written_by_
     by_hand = {"trial/ppo/epochs": 1, "trial/encoder/encoding_dim": 64}
     spec = six_point_study(warm_start=str(other.run.path), warm_start_best=3, points=[by_hand])
     hand = Hand(spec, tmp_path / "run")
-    drawn = [hand.run.record(hand.start()[1]).values for _ in range(2)]
+    sampled = [hand.run.record(hand.start()[1]).values for _ in range(2)]
     for _ in range(2):
         hand = hand.resumed()
         other.run.path.rename(tmp_path / "gone") if other.run.path.exists() else None  # it is read once
-    drawn += [hand.run.record(hand.start()[1]).values for _ in range(4)][2:]  # the first two go on
+    sampled += [hand.run.record(hand.start()[1]).values for _ in range(4)][2:]  # the first two go on
     best = [(3, 128), (3, 64), (2, 128)]
     expected = [(1, 64), *best]
-    assert [(v["trial/ppo/epochs"], v["trial/encoder/encoding_dim"]) for v in drawn] == expected
+    assert [(v["trial/ppo/epochs"], v["trial/encoder/encoding_dim"]) for v in sampled] == expected
     asked, job = hand.start()
     assert tuple(hand.run.record(job).values.values()) not in {(size, epochs) for epochs, size in expected}
     hand.finish(asked, {SHARPE: 0.0})
@@ -229,8 +229,8 @@ def test_points_that_do_not_fit_are_printed_and_replaced_by_the_next_best(other,
     lines = "\n".join(describe_warm_start(hand.run))
     assert "does not fit this space: trial/ppo/epochs: 3 lies outside" in lines
     assert "trial/encoder/encoding_dim: 128 cannot be set: here it is fixed" in lines
-    drawn = [hand.run.record(hand.start()[1]).values for _ in range(2)]
-    assert [values["trial/ppo/epochs"] for values in drawn] == [2, 1]  # with encoding_dim 64, which is closed with that
+    sampled = [hand.run.record(hand.start()[1]).values for _ in range(2)]
+    assert [values["trial/ppo/epochs"] for values in sampled] == [2, 1]  # those with encoding_dim 64
 
 
 def test_a_warm_start_without_anything_to_begin_with_is_refused_with_the_reason(other, tmp_path):
@@ -248,8 +248,8 @@ def test_the_best_of_several_objectives_are_the_front_first(other, tmp_path):
     hand.runs(6, lambda values: dict(zip((SHARPE, DRAWDOWN), next(figures), strict=True)))
     spec = six_point_study(warm_start=str(hand.run.path), warm_start_best=3, objectives=BOTH)
     warm = Hand(spec, tmp_path / "run")
-    drawn = [dict(warm.run.record(warm.start()[1]).values) for _ in range(3)]
-    assert drawn == [points[0], points[4], points[1]]
+    sampled = [dict(warm.run.record(warm.start()[1]).values) for _ in range(3)]
+    assert sampled == [points[0], points[4], points[1]]
 
 
 def test_importance_finds_the_value_that_matters_in_a_conditional_space_by_its_stable_name(tmp_path):

@@ -146,9 +146,9 @@ def test_a_study_killed_right_after_it_continues_with_the_smaller_plan(little_me
     run.trial_started(job["id"])
     folder, trial = run.trial_folder(job["id"]), parse(TrialSpec, job["spec"])
     folder.started(pid=0)
-    with room_for(40, folder), pytest.raises(OutOfMemoryError) as told:
+    with room_for(40, folder), pytest.raises(OutOfMemoryError) as raised:
         run_trial(trial, lambda row, checkpoint=None: folder.report(row), folder=folder.folder, shared=run.path)
-    step_down(folder, trial, FULL, told.value)  # and here all processes die, the driver's before it received it
+    step_down(folder, trial, FULL, raised.value)  # and here all processes die, the driver's before it received it
 
     again = run_study(spec, tmp_path, say=lambda line: None)
     assert again.record("trial-0000").state == "COMPLETE"

@@ -104,9 +104,9 @@ def test_the_folder_holds_the_resolved_study_a_table_and_the_end_mark(run):
 
 def test_a_line_reports_every_change_of_state(run, finished):
     for id, record in records(run).items():
-        said = [line for line in finished.lines if f" {id} " in line]
-        assert any("started" in line for line in said)
-        assert any(record.state in line for line in said)
+        own = [line for line in finished.lines if f" {id} " in line]
+        assert any("started" in line for line in own)
+        assert any(record.state in line for line in own)
 
 
 def test_the_same_command_does_nothing_to_a_finished_study_and_a_larger_budget_continues_it(copied, finished):

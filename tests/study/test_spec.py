@@ -157,6 +157,6 @@ def test_check_prints_folds_seeds_and_the_env_steps_of_all_trainings():
         "seeds": 3,
         "ppo": {"env_steps": 1_000},
     }
-    told = "\n".join(describe_study(parse_study({"trial": trial})))
-    assert "4 to 6 folds × 3 seeds = 12 to 18 trainings per trial, 1,000 env steps each" in told
-    assert "12,000 to 18,000 env steps per trial" in told
+    text = "\n".join(describe_study(parse_study({"trial": trial})))
+    assert "4 to 6 folds × 3 seeds = 12 to 18 trainings per trial, 1,000 env steps each" in text
+    assert "12,000 to 18,000 env steps per trial" in text
