@@ -1,7 +1,7 @@
 """Who trains in benchmarks/rl.py, and one iteration of each, timed alike.
 
-Takes: a contender, the setting that all share. Gives: a call that makes an iteration and tells its wall seconds, those
-of them spent in the learner, and its steps.
+Takes: a contender, the setting that all share. Gives: a call that makes an iteration and returns its wall seconds,
+those of them spent in the learner, and its steps.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""Time and memory of the encoders beside the authors' FT-Transformer and an MLP, at 106, 988 and 5,888 features.
+"""Time and memory of the encoders, the authors' FT-Transformer and an MLP, at 106, 988 and 5,888 features.
 
     python benchmarks/encoder.py --json FILE [--quick] [--device cuda]
 

@@ -48,8 +48,8 @@ def facts(device: str, quick: bool) -> Iterator[Row]:
     yield machine(device, PACKAGES)
     if device == "cuda":
         fields = "name,driver_version,memory.total,memory.used,mig.mode.current,compute_mode,clocks.sm,power.limit"
-        yield {"nvidia-smi": said("nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader")}
-        yield {"nvidia-smi -L": said("nvidia-smi", "-L"), "mps": shutil.which("nvidia-cuda-mps-control")}
+        yield {"nvidia-smi": output_of("nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader")}
+        yield {"nvidia-smi -L": output_of("nvidia-smi", "-L"), "mps": shutil.which("nvidia-cuda-mps-control")}
         seen = torch.cuda.get_device_properties(0)
         free, total = torch.cuda.mem_get_info()
         yield {
@@ -189,7 +189,7 @@ def caps(device: str, quick: bool) -> Iterator[Row]:
     full = greedy.result()
     yield full | {"of_cap": full["reserved_gib"] / CAP_GIB, "both_take_gib": before - free_gib(device)}
     if device == "cuda":
-        counted = said("nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits")
+        counted = output_of("nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits")
         yield {"driver_counts": counted, "share_gib": CAP_GIB + CONTEXT_GIB}
     yield {"neighbour at its cap": neighbour.result()}
     yield {"greedy afterwards": greedy.result(), "neighbour afterwards": neighbour.result()}
@@ -257,7 +257,7 @@ def free_gib(device: str) -> float:
     return torch.cuda.mem_get_info()[0] / GIB if device == "cuda" else 0.0
 
 
-def said(*command: str) -> str:
+def output_of(*command: str) -> str:
     """What a program prints; why not, where it cannot."""
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False).stdout.strip()

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gpu_alone import said
+from gpu_alone import output_of
 from trainings import CANDLES, real_candles
 
 from ftray.features import Dataset, FeatureSpec, dataset_of
@@ -133,7 +133,7 @@ def unlucky(spec: Any, report: Any, *, folder: Path, resume: Path | None, memory
             os.kill(os.getpid(), signal.SIGKILL)
         if spec.seed == 5 and given["gpus"].learner:
             fields = "--query-compute-apps=pid,process_name,used_memory"
-            (folder / "processes.txt").write_text(said("nvidia-smi", fields, "--format=csv,noheader"))
+            (folder / "processes.txt").write_text(output_of("nvidia-smi", fields, "--format=csv,noheader"))
 
     if spec.seed == 1 and memory_plan == FULL:
         with translate_out_of_memory(spec, memory_plan):

@@ -168,7 +168,7 @@ def table(columns: dict[str, Callable[[dict[str, Any]], str]], rows: list[dict[s
 
 
 def machine(device: str, packages: tuple[str, ...]) -> dict[str, Any]:
-    """What figures must be read beside: device, cores, load average, versions."""
+    """What figures depend on: device, cores, load average, versions."""
     import torch
 
     lines = Path("/proc/cpuinfo").read_text().splitlines()

@@ -2,11 +2,11 @@
 
     python benchmarks/policy.py --json FILE [--quick]
 
-Three ways to the same action from the same weights: `ftray.load_policy`, the policy.onnx beside it in ONNX Runtime,
+Three ways to the same action from the same weights: `ftray.load_policy`, its policy.onnx in ONNX Runtime,
 and RLlib's own, `RLModule.from_checkpoint` with `forward_inference`. Numpy in, numpy out, one observation at a time,
 another one at every call. Each way is a process of its own with one thread; they take turns of 100 calls, so that
 whatever else the machine does meets all alike. That they agree is checked before anything is printed. The target is
-judged in processor time; wall time stands beside it, and what a busy machine adds is the difference. `--quick` leaves
+judged in processor time; wall time is printed, too, and what a busy machine adds is the difference. `--quick` leaves
 out RLlib and calls less.
 """
 

@@ -1,4 +1,4 @@
-"""Quality and speed of pre-training on real candles, beside the baselines that a sceptic would name.
+"""Quality and speed of pre-training on real candles, compared with the baselines that a sceptic would name.
 
     python benchmarks/pretraining.py --json FILE [--quick] [--device cuda] [--candles FOLDER] [--folder FOLDER]
 

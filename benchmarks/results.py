@@ -4,10 +4,10 @@
 
 A study of 10,000 trials with 100 reports of 40 figures each is written as its processes write it, and compacted while
 it grows, as its driver does; then a process that has just started opens it and asks. 100,000 trials come with 10
-reports each: what grows with the number of trials is all there, and the events fit on a laptop's disk. Beside it stands
-pandas over the files that Ray Tune itself leaves of a real experiment with 1,000 trials and 10 reports each, and ftray
-over as many. Seconds are processor time, all threads together, which a busy machine stretches less than wall time; what
-is read is read three times, and the least counts. Opening begins with Python itself and its imports.
+reports each: what grows with the number of trials is all there, and the events fit on a laptop's disk. It is compared
+with pandas over the files that Ray Tune itself leaves of a real experiment with 1,000 trials and 10 reports each, and
+with ftray over as many. Seconds are processor time, all threads together, which a busy machine stretches less than wall
+time; what is read is read three times, and the least counts. Opening begins with Python itself and its imports.
 """
 
 import argparse
@@ -48,7 +48,7 @@ import json, sys, time
 import ftray
 study = ftray.open_study(sys.argv[1])
 trials = study.trials
-told = {"open": time.process_time(), "n_trials": len(trials)}
+figures = {"open": time.process_time(), "n_trials": len(trials)}
 steps = {
     "filter": lambda: trials[(trials["state"] == "COMPLETE") & (trials["validation/sharpe"] > 0.9)],
     "rows": lambda: study.sql('select trial, env_steps from metrics where "validation/sharpe" > 0.99'),
@@ -57,9 +57,9 @@ steps = {
 }
 for name, step in steps.items():
     began = time.process_time()
-    told["n_" + name] = len(step()) if name != "best" else (step(), 1)[1]
-    told[name] = time.process_time() - began
-print(json.dumps(told))
+    figures["n_" + name] = len(step()) if name != "best" else (step(), 1)[1]
+    figures[name] = time.process_time() - began
+print(json.dumps(figures))
 """
 
 ASK_TUNE = """
@@ -68,7 +68,7 @@ import pandas as pd
 from ray.tune import ExperimentAnalysis
 analysis = ExperimentAnalysis(sys.argv[1])
 trials = analysis.dataframe()
-told = {"open": time.process_time(), "n_trials": len(trials)}
+figures = {"open": time.process_time(), "n_trials": len(trials)}
 steps = {
     "filter": lambda: trials[trials["validation/sharpe"] > 0.9],
     "rows": lambda: pd.concat(analysis.trial_dataframes.values()).query("`validation/sharpe` > 0.99"),
@@ -77,9 +77,9 @@ steps = {
 }
 for name, step in steps.items():
     began = time.process_time()
-    told["n_" + name] = len(step()) if name != "best" else (step(), 1)[1]
-    told[name] = time.process_time() - began
-print(json.dumps(told))
+    figures["n_" + name] = len(step()) if name != "best" else (step(), 1)[1]
+    figures[name] = time.process_time() - began
+print(json.dumps(figures))
 """
 """ResultGrid reads through the same class."""
 
@@ -145,12 +145,12 @@ def _line(event: str, at: datetime.datetime, facts: dict[str, Any]) -> str:
 
 def asked(script: str, location: Path, times: int = 3) -> dict[str, Any]:
     """What a fresh process says of a study: figures of the first time, the least seconds of all."""
-    told = []
+    answers = []
     for _ in range(times):
         command = [sys.executable, "-c", script, str(location)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-        told.append(json.loads(done.stdout.splitlines()[-1]))
-    return {key: min(one[key] for one in told) for key in told[0]}
+        answers.append(json.loads(done.stdout.splitlines()[-1]))
+    return {key: min(one[key] for one in answers) for key in answers[0]}
 
 
 def tuned(path: Path, n_trials: int, n_reports: int) -> Path:
@@ -248,9 +248,9 @@ def main(arguments: list[str] | None = None) -> None:
         root = Path(folder)
         report = report_seconds(root / "reports", 10_000)
         rows = measured(root, QUICK_SIZES if options.quick else SIZES)
-        beside = compared(root, *((50, 5) if options.quick else (1_000, 10)))
+        with_tune = compared(root, *((50, 5) if options.quick else (1_000, 10)))
     targets = verdicts(rows, report)
-    print(table(COLUMNS, [*rows, *beside]))
+    print(table(COLUMNS, [*rows, *with_tune]))
     print(f"\na report: {1e6 * report:.0f} µs, {1 / report:,.0f} per second")
     for verdict in targets:
         print(f"{'met   ' if verdict['met'] else 'missed'}  {verdict['target']}, measured {verdict['measured']:.4f}")
@@ -263,7 +263,7 @@ def main(arguments: list[str] | None = None) -> None:
             "seconds": time.perf_counter() - began,
             "report_seconds": report,
             "rows": rows,
-            "beside": beside,
+            "with_tune": with_tune,
             "targets": targets,
         }
         options.json.write_text(json.dumps(content, indent=1) + "\n")

@@ -3,7 +3,8 @@
 Takes: a prepared dataset, a `TradingSpec`, a `PPOSpec`. Gives: PPO over full observations, with the same accounts,
 batch, minibatch, epochs, discount and clipping as ftray's.
 
-Both keep a network for the policy and another one for the value unless told to share; ftray has one encoder for both.
+Both keep a network for the policy and another one for the value unless they are set to share one; ftray has one encoder
+for both.
 """
 
 import functools
@@ -132,8 +133,8 @@ class SharedLayers(BaseFeaturesExtractor):
 class SB3Env(VecEnv):
     """A batch of accounts in the form that Stable-Baselines3 wants.
 
-    It knows no step without an action: an episode that ended is replaced in the same step, its last observation handed
-    over beside, and an episode that was only cut off is marked so that the value of what follows counts.
+    It knows no step without an action: an episode that ended is replaced in the same step, its last observation comes
+    in the infos, and an episode that was only cut off is marked so that the value of what follows counts.
     """
 
     def __init__(self, env: FullEnv):

@@ -1,4 +1,4 @@
-"""Speed of PPO with ftray's encoders, beside RLlib as it comes and Stable-Baselines3, on real hourly candles.
+"""Speed of PPO with ftray's encoders, compared with RLlib as it comes and Stable-Baselines3, on real candles.
 
     python benchmarks/rl.py --json FILE [--quick] [--device cuda] [--runners N] [--threads N] [--profile] [--candles F]
 
@@ -14,8 +14,8 @@ shared by both, as ftray's is. Training from scratch costs what fine-tuning does
 same.
 
 `--runners`: env runners of RLlib and ftray; 0, the default, samples in the trial's own process, as Stable-Baselines3
-does, which is left out otherwise; CPU-seconds are those of a trial's own process. `--profile` runs no race: it tells
-the largest costs of one iteration. `--quick` takes fewer bars, a smaller batch, fewer contenders and turns.
+does, which is left out otherwise; CPU-seconds are those of a trial's own process. `--profile` runs no race: it
+prints the largest costs of one iteration. `--quick` takes fewer bars, a smaller batch, fewer contenders and turns.
 `--device cuda` runs ftray alone, its learner on the GPU and its env runners on the CPU.
 """
 
@@ -97,7 +97,7 @@ def prepared(folder: Path, candles_folder: Path, contenders: tuple[Contender, ..
         train_batch_size=QUICK_BATCH if given.quick else BATCH,
         n_env_runners=given.runners,
         envs_per_runner=N_ACCOUNTS // max(1, given.runners),
-        cpus_per_env_runner=0.1,  # the idle ones of all contenders stand beside those at work
+        cpus_per_env_runner=0.1,  # those of all contenders run at once, most of them idle
     )
     setting = Setting(dataset.save(folder / "dataset"), towers, ppo, given.threads, given.quick, gpus)
     return setting, dataset, seconds

@@ -4,8 +4,9 @@
 
 Five ways to train one small FT-Transformer or an MLP, on two markets of three assets, with the same PPO:
 
-pre-trained, fine-tuned / pre-trained, frozen: the tower of one pre-training job on the train window (its seconds stand
-    beside; all seeds share the job, so the intervals know nothing of other jobs). from scratch: a random tower.
+pre-trained, fine-tuned / pre-trained, frozen: the tower of one pre-training job on the train window (its seconds have
+    a column of their own; all seeds share the job, so the intervals know nothing of other jobs). from scratch: a random
+    tower.
 shuffled: fine-tuned from the pre-trained tower with the entries of every tensor in random order: its scale alone.
 MLP: 512 wide.
 
@@ -16,7 +17,7 @@ The figure is that of the policy as it explores (its mean action starts in cash)
 
 The threshold is a rule fixed before any training: half of the way (`--threshold`) from what untrained policies grow,
 the mean over all ways and seeds, to what can be reached. Steps and seconds are those at the first look at or above it,
-one look per iteration. A run that never gets there counts as its whole budget; how many got there is told. Means are
+one look per iteration. A run that never gets there counts as its whole budget; how many got there is printed. Means are
 interquartile over the seeds, with 95 % bootstrap intervals. Seconds are of training alone, one thread a run and as many
 runs at a time as there are cores.
 """

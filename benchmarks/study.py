@@ -7,8 +7,8 @@ run. The crowded one gives out so many short trials that the driver's own part s
 of the trials, when all processes run (they take seconds to start, and then one trial after the other). The chatty one
 is the same with ten times the reports. The calm one has a driver with nothing to do, so what its trials lose is what
 any trial loses between two others; that is held against trials of a minute. The one on a GPU is calm, too, and starts a
-process for each trial, as any study on GPUs does; the GPU itself is a number that Ray is told, for nothing touches it.
-Sleeping trials need no core: Ray is told of one per trial. Then Optuna is asked for a configuration after so many
+process for each trial, as any study on GPUs does; the GPU itself is a number that Ray gets, for nothing touches it.
+Sleeping trials need no core: Ray is given one per trial. Then Optuna is asked for a configuration after so many
 others, and a study is opened, continued and read that has so many trials. Reading is counted in processor seconds,
 which a busy machine stretches less than wall time.
 
@@ -129,7 +129,7 @@ class Memory(threading.Thread):
 
 
 def no_gpu_is_needed() -> GpuFacts:
-    """The answer of a GPU that Ray was told of and nothing touches."""
+    """The answer of a GPU that is only a number that Ray was given."""
     return GpuFacts("none", device="none", gib=1000.0)
 
 
@@ -137,14 +137,14 @@ def run_sleeping(
     n_trials: int, seconds: float, at_once: int, n_reports: int = N_REPORTS, gpu: bool = False
 ) -> dict[str, Any]:
     """A study from its first line to its last, and what its trials cost beyond their sleep."""
-    study, memory = sleeping_study(n_trials, at_once), Memory()
+    spec, memory = sleeping_study(n_trials, at_once), Memory()
     there = {"num_gpus": 1, "resources": {"accelerator_type:T4": 1}} if gpu else {}
     ray.init(num_cpus=at_once, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, **there)
     memory.start()
     began, cpu = time.perf_counter(), time.process_time()
     with tempfile.TemporaryDirectory() as root:
         work = functools.partial(simulated, seconds=seconds, n_reports=n_reports)
-        run = ftray.study.run.run_study(study, Path(root), say=lambda line: None, trial_fn=work, probe=no_gpu_is_needed)
+        run = ftray.study.run.run_study(spec, Path(root), say=lambda line: None, trial_fn=work, probe=no_gpu_is_needed)
         wall, cpu = time.perf_counter() - began, time.process_time() - cpu
         records = run.records()
         states = {record.state for record in records}
@@ -185,17 +185,17 @@ def lost(records: list[Any], at_once: int, seconds: float) -> list[float]:
 
 def asking(n_trials: int) -> dict[str, Any]:
     """Processor seconds for a configuration by TPE after so many complete trials, and to go on with such a study."""
-    study = sleeping_study(n_trials, 1)
+    spec = sleeping_study(n_trials, 1)
     with tempfile.TemporaryDirectory() as root:
-        run = RunFolder.create(Path(root) / "many", study.identity)
-        write_events(run, study, n_trials)
-        more = dataclasses.replace(study, search=dataclasses.replace(study.search, n_trials=n_trials + N_ASKED))
+        run = RunFolder.create(Path(root) / "many", spec.identity)
+        write_events(run, spec, n_trials)
+        more = dataclasses.replace(spec, search=dataclasses.replace(spec.search, n_trials=n_trials + N_ASKED))
         began = time.process_time()
         searcher = StudySearcher(more, RunFolder.open(run.path))
         continued = time.process_time() - began
         began = time.process_time()
         for _ in range(N_ASKED):
-            study.space.sample(searcher.optuna_study.ask())
+            spec.space.sample(searcher.optuna_study.ask())
         return {
             "n_trials": n_trials,
             "continue_seconds": continued,
@@ -205,10 +205,10 @@ def asking(n_trials: int) -> dict[str, Any]:
 
 def read_many(n_trials: int) -> dict[str, Any]:
     """Processor seconds to read a finished study, as a notebook does: the records, the leaderboard, the table."""
-    study = sleeping_study(n_trials, 1)
+    spec = sleeping_study(n_trials, 1)
     with tempfile.TemporaryDirectory() as root:
-        run = RunFolder.create(Path(root) / "many", study.identity)
-        write_events(run, study, n_trials)
+        run = RunFolder.create(Path(root) / "many", spec.identity)
+        write_events(run, spec, n_trials)
         result: dict[str, Any] = {"n_trials": n_trials, "mib": (run.path / "events.jsonl").stat().st_size / 2**20}
         began = time.process_time()
         opened = RunFolder.open(run.path)
@@ -222,15 +222,15 @@ def read_many(n_trials: int) -> dict[str, Any]:
     return result
 
 
-def write_events(run: RunFolder, study: StudySpec, n_trials: int) -> None:
+def write_events(run: RunFolder, spec: StudySpec, n_trials: int) -> None:
     """The events that so many trials would have left, without waiting for a disk after each; their values are drawn."""
-    spec = to_mapping(study.corner_trials[0])
+    trial = to_mapping(spec.corner_trials[0])
     draw = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     at = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
     with (run.path / "events.jsonl").open("a") as file:
         for number in range(n_trials):
-            name, values = f"trial-{number:04d}", study.space.sample(draw.ask())[0]
-            added = {"id": name, "number": number, "kind": "trial", "values": values, "spec": spec}
+            name, values = f"trial-{number:04d}", spec.space.sample(draw.ask())[0]
+            added = {"id": name, "number": number, "kind": "trial", "values": values, "spec": trial}
             ended = {
                 "id": name,
                 "state": "COMPLETE",

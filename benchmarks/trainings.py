@@ -12,7 +12,7 @@ import logging
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from ftray.features import Dataset, FeatureSpec, build_table
 from ftray.market import Candles, FilesSpec, SimulatorSpec, Window, Windows, WindowsSpec, load_market
 from ftray.market.windows import split
 from ftray.nets import EncoderSpec, build_encoder, market_state_dict, read_checkpoint
+from ftray.say import Say
 from ftray.spec import fingerprint
 from ftray.trading import MarketRules, TradingSpec, backtest
 
@@ -34,7 +35,7 @@ PIECE_BARS = 250
 
 
 def real_candles(folder: Path, n_bars: int | None = None, symbols: tuple[str, ...] | None = None) -> Candles:
-    """The last bars of the real candles; simulated ones, and a word, where there are none."""
+    """The last bars of the real candles; where there are none, prints so and returns simulated ones."""
     if folder.is_dir():
         candles = load_market(FilesSpec(path=str(folder), symbols=symbols))
     else:
@@ -217,7 +218,7 @@ def quiet_ray() -> Iterator[None]:
         yield
 
 
-def curves(jobs: Sequence[Job], say: Callable[[str], None] = print) -> list[list[dict[str, float]]]:
+def curves(jobs: Sequence[Job], say: Say = print) -> list[list[dict[str, float]]]:
     """The curve of every job, as many at a time as there are cores."""
     found = []
     with shared_ray(), multiprocessing.get_context("spawn").Pool(os.cpu_count(), _connect) as pool:

@@ -116,9 +116,9 @@ def test_a_watched_study_is_printed_again_when_it_has_changed_until_it_is_done(t
             return len(looks) == 3
 
     watch(Watched.open(run.path), every=0.0)
-    told = capsys.readouterr().out
-    assert len(looks) == 3 and told.count("1 trial: 1 PENDING") == 1 and told.count("1 trial: 1 COMPLETE") == 1
-    assert "1.25" in told and "\x1b" not in told
+    out = capsys.readouterr().out
+    assert len(looks) == 3 and out.count("1 trial: 1 PENDING") == 1 and out.count("1 trial: 1 COMPLETE") == 1
+    assert "1.25" in out and "\x1b" not in out
 
 
 def test_a_typo_is_refused_with_the_path_and_the_nearest_name(capsys):

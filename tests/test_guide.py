@@ -55,12 +55,12 @@ def test_a_file_is_taken_with_what_is_laid_over_it(command, monkeypatch):
     _, verb, file, *options = shlex.split(command)
     overrides = [value for option, value in itertools.pairwise(options) if option == "--set"]
     market = [] if "demo" in file else ["trial.market={kind: simulator}"]  # there are no candles here
-    study = load_study(Path(file), [*overrides, *market])
-    assert study.name == next((o.partition("=")[2] for o in overrides if o.startswith("name=")), Path(file).stem)
+    spec = load_study(Path(file), [*overrides, *market])
+    assert spec.name == next((o.partition("=")[2] for o in overrides if o.startswith("name=")), Path(file).stem)
     if verb in ("check", "vram"):
         assert main([verb, file, *options, *(word for value in market for word in ("--set", value))]) == 0
     if verb in ("pretrain", "train"):
-        study.only_trial(verb)
+        spec.only_trial(verb)
 
 
 def test_the_rest_are_verbs_that_there_are(capsys):

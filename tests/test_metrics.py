@@ -45,9 +45,9 @@ def test_what_a_real_study_reported_is_in_the_table():
         check_reported(row)
         for run in row.get("runs", []):
             check_reported(run)
-    told = {name for row in found for name in row} - set(PLACES)
+    names = {name for row in found for name in row} - set(PLACES)
     pretraining = {name for name, one in METRICS.items() if one.source == "pretraining"}
-    assert pretraining <= told and set(searchable("trial")) <= told
+    assert pretraining <= names and set(searchable("trial")) <= names
 
 
 def test_a_report_of_anything_else_is_refused_with_the_nearest_name():

@@ -40,8 +40,8 @@ def test_results_are_asked_in_a_few_lines(tmp_path, monkeypatch, capsys):
     shutil.copytree(Path(__file__).parent / "runs" / "format_1", tmp_path / "runs" / "demo")
     monkeypatch.chdir(tmp_path)
     exec(compile(SNIPPETS["ask your results"], "README.md, ask your results", "exec"), {})
-    told = capsys.readouterr().out
-    assert "trial-0003" in told and "luck line" in told and "improvement" in told
+    out = capsys.readouterr().out
+    assert "trial-0003" in out and "luck line" in out and "improvement" in out
     assert (tmp_path / "encoders.html").stat().st_size > 10_000
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from ray.rllib.algorithms.ppo import PPO
 
+from ftray.agent.memory_errors import out_of_memory_in
 from ftray.agent.names import name_process
-from ftray.agent.out_of_memory import out_of_memory_in
 from ftray.agent.sampling import ArrayEnvRunner
 from ftray.errors import OutOfMemoryError, TrainingError
 

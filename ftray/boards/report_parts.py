@@ -15,7 +15,7 @@ from ftray.boards.columns import TableColumn, leaderboard_columns, of_metric
 from ftray.boards.live import describe_luck
 from ftray.boards.status import status_data
 from ftray.errors import NoResultError
-from ftray.metrics import PRETRAINING_LOSS, format_metric, metric, validation
+from ftray.metrics import EQUAL_WEIGHT, PRETRAINING_LOSS, format_metric, metric, validation
 from ftray.runs.records import JobKind
 from ftray.runs.version_0_1 import read_spec
 from ftray.search.space import Param, Space
@@ -41,9 +41,6 @@ COMPARED = [
     )
 ]
 """The metrics that the winner is compared with the benchmarks by."""
-
-BENCHMARK_DRAWN = "equal_weight"
-"""The benchmark in the winner's plots; the table also has each asset alone."""
 
 
 def question(study: Study) -> list[Block]:
@@ -252,7 +249,7 @@ def _encoder_card(card: dict[str, Any]) -> list[Block]:
 
 def _benchmarks_drawn(study: Study) -> list[str]:
     known = set(study.read("returns", ["portfolio"], trial=None)["portfolio"].to_pylist())
-    return [BENCHMARK_DRAWN] if BENCHMARK_DRAWN in known else []
+    return [EQUAL_WEIGHT] if EQUAL_WEIGHT in known else []
 
 
 def _any_spec(study: Study) -> dict[str, Any]:

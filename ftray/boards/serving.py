@@ -6,22 +6,22 @@ Takes: a run folder's location, an address. Gives: a page; it writes nothing to 
 import functools
 import ipaddress
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ftray.analysis.studies import open_study
 from ftray.analysis.study import Study
-from ftray.boards.sidecars import INSTALL, LOOPBACK, Sidecar, links, listener, run_sidecars
+from ftray.boards.sidecars import INSTALL, Sidecar, links, run_sidecars
 from ftray.errors import MissingDependencyError, RunFolderError
+from ftray.ports import LOOPBACK, listener
+from ftray.say import Say
 from ftray.storage import Location
 
 if TYPE_CHECKING:
     from werkzeug.serving import BaseWSGIServer
 
 PORT = 8050
-LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
-
-Say = Callable[[str], None]
+LOCAL_NAMES = ("localhost", LOOPBACK, "[::1]")
 
 
 def serve(

@@ -5,7 +5,6 @@ Takes: a run folder. Gives: processes that listen on loopback and end with the o
 
 import contextlib
 import importlib.util
-import socket
 import subprocess
 import sys
 import tempfile
@@ -13,12 +12,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ftray.errors import FtrayError, MissingDependencyError, RunFolderError
+from ftray.errors import MissingDependencyError, RunFolderError
+from ftray.ports import LOOPBACK, RAY_PORT, free_port, listens
 from ftray.runs import RunFolder
+from ftray.runs.folder import JOURNAL
 
-LOOPBACK = "127.0.0.1"
-RAY_PORT = 8265
-JOURNAL = "optuna.journal"
 INSTALL = "pip install -e '.[dashboard]'"
 
 
@@ -103,38 +101,6 @@ def links(sidecars: Sequence[Sidecar]) -> list[Link]:
     if listens(RAY_PORT):
         found.append(Link("Ray's dashboard", f"http://{LOOPBACK}:{RAY_PORT}/"))
     return found
-
-
-def listens(port: int) -> bool:
-    """Whether anything answers at a port of this machine."""
-    with socket.socket() as probe:
-        probe.settimeout(0.2)
-        return probe.connect_ex((LOOPBACK, port)) == 0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return probe.getsockname()[1]
-
-
-def listener(host: str, port: int | None, usual: int) -> socket.socket:
-    """A socket to serve from. port: None for the usual one, or any other that is free.
-
-    Raises: FtrayError for an address that is taken, or is not this machine's.
-    """
-    why: object = None
-    for wanted in [port] if port is not None else [usual, 0]:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listening = socket.socket(family)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind((host, wanted))
-            return listening
-        except (OSError, OverflowError) as error:
-            listening.close()
-            why = getattr(error, "strerror", None) or error
-    raise FtrayError(f"--host and --port must name a free address of this machine, but {host}:{port or usual}: {why}")
 
 
 def _optuna_arguments(run: RunFolder, storage: str | None) -> list[str]:

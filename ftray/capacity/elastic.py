@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ftray.capacity.cluster_view import ClusterView, cluster_view
-from ftray.capacity.local_ray import Say
 from ftray.capacity.nodes import Node
 from ftray.capacity.placement import Placement, cpus, gpus
 from ftray.errors import SpecError
+from ftray.say import Say
 
 Need = tuple[str, Placement]
 """What a job is, in words, and its placement."""

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import ray
 
@@ -12,8 +12,7 @@ from ftray.capacity.connecting import connect
 from ftray.capacity.placement import Bundles, cpus
 from ftray.errors import NeverPlacedError
 from ftray.nets.graphs import GRAPHS_VARIABLE
-
-Say = Callable[[str], None]
+from ftray.say import Say
 
 WORKER_ENVIRONMENT = {
     # Threads that spin while they wait make two of them 5 times slower than one on a machine that does anything else.

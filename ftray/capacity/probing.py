@@ -20,11 +20,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ftray.capacity.cluster_view import share_gpu_type
 from ftray.capacity.elastic import Capacity
-from ftray.capacity.local_ray import Say
 from ftray.capacity.nodes import GIB, RESOURCE, Node, nodes_of_ray
 from ftray.capacity.placement import PIN
 from ftray.errors import UnusableGpuError
 from ftray.runs import RunFolder
+from ftray.say import Say
 from ftray.vram.gpus import local_gpu
 from ftray.vram.probe import GpuFacts, probe_gpu, why_smaller, why_unusable
 

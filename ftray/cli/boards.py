@@ -5,8 +5,7 @@ from pathlib import Path
 
 from ftray.cli.terminal import Add, add_verb, location, runs_of, say
 from ftray.errors import SpecError
-
-LOOPBACK = "127.0.0.1"
+from ftray.ports import LOOPBACK
 
 
 def add_verbs(add: Add) -> None:

@@ -39,18 +39,18 @@ def submit(given: argparse.Namespace) -> int:
     from ftray.cluster.submitting import submit as submit_study
     from ftray.study.spec import check_portable
 
-    study = study_of(given)
+    spec = study_of(given)
     check_portable(given.file, given.set)
     runs = place_of_runs(given.runs, runs_of(given.cluster))
     if given.cluster:
         _check_cluster(given.cluster)
-        _check_capacity(study, given.cluster, runs)
+        _check_capacity(spec, given.cluster, runs)
     ray: RayCli = RayCli(say)
     options = [*_overrides(given), *["--retry-failed"] * given.retry_failed]
     with dashboard(ray, given.cluster, given.address) as board:
         say(f"the dashboard is at {board.address} while this command runs")
-        name = job_name(study.name, study.identity, runs)
-        job = submit_study(ray, board, name, given.file, study.name, runs, options)
+        name = job_name(spec.name, spec.identity, runs)
+        job = submit_study(ray, board, name, given.file, spec.name, runs, options)
         return follow(ray, board, job, again=_again(given))
 
 
@@ -94,13 +94,13 @@ def _check_cluster(cluster: Path) -> None:
         raise SpecError(f"{cluster} cannot be used as it is:\n  " + "\n  ".join(problems))
 
 
-def _check_capacity(study: "StudySpec", cluster: Path, runs: str) -> None:
+def _check_capacity(spec: "StudySpec", cluster: Path, runs: str) -> None:
     from ftray.capacity.nodes import nodes_of_file
     from ftray.study.placing import capacity_of
 
     nodes = with_measured(nodes_of_file(cluster), runs)
     try:
-        capacity_of(study, nodes)
+        capacity_of(spec, nodes)
     except DataError as error:
         say(f"only the cluster can check whether the trials fit, as this machine does not reach the candles: {error}")
 

@@ -13,7 +13,7 @@ from ftray.storage import Location, is_url
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ftray.capacity.local_ray import Say
+    from ftray.say import Say
 
 Add = Callable[..., argparse.ArgumentParser]
 """Adds a verb of that name."""

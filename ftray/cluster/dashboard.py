@@ -9,7 +9,6 @@ import dataclasses
 import json
 import logging
 import os
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from ftray.cluster.ray_cli import RayCli, last_line
 from ftray.errors import ClusterError
+from ftray.ports import LOOPBACK, RAY_PORT, free_port, listens
 
 if TYPE_CHECKING:
     import subprocess
 
     from ray.job_submission import JobSubmissionClient
 
-PORT = 8265
 API_SERVER = "RAY_API_SERVER_ADDRESS"
 PATIENCE = 180.0
 """Seconds that opening a tunnel may take."""
@@ -120,10 +119,11 @@ def dashboard(ray: RayCli, cluster: Path | None, address: str | None) -> Iterato
             yield _connected(ray, address)
         return
     assert cluster is not None
-    port = _free_port()
-    address = f"http://127.0.0.1:{port}"
+    port = free_port(usual=RAY_PORT)
+    address = f"http://{LOOPBACK}:{port}"
     with ray.running("dashboard", str(cluster), "--port", str(port)) as tunnel, _api_server_at(address):
-        yield _connected_through(ray, tunnel, address, cluster)
+        _wait_until_open(tunnel, port, cluster)
+        yield _connected(ray, address)
 
 
 @contextlib.contextmanager
@@ -141,12 +141,12 @@ def _api_server_at(address: str) -> Iterator[None]:
             os.environ[API_SERVER] = before
 
 
-def _connected_through(ray: RayCli, tunnel: "subprocess.Popen[str]", address: str, cluster: Path) -> Dashboard:
-    """The dashboard behind a tunnel that is just opening."""
+def _wait_until_open(tunnel: "subprocess.Popen[str]", port: int, cluster: Path) -> None:
+    """Waits for the dashboard behind a tunnel that is just opening. Raises: ClusterError if it does not answer."""
     end = time.monotonic() + PATIENCE
     while tunnel.poll() is None and time.monotonic() < end:
-        if _listens(address):
-            return _connected(ray, address)
+        if listens(port):
+            return
         time.sleep(0.25)
     why = "no answer" if tunnel.poll() is None else f"the tunnel ended with: {last_line(tunnel.communicate()[0])}"
     raise ClusterError(
@@ -159,24 +159,6 @@ def _connected(ray: RayCli, address: str) -> Dashboard:
 
     with _translate_ray_errors(address):
         return Dashboard(address, JobSubmissionClient(address, headers=ray.headers))
-
-
-def _listens(address: str) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), 1):
-        return True
-    return False
-
-
-def _free_port() -> int:
-    """8265, the port that people expect, or any other that is free."""
-    for port in (PORT, 0):
-        with contextlib.suppress(OSError), socket.socket() as probe:
-            probe.setsockopt(
-                socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-            )  # as ssh does: an earlier tunnel may have just ended
-            probe.bind(("127.0.0.1", port))
-            return probe.getsockname()[1]
-    raise ClusterError("a port must be free on this machine for the tunnel, but none is")
 
 
 @contextlib.contextmanager

@@ -7,9 +7,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from ftray.cluster.ray_cli import RayCli, Say
+from ftray.cluster.ray_cli import RayCli
 from ftray.errors import RunFolderError, SpecError
 from ftray.runs import RunFolder
+from ftray.say import Say
 from ftray.storage import is_url, join
 
 

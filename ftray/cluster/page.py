@@ -7,9 +7,9 @@ import shlex
 from pathlib import Path
 
 from ftray.boards.serving import PORT
-from ftray.boards.sidecars import LOOPBACK, listener
 from ftray.cluster.ray_cli import RayCli
 from ftray.errors import ClusterError
+from ftray.ports import free_port
 
 
 def serve_on_head(ray: RayCli, cluster: Path, place: str, port: int | None = None) -> None:
@@ -19,8 +19,7 @@ def serve_on_head(ray: RayCli, cluster: Path, place: str, port: int | None = Non
 
     Raises: ClusterError with the head's last line of output; FtrayError for a taken port.
     """
-    with listener(LOOPBACK, port, PORT) as free:
-        port = free.getsockname()[1]
+    port = free_port(port, PORT)
     words = shlex.join(["ftray", "dashboard", place, "--port", str(port)])
     last, serves = "nothing", False
     with ray.running("exec", "--port-forward", str(port), str(cluster), words) as process:

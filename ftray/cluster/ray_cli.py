@@ -10,12 +10,11 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from ftray.errors import ClusterError
-
-Say = Callable[[str], None]
+from ftray.say import Say
 
 MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 """Ray's variables: whether it asks for a token, the token itself, and the file that holds it."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from ftray import stats
 from ftray.errors import NoResultError
-from ftray.metrics import SHARPE, format_metric
+from ftray.metrics import EQUAL_WEIGHT, SHARPE, format_metric, validation
 from ftray.plots.theme import BLACK, GREY, faint, figure, series
 from ftray.tables.schema import Frame
 
@@ -25,7 +25,7 @@ MAX_POINTS = 1_500
 YEAR = np.timedelta64(365, "D")
 
 
-def equity_data(study: "Study", trial: str, benchmarks: Sequence[str] = ("equal_weight",)) -> dict[str, Any]:
+def equity_data(study: "Study", trial: str, benchmarks: Sequence[str] = (EQUAL_WEIGHT,)) -> dict[str, Any]:
     """Equity of a trial on its validation windows, from 1, and of benchmarks: its trainings share the money equally.
 
     Folds are chained in time order; returns of several seeds, or of folds that share a bar, are averaged at each bar.
@@ -47,7 +47,7 @@ def equity_data(study: "Study", trial: str, benchmarks: Sequence[str] = ("equal_
     return {"times": by_bar.index.to_numpy(), "equity": equity, "low": seeds.min(axis=0), "high": seeds.max(axis=0)}
 
 
-def regimes_data(study: "Study", trial: str, benchmarks: Sequence[str] = ("equal_weight",)) -> Frame:
+def regimes_data(study: "Study", trial: str, benchmarks: Sequence[str] = (EQUAL_WEIGHT,)) -> Frame:
     """How a trial and benchmarks did in each regime of the market, as far as the number of bars allows to say.
 
     Returns of several seeds are averaged at each bar, as in `equity_data`.
@@ -110,7 +110,7 @@ def _add_table(made: Any, data: Frame) -> Any:
         "portfolio": data["portfolio"],
         "regime": data["regime"],
         "bars": [f"{n:,}" for n in data["n_bars"]],
-        "annual return": [format_metric("validation/annual_return", value) for value in data["annual_return"]],
+        "annual return": [format_metric(validation("annual_return"), value) for value in data["annual_return"]],
         "Sharpe": [format_metric(SHARPE, value) for value in data["sharpe"]],
     }
     made.add_table(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ftray.errors import NoResultError
-from ftray.metrics import metric_title
+from ftray.metrics import metric_title, validation
 from ftray.plots.theme import BLUE, GREEN, ORANGE, SERIES, VERMILLION, metric_axis, plotly, themed
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def plot_pareto_front(study: "Study", metrics: Sequence[str] = ()) -> "go.Figure
     metrics: the study's objectives by default; of a study with one, the maximum drawdown and that one.
     """
     goals = tuple(metrics) or tuple(goal.metric for goal in study.objectives[:3])
-    goals = goals if len(goals) > 1 else ("validation/max_drawdown", *goals)
+    goals = goals if len(goals) > 1 else (validation("max_drawdown"), *goals)
     _, found = _optuna_study(study, *goals)
     better = {"MAXIMIZE": "more is better", "MINIMIZE": "less is better"}
     titles = [f"{metric_title(goal)} ({better[way.name]})" for goal, way in zip(goals, found.directions, strict=True)]

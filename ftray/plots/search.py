@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ftray import stats
 from ftray.analysis.best import direction_of
 from ftray.analysis.luck import folds_apart
-from ftray.metrics import SHARPE, metric_title
+from ftray.metrics import SHARPE, YEARS, metric_title
 from ftray.plots.theme import BLACK, GREY, figure, metric_axis, series
 from ftray.tables.schema import Frame
 
@@ -28,20 +28,20 @@ def search_data(study: "Study", metric: str | None = None) -> Frame:
     """
     metric = metric or study.objectives[0].metric
     direction = direction_of(metric, study.objectives)
-    names = ["trial", "number", "encoder", "state", "feasible", metric, "validation/years", "spec"]
+    names = ["trial", "number", "encoder", "state", "feasible", metric, YEARS, "spec"]
     trials: Frame = study.frame("trials", names).reindex(columns=names).dropna(subset=["number"]).sort_values("number")
     trials = trials.rename(columns={metric: "value"}).reset_index(drop=True)
     counted = trials["value"].where((trials["state"] == "COMPLETE") & trials["feasible"].fillna(False))
     trials["best"] = (counted.cummax() if direction == "maximize" else counted.cummin()).ffill()
     trials["luck_line"] = math.nan
-    known = trials.dropna(subset=["validation/years"])
+    known = trials.dropna(subset=[YEARS])
     if metric == SHARPE and len(known):
         windows = json.loads(known["spec"].iloc[0]).get("windows") or {}
-        years = float(known["validation/years"].median()) * folds_apart(windows)
+        years = float(known[YEARS].median()) * folds_apart(windows)
         scored = trials["value"].notna().cumsum()
         trials["luck_line"] = [stats.luck_line(n, years) if n else math.nan for n in scored]
     trials.attrs |= {"metric": metric}
-    return trials.drop(columns=["spec", "validation/years", "feasible"])
+    return trials.drop(columns=["spec", YEARS, "feasible"])
 
 
 def plot_search(data: Frame) -> "go.Figure":

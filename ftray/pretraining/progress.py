@@ -6,12 +6,14 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from ftray.say import Say
+
 
 class ProgressBar(NamedTuple):
     """on_batch: called after every batch. on_epoch: called with a line about the epoch."""
 
     on_batch: Callable[[], None]
-    on_epoch: Callable[[str], None]
+    on_epoch: Say
 
 
 @contextlib.contextmanager

@@ -93,16 +93,16 @@ def to_json(value: Any, **options: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, float):  # first what most values are: a report is a row of numbers
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [_plain(item) for item in value]
     if hasattr(value, "tolist"):  # numpy scalars and arrays, without importing numpy
         return _plain(value.tolist())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, str | int):
-        return value
     return str(value)
 
 

@@ -23,7 +23,7 @@ import contextlib
 import functools
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,14 @@ from ftray.runs.location import DRIVER, JOB, Located
 from ftray.runs.records import ENDED, FINAL, State, StudyLog, TrialRecord
 from ftray.runs.study_file import differences, read_study, write_study
 from ftray.runs.trial import TrialFolder
+from ftray.say import Say
 from ftray.spec import fingerprint, nearest, to_mapping
 from ftray.storage import Location
 
 FACTS = ("study.json", "events.jsonl", "encoders.json")
 """The files that define a study and record its progress."""
+
+JOURNAL = "optuna.journal"
 
 
 class RunFolder(Located):
@@ -129,7 +132,7 @@ class RunFolder(Located):
         return list(EventReader(self.path / "events.jsonl").new())
 
     @contextlib.contextmanager
-    def driven(self, say: Callable[[str], None] = print) -> Iterator[None]:
+    def driven(self, say: Say = print) -> Iterator[None]:
         """A block in which this process alone runs the study and writes its events.
 
         Raises: RunFolderError if another process does.

@@ -10,12 +10,13 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ftray.errors import RunFolderError, StorageError
 from ftray.files import locked
+from ftray.say import Say
 from ftray.storage import Location, Mirror
 from ftray.versioned import ChangedError, Version, VersionedObject
 
@@ -41,7 +42,7 @@ def driving(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def leased(mirror: Mirror | None, say: Callable[[str], None] = print, stale: float = STALE) -> Iterator[None]:
+def leased(mirror: Mirror | None, say: Say = print, stale: float = STALE) -> Iterator[None]:
     """Holds the lease of a run folder on object storage, renewed six times as often as it goes stale.
 
     Every write of the lease is conditional, so that of two drivers that take it at the same moment one is refused,
@@ -79,7 +80,7 @@ class _Lease:
         self._version: Version | None = None
         self._renewed, self._lost_to, self._lock = 0.0, "", threading.Lock()
 
-    def take(self, say: Callable[[str], None]) -> None:
+    def take(self, say: Say) -> None:
         """Raises: RunFolderError if another driver renews the lease, or takes it first."""
         if holder := self._write(self._wait_until_free(say)):
             raise _busy(self.url, holder)
@@ -102,7 +103,7 @@ class _Lease:
             self.check()
             self.object.delete()
 
-    def _wait_until_free(self, say: Callable[[str], None]) -> Version | None:
+    def _wait_until_free(self, say: Say) -> Version | None:
         """The version to replace, None for none. An existing lease is watched for as long as a live driver
         needs to renew it."""
         seen = self.object.read()

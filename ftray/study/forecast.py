@@ -46,7 +46,7 @@ class Forecast:
         return rounds * self.pace.seconds * self.spec.env_steps / 3600
 
 
-def describe_on_cluster(study: StudySpec, file: Path, runs: Location, study_words: str) -> Iterator[str]:
+def describe_on_cluster(spec: StudySpec, file: Path, runs: Location, study_words: str) -> Iterator[str]:
     """What runs where and how many at once, the nodes that it needs, its hours and cost, and what never fits.
 
     runs: where measured trials are stored, and the rows that `ftray vram --measure` stored.
@@ -62,21 +62,21 @@ def describe_on_cluster(study: StudySpec, file: Path, runs: Location, study_word
         price = f"; {prices[node.name]:g} an hour" if node.name in prices else ""
         yield f"  {describe_node(node)}{price}"
     forecasts = []
-    for job in distinct_jobs(study):
+    for job in distinct_jobs(spec):
         try:
-            forecasts.append(_forecast(study, job, place(job, nodes), nodes, paces))
+            forecasts.append(_forecast(spec, job, place(job, nodes), nodes, paces))
         except SpecError as error:
             yield f"  never fits    {job.name}: {error}"
     try:
-        capacity_of(study, nodes)
+        capacity_of(spec, nodes)
     except SpecError as error:
         yield f"  never fits    {error}"
         return
     trials = [forecast for forecast in forecasts if forecast.kind == JobKind.TRIAL]
     if trials:
-        yield from _placed(study, trials, nodes)
+        yield from _placed(spec, trials, nodes)
         if paces:
-            yield from _reckoned(study, trials, nodes, prices, runs, study_words)
+            yield from _reckoned(spec, trials, nodes, prices, runs, study_words)
         else:
             yield f"  hours, cost   unknown: this machine does not reach {runs}"
 
@@ -92,11 +92,11 @@ def prices_of_file(file: Path) -> dict[str, float]:
 
 
 def _forecast(
-    study: StudySpec, job: DistinctJob, placement: Placement, nodes: Sequence[Node], paces: Paces | None
+    spec: StudySpec, job: DistinctJob, placement: Placement, nodes: Sequence[Node], paces: Paces | None
 ) -> Forecast:
     most = Capacity(tuple(nodes), ((job.name, placement),)).max_concurrent
-    max_concurrent = min(most, study.search.max_concurrent or most)
-    left, needed = min(max_concurrent, study.search.n_trials), dict[str, int]()
+    max_concurrent = min(most, spec.search.max_concurrent or most)
+    left, needed = min(max_concurrent, spec.search.n_trials), dict[str, int]()
     for node in nodes:
         per_node = placement.jobs_per_node(node)
         n = min(node.n, math.ceil(left / per_node)) if per_node and left > 0 else 0
@@ -106,20 +106,20 @@ def _forecast(
     return Forecast(job.name, job.kind, job.spec, placement, max_concurrent, needed, pace)
 
 
-def _placed(study: StudySpec, trials: Sequence[Forecast], nodes: Sequence[Node]) -> Iterator[str]:
+def _placed(spec: StudySpec, trials: Sequence[Forecast], nodes: Sequence[Node]) -> Iterator[str]:
     """How trials are placed on nodes, as ranges over all of them."""
     plans = [(forecast.placement.plan, forecast.spec) for forecast in trials if forecast.placement.plan]
     if plans:
         yield f"  trials        {span([plan.trials_per_gpu for plan, _ in plans])} per GPU; more: ftray vram"
-        yield f"  GiB are from  {', '.join(sorted({source_of(plan, spec) for plan, spec in plans}))}"
+        yield f"  GiB are from  {', '.join(sorted({source_of(plan, trial) for plan, trial in plans}))}"
     per_node = [forecast.placement.jobs_per_node(node) for forecast in trials for node in nodes]
     yield f"  per node      {span([n for n in per_node if n] or [0])}, cores counted"
-    yield f"  at once       {span([forecast.max_concurrent for forecast in trials])}, of {study.search.n_trials} in all"
+    yield f"  at once       {span([forecast.max_concurrent for forecast in trials])}, of {spec.search.n_trials} in all"
     yield f"  nodes         {span([sum(forecast.needed.values()) for forecast in trials])}, without the head"
 
 
 def _reckoned(
-    study: StudySpec,
+    spec: StudySpec,
     trials: Sequence[Forecast],
     nodes: Sequence[Node],
     prices: Mapping[str, float],
@@ -128,7 +128,7 @@ def _reckoned(
 ) -> Iterator[str]:
     """Hours and cost, from all trials like the cheapest of the ranges' ends to all like the most expensive, as far as
     these were measured."""
-    n_trials, shapes = study.search.n_trials, len(trials)
+    n_trials, shapes = spec.search.n_trials, len(trials)
     unknown = [forecast.name for forecast in trials if forecast.pace is None]
     if len(unknown) == shapes:
         yield f"  hours, cost   unknown: no trial of this shape has ended in {runs} on such hardware yet: {unknown[0]}"
@@ -137,11 +137,11 @@ def _reckoned(
     trials = [forecast for forecast in trials if forecast.pace is not None]
     hours = [forecast.hours(n_trials) for forecast in trials]
     n_measured = sum(forecast.pace.n for forecast in trials if forecast.pace)
-    early = "" if study.search.scheduler.kind == "none" else "; less where the scheduler stops trials"
+    early = "" if spec.search.scheduler.kind == "none" else "; less where the scheduler stops trials"
     yield f"  hours         about {_figures(hours)}, by {n_measured} trials measured before{early}"
     if unknown:
         yield f"                of {len(trials)} of {shapes} shapes; the others are unknown, like {unknown[0]}"
-    if any(spec.encoder_to_pretrain for spec in (forecast.spec for forecast in trials)):
+    if any(forecast.spec.encoder_to_pretrain for forecast in trials):
         yield "                and pre-training before its trials, once per shape"
     costs = [_cost(forecast, nodes, prices, spent) for forecast, spent in zip(trials, hours, strict=True)]
     if any(cost is None for cost in costs):

@@ -6,11 +6,11 @@ from typing import Any
 from ray.tune.progress_reporter import TrialProgressCallback
 
 from ftray.boards.tensorboard import TensorBoard
-from ftray.capacity.local_ray import Say
 from ftray.metrics import UNITS
 from ftray.runs import RunFolder
 from ftray.runs.provenance import git_commit
 from ftray.runs.records import JobKind
+from ftray.say import Say
 from ftray.spec import parse
 from ftray.study.searcher import StudySearcher
 from ftray.tables.parquet import compact

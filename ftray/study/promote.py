@@ -13,7 +13,7 @@ for that many trials, or the test window is not read.
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -24,7 +24,7 @@ from ftray.analysis.luck import Luck, luck_of, scored_trials
 from ftray.analysis.ranking import best_trial
 from ftray.analysis.test_window import describe_reads, reads_of, record_read
 from ftray.boards.terminal import align
-from ftray.capacity.local_ray import Say, local_ray
+from ftray.capacity.local_ray import local_ray
 from ftray.errors import NoResultError, RefusedError, RunFolderError, SpecError
 from ftray.market import load_market
 from ftray.metrics import SHARPE, VALIDATION, format_metric, measure_of
@@ -33,6 +33,7 @@ from ftray.runs import RunFolder, TrialFolder, TrialRecord
 from ftray.runs.events import Event
 from ftray.runs.location import DRIVER
 from ftray.runs.records import JobKind
+from ftray.say import Say
 from ftray.search.objectives import constraints_of, objectives_of
 from ftray.spec import parse
 from ftray.storage import Location
@@ -45,6 +46,9 @@ MAX_COMPARED = 24
 """Policies that are backtested again to see how alike the trials are."""
 
 Measures = dict[str, float]
+ReadTestWindow = Callable[
+    [RunFolder, Mapping[int, TrialSpec], Mapping[int, Path]], tuple[tuple[Measures, ...], dict[str, Measures]]
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,12 +69,34 @@ class Promotion:
     forced: tuple[str, ...]
 
 
+def read_test_window(
+    run: RunFolder, specs: Mapping[int, TrialSpec], folders: Mapping[int, Path]
+) -> tuple[tuple[Measures, ...], dict[str, Measures]]:
+    """Every seed's policy on the test window, and the benchmarks there. Nothing else may read it."""
+    measures: list[Measures] = []
+    benchmarks: dict[str, Measures] = {}
+    for seed, spec in specs.items():
+        _, dataset = prepare_dataset(spec, run.path, spec.n_folds - 1)
+        backtests = judge_bars(Policy.load(folders[seed] / "policy"), spec, dataset, dataset.windows.test)
+        measures.append(backtests.pop("policy").performance())
+        benchmarks = {name: found.performance() for name, found in backtests.items()}
+    return tuple(measures), benchmarks
+
+
 def promote(
-    location: Location, trial: str | None = None, *, n_seeds: int = 5, force: bool = False, say: Say = print
+    location: Location,
+    trial: str | None = None,
+    *,
+    n_seeds: int = 5,
+    force: bool = False,
+    say: Say = print,
+    read: ReadTestWindow = read_test_window,
 ) -> Promotion:
     """Trains the best trial of a run, or a named one, on fresh seeds, then reads the test window.
 
     After a kill or a stop, the same call continues from its checkpoints; it does not train a seed twice.
+
+    read: what reads the test window; it is called once, after every objection.
 
     Raises: RefusedError, with the measures, if the test window was read before, or luck explains what the fresh seeds
         show on the validation windows; `force` reads it anyway, and is recorded.
@@ -91,16 +117,9 @@ def promote(
         _train(run, specs, folders, say)
         validation = tuple(_validation(folders[seed]) for seed in seeds)
         luck = _luck(run, record, validation)
-        unlucky = () if luck.clears else (_not_above_luck(luck),)
-        if unlucky and not force:
-            run.append_event("promotion_refused", trial=record.id, seeds=seeds, luck=dataclasses.asdict(luck))
-            raise RefusedError(
-                "the test window was not read: luck may explain what the fresh seeds show on the validation windows\n"
-                f"  {_spread(validation)}\n  {luck}\n"
-                "Search on, or give the study longer validation windows; --force reads it anyway, and is recorded"
-            )
-        forced = (*((earlier,) if earlier else ()), *unlucky)
-        test, benchmarks = _read_test_window(run, specs, folders)
+        unlucky = None if luck.clears else _not_above_luck(run, record, seeds, validation, luck, force)
+        forced = tuple(filter(None, (earlier, unlucky)))
+        test, benchmarks = read(run, specs, folders)
         facts = {"forced": forced, "luck": dataclasses.asdict(luck), "validation": validation, "benchmarks": benchmarks}
         record_read(run, record.id, seeds, test, **facts)
     return Promotion(record.id, seeds, luck, validation, test, benchmarks, forced)
@@ -153,7 +172,17 @@ def _earlier_reads(events: Sequence[Event], force: bool) -> str | None:
     return earlier if n else None
 
 
-def _not_above_luck(luck: Luck) -> str:
+def _not_above_luck(
+    run: RunFolder, record: TrialRecord, seeds: Sequence[int], validation: Sequence[Measures], luck: Luck, force: bool
+) -> str:
+    """The objection that luck may explain what the fresh seeds show. Raises: RefusedError without `force`, recorded."""
+    if not force:
+        run.append_event("promotion_refused", trial=record.id, seeds=seeds, luck=dataclasses.asdict(luck))
+        raise RefusedError(
+            "the test window was not read: luck may explain what the fresh seeds show on the validation windows\n"
+            f"  {_spread(validation)}\n  {luck}\n"
+            "Search on, or give the study longer validation windows; --force reads it anyway, and is recorded"
+        )
     return (
         f"validation Sharpe ratio {luck.sharpe:.2f} of the fresh seeds, luck line {luck.luck_line:.2f}, "
         f"deflated Sharpe ratio {luck.deflated:.0%}"
@@ -217,20 +246,6 @@ def _policy_of(run: RunFolder, trial: TrialRecord) -> Path:
 def _backtest(run: RunFolder, trial: TrialRecord) -> Backtest:
     policy, spec = Policy.load(_policy_of(run, trial)), parse(TrialSpec, trial.spec, path=("trial",))
     return judge(policy, spec, prepare_dataset(spec, run.path, policy.facts["fold"])[1])["policy"]
-
-
-def _read_test_window(
-    run: RunFolder, specs: Mapping[int, TrialSpec], folders: Mapping[int, Path]
-) -> tuple[tuple[Measures, ...], dict[str, Measures]]:
-    """Every seed's policy on the test window, and the benchmarks there. Nothing else may read it."""
-    measures: list[Measures] = []
-    benchmarks: dict[str, Measures] = {}
-    for seed, spec in specs.items():
-        _, dataset = prepare_dataset(spec, run.path, spec.n_folds - 1)
-        backtests = judge_bars(Policy.load(folders[seed] / "policy"), spec, dataset, dataset.windows.test)
-        measures.append(backtests.pop("policy").performance())
-        benchmarks = {name: found.performance() for name, found in backtests.items()}
-    return tuple(measures), benchmarks
 
 
 def describe_promotion(promotion: Promotion) -> list[str]:

@@ -1,5 +1,6 @@
 """`run_study`: runs a study from its file to its leaderboard, or continues where it was stopped."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from ray import tune
@@ -8,12 +9,13 @@ from ray.tune.stopper import Stopper
 from ftray.agent.names import has_dashboard
 from ftray.analysis.failures import describe_crashes, describe_failures
 from ftray.capacity.elastic import ElasticCapacity
-from ftray.capacity.local_ray import Say, local_ray
+from ftray.capacity.local_ray import local_ray
 from ftray.capacity.measured_rows import MeasuredRows
 from ftray.capacity.pending import PendingLimit
 from ftray.capacity.probing import Probe, check_gpu_nodes
 from ftray.errors import StudyInterruptedError
 from ftray.runs import RunFolder, State, TrialRecord
+from ftray.say import Say
 from ftray.search.optuna_trials import OPTUNA_STATES, sampled_trials
 from ftray.storage import Location
 from ftray.study.budget import Limits
@@ -43,6 +45,7 @@ def run_study(
     retry_failed: bool = False,
     trial_fn: TrialFn = run_trial,
     probe: Probe = probe_gpu,
+    callbacks: Sequence[tune.Callback] = (),
 ) -> RunFolder:
     """Runs a study to its end in `root/NAME`; a second call continues it; a finished study is only returned.
 
@@ -52,7 +55,7 @@ def run_study(
     root: a folder, or a URL of object storage.
     say: prints a line. show: prints the status line, in place of the last one.
     retry_failed: failed trials, which otherwise stay failed, continue from their checkpoints.
-    trial_fn, probe: what a trial does, and the check of each type of GPU node before the first one.
+    trial_fn: what a trial does. probe: checks each type of GPU node first. callbacks: Tune's, after ftray's own.
 
     Raises: StudyInterruptedError on Ctrl-C and if all trials fail alike, NeverPlacedError if jobs wait too long for
         resources, UnusableGpuError if torch cannot use the GPUs; everything up to the last checkpoints is kept.
@@ -71,7 +74,7 @@ def run_study(
             record_benchmarks(spec.corner_trials[0], run)
             with local_ray(say):
                 capacity = _wait_for_capacity(spec, run, root, say, probe)
-                _search(spec, run, limits, capacity, say, show, trial_fn)
+                _search(spec, run, limits, capacity, say, show, trial_fn, callbacks)
         _close(spec, run, limits, say)
     return run
 
@@ -106,7 +109,14 @@ def _close(spec: StudySpec, run: RunFolder, limits: Limits, say: Say) -> None:
 
 
 def _search(
-    spec: StudySpec, run: RunFolder, limits: Limits, capacity: ElasticCapacity, say: Say, show: Say, trial_fn: TrialFn
+    spec: StudySpec,
+    run: RunFolder,
+    limits: Limits,
+    capacity: ElasticCapacity,
+    say: Say,
+    show: Say,
+    trial_fn: TrialFn,
+    callbacks: Sequence[tune.Callback],
 ) -> None:
     already = len(_ended(run))
     say(f"study {spec.name}: {spec.search.n_trials} trials, {already} of them ended earlier, in {run.where}")
@@ -116,7 +126,8 @@ def _search(
             searcher = StudySearcher(spec, run, limits, capacity)
             for line in describe_warm_start(run):
                 say(line)
-            _fit(spec, run, searcher, TuneReporter(run, searcher, say, show), trial_fn)
+            reporter = TuneReporter(run, searcher, say, show)
+            _fit(spec, run, searcher, trial_fn, [reporter, PendingLimit(spec.search.pending_timeout), *callbacks])
     except KeyboardInterrupt:
         pass
     finally:
@@ -124,7 +135,9 @@ def _search(
         compact(run)
 
 
-def _fit(spec: StudySpec, run: RunFolder, searcher: StudySearcher, reporter: TuneReporter, trial_fn: TrialFn) -> None:
+def _fit(
+    spec: StudySpec, run: RunFolder, searcher: StudySearcher, trial_fn: TrialFn, callbacks: list[tune.Callback]
+) -> None:
     tuner = tune.Tuner(
         trainable(trial_fn),
         param_space={"run": str(run.location), "metric": spec.search.metric},
@@ -145,7 +158,7 @@ def _fit(spec: StudySpec, run: RunFolder, searcher: StudySearcher, reporter: Tun
             storage_path=str(run.path.absolute()),
             failure_config=tune.FailureConfig(max_failures=0),  # the searcher decides: it waits before a retry
             stop=_AtLimits(searcher.limits),
-            callbacks=[reporter, PendingLimit(spec.search.pending_timeout)],
+            callbacks=callbacks,
             verbose=0,
         ),
     )

@@ -29,10 +29,10 @@ class DistinctJob(NamedTuple):
     spec: TrialSpec
 
 
-def describe_vram(study: StudySpec, nodes: Sequence[Node]) -> Iterator[str]:
+def describe_vram(spec: StudySpec, nodes: Sequence[Node]) -> Iterator[str]:
     """Predicted GiB, share, workers and trials per GPU of every job that the study may run, on each kind of node."""
-    jobs = distinct_jobs(study)
-    yield f"study {study.name}"
+    jobs = distinct_jobs(spec)
+    yield f"study {spec.name}"
     for node in nodes:
         yield ""
         yield describe_node(node)
@@ -44,18 +44,18 @@ def describe_vram(study: StudySpec, nodes: Sequence[Node]) -> Iterator[str]:
         yield from _table([_booking(job, nodes) for job in jobs])
 
 
-def distinct_jobs(study: StudySpec) -> list[DistinctJob]:
+def distinct_jobs(spec: StudySpec) -> list[DistinctJob]:
     """One job for every name of a shape: equal names need equal memory."""
     jobs: dict[str, DistinctJob] = {}
-    for spec in study.corner_trials:
-        if study.search.job == JobKind.TRIAL:
-            runners = f", {spec.ppo.n_env_runners} env runners on the GPU" if spec.ppo.env_runners_on_gpu else ""
-            name = f"{learner(spec).name}, {layout_of(spec).size:,} floats{runners}"
-            jobs.setdefault(name, DistinctJob(name, JobKind.TRIAL, spec))
-        if e := spec.encoder_to_pretrain:
+    for trial in spec.corner_trials:
+        if spec.search.job == JobKind.TRIAL:
+            runners = f", {trial.ppo.n_env_runners} env runners on the GPU" if trial.ppo.env_runners_on_gpu else ""
+            name = f"{learner(trial).name}, {layout_of(trial).size:,} floats{runners}"
+            jobs.setdefault(name, DistinctJob(name, JobKind.TRIAL, trial))
+        if e := trial.encoder_to_pretrain:
             size = f"{e.d_token}/{e.n_blocks}/{e.n_heads} patch {e.patch_length}"
-            name = f"pre-training ft {size}, {spec.pretraining.batch_size} windows"
-            jobs.setdefault(name, DistinctJob(name, JobKind.PRETRAINING, spec))
+            name = f"pre-training ft {size}, {trial.pretraining.batch_size} windows"
+            jobs.setdefault(name, DistinctJob(name, JobKind.PRETRAINING, trial))
     return list(jobs.values())
 
 
@@ -142,10 +142,10 @@ def _booking(job: DistinctJob, nodes: Sequence[Node]) -> tuple[str, ...]:
     return (_share(placement.plan), f"on {where}", job.name)
 
 
-def workers_of(study: StudySpec) -> list[Worker]:
+def workers_of(spec: StudySpec) -> list[Worker]:
     """The distinct workers of a study's RL trials that would run on a GPU."""
     found: list[Worker] = []
-    for job in distinct_jobs(study):
+    for job in distinct_jobs(spec):
         if job.kind == JobKind.TRIAL:
             found += [learner(job.spec)] + [env_runner(job.spec)] * job.spec.ppo.env_runners_on_gpu
     return list({worker.key: worker for worker in found}.values())

@@ -6,7 +6,7 @@ gymnasium environments and `Backtest`s, whose accounts all advance by one functi
 
 from ftray.trading.account import rebalance, target_weights
 from ftray.trading.advance import advance
-from ftray.trading.backtest import EQUAL_WEIGHT, Backtest, backtest, benchmarks, buy_and_hold, equal_weight
+from ftray.trading.backtest import Backtest, backtest, benchmarks, buy_and_hold, equal_weight
 from ftray.trading.books import Account, Fills, Step, StepPrices
 from ftray.trading.env import TradingEnv, VectorTradingEnv
 from ftray.trading.prices import PriceTape
@@ -15,7 +15,6 @@ from ftray.trading.rules import MarketRules
 from ftray.trading.spec import TradingSpec
 
 __all__ = [
-    "EQUAL_WEIGHT",
     "REWARDS",
     "Account",
     "Backtest",

@@ -19,15 +19,13 @@ from ftray import stats
 from ftray.errors import DataError
 from ftray.features import Dataset
 from ftray.market import Pieces
+from ftray.metrics import EQUAL_WEIGHT
 from ftray.spec import nearest
 from ftray.trading.account import target_weights
 from ftray.trading.advance import advance
 from ftray.trading.books import Account, Step
 from ftray.trading.prices import PriceTape, tradable_segments
 from ftray.trading.rules import MarketRules
-
-EQUAL_WEIGHT = "equal_weight"
-"""The name of the benchmark that a policy is first compared with."""
 
 Policy = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(bars (E,) int64, accounts (E, 1 + A) float32) → actions (E, A)."""

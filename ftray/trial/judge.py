@@ -14,6 +14,7 @@ from ftray.analysis.ranking import best_trial
 from ftray.errors import NoResultError, SpecError, WeightsError
 from ftray.features import Dataset, build_dataset
 from ftray.market import Pieces
+from ftray.metrics import EQUAL_WEIGHT
 from ftray.nets import Policy, PolicyNetwork, exporting_onnx
 from ftray.runs import RunFolder
 from ftray.runs.records import JobKind
@@ -21,7 +22,7 @@ from ftray.runs.version_0_1 import upgrade_trial
 from ftray.search.objectives import constraints_of, objectives_of
 from ftray.spec import parse, to_mapping
 from ftray.storage import Location, is_url
-from ftray.trading import EQUAL_WEIGHT, Backtest, backtest, benchmarks
+from ftray.trading import Backtest, backtest, benchmarks
 from ftray.trial.bars import save_benchmarks
 from ftray.trial.preparation import prepare_dataset
 from ftray.trial.progress import Training, trainings_of

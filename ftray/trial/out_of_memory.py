@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ftray.agent.out_of_memory import out_of_memory_in
+from ftray.agent.memory_errors import out_of_memory_in
 from ftray.errors import OutOfMemoryError
 from ftray.metrics import USED_GIB
 from ftray.runs import TrialFolder

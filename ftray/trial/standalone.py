@@ -9,6 +9,7 @@ from typing import Any
 from ftray.boards.tensorboard import TensorBoard
 from ftray.capacity.nodes import Node
 from ftray.errors import MissingDependencyError
+from ftray.metrics import SHARPE
 from ftray.pretraining import EncoderCard
 from ftray.runs import RunFolder, TrialFolder
 from ftray.runs.provenance import git_commit
@@ -70,7 +71,7 @@ def train_trial(
 
     def print_progress(metrics: dict[str, Any], checkpoint: Path | None = None) -> None:
         on_report()
-        sharpe = f", validation Sharpe {metrics['validation/sharpe']:.2f}" if "validation/sharpe" in metrics else ""
+        sharpe = f", validation Sharpe {metrics[SHARPE]:.2f}" if SHARPE in metrics else ""
         print(f"{metrics['env_steps']:,}/{spec.env_steps:,} steps{sharpe}", flush=True)
 
     while True:

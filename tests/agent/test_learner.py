@@ -155,10 +155,10 @@ def test_a_reward_is_the_sum_over_a_whole_episode_however_it_was_cut(data_folder
                 own.extend(fragment.get_rewards())
                 if fragment.is_done:
                     ended.append(sum(own))
-            told = runner.get_metrics()
+            metrics = runner.get_metrics()
             if ended:
                 compared += 1
-                assert float(told["episode_return_mean"].peek()) == pytest.approx(np.mean(ended), rel=1e-5)
+                assert float(metrics["episode_return_mean"].peek()) == pytest.approx(np.mean(ended), rel=1e-5)
         assert compared >= 2
 
 

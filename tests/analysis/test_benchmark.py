@@ -41,5 +41,5 @@ def test_targets_are_checked_at_their_limits():
 @pytest.mark.ray
 def test_tune_leaves_files_that_pandas_reads(tmp_path, cluster):
     register_pickle_by_value(benchmark)  # Ray's processes know no module of that name
-    told = benchmark.asked(benchmark.ASK_TUNE, benchmark.tuned(tmp_path / "tune", n_trials=2, n_reports=3), times=1)
-    assert told["n_trials"] == 2 and told["n_curve"] == 3
+    answers = benchmark.asked(benchmark.ASK_TUNE, benchmark.tuned(tmp_path / "tune", n_trials=2, n_reports=3), times=1)
+    assert answers["n_trials"] == 2 and answers["n_curve"] == 3

@@ -202,5 +202,5 @@ def test_the_leaderboard_goes_to_other_programs_whole(tmp_path):
     rows = list(csv.DictReader(io.StringIO(leaderboard_csv(run))))
     assert [row["trial"] for row in rows] == [row["trial"] for row in rows_of(run)]
     assert rows[0]["objective"] == "0.1" and rows[1]["rank"] == ""
-    told = json.loads(leaderboard_json(run))
-    assert told["leaderboard"] == rows_of(run) and told["states"] == {"COMPLETE": 3} and told["luck"] is None
+    content = json.loads(leaderboard_json(run))
+    assert content["leaderboard"] == rows_of(run) and content["states"] == {"COMPLETE": 3} and content["luck"] is None

@@ -151,13 +151,13 @@ def test_groups_may_be_by_a_column_that_runs_have_too_and_no_missing_column_is_o
 
 
 def test_a_lineage_names_the_encoder_of_each_fold_and_the_bars_it_was_trained_on(study):
-    told = study.lineage("trial-0000")
-    assert [one["fold"] for one in told["encoders"]] == [0, 1]
+    lineage = study.lineage("trial-0000")
+    assert [one["fold"] for one in lineage["encoders"]] == [0, 1]
     cards = study.encoders.set_index("encoder")
-    for one in told["encoders"]:
+    for one in lineage["encoders"]:
         assert one["train_to"] == cards.loc[one["encoder"], "train_to"] and one["why"]
-    assert told["spec"]["windows"]["n_folds"] == 2 and told["versions"]["ray"] and told["candles"]
-    assert told["cost"]["cost/cpu_seconds"] > 0
+    assert lineage["spec"]["windows"]["n_folds"] == 2 and lineage["versions"]["ray"] and lineage["candles"]
+    assert lineage["cost"]["cost/cpu_seconds"] > 0
 
 
 def test_failures_and_the_front(study):
@@ -171,18 +171,18 @@ def test_sql_sees_the_same_tables(study):
     assert counted.to_dict("list") == {"state": ["COMPLETE", "FAILED"], "n": [5, 1]}
     best = study.sql('select trial from trials where state = ? order by "validation/sharpe" desc', ["COMPLETE"])
     assert best["trial"].iloc[0] == study.best().trial
-    told = study.sql("select * from columns where table_name = 'returns'")
-    assert told["column_name"].tolist() == list(SCHEMA["returns"])
+    columns = study.sql("select * from columns where table_name = 'returns'")
+    assert columns["column_name"].tolist() == list(SCHEMA["returns"])
     assert study.sql("describe returns")["column_name"].tolist() == list(SCHEMA["returns"])
 
 
 @pytest.mark.parametrize("table", ["trials", "metrics", "folds"])
 def test_every_column_of_a_study_is_documented_metrics_with_their_unit(study, table):
-    told = study.sql("select * from columns where table_name = ?", [table]).set_index("column_name")
-    assert set(told.index) == set(study.frame(table).columns) and told["meaning"].str.len().min() > 1
-    drawdown = told.loc["validation/max_drawdown"]
+    columns = study.sql("select * from columns where table_name = ?", [table]).set_index("column_name")
+    assert set(columns.index) == set(study.frame(table).columns) and columns["meaning"].str.len().min() > 1
+    drawdown = columns.loc["validation/max_drawdown"]
     assert drawdown["unit"] == "fraction" and drawdown["meaning"].startswith("max drawdown: largest loss")
-    assert told["unit"].isna()["trial"]
+    assert columns["unit"].isna()["trial"]
 
 
 def test_without_duckdb_the_error_names_the_line_that_installs_it(study, monkeypatch):

@@ -38,7 +38,7 @@ class Opened:
         self.problems: list[str] = []
         page.on("request", lambda request: self.requests.append(request.url))
         page.on("pageerror", lambda error: self.problems.append(str(error)))
-        page.on("console", lambda said: self.problems.append(said.text) if said.type == "error" else None)
+        page.on("console", lambda message: self.problems.append(message.text) if message.type == "error" else None)
 
     def wait_for(self, condition: str) -> None:
         """condition: JavaScript that is true once the page is so far; before, it may look for what is not there yet."""

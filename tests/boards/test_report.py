@@ -49,16 +49,16 @@ def test_it_opens_offline_and_draws_what_the_study_says(browser, study, page, tm
         assert {request for request in shown.requests if not request.startswith("data:")} == {path.as_uri()}
         assert shown.page.title() == "made" and shown.problems == []
 
-        drawn = shown.page.evaluate(
+        traces = shown.page.evaluate(
             "Object.fromEntries([...document.querySelectorAll('.js-plotly-plot')]"
             ".map(e => [e.id, e._fullData.map(t => ({name: t.name, y: Array.from(t.y || [])}))]))"
         )
-        own = next(trace for trace in drawn["equity"] if trace["name"] == best.trial)
+        own = next(trace for trace in traces["equity"] if trace["name"] == best.trial)
         equity = next(
             one for one in plots.plot_equity(plots.equity_data(study, best.trial)).data if one.name == own["name"]
         )
         assert own["y"] == pytest.approx(list(equity.y))
-        line = next(trace for trace in drawn["search"] if trace["name"] == "luck line")
+        line = next(trace for trace in traces["search"] if trace["name"] == "luck line")
         assert line["y"] == pytest.approx(plots.search_data(study)["luck_line"].tolist())
 
 

@@ -33,10 +33,10 @@ class Cluster:
         self.later: dict[int, ClusterView] = {}  # what it becomes after so many sleeps
 
     def capacity(self, **search: object) -> ElasticCapacity:
-        study = study_of(**search)
+        spec = study_of(**search)
         return ElasticCapacity(
-            lambda nodes: needs_of(study, nodes),
-            study.search.max_concurrent,
+            lambda nodes: needs_of(spec, nodes),
+            spec.search.max_concurrent,
             look=lambda: self.view,
             clock=lambda: self.seconds,
             sleep=self.sleep,
@@ -52,9 +52,9 @@ class Cluster:
 
 
 def waited(capacity: ElasticCapacity, pending_timeout: float = 300.0) -> list[str]:
-    said: list[str] = []
-    capacity.wait(said.append, pending_timeout)
-    return said
+    lines: list[str] = []
+    capacity.wait(lines.append, pending_timeout)
+    return lines
 
 
 def test_room_grows_with_the_nodes_that_join_and_stays_when_one_goes():

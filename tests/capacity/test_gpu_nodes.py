@@ -1,6 +1,6 @@
 """A Ray with GPU nodes: they are tried before the first trial, measured, and planned with what was measured there.
 
-The nodes are real raylets; their GPUs are what Ray is told, and nothing touches them.
+The nodes are real raylets; their GPUs are only numbers that Ray gets, and nothing touches them.
 """
 
 import dataclasses
@@ -88,10 +88,10 @@ def of_this_process() -> GpuFacts:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_gpus_that_torch_cannot_use_end_a_study_before_any_trial_is_wasted(gpus, tmp_path):
     lines: list[str] = []
-    with pytest.raises(UnusableGpuError) as told:
+    with pytest.raises(UnusableGpuError) as raised:
         run_study(study_of("refused", ["ends well"] * 2), tmp_path, say=lines.append, trial_fn=play)
     for word in ("H100: torch ", "L4: torch ", "No trial was spent", "--torch-backend=auto", "CUDA_VISIBLE_DEVICES="):
-        assert word in str(told.value)
+        assert word in str(raised.value)
     assert [line.split(",")[0] for line in lines if line.startswith("GPU nodes")] == [
         f"GPU nodes: {model}: not ready" for model in MODELS
     ]
@@ -127,7 +127,7 @@ def test_a_job_that_fails_where_torch_sees_no_gpu_says_what_is_wrong_with_it(gpu
     (record,) = run.records()
     first, *rest = (record.error or "").splitlines()
     assert first.startswith(f"torch must be able to use the GPU that this job booked, but torch {torch.__version__} is")
-    assert "ValueError: as it was told" in rest[0]
+    assert "ValueError: as scripted" in rest[0]
 
 
 def imports_nothing() -> GpuFacts:

@@ -93,9 +93,9 @@ def test_a_plan_says_of_each_row_whether_it_was_measured_and_when(tmp_path):
     (worker,) = workers_of(study())
     save_rows(tmp_path, ON_H100, [row_of(worker, 2.0)])
     nodes = MeasuredRows(tmp_path).nodes([H100, L4])
-    told = [" ".join(line.split()) for line in describe_vram(study(), nodes)]
-    assert any(line.startswith("2.80 measured on H100 at 2026-11-26 1/25 ") for line in told), "\n".join(told)
-    assert any(line.startswith("0.85 table 1/") for line in told), "\n".join(told)
+    lines = [" ".join(line.split()) for line in describe_vram(study(), nodes)]
+    assert any(line.startswith("2.80 measured on H100 at 2026-11-26 1/25 ") for line in lines), "\n".join(lines)
+    assert any(line.startswith("0.85 table 1/") for line in lines), "\n".join(lines)
 
 
 def test_the_command_line_plans_with_what_was_measured_in_runs(tmp_path, capsys):
@@ -131,13 +131,13 @@ def test_a_place_of_runs_that_cannot_be_reached_is_named_and_the_plan_is_made_wi
     monkeypatch.chdir(tmp_path)
     file, cluster = str(tiny_file(tmp_path)), str(l4_cluster(tmp_path, runs))
     assert main(["vram", file, "--cluster", cluster]) == 0
-    said = capsys.readouterr().out
-    assert "table" in said and ("this machine does not reach it" in said) == unreached
+    out = capsys.readouterr().out
+    assert "table" in out and ("this machine does not reach it" in out) == unreached
     main(["check", file, "--cluster", cluster])
-    said = capsys.readouterr().out
-    assert "GiB are from  table" in said and ("this machine does not reach it" in said) == unreached
+    out = capsys.readouterr().out
+    assert "GiB are from  table" in out and ("this machine does not reach it" in out) == unreached
     if unreached:
-        assert f"hours, cost   unknown: this machine does not reach {runs}" in said
+        assert f"hours, cost   unknown: this machine does not reach {runs}" in out
 
 
 def test_a_model_that_ray_does_not_know_is_measured_alone_and_refused_among_others():

@@ -41,9 +41,9 @@ def elsewhere() -> Iterator[None]:
 
 @pytest.mark.long
 def test_room_that_vanished_ends_a_study_with_the_reason_and_the_same_command_continues_it(elsewhere, tmp_path):
-    with pytest.raises(NeverPlacedError) as told:
+    with pytest.raises(NeverPlacedError) as raised:
         run_study(study_of(pending_timeout=2), tmp_path, say=lambda line: None)
-    text = str(told.value)
+    text = str(raised.value)
     assert "1 waited 2 s for them while none ran. trial-0000 asks for [{'CPU': 1.0}] (PACK)" in text
     assert "cluster has 1 nodes with 2 CPU (0 free)" in text and "the same command continues" in text
     ray.kill(elsewhere)

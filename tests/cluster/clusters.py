@@ -74,8 +74,8 @@ class Cluster:
             "print(u.urlopen(r, timeout=10).read().decode())"
         )
         words = f"'http://127.0.0.1:8265{path}' {TOKEN.replace('~', home)}"
-        said = self.head.run(f"python3 -I -c {shlex.quote(script)} {words}", 30, check=False)
-        return json.loads(said) if said.startswith(("{", "[")) else None
+        out = self.head.run(f"python3 -I -c {shlex.quote(script)} {words}", 30, check=False)
+        return json.loads(out) if out.startswith(("{", "[")) else None
 
     def nodes(self) -> dict[str, dict[str, float]]:
         """The resources of the nodes that are alive, by address."""

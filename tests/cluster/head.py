@@ -47,12 +47,12 @@ class Head:
         return _ended(self.typing(*words, **environment), seconds)
 
     def drives(
-        self, script: str, said: str = "", seconds: float = 300, **environment: str
+        self, script: str, stdin: str = "", seconds: float = 300, **environment: str
     ) -> "subprocess.CompletedProcess[str]":
-        """What a script says and does that runs as a driver on the head. said: what it reads."""
+        """What a script says and does that runs as a driver on the head."""
         words = [sys.executable, "-c", script]
         there = {"RAY_ADDRESS": self.gcs, "RAY_AUTH_MODE": "token", "PYTHONPATH": str(ROOT)}
-        return _ended(self._running(words, there | environment), seconds, said)
+        return _ended(self._running(words, there | environment), seconds, stdin)
 
     def typing(self, *words: object, **environment: str) -> "subprocess.Popen[str]":
         """A command that runs."""
@@ -70,14 +70,14 @@ class Head:
         )
 
 
-def _ended(process: "subprocess.Popen[str]", seconds: float, read: str = "") -> "subprocess.CompletedProcess[str]":
+def _ended(process: "subprocess.Popen[str]", seconds: float, stdin: str = "") -> "subprocess.CompletedProcess[str]":
     with process:
         try:
-            said, wrong = process.communicate(read, timeout=seconds)
+            out, err = process.communicate(stdin, timeout=seconds)
         except subprocess.TimeoutExpired:
             process.kill()
             raise
-    return subprocess.CompletedProcess(process.args, process.returncode, said, wrong)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 @contextlib.contextmanager
@@ -157,7 +157,7 @@ def study_file(folder: Path, name: str, n_trials: int) -> Path:
 
 @contextlib.contextmanager
 def board_of(head: Head, monkeypatch) -> Iterator[Dashboard]:  # type: ignore[no-untyped-def]
-    """The head's dashboard, for a test that asks what no command tells."""
+    """The head's dashboard, for a test that asks what no command prints."""
     monkeypatch.setenv("RAY_AUTH_TOKEN", head.token)
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     with dashboard(RayCli(lambda line: None), None, head.address) as board:

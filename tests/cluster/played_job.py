@@ -77,9 +77,9 @@ def main() -> None:
     parser.add_argument("--share", type=int, choices=SHARES, help="how many of them share an L4")
     parser.add_argument("--gate", required=True, help="the place that the trials wait for, a path or a URL")
     given = parser.parse_args()
-    study = the_study(given.name, given.trials, given.share)
+    spec = the_study(given.name, given.trials, given.share)
     trial_fn = functools.partial(gated_play, gate=given.gate)
-    run_study(study, given.runs, say=lambda line: print(line, flush=True), trial_fn=trial_fn, probe=fine)
+    run_study(spec, given.runs, say=lambda line: print(line, flush=True), trial_fn=trial_fn, probe=fine)
 
 
 if __name__ == "__main__":

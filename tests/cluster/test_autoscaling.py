@@ -20,9 +20,9 @@ def cases():
     """Made on a host of its own: Ray ends all of its kind by name when it starts and stops fake nodes."""
     with Hosts() as hosts:
         host = hosts.add("alone", 30, environment=QUIET | {"RAY_AUTH_MODE": "disabled"}).boot()
-        said = host.run(f"cd {ROOT} && python -m tests.cluster.fake_nodes {' '.join(map(str, SHARES))}", seconds=600)
+        out = host.run(f"cd {ROOT} && python -m tests.cluster.fake_nodes {' '.join(map(str, SHARES))}", seconds=600)
         assert host.processes() == []
-    return {case["share"]: case for case in map(json.loads, filter(lambda line: line[0] == "{", said.splitlines()))}
+    return {case["share"]: case for case in map(json.loads, filter(lambda line: line[0] == "{", out.splitlines()))}
 
 
 @pytest.mark.parametrize("share", SHARES)

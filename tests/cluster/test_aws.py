@@ -71,7 +71,7 @@ def test_a_head_comes_up_with_what_the_file_says_and_nothing_of_rays_own(aws):
     (head,) = instances()
     assert head["InstanceType"] == HEAD and "InstanceLifecycle" not in head, "a head on spot would take the study along"
     assert head["MetadataOptions"]["HttpTokens"] == "required"
-    said = "\n".join(runner.lines)
+    text = "\n".join(runner.lines)
     for word in (
         "RAY_AUTH_MODE=token",
         ".ray/auth_token",
@@ -79,10 +79,10 @@ def test_a_head_comes_up_with_what_the_file_says_and_nothing_of_rays_own(aws):
         "uv venv --python 3.11.7",
         "ray start --head",
     ):
-        assert word in said, word
+        assert word in text, word
     for word in ("3.0.0.dev0", "pip install 'boto3", "pip install boto3", "0.0.0.0"):
-        assert word not in said, word
-    assert "0" * 64 not in said, "the token itself is in a command line"
+        assert word not in text, word
+    assert "0" * 64 not in text, "the token itself is in a command line"
 
 
 def test_only_ssh_is_open_to_the_world(aws):

@@ -22,7 +22,7 @@ def read(_=None):
     return {name: os.environ.get(name) for name in WORKER_ENVIRONMENT}
 
 with local_ray(say=lambda line: None):
-    said = {"task": ray.get(ray.remote(read).remote())}
+    found = {"task": ray.get(ray.remote(read).remote())}
 """
 TRAINS = """
     from pathlib import Path
@@ -38,39 +38,39 @@ TRAINS = """
     ppo = PPOSpec(n_env_runners=1, train_batch_size=64, minibatch_size=64, envs_per_runner=2)
     encoder, trading = MLPSpec(hidden=64, encoding_dim=64), TradingSpec(episode_bars=50)
     algorithm = ppo_config(ppo, encoder, trading, dataset=dataset.save(Path("data") / "tiny")).build_algo()
-    said["env runner"] = algorithm.env_runner_group.foreach_env_runner(read, local_env_runner=False)[0]
+    found["env runner"] = algorithm.env_runner_group.foreach_env_runner(read, local_env_runner=False)[0]
     algorithm.stop()
 """
 WITH_ONE_OF_THE_USERS = """
 os.environ["OMP_WAIT_POLICY"] = "ACTIVE"
 with local_ray(say=lambda line: None):
-    said["the user's"] = ray.get(ray.remote(read).remote())
+    found["the user's"] = ray.get(ray.remote(read).remote())
 """
-SAYS = "print(json.dumps(said))"
+SAYS = "print(json.dumps(found))"
 
 REFUSED = """
 import json, os, sys
 from ftray.errors import ClusterError
 from ftray.capacity.local_ray import local_ray
 
-said = []
+found = []
 for environment in json.loads(sys.stdin.read()):
     os.environ.update(environment)
     try:
         with local_ray(say=lambda line: None):
-            said.append("connected")
+            found.append("connected")
     except ClusterError as error:
-        said.append(str(error))
-print(json.dumps(said))
+        found.append(str(error))
+print(json.dumps(found))
 """
 
 
 def test_tasks_and_env_runners_of_a_ray_that_was_started_without_them_get_the_variables(head):
     done = head.drives(DRIVER + TRAINS + WITH_ONE_OF_THE_USERS + SAYS)
     assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
-    assert said["task"] == said["env runner"] == WORKER_ENVIRONMENT
-    assert said["the user's"] == WORKER_ENVIRONMENT | {"OMP_WAIT_POLICY": "ACTIVE"}
+    found = json.loads(done.stdout)
+    assert found["task"] == found["env runner"] == WORKER_ENVIRONMENT
+    assert found["the user's"] == WORKER_ENVIRONMENT | {"OMP_WAIT_POLICY": "ACTIVE"}
 
 
 def test_a_variable_of_a_jobs_own_runtime_environment_stays_and_does_not_stop_the_job(head, board):
@@ -107,7 +107,7 @@ def test_every_other_failure_to_connect_ends_with_a_message_that_names_its_cause
         ]
         (head.home / "ray").mkdir()
         (head.home / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")
-        done = head.drives(REFUSED, said=json.dumps(asked), RAY_AUTH_MODE="")
+        done = head.drives(REFUSED, stdin=json.dumps(asked), RAY_AUTH_MODE="")
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
     nobody, nameless, mute, no_address, gone, no_mode, no_token = json.loads(done.stdout)
     assert "nothing answers there: Connection refused" in nobody

@@ -24,10 +24,10 @@ def file(tmp_path, monkeypatch):
 
 
 def test_a_missing_head_is_reported_with_the_command_that_starts_it(file):
-    said: list[str] = []
+    lines: list[str] = []
     with pytest.raises(ClusterError, match=rf"not found! \(is the cluster up, `ray up {file}`, and"):
-        serve_on_head(RayCli(said.append), file, "/mnt/runs/demo", 0)
-    assert len(said) == 2 and said[1].startswith("$ ray exec --port-forward ") and "Traceback" not in "".join(said)
+        serve_on_head(RayCli(lines.append), file, "/mnt/runs/demo", 0)
+    assert len(lines) == 2 and lines[1].startswith("$ ray exec --port-forward ") and "Traceback" not in "".join(lines)
 
 
 @pytest.mark.parametrize("option", [["--optuna"], ["--tensorboard"], ["--host", "0.0.0.0"]])

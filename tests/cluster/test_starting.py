@@ -36,8 +36,8 @@ class Node:
 
     def has_gpu(self, *lines: str) -> None:
         asked = shlex.join(QUERY[1:])
-        said = shlex.quote("".join(lines))
-        self.command("nvidia-smi", f'test "$*" = {shlex.quote(asked)} || exit 9\nprintf %s {said}')
+        printed = shlex.quote("".join(lines))
+        self.command("nvidia-smi", f'test "$*" = {shlex.quote(asked)} || exit 9\nprintf %s {printed}')
 
     def starts(self, line: str, **environment: str) -> tuple[list[str], dict[str, str]]:
         """The words that `ray` got, and its environment without what every shell has."""
@@ -99,7 +99,7 @@ def test_a_worker_says_at_its_start_how_many_gib_its_gpu_has(node, name):
 
 
 @pytest.mark.parametrize(
-    ("said", "label"),
+    ("printed", "label"),
     [
         (L4, "22.04"),
         ("15360, 455, [N/A]\n", "14.56"),  # a T4; ECC takes its part before
@@ -112,8 +112,8 @@ def test_a_worker_says_at_its_start_how_many_gib_its_gpu_has(node, name):
         ('Field "memory.reserved" is not a valid field to query.\n', None),  # drivers before 510
     ],
 )
-def test_the_label_is_what_a_process_can_get_or_there_is_none(node, said, label):
-    node.has_gpu(said)
+def test_the_label_is_what_a_process_can_get_or_there_is_none(node, printed, label):
+    node.has_gpu(printed)
     words, _ = node.starts(start_line("aws-gpu", "worker_start_ray_commands"))
     assert [word for word in words if "labels" in word] == ([f"--labels={GIB}={label}"] if label else [])
 
@@ -145,9 +145,9 @@ def test_ray_joins_the_label_with_those_of_the_cluster_file_which_count_first(mo
     assert labels_of_node({GIB: "22.04"}, None, monkeypatch) >= {(GIB, "22.04")}
 
 
-def labels_of_node(said: dict[str, str], of_file: dict[str, str] | None, monkeypatch: pytest.MonkeyPatch) -> set:
-    """What a node is labelled with: said by `ray start --labels`, of_file by what `ray up` exports."""
+def labels_of_node(given: dict[str, str], of_file: dict[str, str] | None, monkeypatch: pytest.MonkeyPatch) -> set:
+    """What a node is labelled with. given: to `ray start --labels`; of_file: what `ray up` exports."""
     monkeypatch.setenv("RAY_OVERRIDE_LABELS", json.dumps(of_file) if of_file else "")
     monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", "")
-    spec = ResourceAndLabelSpec(num_cpus=1, num_gpus=0, memory=2**30, object_store_memory=2**28, labels=said)
+    spec = ResourceAndLabelSpec(num_cpus=1, num_gpus=0, memory=2**30, object_store_memory=2**28, labels=given)
     return set(spec.resolve(is_head=False, node_ip_address="10.0.0.2").labels.items())

@@ -30,8 +30,8 @@ def test_a_study_runs_as_a_job_and_every_command_is_shown_and_can_be_typed(head,
     file, runs = study_file(head.home, "one", 1), head.home / "runs"
     done = head.ftray("submit", file, "--address", head.address, "--runs", runs, "--set", "search.seed=3")
     assert done.returncode == 0, done.stderr
-    study = load_study(file, ["search.seed=3"])
-    name = job_name("one", study.identity, str(runs))
+    spec = load_study(file, ["search.seed=3"])
+    name = job_name("one", spec.identity, str(runs))
     shown = [shlex.split(line[2:]) for line in done.stdout.splitlines() if line.startswith("$ ")]
     assert shown[0] == ["export", "RAY_AUTH_MODE=token"]
     where, entrypoint = ["--address", head.address], f"python -m ftray tune one.yaml --runs {runs} --set search.seed=3"
@@ -55,13 +55,13 @@ def test_ctrl_c_leaves_a_job_running_the_next_submission_follows_it_and_one_afte
         assert first.stdout is not None
         until(lambda: "trial-0001" in first.stdout.readline(), 240, "the second trial starts", every=0)  # type: ignore[union-attr]
         first.send_signal(signal.SIGINT)
-        said, wrong = first.communicate(timeout=60)
+        out, wrong = first.communicate(timeout=60)
     assert first.returncode == 130, wrong
     (job,) = [job for job in board.jobs() if job.id.startswith("long-")]
     assert job.state == "RUNNING" and job.metadata == {"study": "long", "run": str(runs / "long")}
     again = f"ftray submit {words[1]} --address {head.address} --runs {runs}"
-    assert f"{job.id} keeps running on the cluster; follow it again with: {again}" in said
-    assert f"ray job stop --address {head.address} {job.id}" in said
+    assert f"{job.id} keeps running on the cluster; follow it again with: {again}" in out
+    assert f"ray job stop --address {head.address} {job.id}" in out
 
     status = head.ftray("status", "--address", head.address).stdout
     assert re.search(rf"  {job.id}  RUNNING since .*\n    {runs}/long: .*\d+ COMPLETE", status), status

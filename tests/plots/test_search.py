@@ -161,10 +161,10 @@ def test_the_front_is_what_no_other_trial_beats(study):
 
 
 def test_pairs_ranks_distribution_and_times_of_trials_are_optunas_in_ftrays_style(study):
-    drawn = [plots.plot_contour(study), plots.plot_rank(study), plots.plot_edf(study), plots.plot_timeline(study)]
-    for made in (*drawn, plots.plot_slice(study), plots.plot_parallel_coordinate(study)):
+    figures = [plots.plot_contour(study), plots.plot_rank(study), plots.plot_edf(study), plots.plot_timeline(study)]
+    for made in (*figures, plots.plot_slice(study), plots.plot_parallel_coordinate(study)):
         assert made.layout.font.family == "Helvetica, Arial, sans-serif" and "<sup>" in made.layout.title.text
-    assert {bars.name: len(bars.y) for bars in drawn[-1].data} == {"COMPLETE": 5, "PRUNED": 1}
+    assert {bars.name: len(bars.y) for bars in figures[-1].data} == {"COMPLETE": 5, "PRUNED": 1}
 
 
 def test_a_study_without_a_complete_trial_has_no_plot_of_its_search_yet(tmp_path):

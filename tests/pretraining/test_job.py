@@ -298,10 +298,10 @@ def test_a_job_on_a_gpu_computes_in_bfloat16_and_leaves_weights_for_any_machine(
     types = set()
     losses = Trainer._losses
 
-    def watched(self, *drawn):
+    def watched(self, *arguments):
         layer = self.model.encoder.tower.blocks[0].attention.query
         with layer.register_forward_hook(lambda module, given, out: types.add(out.dtype)):
-            return losses(self, *drawn)
+            return losses(self, *arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_losses", watched)

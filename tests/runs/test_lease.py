@@ -101,10 +101,10 @@ def test_what_a_dead_driver_left_behind_is_waited_for_and_taken(bucket):
     mirror = Mirror(f"{bucket}/left", "driver")
     mirror.write(".driver.json", lease(1))
     began = time.monotonic()
-    said: list[str] = []
-    with leased(mirror, said.append, stale=1.0):
+    lines: list[str] = []
+    with leased(mirror, lines.append, stale=1.0):
         assert time.monotonic() - began >= 1.0
-    assert said == [f"elsewhere:1 drove {mirror.url} last: waiting 1 s for a sign of life"]
+    assert lines == [f"elsewhere:1 drove {mirror.url} last: waiting 1 s for a sign of life"]
     assert mirror.names() == []
 
 
@@ -166,19 +166,19 @@ def test_a_process_that_is_gone_is_waited_for_where_it_may_have_run_on_a_machine
     mirror = Mirror(f"{bucket}/namesake", "driver")
     gone = {"driver": f"{socket.gethostname()}:{2**22 + 1}", "boot": "another one's", "at": 0}
     mirror.write(".driver.json", json.dumps(gone).encode())
-    said: list[str] = []
-    with leased(mirror, said.append, stale=0.5):
+    lines: list[str] = []
+    with leased(mirror, lines.append, stale=0.5):
         pass
-    assert len(said) == 1
+    assert len(lines) == 1
 
 
 def test_a_damaged_lease_is_waited_for_like_any_other(bucket):
     mirror = Mirror(f"{bucket}/damaged", "driver")
     mirror.write(".driver.json", b"{")
-    said: list[str] = []
-    with leased(mirror, said.append, stale=0.5):
+    lines: list[str] = []
+    with leased(mirror, lines.append, stale=0.5):
         pass
-    assert said[0].startswith("unknown drove")
+    assert lines[0].startswith("unknown drove")
 
 
 def test_a_bucket_that_does_not_exist_is_named(bucket):

@@ -177,8 +177,8 @@ def test_check_lists_the_values_that_a_sampler_samples_independently():
     choices = {"trial/encoder/kind", "trial/ppo/epochs"}
 
     def independent(**sampler) -> set[str]:
-        study = tiny_study(sampler=sampler)
-        return set(sampled_independently(study.search.sampler, study.space))
+        spec = tiny_study(sampler=sampler)
+        return set(sampled_independently(spec.search.sampler, spec.space))
 
     assert independent(kind="tpe") == set()
     assert independent(kind="tpe", group=False) == independent(kind="gp") == independent(kind="nsga2") == branches
@@ -193,8 +193,8 @@ def test_check_lists_the_values_that_a_sampler_samples_independently():
 
 def test_what_a_sampler_samples_jointly_does_not_change_with_the_branches_that_came_first(tmp_path):
     mlps = [{"trial/encoder/kind": "mlp"}] * 16  # Optuna alone would take `hidden` for one of the common values
-    study = tiny_study(sampler={"kind": "cmaes", "population_size": 5}, points=mlps)
-    hand = Hand(study, tmp_path / "run")
+    spec = tiny_study(sampler={"kind": "cmaes", "population_size": 5}, points=mlps)
+    hand = Hand(spec, tmp_path / "run")
     sampled = hand.runs(28, near_095)
     kinds = [values["trial/encoder/kind"] for values in sampled]
     assert set(kinds[:16]) == {"mlp"} != set(kinds)
@@ -203,7 +203,7 @@ def test_what_a_sampler_samples_jointly_does_not_change_with_the_branches_that_c
 
 
 def test_cmaes_without_its_package_names_the_install_line(monkeypatch):
-    study = tiny_study(sampler="cmaes")
+    spec = tiny_study(sampler="cmaes")
     monkeypatch.setitem(sys.modules, "cmaes", None)  # what the import system takes for missing
     with pytest.raises(MissingDependencyError, match=r"pip install 'ftray\[samplers\]'"):
-        build_sampler(study.search.sampler, study.space, [], seed=0)
+        build_sampler(spec.search.sampler, spec.space, [], seed=0)

@@ -44,11 +44,11 @@ def six_point_study(**search: Any) -> StudySpec:
 class Hand:
     """Does with a study what Tune and the trials' processes do."""
 
-    def __init__(self, study: StudySpec, folder: Path, clock: Callable[[], float] = time.monotonic):
+    def __init__(self, spec: StudySpec, folder: Path, clock: Callable[[], float] = time.monotonic):
         known = (folder / "study.json").exists()
-        self.study = study
-        self.run = RunFolder.open(folder) if known else RunFolder.create(folder, study.identity)
-        self.searcher = StudySearcher(study, self.run, clock=clock)
+        self.study = spec
+        self.run = RunFolder.open(folder) if known else RunFolder.create(folder, spec.identity)
+        self.searcher = StudySearcher(spec, self.run, clock=clock)
         self.n_asked = 0
 
     def resumed(self) -> "Hand":
@@ -90,12 +90,12 @@ class Hand:
 
     def runs(self, n: int, metrics_of: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> list[dict[str, Any]]:
         """The values of `n` trials, each run to its end."""
-        drawn = []
+        sampled = []
         for _ in range(n):
             asked, job = self.start()
-            drawn.append(dict(self.run.record(job).values))
-            self.finish(asked, metrics_of(drawn[-1]))
-        return drawn
+            sampled.append(dict(self.run.record(job).values))
+            self.finish(asked, metrics_of(sampled[-1]))
+        return sampled
 
     def stored(self) -> list[optuna.trial.FrozenTrial]:
         return stored_trials(self.run)
@@ -111,9 +111,9 @@ def stored_trials(run: RunFolder) -> list[optuna.trial.FrozenTrial]:
     return optuna.load_study(study_name=summary.study_name, storage=storage).trials
 
 
-def assert_stores_agree(study: StudySpec, run: RunFolder) -> None:
+def assert_stores_agree(spec: StudySpec, run: RunFolder) -> None:
     """Optuna's storage against the run folder: states, values, curves, constraints, parameters."""
-    search, records = study.search, sampled_trials(run.records())
+    search, records = spec.search, sampled_trials(run.records())
     stored = [trial for trial in stored_trials(run) if trial.state != optuna.trial.TrialState.WAITING]
     assert [trial.number for trial in stored] == [record.number for record in records]
     for trial, record in zip(stored, records, strict=True):
@@ -142,10 +142,10 @@ def assert_tensorboard_agrees(run: RunFolder) -> None:
     """TensorBoard's files hold what each trial reported, once."""
     for record in run.records():
         shown = EventAccumulator(str(run.path / "tensorboard" / record.id)).Reload()
-        tag, told = "validation/sharpe", {}
+        tag, reported = "validation/sharpe", {}
         for row in run.trial_folder(record.id).reports():
             if row.get(tag) is not None:
-                told.setdefault(row["env_steps"], row[tag])
+                reported.setdefault(row["env_steps"], row[tag])
         points = shown.Scalars(tag) if tag in shown.Tags()["scalars"] else []
-        assert [point.step for point in points] == list(told), record.id
-        assert [point.value for point in points] == pytest.approx(list(told.values())), record.id
+        assert [point.step for point in points] == list(reported), record.id
+        assert [point.value for point in points] == pytest.approx(list(reported.values())), record.id

@@ -1,6 +1,6 @@
 """Trials that only report, wait and misbehave as scripted: the study's machinery around them is real.
 
-What a trial plays is drawn like any other value: it is the trial's seed.
+What a trial plays is sampled like any other value: it is the trial's seed.
 """
 
 import json
@@ -90,7 +90,7 @@ def play(
 
 def _misbehave(part: str, resume: Path | None, memory_plan: MemoryPlan, folder: TrialFolder) -> None:
     if part == "raises" or (part == "raises once" and not any(e["event"] == "failed" for e in folder.events())):
-        raise ValueError("as it was told")
+        raise ValueError("as scripted")
     if part == "fits in no plan" or (part == "needs a smaller plan" and memory_plan == FULL):
         raise OutOfMemoryError("too many samples at once")
     if part == "dies once" and resume is None:

@@ -26,8 +26,8 @@ def events_of(folder: TrialFolder) -> list[tuple[str, list[str]]]:
     return [(event["event"], sorted({*event, *event.get("metrics", {})})) for event in folder.events()]
 
 
-def in_a_study(study: StudySpec, root: Path) -> RunFolder:
-    return run_study(study, root / "studies", say=lambda line: None, trial_fn=play)
+def in_a_study(spec: StudySpec, root: Path) -> RunFolder:
+    return run_study(spec, root / "studies", say=lambda line: None, trial_fn=play)
 
 
 def alone(spec: TrialSpec, root: Path) -> RunFolder:

@@ -249,14 +249,14 @@ def test_a_driver_that_was_killed_leaves_no_zombies_to_the_next_one(tmp_path):
 @pytest.mark.ray
 @pytest.mark.long
 def test_a_study_stopped_by_equal_failures_continues_and_retries_failed_trials_only_on_request(cluster, tmp_path):
-    study, lines = study_of("broken", ["raises once"] * (ALIKE + 1), max_concurrent=1), []
+    spec, lines = study_of("broken", ["raises once"] * (ALIKE + 1), max_concurrent=1), []
     with pytest.raises(StudyInterruptedError, match=r"with 5 of 6 trials ended: 5 trials in a row .*trial-0000"):
-        run_study(study, tmp_path, say=lines.append, trial_fn=play)
+        run_study(spec, tmp_path, say=lines.append, trial_fn=play)
     assert [line for line in lines if "failed (trial-0000" in line]
-    run = run_study(study, tmp_path, say=lines.append, trial_fn=play)
+    run = run_study(spec, tmp_path, say=lines.append, trial_fn=play)
     assert [record.state for record in run.records()] == ["FAILED"] * (ALIKE + 1) and run.is_done
 
-    run = run_study(study, tmp_path, say=lines.append, trial_fn=play, retry_failed=True)
+    run = run_study(spec, tmp_path, say=lines.append, trial_fn=play, retry_failed=True)
     assert [record.state for record in run.records()] == ["COMPLETE"] * (ALIKE + 1) and run.is_done
     for record in run.records():  # each from its checkpoint
         assert [row["iteration"] for row in run.trial_folder(record.id).reports()] == [1, 2, 3, 4]

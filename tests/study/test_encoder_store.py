@@ -30,14 +30,14 @@ def study_of(name: str, pretraining: dict[str, Any] | None = None, **search: Any
     return parse_study({"name": name, "trial": trial, "search": {"n_trials": 2} | search})
 
 
-def trial_of(study: StudySpec) -> TrialSpec:
-    return study.corner_trials[0]
+def trial_of(spec: StudySpec) -> TrialSpec:
+    return spec.corner_trials[0]
 
 
-def pretrained(study: StudySpec, root: Path) -> str:
+def pretrained(spec: StudySpec, root: Path) -> str:
     """The fingerprint of a study's encoder, made as its first job would make it."""
-    run, spec = RunFolder.create(root / study.name, study.identity), trial_of(study)
-    return pretrain_encoder(spec, prepare_dataset(spec, run.path)[1], run.path).fingerprint
+    run, trial = RunFolder.create(root / spec.name, spec.identity), trial_of(spec)
+    return pretrain_encoder(trial, prepare_dataset(trial, run.path)[1], run.path).fingerprint
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +123,6 @@ def test_a_study_says_whose_weights_its_trials_start_from(cluster, root, filled)
     lines: list[str] = []
     run = run_study(study_of("second", OTHER, n_trials=1), root, say=lines.append, trial_fn=play)
     assert [(record.kind, record.state) for record in run.records()] == [("trial", "COMPLETE")]
-    (told,) = (line for line in lines if "uses encoder" in line)
-    assert " trial-0000 " in told and f"{filled[1][:12]} of study first" in told
+    (reason,) = (line for line in lines if "uses encoder" in line)
+    assert " trial-0000 " in reason and f"{filled[1][:12]} of study first" in reason
     assert [folder.name for folder in run.encoders_folder.iterdir()] == [filled[1]]

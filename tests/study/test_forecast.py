@@ -36,39 +36,39 @@ def study_of(n_trials: int, env_steps: int = 1000, **search: object) -> StudySpe
     return parse_study({"name": "planned", "trial": trial, "search": {"n_trials": n_trials, **search}})
 
 
-def told(tmp_path: Path, study: StudySpec, tree: object = CLUSTER) -> dict[str, str]:
+def forecast(tmp_path: Path, spec: StudySpec, tree: object = CLUSTER) -> dict[str, str]:
     """The printed lines, by title."""
     file = tmp_path / "cluster.yaml"
     file.write_text(yaml.safe_dump(tree))
-    lines = [line for line in describe_on_cluster(study, file, tmp_path / "runs", "planned.yaml") if line[2:3] != " "]
+    lines = [line for line in describe_on_cluster(spec, file, tmp_path / "runs", "planned.yaml") if line[2:3] != " "]
     return {line[2:16].strip(): line[16:] for line in lines if line.startswith("  ")}
 
 
 def measured(runs: Path, seconds: float, env_steps: int, on_gpu: bool, state: str = "COMPLETE") -> None:
     """A run folder with a trial that booked one CPU for so long."""
-    study, name = study_of(1, env_steps), f"run-{len(list(runs.glob('*')))}"
+    spec, name = study_of(1, env_steps), f"run-{len(list(runs.glob('*')))}"
     run = RunFolder.create(runs / name, {"name": name})
-    spec = study.corner_trials[0]
-    run.add_trial("trial-0000", 0, "trial", {}, to_mapping(spec))
+    trial = spec.corner_trials[0]
+    run.add_trial("trial-0000", 0, "trial", {}, to_mapping(trial))
     run.trial_started("trial-0000")
     gpu = {GPU_SECONDS: seconds / 5} if on_gpu else {}
     run.trial_ended("trial-0000", state, {"env_steps": env_steps, CPU_SECONDS: seconds, **gpu})  # type: ignore[arg-type]
 
 
 def test_nodes_and_jobs_at_once_follow_from_the_shares_and_the_cores(tmp_path):
-    few, many = told(tmp_path, study_of(10)), told(tmp_path, study_of(100))
+    few, many = forecast(tmp_path, study_of(10)), forecast(tmp_path, study_of(100))
     assert few["trials"].startswith("22 per GPU")
     assert few["per node"].startswith("8,")  # cores run out first
     assert few["at once"] == "24, of 10 in all" and few["nodes"].startswith("2,")
     assert many["nodes"].startswith("3,")
-    assert told(tmp_path, study_of(100, max_concurrent=7))["nodes"].startswith("1,")
+    assert forecast(tmp_path, study_of(100, max_concurrent=7))["nodes"].startswith("1,")
 
 
 def test_without_a_measured_trial_hours_are_unknown_and_the_command_that_measures_is_printed(tmp_path):
-    measured(tmp_path / "runs", 60.0, 500, on_gpu=False)  # a CPU tells nothing of a GPU
+    measured(tmp_path / "runs", 60.0, 500, on_gpu=False)  # the speed of a CPU says nothing about a GPU's
     measured(tmp_path / "runs", 60.0, 500, on_gpu=True, state="FAILED")
-    told_so = told(tmp_path, study_of(10))
-    assert told_so["hours, cost"].startswith("unknown: no trial of this shape has ended in")
+    lines = forecast(tmp_path, study_of(10))
+    assert lines["hours, cost"].startswith("unknown: no trial of this shape has ended in")
     file = tmp_path / "cluster.yaml"
     lines = list(describe_on_cluster(study_of(10), file, tmp_path / "runs", "planned.yaml"))
     assert lines[-1].endswith(f"ftray tune planned.yaml --runs {tmp_path / 'runs'} --set search.n_trials=3")
@@ -77,10 +77,10 @@ def test_without_a_measured_trial_hours_are_unknown_and_the_command_that_measure
 def test_hours_and_cost_scale_with_the_env_steps_of_measured_trials(tmp_path):
     for seconds in (30.0, 36.0, 900.0):  # the median: 0.072 s a step
         measured(tmp_path / "runs", seconds, 500, on_gpu=True)
-    told_so = told(tmp_path, study_of(48, env_steps=100_000))  # 2 hours a trial, 24 at once
-    assert told_so["hours"].startswith("about 4, by 3 trials measured before")
-    assert told_so["cost"].startswith(f"about {4 * (3 * 1.5 + 0.1):.0f},")
-    assert "scheduler" in told(tmp_path, study_of(48, scheduler="asha"))["hours"]
+    lines = forecast(tmp_path, study_of(48, env_steps=100_000))  # 2 hours a trial, 24 at once
+    assert lines["hours"].startswith("about 4, by 3 trials measured before")
+    assert lines["cost"].startswith(f"about {4 * (3 * 1.5 + 0.1):.0f},")
+    assert "scheduler" in forecast(tmp_path, study_of(48, scheduler="asha"))["hours"]
 
 
 def test_measurements_of_some_shapes_are_printed_as_such(tmp_path):
@@ -88,10 +88,10 @@ def test_measurements_of_some_shapes_are_printed_as_such(tmp_path):
     trial = TINY["trial"] | {"ppo": TINY["trial"]["ppo"] | {"env_steps": 1000}}
     mlp = TINY["trial"]["encoder"]["choice"][0]
     trial |= {"encoder": {"choice": [mlp, mlp | {"hidden": 2048}]}}
-    study = parse_study({"name": "planned", "trial": trial, "search": {"n_trials": 10}})
+    spec = parse_study({"name": "planned", "trial": trial, "search": {"n_trials": 10}})
     file = tmp_path / "cluster.yaml"
     file.write_text(yaml.safe_dump(CLUSTER))
-    lines = list(describe_on_cluster(study, file, tmp_path / "runs", "planned.yaml"))
+    lines = list(describe_on_cluster(spec, file, tmp_path / "runs", "planned.yaml"))
     assert any("by 1 trials measured before" in line for line in lines)
     assert any("of 1 of 2 shapes; the others are unknown, like mlp 2048" in line for line in lines), lines
 
@@ -100,7 +100,7 @@ def test_a_cost_without_prices_is_unknown_and_a_price_must_be_a_number(tmp_path)
     measured(tmp_path / "runs", 36.0, 500, on_gpu=True)
     tree = yaml.safe_load(yaml.safe_dump(CLUSTER))
     del tree["available_node_types"]["spot"]["labels"]
-    assert told(tmp_path, study_of(10), tree)["cost"].startswith("unknown: a node type has no label")
+    assert forecast(tmp_path, study_of(10), tree)["cost"].startswith("unknown: a node type has no label")
     tree["available_node_types"]["spot"]["labels"] = {"ftray/price-per-hour": "cheap"}
     (tmp_path / "cluster.yaml").write_text(yaml.safe_dump(tree))
     with pytest.raises(ValueError, match="must be a number in quotes"):
@@ -110,15 +110,15 @@ def test_a_cost_without_prices_is_unknown_and_a_price_must_be_a_number(tmp_path)
 def test_what_never_fits_is_printed(tmp_path):
     tree = yaml.safe_load(yaml.safe_dump(CLUSTER))
     tree["available_node_types"]["spot"]["resources"]["CPU"] = 0
-    assert "asks for 1 CPUs" in told(tmp_path, study_of(10), tree)["never fits"]
+    assert "asks for 1 CPUs" in forecast(tmp_path, study_of(10), tree)["never fits"]
 
 
 def test_a_shape_of_speed_is_what_costs_time(tmp_path):
-    study = study_of(1)
-    ends = study.corner_trials
-    assert len(ends) > 1 and len({speed_shape(spec) for spec in ends}) == 1  # learning rates
-    tree = next(study.space.corners())
-    other = study.trial(tree | {"ppo": tree["ppo"] | {"minibatch_size": 32}})
+    spec = study_of(1)
+    ends = spec.corner_trials
+    assert len(ends) > 1 and len({speed_shape(trial) for trial in ends}) == 1  # learning rates
+    tree = next(spec.space.corners())
+    other = spec.trial(tree | {"ppo": tree["ppo"] | {"minibatch_size": 32}})
     assert speed_shape(other) != speed_shape(ends[0])
     assert Paces(tmp_path / "nowhere").of(other, on_gpu=True) is None
 

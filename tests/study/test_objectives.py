@@ -147,8 +147,8 @@ def test_a_trial_beyond_a_constraint_is_complete_and_marked_and_never_the_best(s
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", pytest.param("gp", marks=pytest.mark.long)])
 def test_a_sampler_learns_to_keep_within_a_constraint(sampler, tmp_path):
     options = {"kind": sampler} | ({"population_size": 6} if sampler == "nsga2" else {"n_startup_trials": 6})
-    study = tiny_study(objectives=BOTH[:1], constraints=[f"{DRAWDOWN} <= 0.15"], sampler=options)
-    hand = Hand(study, tmp_path / "run")
+    spec = tiny_study(objectives=BOTH[:1], constraints=[f"{DRAWDOWN} <= 0.15"], sampler=options)
+    hand = Hand(spec, tmp_path / "run")
     values = hand.runs(30, traded)
     within = [traded(one)[DRAWDOWN] <= 0.15 for one in values]
     assert sum(within[-12:]) > sum(within[:12])
@@ -206,16 +206,16 @@ def other(tmp_path) -> Hand:
 
 def test_a_warm_start_lays_down_the_best_points_that_fit_after_those_written_by_hand_once(other, tmp_path):
     by_hand = {"trial/ppo/epochs": 1, "trial/encoder/encoding_dim": 64}
-    study = six_point_study(warm_start=str(other.run.path), warm_start_best=3, points=[by_hand])
-    hand = Hand(study, tmp_path / "run")
-    drawn = [hand.run.record(hand.start()[1]).values for _ in range(2)]
+    spec = six_point_study(warm_start=str(other.run.path), warm_start_best=3, points=[by_hand])
+    hand = Hand(spec, tmp_path / "run")
+    sampled = [hand.run.record(hand.start()[1]).values for _ in range(2)]
     for _ in range(2):
         hand = hand.resumed()
         other.run.path.rename(tmp_path / "gone") if other.run.path.exists() else None  # it is read once
-    drawn += [hand.run.record(hand.start()[1]).values for _ in range(4)][2:]  # the first two go on
+    sampled += [hand.run.record(hand.start()[1]).values for _ in range(4)][2:]  # the first two go on
     best = [(3, 128), (3, 64), (2, 128)]
     expected = [(1, 64), *best]
-    assert [(v["trial/ppo/epochs"], v["trial/encoder/encoding_dim"]) for v in drawn] == expected
+    assert [(v["trial/ppo/epochs"], v["trial/encoder/encoding_dim"]) for v in sampled] == expected
     asked, job = hand.start()
     assert tuple(hand.run.record(job).values.values()) not in {(size, epochs) for epochs, size in expected}
     hand.finish(asked, {SHARPE: 0.0})
@@ -224,15 +224,13 @@ def test_a_warm_start_lays_down_the_best_points_that_fit_after_those_written_by_
 
 
 def test_points_that_do_not_fit_are_printed_and_replaced_by_the_next_best(other, tmp_path):
-    study = tiny_study(
-        warm_start=str(other.run.path), warm_start_best=2
-    )  # epochs 1 or 2, encoding_dim always 64 or 256
-    hand = Hand(study, tmp_path / "run")
+    spec = tiny_study(warm_start=str(other.run.path), warm_start_best=2)  # epochs 1 or 2, encoding_dim always 64 or 256
+    hand = Hand(spec, tmp_path / "run")
     lines = "\n".join(describe_warm_start(hand.run))
     assert "does not fit this space: trial/ppo/epochs: 3 lies outside" in lines
     assert "trial/encoder/encoding_dim: 128 cannot be set: here it is fixed" in lines
-    drawn = [hand.run.record(hand.start()[1]).values for _ in range(2)]
-    assert [values["trial/ppo/epochs"] for values in drawn] == [2, 1]  # with encoding_dim 64, which is closed with that
+    sampled = [hand.run.record(hand.start()[1]).values for _ in range(2)]
+    assert [values["trial/ppo/epochs"] for values in sampled] == [2, 1]  # those with encoding_dim 64
 
 
 def test_a_warm_start_without_anything_to_begin_with_is_refused_with_the_reason(other, tmp_path):
@@ -248,10 +246,10 @@ def test_the_best_of_several_objectives_are_the_front_first(other, tmp_path):
     hand = Hand(six_point_study(points=points), tmp_path / "two")
     figures = iter([(5, 0.5), (4, 0.6), (3, 0.7), (2, 0.8), (1, 0.1), (0, 0.9)])
     hand.runs(6, lambda values: dict(zip((SHARPE, DRAWDOWN), next(figures), strict=True)))
-    study = six_point_study(warm_start=str(hand.run.path), warm_start_best=3, objectives=BOTH)
-    warm = Hand(study, tmp_path / "run")
-    drawn = [dict(warm.run.record(warm.start()[1]).values) for _ in range(3)]
-    assert drawn == [points[0], points[4], points[1]]
+    spec = six_point_study(warm_start=str(hand.run.path), warm_start_best=3, objectives=BOTH)
+    warm = Hand(spec, tmp_path / "run")
+    sampled = [dict(warm.run.record(warm.start()[1]).values) for _ in range(3)]
+    assert sampled == [points[0], points[4], points[1]]
 
 
 def test_importance_finds_the_value_that_matters_in_a_conditional_space_by_its_stable_name(tmp_path):
@@ -274,9 +272,9 @@ def test_importance_knows_several_objectives_and_says_what_it_needs(tmp_path):
 def test_the_search_that_the_readme_shows_is_one():
     blocks = re.findall(r"```yaml\n(search:\n.+?)```", (Path(__file__).parents[2] / "README.md").read_text(), re.DOTALL)
     (search,) = [yaml.safe_load(block)["search"] for block in blocks]
-    study = tiny_study(**search)
-    assert [goal.metric for goal in study.search.goals] == [SHARPE, DRAWDOWN] and len(study.search.bounds) == 1
-    assert study.search.warm_start == str(Path("runs/earlier").absolute())
+    spec = tiny_study(**search)
+    assert [goal.metric for goal in spec.search.goals] == [SHARPE, DRAWDOWN] and len(spec.search.bounds) == 1
+    assert spec.search.warm_start == str(Path("runs/earlier").absolute())
 
 
 @pytest.mark.ray

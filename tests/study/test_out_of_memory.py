@@ -116,16 +116,16 @@ def test_a_trial_that_does_not_fit_is_retried_smaller_and_one_that_never_fits_fa
 
 
 def test_a_degraded_retry_comes_before_all_others_and_is_waited_for(tmp_path):
-    study = study_of(2)
-    run = open_run(study, tmp_path)
-    earlier = StudySearcher(study, run)
+    spec = study_of(2)
+    run = open_run(spec, tmp_path)
+    earlier = StudySearcher(spec, run)
     assert [earlier.suggest(name)["id"] for name in ("a", "b")] == ["trial-0000", "trial-0001"]
 
-    searcher = StudySearcher(study, run)  # of a second command: both are ready
+    searcher = StudySearcher(spec, run)  # of a second command: both are ready
     assert searcher.suggest("a")["id"] == "trial-0000"
     run.trial_started("trial-0000")
-    spec, folder = study.trial(study.space.fill(run.record("trial-0000").values)), run.trial_folder("trial-0000")
-    step_down(folder, spec, FULL, OutOfMemoryError("too much"))
+    trial, folder = spec.trial(spec.space.fill(run.record("trial-0000").values)), run.trial_folder("trial-0000")
+    step_down(folder, trial, FULL, OutOfMemoryError("too much"))
     searcher.on_trial_complete("a")
     assert run.record("trial-0000").state == "INTERRUPTED"
     assert [searcher.suggest(name)["id"] for name in ("b", "c")] == ["trial-0000", "trial-0001"]
@@ -140,29 +140,29 @@ def test_a_degraded_retry_comes_before_all_others_and_is_waited_for(tmp_path):
 
 @pytest.mark.long
 def test_a_study_killed_right_after_it_continues_with_the_smaller_plan(little_memory, tmp_path):
-    study = study_of(1)
-    run = open_run(study, tmp_path)
-    job = StudySearcher(study, run).suggest("of an earlier process")
+    spec = study_of(1)
+    run = open_run(spec, tmp_path)
+    job = StudySearcher(spec, run).suggest("of an earlier process")
     run.trial_started(job["id"])
-    folder, spec = run.trial_folder(job["id"]), parse(TrialSpec, job["spec"])
+    folder, trial = run.trial_folder(job["id"]), parse(TrialSpec, job["spec"])
     folder.started(pid=0)
-    with room_for(40, folder), pytest.raises(OutOfMemoryError) as told:
-        run_trial(spec, lambda row, checkpoint=None: folder.report(row), folder=folder.folder, shared=run.path)
-    step_down(folder, spec, FULL, told.value)  # and here all processes die, the driver's before it received it
+    with room_for(40, folder), pytest.raises(OutOfMemoryError) as raised:
+        run_trial(trial, lambda row, checkpoint=None: folder.report(row), folder=folder.folder, shared=run.path)
+    step_down(folder, trial, FULL, raised.value)  # and here all processes die, the driver's before it received it
 
-    again = run_study(study, tmp_path, say=lambda line: None)
+    again = run_study(spec, tmp_path, say=lambda line: None)
     assert again.record("trial-0000").state == "COMPLETE"
     assert [MemoryPlan(**event["shape"]) for event in of(folder, "out_of_memory")] == [FULL, MemoryPlan(2)]
     assert_went_on(folder)
 
 
 def test_a_trial_alone_is_retried_with_less_step_by_step(tmp_path, capsys):
-    study = parse_study(
+    spec = parse_study(
         {"name": "alone", "trial": TINY["trial"] | {"encoder": MLP, "ppo": PPO | {"learning_rate": 1e-3}}}
     )
-    run = open_run(study, tmp_path)
+    run = open_run(spec, tmp_path)
     with room_for(40, TrialFolder(run.path / "trials" / TRIAL_ID)):
-        train(study.only_trial("train"), run)
+        train(spec.only_trial("train"), run)
     folder = run.trial_folder(TRIAL_ID)
     assert run.record(TRIAL_ID).state == "COMPLETE" and run.is_done
     assert memory_plan_of(folder) == MemoryPlan(4)
@@ -172,14 +172,14 @@ def test_a_trial_alone_is_retried_with_less_step_by_step(tmp_path, capsys):
 
 
 def test_a_trial_alone_that_never_fits_fails_with_what_was_tried(tmp_path):
-    study = parse_study(
+    spec = parse_study(
         {"name": "never", "trial": TINY["trial"] | {"encoder": MLP, "ppo": PPO | {"learning_rate": 1e-3}}}
     )
-    run = open_run(study, tmp_path)
+    run = open_run(spec, tmp_path)
     folder = TrialFolder(run.path / "trials" / TRIAL_ID)
     with (
         room_for(0, folder),
         pytest.raises(OutOfMemoryError, match=r"every memory plan; tried: 128 samples .*; 64 .*; 32 "),
     ):
-        train(study.only_trial("train"), run)
+        train(spec.only_trial("train"), run)
     assert run.record(TRIAL_ID).state == "FAILED" and folder.checkpoint is not None

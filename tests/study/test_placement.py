@@ -1,4 +1,4 @@
-"""Where jobs go: bundles with shares of a GPU, on the nodes that they fit on; and what the command line tells of it."""
+"""Where jobs go: bundles with shares of a GPU, on the nodes that they fit on; and what commands print about it."""
 
 import json
 import os
@@ -146,19 +146,19 @@ MLP = {"kind": "mlp", "hidden": 64, "encoding_dim": 64}
 
 
 def test_a_study_runs_as_many_jobs_at_once_as_the_cluster_has_shares_or_cores():
-    study = study_of(encoder=MLP)
-    assert capacity_of(study, [Node("", 3, 2.0)]).max_concurrent == 6
-    assert capacity_of(study, [Node("", 2, 64.0, 1, parse_gpu("12"))]).max_concurrent == 2 * 12
-    assert capacity_of(study, [Node("", 2, 8.0, 1, parse_gpu("12"))]).max_concurrent == 2 * 8
+    spec = study_of(encoder=MLP)
+    assert capacity_of(spec, [Node("", 3, 2.0)]).max_concurrent == 6
+    assert capacity_of(spec, [Node("", 2, 64.0, 1, parse_gpu("12"))]).max_concurrent == 2 * 12
+    assert capacity_of(spec, [Node("", 2, 8.0, 1, parse_gpu("12"))]).max_concurrent == 2 * 8
     wide = study_of(encoder=MLP, ppo=TINY["trial"]["ppo"] | {"n_env_runners": 6})
     spread = capacity_of(wide, [Node("", 4, 3.0, 1, parse_gpu("12"))])
     assert spread.needs[0][1].strategy == "PACK" and spread.max_concurrent == 2
 
 
 def test_a_job_that_could_never_be_placed_is_refused():
-    study = study_of(encoder=MLP, ppo=TINY["trial"]["ppo"] | {"n_env_runners": 3})
+    spec = study_of(encoder=MLP, ppo=TINY["trial"]["ppo"] | {"n_env_runners": 3})
     with pytest.raises(SpecError, match=r"a trial of this study asks for 3 CPUs .* and the cluster has 2"):
-        capacity_of(study, [Node("", 1, 2.0)])
+        capacity_of(spec, [Node("", 1, 2.0)])
     runners = {"n_env_runners": 60, "env_runners_on_gpu": True, "cpus_per_env_runner": 0.1}
     with pytest.raises(SpecError, match=r"asks for \d\.\d\d GPUs .* and the cluster has 1 that it fits on"):
         capacity_of(study_of(encoder=MLP, ppo=TINY["trial"]["ppo"] | runners), [Node("", 1, 64.0, 1, parse_gpu("12"))])
@@ -193,8 +193,8 @@ def test_a_gpus_own_label_counts_before_what_is_seen_and_that_before_its_models_
     assert labelled.gpu == Gpu("T4", 13.5)
     (unknown,) = nodes_of_ray([entry(labels={"ftray/gpu-gib": "9"}, GPU=2.0)])
     assert unknown.gpu == Gpu("GPU of 9 GiB", 9.0) and unknown.n_gpus == 2
-    (told,) = nodes_of_ray([entry(labels={"ray.io/accelerator-type": "T4"}, GPU=1.0)])
-    assert told.gpu == parse_gpu("T4") and told.accelerator == ""  # no resource that would lead a job there
+    (node,) = nodes_of_ray([entry(labels={"ray.io/accelerator-type": "T4"}, GPU=1.0)])
+    assert node.gpu == parse_gpu("T4") and node.accelerator == ""  # no resource that would lead a job there
     with pytest.raises(SpecError, match=r"memory is not known \(GeForce-RTX-9999\): give the node the label ftray/gpu"):
         nodes_of_ray([entry(GPU=1.0, **{"accelerator_type:GeForce-RTX-9999": 1.0})])
 
@@ -243,7 +243,7 @@ def test_a_file_of_ones_own_machines_says_what_a_worker_has(cluster_file):
 
 
 def test_the_plan_of_a_study_is_printed_for_every_kind_of_job_on_every_kind_of_node(cluster_file):
-    told = [" ".join(line.split()) for line in describe_vram(study_of(), nodes_of_file(cluster_file))]
+    lines = [" ".join(line.split()) for line in describe_vram(study_of(), nodes_of_file(cluster_file))]
     for line in (
         "head: no GPU, 2 CPUs",
         "spot: 1 × T4, 14.56 GiB, of which 12.96 to share out, 4 CPUs, up to 4 of them",
@@ -252,7 +252,7 @@ def test_the_plan_of_a_study_is_printed_for_every_kind_of_job_on_every_kind_of_n
         "0 - 0 - - 4 pre-training ft 32/1/2 patch 8, 32 windows, on the CPU",
         "1/10 on any of them ft 32/1/2/256 patch 8, minibatch 64, 51 floats",
     ):
-        assert line in told, "\n".join(told)
+        assert line in lines, "\n".join(lines)
 
 
 def test_env_runners_on_the_gpu_and_what_does_not_fit_are_printed():
@@ -263,8 +263,8 @@ def test_env_runners_on_the_gpu_and_what_does_not_fit_are_printed():
     none = "\n".join(describe_vram(study_of(**reference), [Node("small", 1, 8.0, 1, parse_gpu("6"))]))
     assert "1 of 1 jobs do not fit; the learner of a trial needs" in none
     ppo = TINY["trial"]["ppo"] | {"n_env_runners": 2, "env_runners_on_gpu": True}
-    told = "\n".join(describe_vram(study_of(encoder=MLP, ppo=ppo), [T4]))
-    assert "1/15 + 2 × 1/" in told and "2 env runners on the GPU" in told
+    text = "\n".join(describe_vram(study_of(encoder=MLP, ppo=ppo), [T4]))
+    assert "1/15 + 2 × 1/" in text and "2 env runners on the GPU" in text
 
 
 def test_a_studys_own_workers_are_those_that_would_run_on_a_gpu():
@@ -287,7 +287,7 @@ def test_the_command_line_prints_plans_and_refuses_with_the_reason(tmp_path, clu
     assert main(["check", file]) == 0
     assert "GPU" not in capsys.readouterr().out
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    for wrong, told in (
+    for wrong, message in (
         (["vram", file], "no GPU is at hand to plan for"),
         (["vram"], "plans a FILE"),
         (["vram", file, "--gpu", "T5"], "no known GPU 'T5'; did you mean 'T4'"),
@@ -295,7 +295,7 @@ def test_the_command_line_prints_plans_and_refuses_with_the_reason(tmp_path, clu
         (["vram", "--measure", "--gpu", "12"], "--measure asks a real GPU"),
     ):
         assert main(wrong) == 1
-        assert told in capsys.readouterr().err
+        assert message in capsys.readouterr().err
 
 
 def looks_for_gpus(spec, report, *, folder, **elsewhere):
@@ -307,6 +307,6 @@ def looks_for_gpus(spec, report, *, folder, **elsewhere):
 @pytest.mark.usefixtures("cluster")
 def test_a_job_that_booked_no_gpu_sees_none(tmp_path):
     trial = {"encoder": MLP, "ppo": TINY["trial"]["ppo"] | {"learning_rate": 1e-3}}
-    study = parse_study({"name": "blind", "trial": TINY["trial"] | trial, "search": {"n_trials": 1}})
-    run = run_study(study, tmp_path, trial_fn=looks_for_gpus, say=lambda line: None)
+    spec = parse_study({"name": "blind", "trial": TINY["trial"] | trial, "search": {"n_trials": 1}})
+    run = run_study(spec, tmp_path, trial_fn=looks_for_gpus, say=lambda line: None)
     assert (run.trial_folder("trial-0000").folder / "visible").read_text() == ""

@@ -66,9 +66,9 @@ def test_what_is_no_database_is_refused_with_the_form_it_must_have(url):
 
 def test_a_database_that_cannot_be_reached_is_named_without_a_password(tmp_path):
     run = RunFolder.create(tmp_path / "x", {"name": "x"})
-    with pytest.raises(StorageError, match=r"127\.0\.0\.1:9/db answers: .*refused") as told:
+    with pytest.raises(StorageError, match=r"127\.0\.0\.1:9/db answers: .*refused") as raised:
         open_storage("postgresql://me@127.0.0.1:9/db", "x", run)
-    assert PASSWORD not in str(told.value)
+    assert PASSWORD not in str(raised.value)
 
 
 @pytest.mark.ray
@@ -78,19 +78,19 @@ def test_a_database_that_goes_away_loses_nothing_and_agrees_with_the_run_folder_
 ):
     plays = ["ends well", "ends well", "is bad", "raises", "reports NaN"]
     how = {"storage": server.url, "max_concurrent": 1, "scheduler": {"kind": "asha", "grace": 64, "reduction": 2}}
-    study = study_of("lost", plays, **how)
+    spec = study_of("lost", plays, **how)
 
     def say(line: str) -> None:
         if "trial-0001" in line and "COMPLETE" in line:
             server.stop()
 
     try:
-        with pytest.raises(StorageError, match=r"must stay reachable.*same command continues") as told:
-            run_study(study, tmp_path, say=say, trial_fn=play)
+        with pytest.raises(StorageError, match=r"must stay reachable.*same command continues") as raised:
+            run_study(spec, tmp_path, say=say, trial_fn=play)
     finally:
         server.start()
-    assert PASSWORD not in str(told.value)
-    run = run_study(study, tmp_path, say=lambda line: None, trial_fn=play)
+    assert PASSWORD not in str(raised.value)
+    run = run_study(spec, tmp_path, say=lambda line: None, trial_fn=play)
     assert agree(server, run) == 5
     assert [record.state for record in run.records()] == ["COMPLETE", "COMPLETE", "PRUNED", "FAILED", "FAILED"]
     assert not (run.path / "optuna.journal").exists()
@@ -109,10 +109,10 @@ def agree(server, run: RunFolder) -> int:
 
 
 def test_equal_names_in_one_database_are_different_studies(server, tmp_path):
-    study = tiny_study(storage=server.url)
+    spec = tiny_study(storage=server.url)
     before = study_names(server)
     for folder in ("mine", "yours"):
-        hand = Hand(study, tmp_path / folder / "tiny")
+        hand = Hand(spec, tmp_path / folder / "tiny")
         hand.start()
         if folder == "mine":
             mine = hand.run

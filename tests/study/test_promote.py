@@ -113,15 +113,15 @@ def run(study_run, tmp_path) -> RunFolder:
 
 
 @pytest.mark.ray
-def test_what_luck_explains_is_refused_with_the_measures_and_unread(run, monkeypatch, capsys):
+def test_what_luck_explains_is_refused_with_the_measures_and_unread(run):
     def read(*_):
         raise AssertionError("it was read")
 
-    monkeypatch.setattr(promote, "_read_test_window", read)
-    assert main(["promote", str(run.path), "--seeds", "2"]) == 1
-    told = capsys.readouterr().err
-    assert "the test window was not read" in told and "to expect of 3 trials" in told and "luck line" in told
-    assert "deflated Sharpe ratio" in told and "validation Sharpe ratios of the 2 fresh seeds" in told
+    with pytest.raises(RefusedError) as raised:
+        promote.promote(run.path, n_seeds=2, say=lambda line: None, read=read)
+    text = str(raised.value)
+    assert "the test window was not read" in text and "to expect of 3 trials" in text and "luck line" in text
+    assert "deflated Sharpe ratio" in text and "validation Sharpe ratios of the 2 fresh seeds" in text
     assert reads_of(run.events()) == [] and run.events()[-1]["event"] == "promotion_refused"
 
 
@@ -188,8 +188,8 @@ def test_trials_that_trade_alike_count_as_one(run):
 def test_of_several_folds_the_policy_of_the_last_one_reads_the_test_window(cluster, tmp_path):
     tree = {"encoder": {"kind": "mlp", "hidden": 64, "encoding_dim": 64}}
     tree["windows"] = {"kind": "walk_forward", "n_folds": 2, "holding": 6}
-    study = parse_study({"name": "folds", "trial": TINY["trial"] | tree, "search": {"n_trials": 1}})
-    run = run_study(study, tmp_path, say=lambda line: None)
+    spec = parse_study({"name": "folds", "trial": TINY["trial"] | tree, "search": {"n_trials": 1}})
+    run = run_study(spec, tmp_path, say=lambda line: None)
     found = promote.promote(run.path, n_seeds=1, force=True, say=lambda line: None)
     folder = run.path / "promoted" / "trial-0000" / "seed-1"
     assert [one["fold"] for one in TrialFolder(folder).last_metrics()["runs"]] == [0, 1]
@@ -201,8 +201,8 @@ def test_of_several_folds_the_policy_of_the_last_one_reads_the_test_window(clust
 @pytest.mark.ray
 def test_a_promotion_that_is_killed_continues_from_its_checkpoint(cluster, tmp_path):
     file = tiny_file(tmp_path, points=[], n_trials=1)
-    study = load_study(file, [MLP, "trial.ppo.env_steps=4096"])
-    run = run_study(study, tmp_path / "runs", say=lambda line: None)
+    spec = load_study(file, [MLP, "trial.ppo.env_steps=4096"])
+    run = run_study(spec, tmp_path / "runs", say=lambda line: None)
     command = [sys.executable, "-m", "ftray", "promote", str(run.path), "--seeds", "2", "--force"]
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     first, second = (TrialFolder(run.path / "promoted" / "trial-0000" / f"seed-{seed}") for seed in (1, 2))

@@ -104,9 +104,9 @@ def test_the_folder_holds_the_resolved_study_a_table_and_the_end_mark(run):
 
 def test_a_line_reports_every_change_of_state(run, finished):
     for id, record in records(run).items():
-        said = [line for line in finished.lines if f" {id} " in line]
-        assert any("started" in line for line in said)
-        assert any(record.state in line for line in said)
+        own = [line for line in finished.lines if f" {id} " in line]
+        assert any("started" in line for line in own)
+        assert any(record.state in line for line in own)
 
 
 def test_the_same_command_does_nothing_to_a_finished_study_and_a_larger_budget_continues_it(copied, finished):
@@ -124,9 +124,9 @@ def test_the_same_command_does_nothing_to_a_finished_study_and_a_larger_budget_c
 
 
 def test_a_second_driver_is_refused_with_the_reason(copied, finished):
-    study = load_study(finished.file, ["search.n_trials=9"])
+    spec = load_study(finished.file, ["search.n_trials=9"])
     with copied.driven(), pytest.raises(RunFolderError, match="is being run by another process"):
-        run_study(study, copied.path.parent, say=lambda line: None)
+        run_study(spec, copied.path.parent, say=lambda line: None)
 
 
 def test_another_study_under_the_same_name_is_refused_with_what_differs(copied, finished):
@@ -141,24 +141,24 @@ def test_candles_that_changed_under_a_study_are_refused_and_not_mixed(study_file
         frame = pd.DataFrame(candles.values[:, i], columns=list(COLUMNS))
         frame.insert(0, "date", candles.times)
         frame.to_parquet(tmp_path / f"{symbol}_USDT-1h.parquet")
-    study = load_study(study_file, [f"trial.market={{kind: files, path: {tmp_path}}}"])
-    before = open_run(study, tmp_path / "runs")
+    spec = load_study(study_file, [f"trial.market={{kind: files, path: {tmp_path}}}"])
+    before = open_run(spec, tmp_path / "runs")
     frame.iloc[:-10].to_parquet(tmp_path / f"{symbol}_USDT-1h.parquet")
     with pytest.raises(RunFolderError, match="differs in candles"):
-        run_study(study, tmp_path / "runs", say=lambda line: None)
+        run_study(spec, tmp_path / "runs", say=lambda line: None)
     assert before.events() == []
 
 
 def test_a_request_that_can_never_be_placed_is_refused_before_anything_waits_for_it(study_file, tmp_path):
-    study = load_study(study_file, ["trial.ppo.n_env_runners=3", "search.n_trials=1"])
+    spec = load_study(study_file, ["trial.ppo.n_env_runners=3", "search.n_trials=1"])
     with pytest.raises(SpecError, match=r"a trial of this study asks for 3 CPUs .* and the cluster has 2"):
-        run_study(study, tmp_path, say=lambda line: None)
+        run_study(spec, tmp_path, say=lambda line: None)
 
 
 def test_missing_candles_are_reported_before_anything_starts(study_file, tmp_path):
-    study = load_study(study_file, ["trial.market={kind: files, path: nowhere}"])
+    spec = load_study(study_file, ["trial.market={kind: files, path: nowhere}"])
     with pytest.raises(DataError, match="nowhere"):
-        run_study(study, tmp_path, say=lambda line: None)
+        run_study(spec, tmp_path, say=lambda line: None)
 
 
 @pytest.mark.long
@@ -166,7 +166,7 @@ def test_a_search_for_pretraining_runs_only_that_and_its_scheduler_stops_the_wor
     encoder = TINY["trial"]["encoder"]["choice"][1] | {"pretrained": "auto"}
     pretraining = TINY["trial"]["pretraining"] | {"epochs": 4, "learning_rate": {"choice": [1e-6, 1e-3]}}
     rates = [{"trial/pretraining/learning_rate": rate} for rate in (1e-3, 1e-3, 1e-6, 1e-6)]
-    study = parse_study(
+    spec = parse_study(
         {
             "name": "encoders",
             "trial": TINY["trial"] | {"encoder": encoder, "pretraining": pretraining, "ppo": {}},
@@ -179,7 +179,7 @@ def test_a_search_for_pretraining_runs_only_that_and_its_scheduler_stops_the_wor
             },
         }
     )
-    run = run_study(study, tmp_path, say=lambda line: None)
+    run = run_study(spec, tmp_path, say=lambda line: None)
     good, again, *bad = run.records()
     assert {record.kind for record in run.records()} == {"pretraining"}
     assert good.state == again.state == "COMPLETE"
@@ -194,9 +194,9 @@ def test_a_scheduler_stops_a_trial_and_never_the_pretraining_behind_it(tmp_path)
     encoder = TINY["trial"]["encoder"]["choice"][1] | {"pretrained": "auto"}
     scheduler = {"kind": "asha", "grace": 64, "reduction": 2}
     plays = ["ends well", "is bad", "is bad"]
-    study = study_of("stopped", plays, {"encoder": encoder}, scheduler=scheduler, max_concurrent=1)
-    run = run_study(study, tmp_path, say=lambda line: None, trial_fn=play)
+    spec = study_of("stopped", plays, {"encoder": encoder}, scheduler=scheduler, max_concurrent=1)
+    run = run_study(spec, tmp_path, say=lambda line: None, trial_fn=play)
     jobs, trials = ([r for r in run.records() if r.kind == kind] for kind in ("pretraining", "trial"))
     assert [job.state for job in jobs] == ["COMPLETE"]
     assert [trial.state for trial in trials] == ["COMPLETE", "PRUNED", "PRUNED"]
-    assert_stores_agree(study, run)
+    assert_stores_agree(spec, run)

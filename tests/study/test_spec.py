@@ -16,8 +16,8 @@ SIMULATED = "trial.market={kind: simulator}"
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_shipped_file_parses_at_both_ends_of_every_range_and_can_be_described(path):
-    study = load_study(path, [SIMULATED] if path.stem not in ("demo",) else [])
-    lines = list(describe_study(study))
+    spec = load_study(path, [SIMULATED] if path.stem not in ("demo",) else [])
+    lines = list(describe_study(spec))
     assert any("floats" in line for line in lines)
     if path.stem != "demo":
         assert any("5,888 floats" in line for line in lines)
@@ -48,30 +48,30 @@ def test_a_preset_file_holds_the_preset(name):
 
 
 def test_the_real_study_has_the_budget_it_promises():
-    study = load_study(CONFIGS[0].with_name("crypto_1h.yaml"))
-    kinds = [point["trial/encoder/kind"].split()[0] for point in study.search.points]
-    assert study.search.n_trials >= 8 and len(kinds) == study.search.n_trials
+    spec = load_study(CONFIGS[0].with_name("crypto_1h.yaml"))
+    kinds = [point["trial/encoder/kind"].split()[0] for point in spec.search.points]
+    assert spec.search.n_trials >= 8 and len(kinds) == spec.search.n_trials
     assert kinds.count("ft") >= 3 and kinds.count("mlp") >= 3
     shapes = {
         tuple(point[f"trial/encoder/{key}"] for key in ("d_token", "n_blocks", "n_heads"))
-        for point in study.search.points
+        for point in spec.search.points
         if "auto" in point["trial/encoder/kind"]
     }
     assert 1 <= len(shapes) <= 2
-    assert study.corner_trials[0].ppo.env_steps >= 20_000
+    assert spec.corner_trials[0].ppo.env_steps >= 20_000
 
 
 def test_overrides_are_laid_over_the_file(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("trial: {ppo: {epochs: 2}}")
-    study = load_study(path, ["trial.ppo.epochs=5", "trial.market.kind=simulator", "search.n_trials=3"])
-    assert study.name == "mine" and study.search.n_trials == 3
-    assert study.only_trial("train").ppo.epochs == 5
+    spec = load_study(path, ["trial.ppo.epochs=5", "trial.market.kind=simulator", "search.n_trials=3"])
+    assert spec.name == "mine" and spec.search.n_trials == 3
+    assert spec.only_trial("train").ppo.epochs == 5
 
 
 def test_a_value_set_by_an_override_is_no_longer_searched():
-    study = load_study(CONFIGS[0].with_name("demo.yaml"), ["trial.ppo.learning_rate=1e-3"])
-    assert "trial/ppo/learning_rate" not in study.space.params
+    spec = load_study(CONFIGS[0].with_name("demo.yaml"), ["trial.ppo.learning_rate=1e-3"])
+    assert "trial/ppo/learning_rate" not in spec.space.params
 
 
 @pytest.mark.parametrize(
@@ -157,6 +157,6 @@ def test_check_prints_folds_seeds_and_the_env_steps_of_all_trainings():
         "seeds": 3,
         "ppo": {"env_steps": 1_000},
     }
-    told = "\n".join(describe_study(parse_study({"trial": trial})))
-    assert "4 to 6 folds × 3 seeds = 12 to 18 trainings per trial, 1,000 env steps each" in told
-    assert "12,000 to 18,000 env steps per trial" in told
+    text = "\n".join(describe_study(parse_study({"trial": trial})))
+    assert "4 to 6 folds × 3 seeds = 12 to 18 trainings per trial, 1,000 env steps each" in text
+    assert "12,000 to 18,000 env steps per trial" in text

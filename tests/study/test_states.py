@@ -4,7 +4,7 @@
 |----------------|----------|-----------------------------------------------------------------------------|
 | COMPLETE       | COMPLETE | TERMINATED                                                                  |
 | PRUNED         | PRUNED   | TERMINATED                                                                  |
-| FAILED         | FAIL     | TERMINATED where the process told its error; ERROR where it died            |
+| FAILED         | FAIL     | TERMINATED where the process stored its error; ERROR where it died          |
 | INTERRUPTED    | RUNNING  | a trial of its own for each stretch; the last one TERMINATED, or its driver is gone |
 | RUNNING        | RUNNING  | RUNNING, or its driver was killed; the next one makes it INTERRUPTED        |
 
@@ -22,10 +22,9 @@ from pathlib import Path
 
 import pytest
 import ray
+from ray import tune
 
-import ftray.study.run
 from ftray.runs import RunFolder
-from ftray.study.progress import TuneReporter
 from ftray.study.run import run_study
 
 from .by_hand import assert_stores_agree, assert_tensorboard_agrees, stored_trials
@@ -45,7 +44,7 @@ TABLE = {
     "is bad": ("PRUNED", "PRUNED", ["TERMINATED"]),
 }
 ERRORS = {
-    "raises": "ValueError: as it was told",
+    "raises": "ValueError: as scripted",
     "reports NaN": "validation/sharpe is None: not a number to compare",
     "reports no metric": "validation/sharpe is None: not a number to compare",
     "fits in no plan": "out of memory with every memory plan",
@@ -55,37 +54,36 @@ ERRORS = {
 THE_DRIVER = """
 import json, sys
 from pathlib import Path
-import ftray.study.run as run
 from ftray.errors import StudyInterruptedError
+from ftray.study.run import run_study
 from tests.study.played import play, study_of
 from tests.study.test_states import Live
-run.TuneReporter = Live
+live, spec = Live(), study_of("stopped", ["ends well", "waits"])
 try:
-    run.run_study(study_of("stopped", ["ends well", "waits"]), Path(sys.argv[1]), say=lambda line: None, trial_fn=play)
+    run_study(spec, Path(sys.argv[1]), say=lambda line: None, trial_fn=play, callbacks=[live])
 except StudyInterruptedError:
-    print(json.dumps(Live.statuses()))
+    print(json.dumps(live.statuses()))
 """
 
 
-class Live(TuneReporter):
+class Live(tune.Callback):
     """Remembers Tune's own trials, to ask them for their state when all is over."""
 
-    trials: list = []  # noqa: RUF012  # of the last study in this process
+    def __init__(self):
+        self.trials = []
+
+    def __getstate__(self):
+        """Nothing: Tune pickles callbacks into a snapshot that is never restored."""
+        return {}
 
     def on_step_end(self, iteration, trials, **info):
-        Live.trials = trials
+        self.trials = trials
 
-    @classmethod
-    def statuses(cls) -> dict[str, list[str]]:
+    def statuses(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
-        for trial in cls.trials:
+        for trial in self.trials:
             found.setdefault(trial.config["id"], []).append(trial.status)
         return found
-
-
-@pytest.fixture
-def live(monkeypatch):
-    monkeypatch.setattr(ftray.study.run, "TuneReporter", Live)
 
 
 def assert_ended_once(run: RunFolder) -> None:
@@ -97,23 +95,24 @@ def assert_ended_once(run: RunFolder) -> None:
     assert starts == ends and sorted(final) == sorted(record.id for record in run.records())
 
 
-def test_all_three_stores_agree_on_what_happened_to_a_trial(live, tmp_path):
-    study = study_of("table", list(TABLE), max_failures=1, scheduler={"kind": "asha", "grace": 64, "reduction": 2})
+def test_all_three_stores_agree_on_what_happened_to_a_trial(tmp_path):
+    spec = study_of("table", list(TABLE), max_failures=1, scheduler={"kind": "asha", "grace": 64, "reduction": 2})
     lines: list[str] = []
-    run = run_study(study, tmp_path, say=lines.append, trial_fn=play)
+    live = Live()
+    run = run_study(spec, tmp_path, say=lines.append, trial_fn=play, callbacks=[live])
     assert_tensorboard_agrees(run)
-    stored, live = stored_trials(run), Live.statuses()
-    told = {
-        part: (record.state, stored[record.number].state.name, live[record.id])
+    stored, statuses = stored_trials(run), live.statuses()
+    found = {
+        part: (record.state, stored[record.number].state.name, statuses[record.id])
         for part, record in zip(TABLE, run.records(), strict=True)
     }
-    for part, states in told.items():
+    for part, states in found.items():
         print(f"{part:24}{states}")
-    assert told == TABLE
+    assert found == TABLE
     died, once = (f"trial-{list(TABLE).index(part):04d}" for part in ("dies always", "dies once"))
     assert f"3 processes crashed ({died} 2 times, {once}); " in lines[-1]
     assert Path(lines[-1].split()[-1]).is_file()
-    assert_stores_agree(study, run)  # values, curves and parameters too
+    assert_stores_agree(spec, run)  # values, curves and parameters too
     assert_ended_once(run)
     for part, record in zip(TABLE, run.records(), strict=True):
         assert (record.error or "").startswith(ERRORS.get(part, "")) and bool(record.error) == (part in ERRORS), part
@@ -123,7 +122,7 @@ def test_all_three_stores_agree_on_what_happened_to_a_trial(live, tmp_path):
 
 @pytest.mark.long
 @pytest.mark.parametrize("event", ["Ctrl-C", "kill -9 of the driver", "kill -9 of everything"])
-def test_all_three_stores_agree_on_what_happened_to_a_driver_and_the_same_command_continues(live, tmp_path, event):
+def test_all_three_stores_agree_on_what_happened_to_a_driver_and_the_same_command_continues(tmp_path, event):
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     if event != "kill -9 of everything":  # of this Ray nothing is killed
         environment |= {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
@@ -140,16 +139,17 @@ def test_all_three_stores_agree_on_what_happened_to_a_driver_and_the_same_comman
     states = [record.state for record in run.records()]
     assert states == ["COMPLETE", "INTERRUPTED" if event == "Ctrl-C" else "RUNNING"], errors
     assert [trial.state.name for trial in stored_trials(run)] == ["COMPLETE", "RUNNING"]
-    study = study_of("stopped", ["ends well", "waits"])
-    assert_stores_agree(study, run)
+    spec = study_of("stopped", ["ends well", "waits"])
+    assert_stores_agree(spec, run)
     if event == "Ctrl-C":
         assert json.loads(out.splitlines()[-1]) == {"trial-0000": ["TERMINATED"], "trial-0001": ["TERMINATED"]}
     kept, spent = run.record("trial-0000"), run.trial_folder("trial-0001").cost()["cost/cpu_seconds"]
 
-    run = run_study(study, tmp_path, say=lambda line: None, trial_fn=play)
+    live = Live()
+    run = run_study(spec, tmp_path, say=lambda line: None, trial_fn=play, callbacks=[live])
     assert [record.state for record in run.records()] == ["COMPLETE", "COMPLETE"]
-    assert Live.statuses() == {"trial-0001": ["TERMINATED"]}
-    assert_stores_agree(study, run)
+    assert live.statuses() == {"trial-0001": ["TERMINATED"]}
+    assert_stores_agree(spec, run)
     assert_ended_once(run)
     assert run.record("trial-0000") == kept
     steps = [row["env_steps"] for row in run.trial_folder("trial-0001").reports()]

@@ -36,7 +36,7 @@ def trial(evaluation_cpus: int, **ppo: Any) -> TrialSpec:
     return dataclasses.replace(TRIAL, ppo=dataclasses.replace(TRIAL.ppo, **changes))
 
 
-def told(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def without_clocks(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Results without what a clock says."""
     return [{name: value for name, value in row.items() if not name.startswith(CLOCKS)} for row in results]
 
@@ -68,7 +68,7 @@ def test_with_env_runners_of_its_own_and_fewer_evaluations_they_are_the_same_too
 
 
 def assert_same_figures(here: Reports, elsewhere: Reports) -> None:
-    assert told(elsewhere) == told(here)
+    assert without_clocks(elsewhere) == without_clocks(here)
     sharpes = [row["validation/sharpe"] for row in here if "validation/sharpe" in row]
     assert len(sharpes) > 1 and len(set(sharpes)) == len(sharpes)  # figures of other weights would be seen
     assert [row["checkpoint"] is not None for row in elsewhere] == ["validation/sharpe" in row for row in elsewhere]
@@ -102,21 +102,21 @@ def test_a_frozen_tower_does_not_drift_and_a_fine_tuned_one_does_from_its_pretra
 
 @pytest.mark.long
 def test_a_killed_trial_continues_from_the_last_reported_row(elsewhere, tmp_path, shared):
-    spec, heard = with_ft(1, pretrained="none"), Reports()
+    spec, reports = with_ft(1, pretrained="none"), Reports()
 
     class Killed(Exception):
         pass
 
     def report(metrics, checkpoint=None):
-        heard(metrics, checkpoint)
-        if len(heard) == 2:
+        reports(metrics, checkpoint)
+        if len(reports) == 2:
             raise Killed
 
     with pytest.raises(Killed):
         run_trial(spec, report, folder=tmp_path, shared=shared)
     resumed = run(spec, tmp_path, shared, resume=TrialFolder(tmp_path).checkpoint)
     for name in ("iteration", "run_done"):
-        assert [row[name] for row in (*heard, *resumed)] == [row[name] for row in elsewhere]
+        assert [row[name] for row in (*reports, *resumed)] == [row[name] for row in elsewhere]
 
 
 @pytest.mark.long
@@ -124,8 +124,8 @@ def test_in_a_study_it_runs_in_the_trials_last_bundle(tmp_path):
     ppo = TINY["trial"]["ppo"] | {"learning_rate": 1e-3, "evaluation_cpus": 1}
     tree = TINY["trial"] | {"encoder": TINY["trial"]["encoder"]["choice"][0], "ppo": ppo}
     # The trial books both CPUs of the cluster: outside its own bundles there is no room for anything.
-    study = parse_study({"name": "beside", "trial": tree, "search": {"n_trials": 1}})
-    done = run_study(study, tmp_path, say=lambda line: None)
+    spec = parse_study({"name": "bundled", "trial": tree, "search": {"n_trials": 1}})
+    done = run_study(spec, tmp_path, say=lambda line: None)
     assert [record.state for record in done.records()] == ["COMPLETE"]
     assert "validation/sharpe" in done.trial_folder("trial-0000").reports()[0]
 
@@ -151,9 +151,9 @@ class Refusing(EvalActor):
 @pytest.mark.long
 def test_an_error_there_is_the_same_error_here(tmp_path, shared, monkeypatch):
     monkeypatch.setattr("ftray.trial.evaluation.EvalActor", Refusing)
-    with pytest.raises(TrainingError, match=r"^an action is not finite$") as told:
+    with pytest.raises(TrainingError, match=r"^an action is not finite$") as raised:
         run(trial(1), tmp_path, shared)
-    assert type(told.value) is TrainingError
+    assert type(raised.value) is TrainingError
 
 
 def test_a_process_that_there_is_no_room_for_is_refused_and_not_waited_for(tmp_path, shared):

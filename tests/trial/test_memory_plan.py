@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from ftray.agent import PPOSpec
 from ftray.agent.env_runner import FTEnvRunner
+from ftray.agent.memory_errors import out_of_memory_in
 from ftray.agent.module import FTPolicy
-from ftray.agent.out_of_memory import out_of_memory_in
 from ftray.errors import OutOfMemoryError, SpecError, TrainingError
 from ftray.nets import FTSpec, MLPSpec
 from ftray.runs import TrialFolder
@@ -87,8 +87,8 @@ def test_the_steps_are_parts_of_a_minibatch_then_recomputed_blocks_then_env_runn
     spec = TrialSpec(
         encoder=FTSpec(), ppo=PPOSpec(minibatch_size=128, n_env_runners=4, envs_per_runner=6, env_runners_on_gpu=True)
     )
-    told = [plan.describe(spec) for plan in chain(spec)]
-    assert told == [
+    raised = [plan.describe(spec) for plan in chain(spec)]
+    assert raised == [
         "128 samples at once",
         "64 samples at once",
         "32 samples at once",
@@ -238,7 +238,7 @@ def test_an_env_runner_out_of_memory_ends_the_trial_at_once_although_the_other_c
         return row
 
     monkeypatch.setattr(running, "iterate", then_too_much)
-    with pytest.raises(OutOfMemoryError, match=r"its env runner 2 did not .*Tried to allocate 3 GiB") as told:
+    with pytest.raises(OutOfMemoryError, match=r"its env runner 2 did not .*Tried to allocate 3 GiB") as raised:
         run_trial(spec, reports, folder=tmp_path, shared=shared)
-    assert told.value.process == "env runner 2" and isinstance(told.value, TrainingError)
+    assert raised.value.process == "env runner 2" and isinstance(raised.value, TrainingError)
     assert len(reports) == 1

@@ -265,10 +265,10 @@ def test_a_measured_context_is_what_the_gpu_lost_beyond_what_pytorch_reserved(mo
 
 def test_predicted_and_measured_memory_are_printed_together():
     half, much = (Measured(BALANCED.key, gib * GIB // 4, GIB // 2) for gib in (2, 8))
-    told = list(describe_measured([(BALANCED, half), (BALANCED, much), (BALANCED, None)]))
-    assert told[1].split()[:5] == ["1.80", "table", "1.00", "0.50", "0.50"]
-    assert told[2].endswith("MORE THAN PREDICTED") and not told[1].endswith("MORE THAN PREDICTED")
-    assert "more than this GPU has" in told[3] and len(told) == 4
+    lines = list(describe_measured([(BALANCED, half), (BALANCED, much), (BALANCED, None)]))
+    assert lines[1].split()[:5] == ["1.80", "table", "1.00", "0.50", "0.50"]
+    assert lines[2].endswith("MORE THAN PREDICTED") and not lines[1].endswith("MORE THAN PREDICTED")
+    assert "more than this GPU has" in lines[3] and len(lines) == 4
 
 
 def fake_serve(pipe, worker):

@@ -18,8 +18,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from ftray.errors import MissingDependencyError, SpecError, StorageError
 from ftray.runs import RunFolder
-
-JOURNAL = "optuna.journal"
+from ftray.runs.folder import JOURNAL
 
 RUN = "run_folder"
 """The user attribute of a study in a database that names its run folder."""
