@@ -42,23 +42,24 @@ class SearchSpec:
     objective: a reported metric, by its last value; by default the validation Sharpe ratio, or the validation loss of
         pre-training (comparable only at one mask ratio).
     direction: the one in which the metric is better; it may be left out.
-    objectives: a list of such pairs, in place of one. A scheduler compares by the first.
+    objectives: several metrics with their directions, in place of one. A scheduler compares by the first.
     constraints: bounds on reported metrics, like `validation/max_drawdown <= 0.3`; a trial that ends beyond one is
         complete, and never among the best.
-    sampler, scheduler: by its name alone, or with its options.
+    scheduler: which trials are stopped early: its name alone, or with its options.
+    sampler: how configurations are sampled: its name alone, or with its options.
     storage: where Optuna keeps the study for a team to see, `postgresql://[USER@]HOST[:PORT]/DATABASE`, the password in
         PGPASSWORD or ~/.pgpass; by default a journal file in the run folder.
+    seed: of the sampler.
     max_concurrent: jobs at once; None means as many as the cluster has room for.
     max_failures: how often a trial whose process died (a lost node, a kill) is retried from its checkpoint without
         having got any further.
-    retry_after: seconds until the first retry, twice as many before the next one; a trial that waits holds no
-        resources.
+    retry_after: seconds until the first retry, twice as many before the next; a trial that waits holds no resources.
     budget: limits on hours and GPU hours.
     patience_trials: a study ends when none of that many trials in a row was better than the best, beyond noise.
     pending_timeout: seconds that jobs may wait for room while none runs; then the study stops with what they need.
     points: hand-written starting points, values by search parameter; those that a point leaves out are sampled.
-    warm_start: the run folder of another study, whose best `warm_start_best` points follow the hand-written ones, as
-        far as they fit this space.
+    warm_start: the run folder of another study, whose best points follow the hand-written ones where they fit.
+    warm_start_best: how many of that study's best points.
     """
 
     job: Literal["trial", "pretraining"] = "trial"
