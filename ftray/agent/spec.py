@@ -74,13 +74,15 @@ class PPOSpec:
 
     @property
     def fragment_length(self) -> int:
-        """Steps that each account takes per iteration."""
+        """Env steps that each account takes per iteration."""
         return max(1, round(self.train_batch_size / self.n_envs))
 
     @property
     def batch_size(self) -> int:
+        """Env steps per iteration, in whole fragments."""
         return self.fragment_length * self.n_envs
 
     @property
     def minibatch(self) -> int:
+        """Samples per gradient step."""
         return min(self.minibatch_size, self.batch_size)

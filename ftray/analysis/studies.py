@@ -74,7 +74,10 @@ def _run_folders(location: Location) -> list[str]:
 class Studies(Queries, Mapping[str, Study]):
     """Several studies: a mapping from name to `Study`, and their tables together, with a column `study` first.
 
-    A trial's name is prefixed with its study's: `studies.curve("crypto_1h/trial-0007", ...)`.
+    `open_studies` opens it. A trial's id is prefixed with its study's name: `studies.curve("crypto_1h/trial-0007",
+    ...)`. Whatever is not listed here works as it does in `Study`.
+
+    studies: name → `Study`.
     """
 
     def __init__(self, studies: Mapping[str, Study]):
@@ -114,7 +117,13 @@ class Studies(Queries, Mapping[str, Study]):
         return {name: study.sources()[""] for name, study in self._studies.items()}
 
     def best(self, metric: str | None = None, scope: Scope = "last", **how: Any) -> dict[str, Best]:
-        """The best of each study that has one: the metrics of different studies are of different bars."""
+        """The best of each study that has one: the metrics of different studies are of different bars.
+
+        metric: by default each study's first objective.
+        scope, how: as in `Study.best`.
+
+        Raises: QueryError for a metric that is unknown to all of them.
+        """
         return self._each(lambda study: study.best(metric, scope, **how))
 
     def curve(self, trial: str, metric: str) -> "pd.DataFrame":

@@ -30,6 +30,11 @@ def load_market(spec: MarketSpec) -> Candles:
     """The candles that a market spec describes.
 
     Raises: DataError when files are missing, broken or do not overlap.
+
+    >>> import ftray
+    >>> candles = ftray.load_market(ftray.SimulatorSpec(n_assets=2, n_bars=100))
+    >>> candles.symbols, candles.values.shape, str(candles.times[-1])
+    (('AAVE', 'AVAX'), (100, 2, 5), '2020-01-05T03:00:00.000000000')
     """
     return MARKETS[spec.kind].load(spec)
 

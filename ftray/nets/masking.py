@@ -40,6 +40,7 @@ class MaskSpec:
 
     @property
     def proportions(self) -> tuple[float, ...]:
+        """The four proportions as they are given; only their ratios matter."""
         return tuple(getattr(self, kind) for kind in KINDS)
 
 

@@ -43,19 +43,23 @@ def run_trial(
     memory_plan: MemoryPlan = FULL,
     gpus: GpuShares = NO_GPU,
 ) -> dict[str, Any]:
-    """Trains one policy per fold and seed and backtests each on its fold's validation windows; the last metrics.
+    """Trains one policy per fold and seed and backtests each on its fold's validation windows.
 
-    report: called after every iteration, in order; results with a `validation/sharpe` come every `ppo.evaluate_every`
-        iterations and at the end of each training, each with a checkpoint. `TrialProgress.add` says what they hold.
-    folder: the trial's own, which its other processes are named after; checkpoints are written here, and the policy
-        of the training that ended last.
+    Returns the last metrics. A trial with `encoder.pretrained: auto` first pre-trains its encoder, unless `shared` has
+    it. A local Ray is started if none is running.
+
+    report: called as `report(metrics, checkpoint)` after every iteration, in order. Metrics are a mapping with
+        `env_steps`, counted over all trainings, losses and speeds; those named `validation/...` come every
+        `ppo.evaluate_every` iterations and at the end of each training, each with the folder of a checkpoint, which is
+        None otherwise. `ftray.metrics.METRICS` has all names. An exception that it raises ends the trial.
+    folder: the trial's own, which its other processes are named after; checkpoints are written here, and the policy of
+        the training that ended last, to `folder/policy`.
     resume: a checkpoint to continue from, inside its training, with optimiser state and step count.
-    shared: where many trials share prepared data and pre-trained encoders (default: `folder`).
+    shared: where many trials share prepared data and pre-trained encoders; by default `folder`.
     memory_plan: how it computes; a smaller plan needs less memory for the same results.
-    gpus: what learner and env runners book; nothing by default.
+    gpus: what learner and env runners book of a GPU; nothing by default.
 
-    Raises: OutOfMemoryError if the memory plan was too large; FtrayError for whatever else the user can fix. A local
-        Ray is started if none is running.
+    Raises: OutOfMemoryError if the memory plan was too large; FtrayError for whatever else the user can fix.
     """
     folder, shared, started = Path(folder), Path(shared or folder), time.monotonic()
     progress, name = TrialProgress.read(resume, spec), folder.absolute().name

@@ -45,15 +45,17 @@ class TrialSpec:
 
     @property
     def n_folds(self) -> int:
+        """How many folds `windows` makes."""
         return n_folds(self.windows)
 
     @property
     def n_trainings(self) -> int:
+        """Folds × seeds."""
         return self.n_folds * self.seeds
 
     @property
     def env_steps(self) -> int:
-        """Of all trainings together."""
+        """Env steps of all trainings together."""
         return self.n_trainings * self.ppo.env_steps
 
     @property
