@@ -9,6 +9,7 @@ import functools
 import inspect
 import re
 import textwrap
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -42,6 +43,7 @@ Fees, shares and drawdowns are fractions, never percentages; times are UTC.
 | `Pieces` | a window of a dataset, or several: `dataset.windows.train` |
 | `PolicyFn` | bars (E,), accounts (E, 1 + A) → actions (E, A); see [backtest](#backtest) |
 | `Location` | a path, or a URL of object storage: `s3://`, `gs://`, `abfs://` |
+| `Device`, `Direction` | `"cpu"` or `"cuda"`; `"maximize"` or `"minimize"` |
 | `Frame`, `pd`, `pa`, `np`, `go` | a pandas DataFrame; pandas, pyarrow, numpy, plotly's `graph_objects` |
 """
 
@@ -53,7 +55,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Trading": ("MarketRules", "TradingSpec", "TradingEnv", "VectorTradingEnv", "backtest", "Backtest"),
     "Encoders": ("FTSpec", "MLPSpec", "PretrainingSpec", "MaskSpec", "pretrain", "EncoderCard"),
     "Trials": ("TrialSpec", "PPOSpec", "run_trial", "FTPolicy"),
-    "Studies": ("load_study", "StudySpec", "run_study"),
+    "Running studies": ("load_study", "StudySpec", "run_study"),
     "Search": (),
     "Results": ("open_study", "open_studies", "Study", "Studies", "Best"),
     "Policies": ("load_policy", "Policy"),
@@ -82,7 +84,7 @@ LABELS = {"Returns", "Raises", "Columns", "Shape"}
 
 def page() -> str:
     """The whole page."""
-    parts = [INTRODUCTION, contents()]
+    parts = []
     for group, names in sections().items():
         parts.append(f"## {group}\n")
         if group == "Errors":
@@ -90,16 +92,29 @@ def page() -> str:
             parts.append("\n".join(f"- `{name}`: {joined(summary(one))}" for name, one in names.items()) + "\n")
         else:
             parts += [section(name, one) for name, one in names.items()]
-    return "\n".join(parts)
+    return "\n".join([INTRODUCTION, contents("\n".join(parts)), *parts])
 
 
-def contents() -> str:
+def contents(body: str) -> str:
     """Links to every name, a line per group."""
+    anchors = anchors_of(body)
     lines = []
     for group, names in sections().items():
-        links = ", ".join(f"[{name}](#{slug(name)})" for name in names) if group != "Errors" else ", ".join(names)
-        lines.append(f"- [{group}](#{slug(group)}): {links}")
+        links = [f"[{name}](#{anchors[name]})" if name in anchors else name for name in names]
+        lines.append(f"- [{group}](#{anchors[group]}): {', '.join(links)}")
     return "\n".join(lines) + "\n"
+
+
+def anchors_of(body: str) -> dict[str, str]:
+    """Heading → GitHub's anchor: in lower case, without points, numbered where two are equal."""
+    anchors: dict[str, str] = {}
+    n_equal: Counter[str] = Counter()
+    for heading in re.findall(r"^#+ (.+)$", body, re.MULTILINE):
+        assert heading not in anchors, f"two headings {heading!r}"
+        plain = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        anchors[heading] = f"{plain}-{n_equal[plain]}" if n_equal[plain] else plain
+        n_equal[plain] += 1
+    return anchors
 
 
 def sections() -> dict[str, dict[str, Any]]:
@@ -261,7 +276,7 @@ def field_table(cls: type) -> Iterator[str]:
     hints = get_type_hints(cls, include_extras=True)
     shown = [field for field in dataclasses.fields(cls) if field.name != "kind"]  # type: ignore[arg-type]
     if shown:
-        yield "| field | type | default | |"
+        yield "| field | type | default | meaning |"
         yield "|---|---|---|---|"
         for field in shown:
             cells = (f"`{field.name}`", type_text(hints[field.name]), default_text(field), described[field.name])
@@ -288,7 +303,7 @@ def type_text(hint: Any) -> str:
         members = [type_text(one) for one in arguments if one is not type(None)]
         some = ", ".join(members)
         return f"{some}; or None" if len(members) < len(arguments) else some
-    return f"[{hint.__name__}](#{slug(hint.__name__)})" if is_spec(hint) else hint.__name__
+    return f"[{hint.__name__}](#{hint.__name__.lower()})" if is_spec(hint) else hint.__name__
 
 
 def default_text(field: dataclasses.Field[Any]) -> str:
@@ -345,11 +360,6 @@ def joined(doc: str) -> str:
 
 def code(text: str) -> str:
     return "".join(f"    {line}\n" for line in text.splitlines())
-
-
-def slug(heading: str) -> str:
-    """GitHub's anchor of a heading."""
-    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def pretrain(
     encoder: FTSpec,
     spec: PretrainingSpec,
     dataset: Dataset,
-    folder: Path,
+    folder: Path | str,
     *,
     report: Callable[[Row], None] | None = None,
     device: Device | None = None,

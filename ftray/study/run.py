@@ -47,20 +47,16 @@ def run_study(
     """Runs a study to its end in `root/NAME`; a second call continues it; a finished study is only returned.
 
     It ends when all trials have ended, or a budget is used up, or none was better than the best for a while; those that
-    run then end INTERRUPTED at their last checkpoints, and continue if the call is repeated with a larger budget.
-    Trials run on the Ray that `RAY_ADDRESS` names, or on a local one that is started.
-
-    Returns its run folder; `ftray.open_study(run.location)` reads it.
+    run then end INTERRUPTED at their last checkpoints, and continue if the command is repeated with a larger budget.
+    Returns the run folder; `ftray.open_study(run.location)` reads it.
 
     root: a folder, or a URL of object storage.
-    say: prints a line.
-    show: prints the status line, in place of the last one.
-    retry_failed: whether failed trials, which otherwise stay failed, continue from their checkpoints.
-    trial_fn: what a trial does.
-    probe: the check of each type of GPU node before the first trial.
+    say, show: print a line; the status line, in place of the last one.
+    retry_failed: failed trials, which otherwise stay failed, continue from their checkpoints.
+    trial_fn, probe: what a trial does, and the check of each type of GPU node before the first one.
 
     Raises: StudyInterruptedError on Ctrl-C and if all trials fail alike; NeverPlacedError if jobs wait too long for
-    resources; UnusableGpuError if torch cannot use the GPUs. Everything up to the last checkpoints is kept.
+    resources; UnusableGpuError if torch cannot use the GPUs; everything up to the last checkpoints is kept.
     """
     run = open_run(spec, root)
     failed = [record for record in _ended(run) if record.state == "FAILED"] if retry_failed else []

@@ -174,7 +174,7 @@ class StudySpec:
         return {"name": self.name, "trial": to_mapping(self.space.tree), "search": search}
 
 
-def load_study(path: Path, overrides: Iterable[str] = ()) -> StudySpec:
+def load_study(path: Path | str, overrides: Iterable[str] = ()) -> StudySpec:
     """The study in the YAML file `path`; every range is parsed at both ends.
 
     overrides: `PATH=VALUE` each, like `search.n_trials=100`, as `--set` takes them.
@@ -184,7 +184,7 @@ def load_study(path: Path, overrides: Iterable[str] = ()) -> StudySpec:
     return parse_study(load_tree(path, overrides), default_name=Path(path).stem)
 
 
-def load_tree(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
+def load_tree(path: Path | str, overrides: Iterable[str] = ()) -> dict[str, Any]:
     """The content of a study's file, with overrides applied, not parsed yet."""
     path = Path(path)
     try:

@@ -37,9 +37,9 @@ def run_trial(
     spec: TrialSpec,
     report: Report,
     *,
-    folder: Path,
-    resume: Path | None = None,
-    shared: Path | None = None,
+    folder: Path | str,
+    resume: Path | str | None = None,
+    shared: Path | str | None = None,
     memory_plan: MemoryPlan = FULL,
     gpus: GpuShares = NO_GPU,
 ) -> dict[str, Any]:
@@ -62,6 +62,7 @@ def run_trial(
     Raises: OutOfMemoryError if the memory plan was too large; FtrayError for whatever else the user can fix.
     """
     folder, shared, started = Path(folder), Path(shared or folder), time.monotonic()
+    resume = Path(resume) if resume else None
     progress, name = TrialProgress.read(resume, spec), folder.absolute().name
     trainings, last = trainings_of(spec)[len(progress.finished) :], progress.last
     check_capacity(place_trial(spec, (), memory_plan).bundles)
