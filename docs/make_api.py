@@ -6,6 +6,7 @@ Takes: docstrings and annotations of the package. Gives: markdown; tests/test_ap
 import ast
 import dataclasses
 import functools
+import importlib
 import inspect
 import re
 import textwrap
@@ -60,10 +61,13 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Results": ("open_study", "open_studies", "Study", "Studies", "Best"),
     "Policies": ("load_policy", "Policy"),
     "Plots": ("plots",),
+    "Plug-ins": (
+        "features.Indicator", "trading.Reward", "trading.Step", "market.Market", "nets.Encoder", "spec.spec",
+    ),
     "Errors": ("FtrayError", "errors"),
 }  # fmt: skip
-"""Public names by task. A module stands for all names in its `__all__`. `Search` gets the specs under `search`, which
-only study files describe."""
+"""Public names by task. A module stands for all names in its `__all__`; one with a point is imported from its module:
+`from ftray.features import Indicator`. `Search` gets the specs under `search`, which only study files describe."""
 
 LEFT_OUT = {
     "FTPolicy": {
@@ -75,7 +79,10 @@ LEFT_OUT = {
 }  # fmt: skip
 """By class: public methods that RLlib or other rooms call; nothing is promised about them."""
 
-CALLED = ("Candles", "ObservationLayout", "TradingEnv", "VectorTradingEnv")
+CALLED = (
+    "Candles", "ObservationLayout", "TradingEnv", "VectorTradingEnv", "features.Indicator", "trading.Reward",
+    "market.Market",
+)  # fmt: skip
 """Classes that users call; functions return the others, and RLlib makes its own."""
 
 ENTRY = re.compile(r"(?P<names>[a-z_]\w*(?:, [a-z_]\w*)*|Returns|Raises|Columns|Shape): ?(?P<text>.*)")
@@ -91,7 +98,7 @@ def page() -> str:
             parts.append(f"{markdown(doc_of(errors))}\n")
             parts.append("\n".join(f"- `{name}`: {joined(summary(one))}" for name, one in names.items()) + "\n")
         else:
-            parts += [section(name, one) for name, one in names.items()]
+            parts += [section(name, one, with_members=group != "Search") for name, one in names.items()]
     return "\n".join([INTRODUCTION, contents("\n".join(parts)), *parts])
 
 
@@ -123,7 +130,8 @@ def sections() -> dict[str, dict[str, Any]]:
     for group, names in GROUPS.items():
         found[group] = {}
         for name in names:
-            one = getattr(ftray, name)
+            module, _, last = name.rpartition(".")
+            one = getattr(importlib.import_module(f"ftray.{module}") if module else ftray, last)
             if one is errors:
                 found[group] |= {e.__name__: e for e in error_classes()}
             elif inspect.ismodule(one):
@@ -161,7 +169,7 @@ def is_spec(hint: Any) -> bool:
     return isinstance(hint, type) and getattr(hint, "__is_spec__", False)
 
 
-def section(name: str, one: Any) -> str:
+def section(name: str, one: Any, *, with_members: bool) -> str:
     """A public name: its signature, what its docstring says, fields, properties, methods."""
     lines = [f"### {name}\n"]
     if not isinstance(one, type):
@@ -170,7 +178,7 @@ def section(name: str, one: Any) -> str:
         lines += [where(one), markdown(without_fields(one)), "", *field_table(one)]
     else:
         lines += [code(signature(name, one))] * (name in CALLED) + [markdown(doc_of(one)), ""]
-    members = public_members(one) if hasattr(ftray, name) else {}
+    members = public_members(one) if with_members else {}
     properties = {key: value for key, value in members.items() if not callable(value)}
     lines += [f"- `.{key}`: {joined(doc_of(value))}" for key, value in properties.items()] + [""] * bool(properties)
     for key, value in members.items():

@@ -39,7 +39,7 @@ class SpecError(FtrayError, ValueError):
         super().__init__(f"{'.'.join(path)}: {problem}" if path else problem)
 
     def within(self, *prefix: str) -> "SpecError":
-        """The same error, seen from further out in the tree."""
+        """The same error, seen from further out in the tree: with `prefix` before its path."""
         return SpecError(self.problem, (*prefix, *self.path))
 
 

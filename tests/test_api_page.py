@@ -28,10 +28,10 @@ SELF_EVIDENT = {*ftray.__all__, "MarketSpec", "FoldsSpec", "None"}
 
 def documented() -> Iterator[tuple[str, Any]]:
     """Every public name with what it names, methods and properties of classes included."""
-    for names in make_api.sections().values():
+    for group, names in make_api.sections().items():
         for name, one in names.items():
             yield name, one
-            if isinstance(one, type) and hasattr(ftray, name):
+            if isinstance(one, type) and group != "Search":
                 yield from ((f"{name}.{key}", value) for key, value in make_api.public_members(one).items())
 
 

@@ -13,7 +13,12 @@ MarketSpec = FilesSpec | SimulatorSpec
 
 @dataclasses.dataclass(frozen=True)
 class Market:
-    """One kind of market: how it is described, loaded, and asked for its symbols without loading it."""
+    """One kind of market.
+
+    spec_class: the class of its specs, whose `kind` names it.
+    load: a spec → its `Candles`.
+    symbols: a spec → the symbols of those candles, in order, without reading a candle.
+    """
 
     spec_class: type
     load: Callable[[Any], Candles]
