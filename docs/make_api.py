@@ -190,10 +190,11 @@ def section(name: str, one: Any, *, with_members: bool) -> str:
 def public_members(cls: type) -> dict[str, Any]:
     """Methods and properties that users may rely on, those of `ftray`'s own base classes included."""
     found: dict[str, Any] = {}
+    no_members = {field.name for field in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else set()
+    no_members |= {"check"} if is_spec(cls) else set()
     for base in reversed([base for base in cls.__mro__ if base.__module__.startswith("ftray")]):
         for name, value in vars(base).items():
-            hidden = name.startswith("_") and name != "__call__"
-            if hidden or (name == "check" and is_spec(cls)):
+            if name in no_members or (name.startswith("_") and name != "__call__"):
                 continue
             if isinstance(value, property | functools.cached_property):
                 found[name] = value
