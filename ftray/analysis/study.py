@@ -132,8 +132,6 @@ class Study(Queries):
     def folds(self, trial: str) -> "pd.DataFrame":
         """A trial's validation metrics, a row per fold and seed.
 
-        trial: its id.
-
         Raises: QueryError for an unknown trial.
         """
         self._known(trial)
@@ -159,8 +157,6 @@ class Study(Queries):
     def fills(self, trial: str) -> "pd.DataFrame":
         """Orders of a trial that were filled on its validation windows, in quote currency.
 
-        trial: its id.
-
         Raises: QueryError for an unknown trial.
         """
         self._known(trial)
@@ -176,8 +172,6 @@ class Study(Queries):
     def policy_path(self, trial: str) -> Path:
         """The path of a trial's policy, for `load_policy`; fetched first if the study is on object storage.
 
-        trial: its id.
-
         Raises: QueryError for an unknown trial; NoResultError if it has none yet.
         """
         state = self._known(trial)
@@ -189,8 +183,6 @@ class Study(Queries):
 
     def lineage(self, trial: str) -> dict[str, Any]:
         """Where a trial comes from: spec, seeds, data, code, machine, cost, and the encoder of each fold.
-
-        trial: its id.
 
         Raises: QueryError for an unknown trial.
         """

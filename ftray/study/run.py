@@ -50,7 +50,6 @@ def run_study(
     run then end INTERRUPTED at their last checkpoints, and continue if the command is repeated with a larger budget.
     Returns the run folder; `ftray.open_study(run.location)` reads it.
 
-    root: a folder, or a URL of object storage.
     say, show: print a line; the status line, in place of the last one.
     retry_failed: failed trials, which otherwise stay failed, continue from their checkpoints.
     trial_fn, probe: what a trial does, and the check of each type of GPU node before the first one.
