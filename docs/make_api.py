@@ -302,7 +302,7 @@ def type_text(hint: Any) -> str:
     """
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        rules = [str(rule) for rule in arguments[1:] if hasattr(rule, "check")]
+        rules = [str(rule) for rule in arguments[1:] if type(rule).__str__ is not object.__str__]  # in words
         return ", ".join([type_text(arguments[0]), *rules])
     if origin is Literal:
         return ", ".join(f"`{one}`" for one in arguments)
