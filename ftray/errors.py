@@ -1,6 +1,25 @@
 """Every error that ftray raises on purpose.
 
-A message says what must hold, what came, and what to do. The command line prints it alone, without a traceback.
+A message says what must hold, what was given, and what to do. The command line prints it alone, without a traceback.
+
+    FtrayError
+    ├── SpecError (ValueError)
+    ├── DataError (ValueError)
+    ├── WeightsError
+    ├── TrainingError
+    │   └── OutOfMemoryError
+    ├── RunFolderError
+    ├── QueryError (LookupError)
+    │   └── MetricError
+    ├── NoResultError
+    ├── StorageError
+    ├── LockedError
+    ├── StudyInterruptedError
+    ├── RefusedError
+    ├── NeverPlacedError
+    ├── UnusableGpuError
+    ├── ClusterError
+    └── MissingDependencyError (ImportError)
 """
 
 
@@ -9,14 +28,18 @@ class FtrayError(Exception):
 
 
 class SpecError(FtrayError, ValueError):
-    """A description (file, mapping or keyword arguments) that cannot be parsed; `path` is the full path of the key."""
+    """A description (file, mapping or keyword arguments) that cannot be parsed.
+
+    problem: what must hold, what was given, what to do.
+    path: of the key that is wrong, `("trial", "ppo", "clip")`; where a spec checks itself, from that spec on.
+    """
 
     def __init__(self, problem: str, path: tuple[str, ...] = ()):
         self.problem, self.path = problem, path
         super().__init__(f"{'.'.join(path)}: {problem}" if path else problem)
 
     def within(self, *prefix: str) -> "SpecError":
-        """The same error, seen from further out in the tree."""
+        """The same error, seen from further out in the tree: with `prefix` before its path."""
         return SpecError(self.problem, (*prefix, *self.path))
 
 
@@ -33,7 +56,11 @@ class TrainingError(FtrayError):
 
 
 class OutOfMemoryError(TrainingError):
-    """A GPU's memory that a trial did not fit into; `process` is who asked for more: the learner or an env runner."""
+    """A GPU's memory that a trial did not fit into.
+
+    message: what was planned, what was used, what to do.
+    process: who asked for more, the learner or an env runner.
+    """
 
     def __init__(self, message: str, process: str = "learner"):
         self.process = process

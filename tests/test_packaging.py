@@ -21,4 +21,4 @@ def test_a_wheel_has_the_codes_version_its_licence_and_its_types(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert wheel.name.startswith(f"ftray-{ftray.__version__}-")
-    assert "ftray/py.typed" in names and any(name.endswith("/LICENSE") for name in names)
+    assert {"ftray/py.typed", "ftray/__init__.pyi"} <= set(names) and any(name.endswith("/LICENSE") for name in names)

@@ -46,15 +46,22 @@ RLLIB_KEYS = {"vf_share_layers"}
 
 
 class FTPolicy(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
-    """Encoder → policy head (mean and log standard deviation per asset) and value head.
+    """An encoder with a policy head (mean and log standard deviation per asset) and a value head, as RLlib's RLModule.
 
-    `model_config`, all but `encoder` and one of the next two optional:
+    RLlib makes it: `RLModuleSpec(module_class=ftray.FTPolicy, model_config={...})`. `model_config` needs `encoder`, and
+    `dataset` or `layout`:
 
-    encoder: mapping of an `EncoderSpec`.
-    dataset: folder of a `Dataset`, for compact observations. layout: mapping of an `ObservationLayout`, for full ones.
-    weights: a pre-training checkpoint that the market tower starts from.
-    market_vectors: an .npy of (bars, D), for a frozen encoder: the market tower's output for every bar.
-    learner_cap_gib, env_runner_cap_gib, planned_gib: see `devices.cap_gpu_memory`.
+    encoder: the mapping of an encoder's spec, like `{"kind": "ft", "d_token": 32}`.
+    dataset: folder of a saved `Dataset`, for compact observations, whose windows the module gathers itself.
+    layout: mapping of an `ObservationLayout`, for full observations.
+    weights: path of a pre-training checkpoint that the market tower starts from; optional.
+    market_vectors: path of an .npy of (bars, D) float32, for a frozen encoder: what its market tower gives for every
+        bar; optional.
+    learner_cap_gib, env_runner_cap_gib: GiB of GPU memory that a process may allocate; 0, the default, does not limit
+        it.
+    planned_gib: GiB of the GPU that these caps were planned for; a smaller GPU is refused. Optional.
+
+    Raises: SpecError for another key; WeightsError for weights that do not fit.
     """
 
     def setup(self) -> None:
@@ -94,7 +101,10 @@ class FTPolicy(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         return []  # env runners note the value of what they see: the encoding is at hand, and costs a pass later on
 
     def encode(self, observations: Tensor) -> Tensor:
-        """Encodings of compact or full observations. Shape: (B, 2 + A) or (B, size) → (B, encoding_dim)."""
+        """Encodings of compact or full observations. Shape: (B, 2 + A) or (B, size) → (B, encoding_dim).
+
+        observations: float32; `[bar index, cash, holdings]`, or as `ObservationLayout` says.
+        """
         layout = self.encoder.layout
         if observations.shape[-1] == layout.size:
             return self.encoder.encode(observations)
@@ -190,7 +200,11 @@ class FTPolicy(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
             return torch.cat([self.value_head(self.encode(chunk)).squeeze(-1) for chunk in chunks])
 
     def act(self, bars: np.ndarray, account: np.ndarray) -> np.ndarray:
-        """The deterministic action. Shape: bars (E,), account (E, 1 + A) → (E, A) in [-1, 1]."""
+        """The deterministic action: the mean of the action distribution, clipped. For `backtest`, with a `dataset`.
+
+        bars: (E,) indices.
+        account: (E, 1 + A) cash and holdings as fractions of equity. Gives (E, A) in [-1, 1].
+        """
         with torch.inference_mode():
             observations = torch.from_numpy(np.concatenate([bars[:, None], account], axis=1).astype(np.float32))
             mean = self._policy(self.encode(observations.to(self.table.device))).chunk(2, dim=-1)[0]

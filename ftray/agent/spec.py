@@ -8,21 +8,38 @@ from ftray.spec import Between, Count, Fraction, Index, NonNegative, spec
 
 @spec
 class PPOSpec:
-    """Proximal policy optimisation (Schulman et al. 2017) over parallel env runners.
+    """Proximal policy optimisation (Schulman et al. 2017, arXiv:1707.06347) over parallel env runners.
 
     Every sampled point is valid: fragment, batch and minibatch sizes are derived (`fragment_length`, `batch_size`,
     `minibatch`), so no combination of the fields below can be refused by the trainer.
 
-    env_steps: total steps over all accounts; one step is one account over one bar.
-    train_batch_size: steps per iteration, rounded to whole fragments.
+    env_steps: env steps of one training, over all its accounts; one step is one account over one bar.
+    train_batch_size: env steps per iteration, rounded to whole fragments.
+    minibatch_size: samples per gradient step, at most the whole batch.
+    epochs: passes over the batch of an iteration.
+    learning_rate: Adam's.
     fine_tune_factor: learning rate of a pre-trained market tower, as a fraction of `learning_rate`.
-    fine_tune_warm_up: share of `env_steps` over which that rate rises from 0: heads that still know nothing would wreck
-        what the tower knows.
-    reward_scale: the reward that the learner sees is the environment's, times this (log growth per bar is about 1e-3).
+    fine_tune_warm_up: fraction of `env_steps` over which that rate rises from 0: heads that still know nothing would
+        wreck what the tower knows.
+    gamma: discount of a reward one bar later.
+    gae_lambda: λ of generalised advantage estimation (Schulman et al. 2016, arXiv:1506.02438).
+    clip: how far the ratio of new to old action probabilities may leave 1 before its gradient is cut.
+    entropy: weight of the action distribution's entropy in the loss.
+    value_weight: weight of the value function's squared error in the loss.
+    grad_clip: largest norm of a gradient, over all parameters; 0 does not clip.
+    reward_scale: factor on the environment's rewards, above 0; log growth per bar is about 1e-3.
+    n_env_runners: processes that sample; 0 samples in the learner's own process.
+    envs_per_runner: accounts that each env runner steps at once.
+    cpus_per_env_runner: cores that each env runner books.
     env_runners_on_gpu: whether env runners, too, hold the model on a GPU; each books a share of its own.
-    evaluate_every: iterations between two backtests on the validation window; a checkpoint is kept each time.
-    evaluation_cpus: cores of a second process that runs those backtests while the trial trains; 0 runs them
-        in the trial's own process, between two iterations. The metrics are the same, up to a GPU's rounding.
+    evaluate_every: iterations between two backtests on the validation windows; a checkpoint is kept each time.
+    evaluation_cpus: cores of a second process that runs those backtests while the trial trains; 0 runs them in the
+        trial's own process, between two iterations. The metrics are the same, up to a GPU's rounding.
+
+    >>> import ftray
+    >>> ppo = ftray.PPOSpec(train_batch_size=1_000, n_env_runners=2, envs_per_runner=16)
+    >>> ppo.n_envs, ppo.fragment_length, ppo.batch_size
+    (32, 31, 992)
     """
 
     env_steps: Count = 20_000
@@ -57,13 +74,15 @@ class PPOSpec:
 
     @property
     def fragment_length(self) -> int:
-        """Steps that each account takes per iteration."""
+        """Env steps that each account takes per iteration."""
         return max(1, round(self.train_batch_size / self.n_envs))
 
     @property
     def batch_size(self) -> int:
+        """Env steps per iteration, in whole fragments."""
         return self.fragment_length * self.n_envs
 
     @property
     def minibatch(self) -> int:
+        """Samples per gradient step."""
         return min(self.minibatch_size, self.batch_size)

@@ -32,8 +32,13 @@ SCOPES = {
 
 @dataclasses.dataclass(frozen=True)
 class Best:
-    """The best of a study by one metric.
+    """The best of a study by one metric, and what a reader needs to judge it. It prints as a table.
 
+    trial: its id.
+    metric: what it is the best by.
+    value: the metric's.
+    direction: the one in which the metric is better.
+    scope: what it was chosen from, see `Study.best`.
     chosen_from: how many values it is the best of: trials, or reports where the scope is not `last`.
     interval: where the true value lies with 95 % confidence: of a Sharpe ratio by the length and the moments of its
         returns, of any other metric by its spread over the trial's trainings; None where neither is known. It holds for
@@ -54,10 +59,15 @@ class Best:
 
     @property
     def luck_line(self) -> float | None:
+        """The Sharpe ratio to expect of the best of as many trials without skill; None for any other metric.
+
+        Source: Bailey and López de Prado 2014, The Deflated Sharpe Ratio.
+        """
         return None if self.luck is None else self.luck.luck_line
 
     @property
     def deflated_sharpe(self) -> float | None:
+        """Probability that the true Sharpe ratio is above the luck line; None for any other metric."""
         return None if self.luck is None else self.luck.deflated
 
     def __repr__(self) -> str:

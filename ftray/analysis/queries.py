@@ -28,11 +28,28 @@ class Queries:
         raise NotImplementedError
 
     def read(self, table: str, columns: Sequence[str] | None = None, **equal: Any) -> "pa.Table":
-        """A table, or some columns of it, of the rows that have these values."""
+        """A table of the run folder, for those who want pyarrow in place of pandas.
+
+        table: its name: trials, folds, metrics, returns, fills, encoders, events; `sql("select * from columns")`
+            documents all.
+        columns: the names to read; those that the study does not have are left out. None reads all.
+        equal: `column=value` keeps the rows that have this value.
+
+        Raises: QueryError for an unknown table.
+        """
         raise NotImplementedError
 
     def frame(self, table: str, columns: Sequence[str] | None = None, **equal: Any) -> "pd.DataFrame":
-        """`read` for pandas; whole numbers are Int64, so that a gap in them does not make them floats."""
+        """A table of the run folder as a DataFrame; see `read`.
+
+        Whole numbers are Int64, so that a gap in them does not make them floats.
+
+        table: its name.
+        columns: the names to read. None reads all.
+        equal: `column=value` keeps the rows that have this value.
+
+        Raises: QueryError for an unknown table.
+        """
         import pandas as pd
         import pyarrow as pa
 
@@ -50,8 +67,11 @@ class Queries:
         return self.frame("encoders").sort_values("validation_loss", ignore_index=True)
 
     def encoder_card(self, encoder: str) -> dict[str, Any]:
-        """A finished pre-training job's diagnostics and losses, as `plots.plot_reconstruction(card, "cells")` and
-        `plots.plot_history(card["history"])` draw them. encoder: its fingerprint, or how that begins.
+        """A finished pre-training job's diagnostics and losses.
+
+        `plots.plot_reconstruction(card, "cells")` and `plots.plot_history(card["history"])` draw them.
+
+        encoder: its fingerprint, or how that begins.
 
         Raises: QueryError if there is none.
         """
@@ -70,9 +90,20 @@ class Queries:
         baseline: str | None = None,
         confidence: float = 0.95,
     ) -> "pd.DataFrame":
-        """Groups of finished trials compared: interquartile means with intervals, probability of improvement.
+        """Groups of finished trials compared: a row per group, the best first. See `plots.plot_comparison`.
 
-        See `ftray.analysis.comparison.compare_data`.
+        `mean` with `low` and `high`: the interquartile mean over all trainings (folds × seeds) of a group, with its
+        stratified bootstrap interval (Agarwal et al. 2021, arXiv:2108.13264). `improvement`, with its interval: the
+        probability that a training beats one of the baseline on the same fold. Only folds that all groups share are
+        compared. Groups also differ in what else was searched.
+
+        by: a column of `trials`, like `encoder`, or the end of a search parameter's name, like `d_token`.
+        metric: a validation metric, as each training has it.
+        where: a condition on `trials` in pandas' syntax, like `"encoder == 'ft'"`.
+        baseline: a group; by default the one with the lowest mean.
+        confidence: of the intervals.
+
+        Raises: QueryError for an unknown column, metric or baseline; NoResultError if there are no groups to compare.
         """
         from ftray.analysis.comparison import compare_data
 
@@ -102,9 +133,12 @@ class Queries:
         return QueryError(f"{problem}; {nearest(name, sorted({*METRICS, *self.metrics}))}")
 
     def sql(self, query: str, parameters: Sequence[Any] | None = None) -> "pd.DataFrame":
-        """The answer to a query in DuckDB's SQL over the tables of `ftray.tables.schema`; `columns` lists them.
+        """The answer to a query in DuckDB's SQL over the tables of the run folder; the table `columns` documents them.
 
         Names with a slash need double quotes: select "validation/sharpe" from trials.
+
+        query: one SQL statement.
+        parameters: values for its `?`, in order.
 
         Raises: MissingDependencyError where duckdb is missing; duckdb.Error for a query that it cannot answer.
         """

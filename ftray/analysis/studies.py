@@ -1,6 +1,6 @@
 """Opening a study, or all studies of a folder as one.
 
-Takes: the location of a run folder, or of a folder of them. Gives: `open_study`, and with it a `Study` or `Studies`.
+Takes: the location of a run folder, or of a folder of them. Gives: a `Study`, or `Studies`.
 """
 
 import dataclasses
@@ -27,32 +27,57 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 
-def open_study(location: Location) -> "Study | Studies":
-    """The study of a run folder; of a folder that holds run folders, all of them together.
+def open_study(location: Location) -> Study:
+    """The study of a run folder.
 
-    Raises: RunFolderError if there is neither.
+    location: the run folder's path, or its URL on object storage (`s3://bucket/runs/NAME`; also `gs://`, `abfs://`).
+
+    Raises: RunFolderError if it is no run folder, or is damaged; StorageError for object storage that cannot be read.
     """
+    if _is_run_folder(location):
+        return Study(RunFolder.open(location))
+    names = _run_folders(location)
+    held = f"holds {len(names)}: {', '.join(names)}; open one of them, or all with `open_studies`"
+    raise RunFolderError(
+        f"{location} must be a run folder, and {held if names else 'has no study.json: check the path'}"
+    )
+
+
+def open_studies(location: Location) -> "Studies":
+    """All studies of a folder, to be asked together.
+
+    location: the path or URL of the folder that holds their run folders, `runs` for most.
+
+    Raises: RunFolderError if it holds none, or a damaged one; StorageError for object storage that cannot be read.
+    """
+    names = _run_folders(location)
+    if not names:
+        what = "is one itself: use `open_study`" if _is_run_folder(location) else "holds none: check the path"
+        raise RunFolderError(f"{location} must be a folder of run folders, and {what}")
+    return Studies({name: Study(RunFolder.open(join(location, name))) for name in names})
+
+
+def _is_run_folder(location: Location) -> bool:
+    if is_url(location):
+        return Mirror(location, "read").read("study.json") is not None
+    return (Path(location) / "study.json").exists()
+
+
+def _run_folders(location: Location) -> list[str]:
+    """The names of the run folders in a folder, sorted."""
     if is_url(location):
         mirror = Mirror(location, "read")
-        alone = mirror.read("study.json") is not None
-        names = [] if alone else [name for name in mirror.folders() if mirror.read(f"{name}/study.json") is not None]
-    else:
-        alone = (Path(location) / "study.json").exists()
-        names = [file.parent.name for file in Path(location).glob("*/study.json")]
-    if alone:
-        return Study(RunFolder.open(location))
-    if not names:
-        raise RunFolderError(
-            f"{location} must be a run folder, or hold some: neither it nor a folder in it has a study.json; "
-            "check the path"
-        )
-    return Studies({name: Study(RunFolder.open(join(location, name))) for name in sorted(names)})
+        return sorted(name for name in mirror.folders() if mirror.read(f"{name}/study.json") is not None)
+    return sorted(file.parent.name for file in Path(location).glob("*/study.json"))
 
 
 class Studies(Queries, Mapping[str, Study]):
     """Several studies: a mapping from name to `Study`, and their tables together, with a column `study` first.
 
-    A trial's name is prefixed with its study's: `studies.curve("crypto_1h/trial-0007", ...)`.
+    `open_studies` opens it. A trial's id is prefixed with its study's name: `studies.curve("crypto_1h/trial-0007",
+    ...)`. Whatever is not listed here works as it does in `Study`.
+
+    studies: name → `Study`.
     """
 
     def __init__(self, studies: Mapping[str, Study]):
@@ -92,7 +117,13 @@ class Studies(Queries, Mapping[str, Study]):
         return {name: study.sources()[""] for name, study in self._studies.items()}
 
     def best(self, metric: str | None = None, scope: Scope = "last", **how: Any) -> dict[str, Best]:
-        """The best of each study that has one: the metrics of different studies are of different bars."""
+        """The best of each study that has one: the metrics of different studies are of different bars.
+
+        metric: by default each study's first objective.
+        scope, how: as in `Study.best`.
+
+        Raises: QueryError for a metric that is unknown to all of them.
+        """
         return self._each(lambda study: study.best(metric, scope, **how))
 
     def curve(self, trial: str, metric: str) -> "pd.DataFrame":

@@ -40,7 +40,12 @@ COSTS = (CPU_SECONDS, GPU_SECONDS, WALL_SECONDS)
 
 
 class Study(Queries):
-    """One study. `run` is its run folder, `objectives` what it searches for, `constraints` the bounds that it sets."""
+    """One study, while it runs or a year later; `open_study` opens it. Needs neither torch nor Ray.
+
+    Each call reads the study's current state. A trial is named by its id, like `trial-0007`.
+
+    run: its run folder.
+    """
 
     def __init__(self, run: RunFolder):
         self.run, self._tables = run, Tables(run)
@@ -49,10 +54,12 @@ class Study(Queries):
 
     @property
     def name(self) -> str:
+        """The study's name."""
         return self.run.name
 
     @property
     def is_done(self) -> bool:
+        """Whether the study is finished."""
         return self.run.is_done
 
     def __repr__(self) -> str:
@@ -81,8 +88,10 @@ class Study(Queries):
     ) -> Best:
         """The best trial by a metric, with all that a reader needs to judge it; see `Best`.
 
-        metric: by default the study's first objective. scope: `last`: each finished, feasible trial as it ended;
-        `best`: each of them at its best report, which looks better than it is; `any`: any report of any trial.
+        metric: by default the study's first objective.
+        scope: `last`: each finished, feasible trial as it ended; `best`: each of them at its best report, which looks
+            better than it is; `any`: any report of any trial.
+        direction: the one in which the metric is better; by default as the study or the table of metrics has it.
 
         Raises: QueryError for an unknown metric; MetricError for one that is better neither way, unless a direction is
         given; NoResultError if there is no value of it yet.
@@ -107,6 +116,9 @@ class Study(Queries):
 
         Env steps count over all trainings of a trial; `fold` and `seed` say which one a row belongs to.
 
+        trial: its id.
+        metric: a reported one, like `validation/sharpe`; the property `metrics` has all names.
+
         Raises: QueryError for an unknown trial or metric; NoResultError if the trial has not reported the metric yet.
         """
         self._known(trial)
@@ -118,14 +130,20 @@ class Study(Queries):
         return rows.sort_values(steps, ignore_index=True)
 
     def folds(self, trial: str) -> "pd.DataFrame":
-        """A trial's validation metrics by fold and seed."""
+        """A trial's validation metrics, a row per fold and seed.
+
+        Raises: QueryError for an unknown trial.
+        """
         self._known(trial)
         return self.frame("folds", trial=trial)
 
     def returns(self, trial: str, split: str = SPLIT) -> "pd.DataFrame":
-        """Returns per bar of a trial, or of a benchmark by its name, by fold and seed in time order.
+        """Returns per bar, as fractions, by fold and seed in time order.
 
-        The test window is in no table; `ftray promote` alone reads it.
+        trial: its id, or the name of a benchmark, like `equal_weight`.
+        split: `validation`; the test window is in no table, `ftray promote` alone reads it.
+
+        Raises: QueryError for an unknown trial or another split.
         """
         if split != SPLIT:
             raise QueryError(f"returns are stored for the validation windows only, got split {split!r}")
@@ -137,7 +155,10 @@ class Study(Queries):
         return rows.sort_values(["fold", "seed", "time"], ignore_index=True)
 
     def fills(self, trial: str) -> "pd.DataFrame":
-        """Orders of a trial that were filled on its validation windows."""
+        """Orders of a trial that were filled on its validation windows, in quote currency.
+
+        Raises: QueryError for an unknown trial.
+        """
         self._known(trial)
         return self.frame("fills", trial=trial).sort_values(["fold", "seed", "time"], ignore_index=True)
 
@@ -149,7 +170,7 @@ class Study(Queries):
         return pd.DataFrame.from_dict(self.run.benchmarks(), orient="index")
 
     def policy_path(self, trial: str) -> Path:
-        """The path of a trial's policy, for `ftray.load_policy`.
+        """The path of a trial's policy, for `load_policy`; fetched first if the study is on object storage.
 
         Raises: QueryError for an unknown trial; NoResultError if it has none yet.
         """
@@ -161,7 +182,10 @@ class Study(Queries):
         return path
 
     def lineage(self, trial: str) -> dict[str, Any]:
-        """Where a trial comes from: spec, seeds, data, code, machine, cost, and the encoder of each fold."""
+        """Where a trial comes from: spec, seeds, data, code, machine, cost, and the encoder of each fold.
+
+        Raises: QueryError for an unknown trial.
+        """
         self._known(trial)
         row = self.read("trials", trial=trial).to_pylist()[0]
         recorded = json.loads(row["lineage"] or "{}")
@@ -190,7 +214,10 @@ class Study(Queries):
     def importance(self) -> "pd.Series":
         """How much each search parameter matters for being among the best, largest first; the shares add up to 1.
 
-        See `ftray.analysis.importance.importance`.
+        By conditional PED-ANOVA (Watanabe et al. 2023, arXiv:2304.10255) over the complete trials. A handful is not
+        enough.
+
+        Raises: NoResultError for fewer than two complete trials, or without search parameters.
         """
         import pandas as pd
 
@@ -204,8 +231,11 @@ class Study(Queries):
         It has every sampled trial with its state, times, parameters, values and constraints; each trial's id and last
         metrics are its user attributes.
 
-        metrics: take these as the objectives in place of the study's own. reports: False leaves out the intermediate
-        values, which take a while to read in a large study; Optuna has them of studies with one objective alone.
+        metrics: take these as the objectives in place of the study's own.
+        reports: whether it has the intermediate values, which take a while to read in a large study; Optuna has them of
+            studies with one objective alone.
+
+        Raises: MetricError for a metric that is better neither way.
         """
         from ftray.search.optuna_trials import optuna_study
         from ftray.search.space import Space
@@ -221,8 +251,9 @@ class Study(Queries):
     def overfitting(self) -> float | None:
         """Probability that the trial which is best on one half of the validation bars is below the median on the other.
 
-        See `stats.overfitting_probability`; None with fewer than two trials whose bars are known. Of very many
-        trials it takes an evenly spaced sample.
+        By combinatorially symmetric cross-validation (Bailey, Borwein, López de Prado and Zhu 2017, The Probability of
+        Backtest Overfitting). None with fewer than two trials whose bars are known. Of very many trials it takes an
+        evenly spaced sample.
         """
         from ftray.analysis.comparison import compared, overfitting_data
 

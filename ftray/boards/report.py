@@ -24,7 +24,7 @@ from ftray.boards.report_parts import (
     regimes,
     winner,
 )
-from ftray.errors import NoResultError, RunFolderError
+from ftray.errors import NoResultError
 from ftray.files import replace_file
 from ftray.metrics import metric
 from ftray.plots.theme import plotly
@@ -59,8 +59,6 @@ def write_report(location: Location, out: Path | None = None) -> Path:
     Raises: RunFolderError where there is no run folder; MissingDependencyError where plotly is missing.
     """
     study = open_study(location)
-    if not isinstance(study, Study):
-        raise RunFolderError(f"{location} holds {len(study)} studies; name one of them: {', '.join(study)}")
     out = out or (Path(f"{study.name}.html") if study.run.mirror else study.run.path / NAME)
     page = report_page(study)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ftray.analysis.studies import open_study
 from ftray.analysis.study import Study
 from ftray.boards.sidecars import INSTALL, Sidecar, links, run_sidecars
-from ftray.errors import MissingDependencyError, RunFolderError
+from ftray.errors import MissingDependencyError
 from ftray.ports import LOOPBACK, listener
 from ftray.say import Say
 from ftray.storage import Location
@@ -42,8 +42,6 @@ def serve(
     Raises: MissingDependencyError; RunFolderError for what is no run folder; FtrayError for a taken address.
     """
     study = open_study(location)
-    if not isinstance(study, Study):
-        raise RunFolderError(f"{location} holds {len(study)} studies; name one of them: {', '.join(study)}")
     for ending in (signal.SIGTERM, signal.SIGHUP):  # the latter where the terminal or the tunnel goes away
         signal.signal(ending, _end)
     with run_sidecars(study.run, optuna=optuna, tensorboard=tensorboard, storage=storage) as sidecars:

@@ -27,7 +27,13 @@ WINDOWS = ("train", "validation", "test")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """Everything a trial reads of the market. Row t of the table belongs to bar t of the candles."""
+    """Everything a trial reads of the market. Row t of the table belongs to bar t of the candles.
+
+    candles: of all windows.
+    table: the scaled features of every bar; `table.observation(bars, accounts)` makes full observations of both.
+    windows: `train` and `validation`, each a tuple of windows in time order, and `test`.
+    fingerprint: any change of candles, windows, fold, features or formulas changes it; 64 hex digits.
+    """
 
     candles: Candles
     table: FeatureTable
@@ -36,10 +42,14 @@ class Dataset:
 
     @property
     def layout(self) -> ObservationLayout:
+        """Where everything is in an observation."""
         return self.table.layout
 
     def times(self, window: Window) -> list[str]:
-        """When a window's first and last bar open, UTC, as ISO 8601."""
+        """When the first and the last bar of a window open, UTC, as ISO 8601.
+
+        window: one of `windows`.
+        """
         return [str(self.candles.times[bar].astype("datetime64[s]")) for bar in (window.start, window.stop - 1)]
 
     def save(self, folder: Path | str) -> Path:
@@ -110,7 +120,21 @@ class Dataset:
 
 
 def build_dataset(market: MarketSpec, windows: FoldsSpec, features: FeatureSpec, fold: int = 0) -> Dataset:
-    """Load the candles and build one fold of them: `dataset_of`."""
+    """Loads the candles and builds one fold of them: windows, features, and a scaler fitted on the train windows alone.
+
+    fold: which of the windows' folds, counted from 0.
+
+    Raises: DataError for candles that cannot be used, or for a window without a bar at which a policy could decide;
+    SpecError for a purge below lookback + holding.
+
+    >>> import ftray
+    >>> market = ftray.SimulatorSpec(n_assets=2, n_bars=3_000)
+    >>> dataset = ftray.build_dataset(market, ftray.WindowsSpec(), ftray.FeatureSpec(indicators=("close", "rsi")))
+    >>> dataset.layout.size  # cash, 2 holdings, 2 indicators × 2 assets × 60 bars
+    243
+    >>> print(*dataset.windows.train, *dataset.windows.validation, dataset.windows.test)
+    [0, 1932) [2016, 2466) [2550, 3000)
+    """
     return dataset_of(load_market(market), windows, features, fold)
 
 

@@ -42,8 +42,10 @@ _STILL_VOLUME = 1e-2  # of the mean volume; a bar without trades gives log(0.01)
 class Indicator:
     """One member of the table.
 
+    name: what `FeatureSpec.indicators` calls it.
     compute: (T, 5) candles of one asset in one segment → (T,), causal; the first `warm_up` values mean nothing.
-    warm_up: bars after which a recursive mean has forgotten where the segment began, within `FORGOTTEN`.
+    warm_up: bars after which a recursive mean has forgotten where the segment began, within a thousandth of the
+        indicator's standard deviation (`FORGOTTEN`).
     """
 
     name: str

@@ -16,13 +16,23 @@ from ftray.spec import fingerprint
 
 @dataclasses.dataclass(frozen=True)
 class ObservationLayout:
-    """Where everything is in an observation.
+    """Where everything is in an observation: `[cash (1), holdings (A), features (F × A × L)]`, all float32.
 
-    >>> layout = ObservationLayout(symbols=("BTC", "ETH"), indicators=("close", "rsi", "macd"), lookback=4)
+    Cash and holdings are fractions of equity. Features are indicator × asset × bar, the oldest bar first. A series is
+    one (indicator, asset) pair. The compact form, `[bar index, cash, holdings]`, is what processes send each other.
+
+    symbols: the A assets, in the order of every asset axis.
+    indicators: the F indicators, in order.
+    lookback: L, the bars of an observation.
+
+    >>> import ftray
+    >>> layout = ftray.ObservationLayout(symbols=("BTC", "ETH"), indicators=("close", "rsi", "macd"), lookback=4)
     >>> layout.size, layout.n_series, layout.n_features
     (27, 6, 24)
     >>> layout.series_name(3), layout.feature_name(0)
     ('rsi[ETH]', 'close[BTC, t-3]')
+    >>> layout.holdings, layout.features
+    (slice(1, 3, None), slice(3, 27, None))
     """
 
     symbols: tuple[str, ...]
@@ -31,48 +41,57 @@ class ObservationLayout:
 
     @property
     def n_assets(self) -> int:
+        """A."""
         return len(self.symbols)
 
     @property
     def n_indicators(self) -> int:
+        """F."""
         return len(self.indicators)
 
     @property
     def n_series(self) -> int:
+        """S = F × A."""
         return self.n_indicators * self.n_assets
 
     @property
     def n_account(self) -> int:
-        """Cash and one holding per asset."""
+        """Cash and one holding per asset: 1 + A."""
         return 1 + self.n_assets
 
     @property
     def n_features(self) -> int:
+        """S × L."""
         return self.n_series * self.lookback
 
     @property
     def size(self) -> int:
+        """Floats of an observation: 1 + A + S × L."""
         return self.n_account + self.n_features
 
     @property
     def cash(self) -> slice:
+        """Where cash is in an observation."""
         return slice(0, 1)
 
     @property
     def holdings(self) -> slice:
+        """Where the holdings are in an observation."""
         return slice(1, self.n_account)
 
     @property
     def account(self) -> slice:
+        """Where cash and holdings are in an observation."""
         return slice(0, self.n_account)
 
     @property
     def features(self) -> slice:
+        """Where the features are in an observation."""
         return slice(self.n_account, self.size)
 
     @property
     def compact_size(self) -> int:
-        """The compact form: bar index, then the account."""
+        """Floats of the compact form: 2 + A."""
         return 1 + self.n_account
 
     @property
@@ -86,34 +105,45 @@ class ObservationLayout:
         return slice(1, self.compact_size)
 
     def series(self, indicator: str, symbol: str) -> int:
-        """The index of a series among the table's columns."""
+        """The index of a series among the S columns of a feature table.
+
+        Raises: ValueError for an indicator or symbol that the layout does not have.
+        """
         return self.indicators.index(indicator) * self.n_assets + self.symbols.index(symbol)
 
     def series_name(self, series: int) -> str:
+        """The name of the series with that index, for people: `rsi[ETH]`."""
         indicator, asset = divmod(series, self.n_assets)
         return f"{self.indicators[indicator]}[{self.symbols[asset]}]"
 
     def patch_name(self, series: int, start: int, stop: int) -> str:
-        """The name of the bars [start, stop) of a window of one series, for people: `close[BTC, t-59..t-48]`."""
+        """The name of a run of bars in a window of one series, for people: `close[BTC, t-59..t-48]`.
+
+        start, stop: bars of the window, counted from its oldest; `stop` is not part of the run.
+        """
         first, last = (f"t-{self.lookback - 1 - bar}" for bar in (start, stop - 1))
         return f"{self.series_name(series)[:-1]}, {first if first == last else f'{first}..{last}'}]"
 
     def feature_name(self, feature: int) -> str:
-        """The name of the i-th of the `n_features` features, for people: `close[BTC, t-3]`."""
+        """The name of the feature with that index among the `n_features`, for people: `close[BTC, t-3]`."""
         series, bar = divmod(feature, self.lookback)
         return self.patch_name(series, bar, bar + 1)
 
     @property
     def account_names(self) -> tuple[str, ...]:
+        """The names of cash and holdings, for people: `cash`, `holding[BTC]`, and so on."""
         return ("cash", *(f"holding[{symbol}]" for symbol in self.symbols))
 
     def to_mapping(self) -> dict[str, Any]:
+        """The plain mapping that `from_mapping` reads."""
         return {"symbols": list(self.symbols), "indicators": list(self.indicators), "lookback": self.lookback}
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> "ObservationLayout":
+        """The layout of a mapping with symbols, indicators and lookback, as `policy.json` has it."""
         return cls(tuple(mapping["symbols"]), tuple(mapping["indicators"]), int(mapping["lookback"]))
 
     @property
     def fingerprint(self) -> str:
+        """Equal layouts, equal name: 64 hex digits."""
         return fingerprint(self.to_mapping())

@@ -23,7 +23,12 @@ from ftray.spec import Between, Count, nearest, spec
 
 @spec
 class FeatureSpec:
-    """What a policy sees of the market: which indicators, over how many bars, clipped at how many deviations."""
+    """What a policy observes of the market.
+
+    lookback: bars of an observation, the deciding bar included.
+    indicators: names in `ftray.features.INDICATORS`, in the order of the observation; all built-in ones by default.
+    clip: standard deviations of the train windows that a scaled feature is clipped at.
+    """
 
     lookback: Count = 60
     indicators: tuple[str, ...] = tuple(INDICATORS)

@@ -32,13 +32,15 @@ class Segment:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Candles:
-    """Open, high, low, close and volume of A assets over T common bars.
+    """Open, high, low, close and volume of A assets over T common bars; a frozen value, its arrays read-only.
 
     symbols: the A asset names, in the order of every asset axis in ftray.
     times: (T,) datetime64[ns], UTC, the opening time of each bar, strictly increasing.
-    values: (T, A, 5) float64 in the order of `COLUMNS`; prices in quote currency, volume in base units.
+    values: (T, A, 5) float64: open, high, low, close in quote currency, volume in units of the asset.
     interval: length of one bar; where two times differ by more than this, a segment ends.
     regimes: (T,) int8 labels of the simulator (0 bear, 1 sideways, 2 bull), or None for real markets.
+
+    Raises: DataError for values of another shape.
     """
 
     symbols: tuple[str, ...]
@@ -61,21 +63,26 @@ class Candles:
 
     @property
     def n_assets(self) -> int:
+        """How many assets there are, A."""
         return len(self.symbols)
 
     def column(self, name: str) -> np.ndarray:
-        """One column of all assets. Shape: (T, A), a view."""
+        """One column of all assets. Shape: (T, A), a view.
+
+        name: `open`, `high`, `low`, `close` or `volume`.
+        """
         return self.values[:, :, COLUMNS.index(name)]
 
     @functools.cached_property
     def segments(self) -> tuple[Segment, ...]:
-        """The contiguous runs of bars; between them are exchange outages."""
+        """The contiguous runs of bars, `[start, stop)` each; between them are exchange outages."""
         breaks = np.flatnonzero(np.diff(self.times) != self.interval) + 1
         edges = [0, *breaks.tolist(), len(self)]
         return tuple(Segment(a, b) for a, b in itertools.pairwise(edges) if b > a)
 
     @property
     def bars_per_day(self) -> float:
+        """Bars of one day, 24 for hourly candles; a fraction where bars are longer than a day."""
         return float(np.timedelta64(1, "D") / self.interval)
 
     @property

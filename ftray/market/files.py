@@ -34,11 +34,11 @@ _NAME = re.compile(r"(?P<base>[^\W_]+)(?:[_-](?P<quote>(?!\d+[smhdwM]$)[^\W_]+))
 
 @spec
 class FilesSpec:
-    """Where candle files are.
+    """Candles from files: freqtrade's feather, parquet or CSV with date, open, high, low, close and volume.
 
-    path: a folder, or a URL of object storage, with one file per asset: `BTC_USDT-1h.feather`, `ETH_USDT.csv`,
+    path: a folder, or its URL on object storage, with one file per asset: `BTC_USDT-1h.feather`, `ETH_USDT.csv`,
         `LTC.parquet`.
-    interval: the length of a bar; files whose name says another interval are left out.
+    interval: length of a bar, such as `5m`, `1h`, `1d`; files whose name says another interval are left out.
     symbols: the assets to take, without the quote currency; None takes all.
     """
 

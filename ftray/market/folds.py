@@ -22,11 +22,14 @@ from ftray.spec import Between, Count, Fraction, Index, spec
 class WalkForwardSpec:
     """Validation windows one after the other, each after the bars that its policy has trained on.
 
+    The development bars are all but the test window and its purge gap.
+
     n_folds: validation windows; they follow each other without a gap and end where the development bars end.
-    train: fraction of the development bars (all but the test window and its purge gap) before the first of them.
-    expanding: every fold trains on all bars before its validation; False keeps the length of the first fold's training.
+    train: fraction of the development bars before the first validation window.
+    expanding: whether every fold trains on all bars before its validation; else it trains on as many as the first fold.
     test: fraction of all bars at the end, outside all folds.
-    purge, holding: as in `WindowsSpec`.
+    purge: bars left out between two windows; None: lookback + holding, the least without leakage.
+    holding: bars that a position or a label may reach into the future.
     """
 
     kind: Literal["walk_forward"] = "walk_forward"
@@ -42,13 +45,17 @@ class WalkForwardSpec:
 class CombinatorialSpec:
     """Combinatorial purged cross-validation: every choice of some groups of bars is validated on, once.
 
+    The development bars are all but the test window and its purge gap. They make
+    C(n_groups, n_validation_groups) folds, from which C(n_groups − 1, n_validation_groups − 1) whole paths over the
+    development bars are rebuilt.
+
     n_groups: contiguous groups of equal length (± 1 bar) that the development bars are cut into.
-    n_validation_groups: of them validated on per fold; C(n_groups, n_validation_groups) folds in all, from which
-        C(n_groups − 1, n_validation_groups − 1) whole paths over the development bars are rebuilt.
+    n_validation_groups: groups that each fold is validated on, fewer than `n_groups`.
     embargo: fraction of the development bars left out of training after a validation window, on top of the purge:
         markets depend on their past for longer than observations reach.
     test: fraction of all bars at the end, outside all folds.
-    purge, holding: as in `WindowsSpec`; the purge applies on both sides of a validation window.
+    purge: bars left out on both sides of a validation window; None: lookback + holding, the least without leakage.
+    holding: bars that a position or a label may reach into the future.
 
     Source: López de Prado 2018, Advances in Financial Machine Learning, chapter 12; purge and embargo: chapter 7.
     """

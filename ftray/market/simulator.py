@@ -32,12 +32,15 @@ OUTAGE_BARS = (2, 6)
 
 @spec
 class SimulatorSpec:
-    """What to simulate.
+    """A simulated market; the same spec gives the same candles, to the last bit.
 
+    n_assets: correlated assets.
     n_bars: bars returned, whatever the outages.
+    interval: length of a bar, such as `5m`, `1h`, `1d`.
+    seed: of all random numbers.
     drift: strength of the regimes' drifts; 0 leaves no edge to find.
-    leak: share of the log volume's variation that is the next bar's return, in units of its volatility; 0 none, 1 all.
-        A bar opens where the last one closed, so this is the return from one fill at an open to the next.
+    leak: fraction of the log volume's variation that is the next bar's return, in units of its volatility; 0 none, 1
+        all. A bar opens where the last one closed, so this is the return from one fill at an open to the next.
     n_outages: holes in time, of 2 to 5 bars each; they split the market into n_outages + 1 segments.
     """
 

@@ -13,7 +13,12 @@ MarketSpec = FilesSpec | SimulatorSpec
 
 @dataclasses.dataclass(frozen=True)
 class Market:
-    """One kind of market: how it is described, loaded, and asked for its symbols without loading it."""
+    """One kind of market.
+
+    spec_class: the class of its specs, whose `kind` names it.
+    load: a spec → its `Candles`.
+    symbols: a spec → the symbols of those candles, in order, without reading a candle.
+    """
 
     spec_class: type
     load: Callable[[Any], Candles]
@@ -30,6 +35,11 @@ def load_market(spec: MarketSpec) -> Candles:
     """The candles that a market spec describes.
 
     Raises: DataError when files are missing, broken or do not overlap.
+
+    >>> import ftray
+    >>> candles = ftray.load_market(ftray.SimulatorSpec(n_assets=2, n_bars=100))
+    >>> candles.symbols, candles.values.shape, str(candles.times[-1])
+    (('AAVE', 'AVAX'), (100, 2, 5), '2020-01-05T03:00:00.000000000')
     """
     return MARKETS[spec.kind].load(spec)
 

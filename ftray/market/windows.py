@@ -45,9 +45,10 @@ def pieces(window: Pieces) -> tuple[Window, ...]:
 
 @spec
 class WindowsSpec:
-    """How bars are split once, in time order.
+    """One training, validation and test window, in time order.
 
-    validation, test: fractions of all bars; training gets the rest, less the two purge gaps.
+    validation: fraction of all bars that policies are validated on; training gets the bars before, less the purge gap.
+    test: fraction of all bars at the end, which `ftray promote` alone reads.
     purge: bars left out between two windows; None: lookback + holding, the least without leakage.
     holding: bars that a position or a label may reach into the future.
     """

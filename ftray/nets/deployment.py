@@ -38,9 +38,10 @@ PARTS = ("layout", "encoder", "scaler")
 
 
 class Policy:
-    """Decides: `policy(observation) -> action`.
+    """A trained policy to deploy: `policy(observation)` is an action. numpy in, numpy out; without Ray, without pickle.
 
-    network: what computes it. scaler: what turned raw features into the observations it was trained on.
+    network: what computes it.
+    scaler: what turned raw features into the observations that it was trained on.
     facts: where it comes from, as plain values: `dataset` (hash), `trial` (resolved spec), `versions`, and whatever
         else.
     """
@@ -50,10 +51,15 @@ class Policy:
 
     @property
     def layout(self) -> ObservationLayout:
+        """Where everything is in an observation; `layout.symbols` are the assets that it trades."""
         return self.network.layout
 
     def __call__(self, observation: np.ndarray) -> np.ndarray:
-        """The action for one observation or a batch. Shape: (size,) → (A,) or (B, size) → (B, A), in [-1, 1].
+        """The action for one observation or a batch: a number per asset in [-1, 1].
+
+        The target weight of an asset is max(a, 0) / max(1, sum of those).
+
+        observation: (size,) or (B, size), as `layout` says. Gives (A,) or (B, A) float32.
 
         Raises: WeightsError for an observation of another size; DataError for one that is not finite.
         """
@@ -67,12 +73,12 @@ class Policy:
             return self.network(batch).numpy().reshape(*observation.shape[:-1], -1)
 
     def observe(self, candles: Candles, account: ArrayLike | None = None) -> np.ndarray:
-        """What it observes after the last of some candles, as in training. Shape: account (1 + A,) → (size,) float32.
+        """What it observes after the last of some candles, as in training. Gives (size,) float32.
 
-        account: cash and each holding as fractions of equity; by default all in cash.
+        candles: of its assets, in their order; the lookback, and what indicators need before it.
+        account: (1 + A,) cash and each holding as fractions of equity; by default all in cash.
 
-        Raises: WeightsError for other assets; DataError where the last bars are fewer than the lookback and what
-        indicators need before it, or a gap lies among them.
+        Raises: WeightsError for other assets; DataError where the last bars are too few, or a gap lies among them.
         """
         layout = self.layout
         if candles.symbols != layout.symbols:
@@ -95,10 +101,11 @@ class Policy:
         return np.concatenate([held, rows.T.ravel()]).astype(np.float32)
 
     def save(self, folder: Path | str, *, onnx: bool = False) -> Path:
-        """Writes the folder, whole or not at all, in place of an older one.
+        """Writes the folder, whole or not at all, in place of an older one; its path.
 
-        onnx: then adds policy.onnx, which takes some seconds (`exporting_onnx` makes it while other work is done).
-            Where it cannot be written the folder is whole without it, and `onnx_left_out` in policy.json says why.
+        folder: where `load_policy` finds it.
+        onnx: whether to add policy.onnx, which takes some seconds. Where it cannot be written the folder is whole
+            without it, and `onnx_left_out` in policy.json says why.
         """
         folder = Path(folder)
         with replace_folder(folder) as new:
@@ -122,7 +129,9 @@ class Policy:
 
     @classmethod
     def load(cls, folder: Path | str) -> "Policy":
-        """The policy in a folder.
+        """The policy in a folder; see `load_policy`.
+
+        folder: a trial's `policy/`.
 
         Raises: WeightsError that says what is missing, damaged or different.
         """
@@ -143,7 +152,9 @@ class Policy:
 
 
 def load_policy(folder: Path | str) -> Policy:
-    """The policy in a trial's `policy/` folder: `policy(observation) -> action`, without Ray.
+    """The policy in a trial's `policy/` folder: `policy(observation)` is an action. Needs no Ray.
+
+    folder: its path; `study.policy_path(trial)` has it.
 
     Raises: WeightsError that says what is missing, damaged or different.
     """

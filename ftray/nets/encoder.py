@@ -23,7 +23,7 @@ class Encoder(nn.Module, abc.ABC):
     tower: the submodule behind `market`.
     d_market: width of the market vector.
     shares_bars: whether `market` knows nothing of the account, so that one market vector serves every sample of a bar.
-    bars_per_pass: what a CPU should train `market` on at once: more leave its cache. None: as many as there are.
+    bars_per_pass: bars that a CPU should train `market` on at once: more leave its cache. None: as many as there are.
     """
 
     spec: EncoderSpec
@@ -35,18 +35,19 @@ class Encoder(nn.Module, abc.ABC):
 
     @property
     def encoding_dim(self) -> int:
+        """Width of the encoding, which policy and value head read."""
         return self.spec.encoding_dim
 
     @abc.abstractmethod
     def market(self, windows: Tensor) -> Tensor:
-        """The market vector, a pure function of the bar. Shape: (B, S, L) → (B, d_market)."""
+        """The market vectors of `windows`, each a pure function of its bar. Shape: (B, S, L) → (B, d_market)."""
 
     @abc.abstractmethod
     def fuse(self, market: Tensor, account: Tensor) -> Tensor:
-        """Market vector and account, joined. Shape: (B, d_market), (B, 1 + A) → (B, encoding_dim)."""
+        """`market` vectors and `account`, joined. Shape: (B, d_market), (B, 1 + A) → (B, encoding_dim)."""
 
     def forward(self, windows: Tensor, account: Tensor) -> Tensor:
-        """The encoding. Shape: (B, S, L), (B, 1 + A) → (B, encoding_dim)."""
+        """The encodings of `windows` and `account`. Shape: (B, S, L), (B, 1 + A) → (B, encoding_dim)."""
         return self.fuse(self.market(windows), account)
 
     def market_parameters(self) -> Iterator[nn.Parameter]:
@@ -54,11 +55,11 @@ class Encoder(nn.Module, abc.ABC):
         return self.tower.parameters()
 
     def encode(self, observation: Tensor) -> Tensor:
-        """The encoding of full observations. Shape: (B, size) → (B, encoding_dim)."""
+        """The encoding of each full `observation`. Shape: (B, size) → (B, encoding_dim)."""
         return self(*self.split(observation))
 
     def split(self, observation: Tensor) -> tuple[Tensor, Tensor]:
-        """Windows and account of full observations. Shape: (B, size) → (B, S, L), (B, 1 + A)."""
+        """Windows and account of each full `observation`. Shape: (B, size) → (B, S, L), (B, 1 + A)."""
         features = observation[:, self.layout.features]
         windows = features.unflatten(-1, (self.layout.n_series, self.layout.lookback))
         return windows, observation[:, self.layout.account]

@@ -17,12 +17,15 @@ KINDS = ("cells", "spans", "series", "bars")
 
 @spec
 class MaskSpec:
-    """Which fraction of samples gets each kind of mask; one sample has one kind.
+    """Which kinds of mask pre-training hides cells with. Each sample has one kind, sampled in these proportions.
 
-    cells: single cells; interpolation along time solves most of them.
-    spans: runs of `span_length` bars of one series; the rest of the series and the other series must answer.
-    series: whole series; only the other series can answer.
-    bars: whole bars, every series at once; only the bars around can answer.
+    A cell is one series at one bar of the window.
+
+    cells: proportion of samples with single cells hidden; interpolation along time solves most of them.
+    spans: proportion with runs of `span_length` bars of one series hidden; the rest of it and other series must answer.
+    series: proportion with whole series hidden; only the other series can answer.
+    bars: proportion with whole bars hidden, every series at once; only the bars around can answer.
+    span_length: bars of a span.
     """
 
     cells: NonNegative = 0.25
@@ -37,6 +40,7 @@ class MaskSpec:
 
     @property
     def proportions(self) -> tuple[float, ...]:
+        """The four proportions as they are given; only their ratios matter."""
         return tuple(getattr(self, kind) for kind in KINDS)
 
 

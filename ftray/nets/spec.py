@@ -13,13 +13,18 @@ MIN_HEADS, MAX_HEADS = 2, 8
 class FTSpec:
     """A Feature Tokenizer + Transformer (Gorishniy et al. 2021, arXiv:2106.11959).
 
+    d_token: width of a token, a multiple of `n_heads`.
+    n_blocks: transformer blocks.
+    n_heads: attention heads per block.
+    encoding_dim: width of the encoding, which policy and value head read.
     patch_length: bars of one series summed into one token, at most the lookback. 1 is the paper's token per feature;
         the whole lookback (the default covers the reference's 60 bars) leaves one token per series: attention across
         series, one linear map along time.
     fusion: where the account joins: `late`, after the market tower; `early`, as tokens of every block.
     pretrained: `none`, `auto` (the best compatible weights known), or the path of a checkpoint.
-    frozen: the market tower keeps its pre-trained weights; account rows, projection and heads always train.
-    activation_checkpointing: recompute each block in the backward pass: less memory, about a third more time.
+    frozen: whether the market tower keeps its pre-trained weights; account rows, projection and heads always train.
+    activation_checkpointing: whether each block is recomputed in the backward pass: less memory, about a third more
+        time.
     """
 
     kind: Literal["ft"] = "ft"
@@ -53,7 +58,11 @@ class FTSpec:
 
 @spec
 class MLPSpec:
-    """The baseline: one hidden layer over the flat observation, then the encoding."""
+    """The baseline: one hidden layer over the flat observation, then the encoding.
+
+    hidden: width of the hidden layer.
+    encoding_dim: width of the encoding, which policy and value head read.
+    """
 
     kind: Literal["mlp"] = "mlp"
     hidden: Annotated[int, Between(64, 2048)] = 512

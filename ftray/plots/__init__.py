@@ -4,7 +4,7 @@ Takes: a study, or what `*_data` functions return: plain values. Gives: plotly f
 """
 
 from ftray.plots.attention import plot_attention
-from ftray.plots.encoders import plot_history, plot_probes, plot_reconstruction, write_encoder_page
+from ftray.plots.encoders import plot_history, plot_probes, plot_reconstruction
 from ftray.plots.equity import equity_data, plot_equity, plot_regimes, regimes_data
 from ftray.plots.optuna import (
     plot_contour,
@@ -45,5 +45,4 @@ __all__ = [
     "regimes_data",
     "search_data",
     "vram_data",
-    "write_encoder_page",
 ]

@@ -20,7 +20,9 @@ of it."""
 def plot_attention(data: Mapping[str, Any]) -> "go.Figure":
     """Which assets and indicators [CLS] looks at: a bar per asset, a bar per indicator, a map of both.
 
-    data: what `ftray.nets.attention_data` returns. Dotted lines mark even attention.
+    Dotted lines mark even attention.
+
+    data: what `ftray.nets.attention_data` returns.
 
     Raises: MissingDependencyError where plotly is missing.
     """

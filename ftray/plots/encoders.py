@@ -30,7 +30,13 @@ LOOKS = {
 
 
 def plot_reconstruction(card: Mapping[str, Any], kind: str) -> "go.Figure":
-    """R² on hidden cells by indicator, for one kind of mask, of the encoder and its baselines; 0 is the mean."""
+    """R² on hidden cells by indicator, of the encoder and its baselines; 1 is perfect, 0 is the mean.
+
+    card: of `Study.encoder_card`.
+    kind: of mask: cells, spans, series or bars.
+
+    Raises: MissingDependencyError where plotly is missing.
+    """
     scores = {name: found for name, found in card["figures"]["reconstruction"][kind].items() if name != "mean"}
     made = figure(f"Hidden {kind}: R² by indicator", "1 is perfect, 0 is the mean of the train windows")
     for name, found in scores.items():
@@ -40,7 +46,12 @@ def plot_reconstruction(card: Mapping[str, Any], kind: str) -> "go.Figure":
 
 
 def plot_probes(card: Mapping[str, Any]) -> "go.Figure":
-    """What the pooled vector's linear probes gain over other vectors' probes, with 95 % intervals."""
+    """What the pooled vector's linear probes gain over other vectors' probes, with 95 % intervals.
+
+    card: of `Study.encoder_card`.
+
+    Raises: MissingDependencyError where plotly is missing.
+    """
     made = figure("Linear probes: gain in skill over other vectors", "95 % intervals; above 0 the encoder is better")
     probes = card["figures"]["probes"]
     for other in dict.fromkeys(name for found in probes.values() for name in found["gain"]):
@@ -55,7 +66,12 @@ def plot_probes(card: Mapping[str, Any]) -> "go.Figure":
 
 
 def plot_history(history: Sequence[Mapping[str, Any]]) -> "go.Figure":
-    """Every loss by epoch, training and validation."""
+    """Every loss by epoch, training and validation.
+
+    history: `Study.encoder_card(encoder)["history"]`: a mapping per epoch.
+
+    Raises: MissingDependencyError where plotly is missing.
+    """
     made = figure("Pre-training: losses by epoch", "hollow: on the windows trained on; full: on later ones")
     names = [key for key in history[0] if key.endswith("_loss")]
     looks = series(name.removeprefix("validation_").removeprefix("train_") for name in names)

@@ -30,9 +30,13 @@ def equity_data(study: "Study", trial: str, benchmarks: Sequence[str] = (EQUAL_W
 
     Folds are chained in time order; returns of several seeds, or of folds that share a bar, are averaged at each bar.
 
-    Returns: times (N,) datetime64, equity: name → (N,), low and high (N,): the worst and best of its seeds by
-    themselves.
-    Raises: NoResultError where the bars are not known: an older version kept none.
+    trial: its id.
+    benchmarks: names of what is shown with it: `equal_weight`, `hold_BTC` and so on; see `Study.benchmarks`.
+
+    Returns: a mapping with times (N,) datetime64; equity: name → (N,); low and high (N,): the worst and best of its
+    seeds by themselves.
+
+    Raises: NoResultError where the returns per bar are not known; QueryError for an unknown trial or benchmark.
     """
     own: Frame = study.returns(trial)
     if own.empty:
@@ -51,7 +55,13 @@ def regimes_data(study: "Study", trial: str, benchmarks: Sequence[str] = (EQUAL_
     """How a trial and benchmarks did in each regime of the market, as far as the number of bars allows to say.
 
     Returns of several seeds are averaged at each bar, as in `equity_data`.
-    Columns: portfolio, regime, n_bars, annual_return, sharpe, low, high (95 %); see `stats.regime_performance`.
+
+    Columns: portfolio, regime, n_bars, annual_return, sharpe, low, high (95 %); see `ftray.stats.regime_performance`.
+
+    trial: its id.
+    benchmarks: names of what is compared with it: `equal_weight`, `hold_BTC` and so on; see `Study.benchmarks`.
+
+    Raises: QueryError for an unknown trial or benchmark.
     """
     import pandas as pd
 
@@ -73,7 +83,12 @@ def regimes_data(study: "Study", trial: str, benchmarks: Sequence[str] = (EQUAL_
 
 
 def plot_regimes(data: Frame) -> "go.Figure":
-    """Sharpe ratio by regime with 95 % intervals, and a table below; data: of `regimes_data`."""
+    """Sharpe ratio by regime with 95 % intervals, and a table below.
+
+    data: of `regimes_data`.
+
+    Raises: MissingDependencyError where plotly is missing.
+    """
     made = figure(
         "Sharpe ratio by regime of the market",
         f"95 % intervals; a regime of fewer than {stats.MIN_BARS} bars has no ratio",
@@ -125,7 +140,9 @@ def _add_table(made: Any, data: Frame) -> Any:
 def plot_equity(data: Mapping[str, Any]) -> "go.Figure":
     """Equity over time, each from 1, and the drawdown of the first one; the first in black, for comparison the others.
 
-    data: of `equity_data`, or times (N,) and equity: name → (N,).
+    data: of `equity_data`, or a mapping with times (N,) and equity: name → (N,).
+
+    Raises: MissingDependencyError where plotly is missing.
     """
     first = np.asarray(next(iter(data["equity"].values())))
     shown = _shown_bars(first)

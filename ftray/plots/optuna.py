@@ -1,9 +1,6 @@
 """Optuna's plots of a study, by Optuna's names, in the look of all plots.
 
 Takes: a study. Gives: plotly figures. `Study.to_optuna` gives the study to whatever else Optuna draws or computes.
-
-metric: what is plotted; the study's first objective by default. params: names of search parameters, with `trial/` or
-without; all of them by default, or the most important ones where each has a panel with each.
 """
 
 import math
@@ -32,7 +29,14 @@ BAR_LOOKS = {"blue": (BLUE, ""), "red": (VERMILLION, "x"), "orange": (ORANGE, "/
 
 
 def plot_slice(study: "Study", metric: str | None = None, params: Sequence[str] | None = None) -> "go.Figure":
-    """The objective against each search parameter by itself; a point per complete trial, later ones darker."""
+    """The objective against each search parameter by itself; a point per complete trial, later ones darker.
+
+    metric: what is plotted; the study's first objective by default.
+    params: names of search parameters, with `trial/` or without; all of them by default.
+
+    Raises: NoResultError where no trial is complete yet; MetricError for a metric that is better neither way;
+    MissingDependencyError where plotly is missing.
+    """
     name, found = _optuna_study(study, metric)
     made = _draw("plot_slice", found, params=_short_names(params), target_name=metric_title(name))
     rows = _wrap(made, metric_title(name))
@@ -43,14 +47,28 @@ def plot_slice(study: "Study", metric: str | None = None, params: Sequence[str] 
 
 
 def plot_contour(study: "Study", metric: str | None = None, params: Sequence[str] | None = None) -> "go.Figure":
-    """The objective over pairs of search parameters."""
+    """The objective over pairs of search parameters.
+
+    metric: what is plotted; the study's first objective by default.
+    params: names of search parameters, with `trial/` or without; the four most important ones by default.
+
+    Raises: NoResultError where no trial is complete yet; MetricError for a metric that is better neither way;
+    MissingDependencyError where plotly is missing.
+    """
     name, found = _optuna_study(study, metric)
     made = _draw("plot_contour", found, params=_chosen(found, params), target_name=metric_title(name))
     return _panels(made, f"{metric_title(name)} over pairs of search parameters", "a point per complete trial")
 
 
 def plot_rank(study: "Study", metric: str | None = None, params: Sequence[str] | None = None) -> "go.Figure":
-    """Ranks of the objective over pairs of search parameters."""
+    """Ranks of the objective over pairs of search parameters.
+
+    metric: what is plotted; the study's first objective by default.
+    params: names of search parameters, with `trial/` or without; the four most important ones by default.
+
+    Raises: NoResultError where no trial is complete yet; MetricError for a metric that is better neither way;
+    MissingDependencyError where plotly is missing.
+    """
     name, found = _optuna_study(study, metric)
     made = _draw("plot_rank", found, params=_chosen(found, params), target_name=metric_title(name))
     return _panels(made, f"Rank in {metric_title(name)} over pairs of search parameters", "a point per complete trial")
@@ -59,7 +77,14 @@ def plot_rank(study: "Study", metric: str | None = None, params: Sequence[str] |
 def plot_parallel_coordinate(
     study: "Study", metric: str | None = None, params: Sequence[str] | None = None
 ) -> "go.Figure":
-    """A line per complete trial through the objective and all of its search parameters; better ones darker."""
+    """A line per complete trial through the objective and all of its search parameters; better ones darker.
+
+    metric: what is plotted; the study's first objective by default.
+    params: names of search parameters, with `trial/` or without; all of them by default.
+
+    Raises: NoResultError where no trial is complete yet; MetricError for a metric that is better neither way;
+    MissingDependencyError where plotly is missing.
+    """
     name, found = _optuna_study(study, metric)
     made = _draw("plot_parallel_coordinate", found, params=_short_names(params), target_name=metric_title(name))
     width = max(820, 150 * len(made.layout.shapes))
@@ -69,7 +94,13 @@ def plot_parallel_coordinate(
 
 
 def plot_param_importances(study: "Study", metric: str | None = None) -> "go.Figure":
-    """How much each search parameter matters for each objective, or for one metric."""
+    """How much each search parameter matters, as shares; see `Study.importance`.
+
+    metric: what they matter for; each of the study's objectives by default.
+
+    Raises: NoResultError with fewer than two complete trials; MetricError for a metric that is better neither way;
+    MissingDependencyError where plotly is missing.
+    """
     from ftray.analysis.importance import importance
 
     goals = [metric] if metric else [goal.metric for goal in study.objectives]
@@ -89,6 +120,9 @@ def plot_pareto_front(study: "Study", metrics: Sequence[str] = ()) -> "go.Figure
     """Complete trials by two or three metrics; diamonds are those that no other beats in all of them.
 
     metrics: the study's objectives by default; of a study with one, the maximum drawdown and that one.
+
+    Raises: NoResultError where no trial is complete yet; MetricError for a metric that is better neither way;
+    MissingDependencyError where plotly is missing.
     """
     goals = tuple(metrics) or tuple(goal.metric for goal in study.objectives[:3])
     goals = goals if len(goals) > 1 else (validation("max_drawdown"), *goals)
@@ -105,7 +139,13 @@ def plot_pareto_front(study: "Study", metrics: Sequence[str] = ()) -> "go.Figure
 
 
 def plot_edf(study: "Study", metric: str | None = None) -> "go.Figure":
-    """The share of complete trials with at most so much of the objective."""
+    """The share of complete trials with at most so much of the objective.
+
+    metric: what is plotted; the study's first objective by default.
+
+    Raises: NoResultError where no trial is complete yet; MetricError for a metric that is better neither way;
+    MissingDependencyError where plotly is missing.
+    """
     name, found = _optuna_study(study, metric)
     made = _draw("plot_edf", found, target_name=metric_title(name))
     themed(made, f"Distribution of {metric_title(name)}", "share of complete trials at or below a value")
@@ -115,7 +155,10 @@ def plot_edf(study: "Study", metric: str | None = None) -> "go.Figure":
 
 
 def plot_timeline(study: "Study") -> "go.Figure":
-    """When each trial ran, and how it ended."""
+    """When each trial ran, and how it ended; a bar per trial, since it was started last.
+
+    Raises: NoResultError where no trial is complete yet; MissingDependencyError where plotly is missing.
+    """
     made = _draw("plot_timeline", _optuna_study(study)[1])
     for bars in made.data:
         color, hatching = BAR_LOOKS.get(bars.marker.color, (bars.marker.color, ""))

@@ -21,10 +21,14 @@ if TYPE_CHECKING:
 
 
 def search_data(study: "Study", metric: str | None = None) -> Frame:
-    """Trials in the order they were sampled; columns: trial, number, encoder, state, value, best (so far), luck_line.
+    """Trials in the order they were sampled, for `plot_search`.
 
-    best: of complete, feasible trials. luck_line: the expected maximum Sharpe ratio of as many trials without skill;
-    null for other metrics.
+    Columns: trial, number, encoder, state, value, best (so far, of complete, feasible trials), luck_line (the Sharpe
+    ratio to expect of the best of as many trials without skill; null for other metrics).
+
+    metric: the study's first objective by default.
+
+    Raises: MetricError for a metric that is better neither way.
     """
     metric = metric or study.objectives[0].metric
     direction = direction_of(metric, study.objectives)
@@ -45,7 +49,12 @@ def search_data(study: "Study", metric: str | None = None) -> Frame:
 
 
 def plot_search(data: Frame) -> "go.Figure":
-    """The objective of every trial, the best so far, and the luck line; data: of `search_data`."""
+    """The objective of every trial, the best so far, and the luck line.
+
+    data: of `search_data`.
+
+    Raises: MissingDependencyError where plotly is missing.
+    """
     metric = data.attrs["metric"]
     has_line = data["luck_line"].notna().any()
     note = "; luck line: expected maximum Sharpe under the null (Bailey and López de Prado)" if has_line else ""
@@ -68,6 +77,8 @@ def plot_comparison(data: Frame) -> "go.Figure":
     """Groups side by side: interquartile means with intervals, and how often each beats the baseline.
 
     data: of `Study.compare`.
+
+    Raises: MissingDependencyError where plotly is missing.
     """
     metric, baseline = data.attrs["metric"], data.attrs["baseline"]
     made = figure(

@@ -22,10 +22,13 @@ if TYPE_CHECKING:
 def curves_data(study: "Study", by: str = "trial", metric: str = SHARPE, top: int = 6) -> Frame:
     """Learning curves of groups of trials: at each evaluation, the interquartile mean over a group's trainings.
 
-    by: a column of `trials`, or the end of a searched value's name. Only the `top` largest groups are kept; of single
-    trials, those that ended best.
-
     Columns: group, env_steps (of a training, its median over the group), mean, low, high (95 % bootstrap), n_runs.
+
+    by: a column of `Study.trials`, or the end of a searched value's name.
+    metric: a reported one.
+    top: only so many of the largest groups are kept; of single trials, those that ended best.
+
+    Raises: QueryError for an unknown column or metric; NoResultError for a metric that no trial has reported yet.
     """
     import pandas as pd
 
@@ -82,7 +85,12 @@ def runs_data(study: "Study", metric: str) -> Frame:
 
 
 def plot_curves(data: Frame) -> "go.Figure":
-    """Learning curves with their bands; data: of `curves_data`."""
+    """Learning curves with their bands.
+
+    data: of `curves_data`.
+
+    Raises: MissingDependencyError where plotly is missing.
+    """
     metric, by = data.attrs["metric"], data.attrs["by"]
     note = f"by {by}: interquartile mean over trainings, with 95 % bootstrap intervals"
     made = figure(f"Learning curves: {metric_title(metric)}", note)
@@ -111,9 +119,9 @@ def plot_curves(data: Frame) -> "go.Figure":
 
 
 def vram_data(study: "Study") -> Frame:
-    """GPU memory that was planned, and the most that was used, in GiB; columns: trial, encoder, planned, used.
+    """GPU memory that was planned, and the most that was used, in GiB; trials that ran without a GPU are left out.
 
-    Trials that ran without a GPU are left out.
+    Columns: trial, encoder, planned, used.
     """
     reports: Frame = study.frame("metrics", ["trial", PLANNED_GIB, USED_GIB])
     if not {PLANNED_GIB, USED_GIB} <= set(reports.columns):
@@ -126,7 +134,12 @@ def vram_data(study: "Study") -> Frame:
 
 
 def plot_vram(data: Frame) -> "go.Figure":
-    """Used against planned GPU memory: a point above the line used more than planned; data: of `vram_data`."""
+    """Used against planned GPU memory in GiB: a point above the line used more than planned.
+
+    data: of `vram_data`.
+
+    Raises: MissingDependencyError where plotly is missing.
+    """
     made = figure("GPU memory: planned and used", "a point per trial; above the line it used more than planned")
     top = 1.1 * max([*data["planned"], *data["used"], 1.0])
     made.add_scatter(x=[0, top], y=[0, top], mode="lines", line={"color": GREY, "dash": "dot"}, name="as planned")
@@ -140,7 +153,9 @@ def plot_vram(data: Frame) -> "go.Figure":
 def cost_data(study: "Study", metric: str | None = None) -> Frame:
     """What each trial cost, and its result.
 
-    Columns: trial, encoder, state, value, cpu_hours, gpu_hours (booked shares times their time), wall_hours.
+    Columns: trial, encoder, state, value, cpu_hours, gpu_hours (booked fractions times their time), wall_hours.
+
+    metric: what `value` is; the study's first objective by default.
     """
     metric = metric or study.objectives[0].metric
     columns = ["trial", "encoder", "state", CPU_SECONDS, GPU_SECONDS, WALL_SECONDS, metric]
@@ -153,7 +168,12 @@ def cost_data(study: "Study", metric: str | None = None) -> Frame:
 
 
 def plot_cost(data: Frame) -> "go.Figure":
-    """The objective against hours of GPUs, or of CPU cores where there were none; data: of `cost_data`."""
+    """The objective against hours of GPUs, or of CPU cores where there were none.
+
+    data: of `cost_data`.
+
+    Raises: MissingDependencyError where plotly is missing.
+    """
     on_gpu = data["gpu_hours"].fillna(0).sum() > 0
     made = figure(f"{metric_title(data.attrs['metric'])} by cost", "a point per trial; hollow: it did not complete")
     _points(made, data.dropna(subset=["value"]), "gpu_hours" if on_gpu else "cpu_hours", "value")

@@ -32,13 +32,17 @@ CARD = "encoder_card.json"
 
 @dataclasses.dataclass(frozen=True)
 class EncoderCard:
-    """What came out of a finished job.
+    """What came out of a finished pre-training job.
 
-    path: the checkpoint with the best validation loss.
-    fingerprint: `encoder_fingerprint` of the job. weights: `weights_fingerprint` of the best checkpoint's state.
-    epochs: how many were trained; best_epoch counts from 1.
-    dataset: fingerprint of the data. train_times, validation_times: first and last bar of the windows and labels that
-        weights were fitted to, and that chose the best epoch and hold the figures below.
+    path: the checkpoint with the best validation loss, for `FTSpec.pretrained`.
+    fingerprint: of everything that the weights depend on; 64 hex digits.
+    weights: fingerprint of the best checkpoint's weights; 64 hex digits.
+    validation_loss: of the best epoch.
+    best_epoch: counted from 1.
+    epochs: how many were trained.
+    dataset: fingerprint of the data.
+    train_times: when the first and last bar open that weights were fitted to, labels included; UTC, ISO 8601.
+    validation_times: the same of the bars that chose the best epoch and that the figures were measured on.
     figures: reconstruction of hidden cells, linear probes, effective rank; see `ftray.pretraining.card.examine`.
     """
 

@@ -28,20 +28,22 @@ def pretrain(
     encoder: FTSpec,
     spec: PretrainingSpec,
     dataset: Dataset,
-    folder: Path,
+    folder: Path | str,
     *,
     report: Callable[[Row], None] | None = None,
     device: Device | None = None,
     progress: bool = False,
 ) -> EncoderCard:
-    """Trains the encoder's market tower by masked feature modelling on the dataset's train windows.
+    """Trains the encoder's market tower by masked feature modelling on the dataset's train windows. Needs no Ray.
 
     A folder with a finished job is returned at once. An interrupted job continues after its last whole epoch and ends,
     on a CPU, with the same weights as if nothing had happened.
 
-    report: called with every epoch's row of the history. progress: show a bar on a terminal, lines elsewhere.
+    folder: the job's own, for weights, card and history.
+    report: called with every epoch's row of the history: epoch, losses, learning rate, seconds.
     device: where the job was placed, whatever else the machine has; by default it was not placed, and `spec.device`
         decides.
+    progress: whether to show a bar on a terminal, lines elsewhere.
 
     Raises: DataError for features that are not finite; TrainingError for a train window too short, a loss that is not
     finite or a device that is missing; RunFolderError for a folder of another job.

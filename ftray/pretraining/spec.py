@@ -28,18 +28,29 @@ seed draws the masks of the validation windows."""
 class PretrainingSpec:
     """Masked feature modelling: hide part of a window, predict it from the rest.
 
-    mask_ratio: fraction of the cells that is hidden; masks: which cells.
+    The pooled [CLS] vector has two losses of its own, each added `pooled_weight` times: it predicts the log of each
+    asset's realised volatility over the next `horizon` bars, and every series at the window's last bar. Labels of
+    neighbouring bars overlap, so there are few of them to learn from: a large weight learns them by heart.
+
+    epochs: passes over the training windows.
+    batch_size: windows per gradient step.
+    learning_rate: AdamW's at its highest; it decays to zero as a cosine.
+    weight_decay: AdamW's, of all matrices.
+    warm_up: fraction of all gradient steps in which the learning rate rises.
+    grad_clip: largest norm of a gradient, over all parameters.
+    mask_ratio: fraction of the cells that is hidden; 0 trains the pooled vector alone.
+    masks: which cells are hidden.
     resample: fraction of the hidden cells that show another bar's value of the same feature, and no mask row, so that
         the encoder also looks at cells that seem fine.
     dropout: of the encoder while it is pre-trained; reinforcement learning uses none.
-    validation: the last fraction of the train window's bars, held out to choose the best epoch.
-    warm_up: fraction of all steps in which the learning rate rises, before its cosine decay to zero.
-    windows_per_epoch: so many training windows, sampled again for each epoch; None takes all of them.
-    horizon, pooled_weight: the [CLS] vector predicts the log of each asset's realised volatility over the next
-        `horizon` bars, and every series at the window's last bar; both losses are added `pooled_weight` times. Labels
-        of neighbouring bars overlap, so there are few of them to learn from: a large weight learns them by heart.
+    validation: the last fraction of the train windows' bars, held out to choose the best epoch.
+    windows_per_epoch: training windows of an epoch, sampled again for each; None takes all of them.
+    horizon: bars ahead over which the pooled vector predicts volatility.
+    pooled_weight: weight of the pooled vector's losses.
     patience: epochs without a better validation loss before an early stop; None never stops early.
-    device: `auto` goes where the job is placed; where it was not placed, to a GPU if there is one.
+    checkpoint_every: epochs between two checkpoints that are kept beside the best and the last.
+    seed: of weights, windows, masks and dropout.
+    device: `auto` is where the job is placed, and where it was not placed, a GPU if there is one.
     cpus: cores that a study books for the job.
     """
 

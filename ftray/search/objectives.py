@@ -19,7 +19,11 @@ from ftray.spec import parse, spec
 
 @spec
 class Objective:
-    """A reported metric, by its last value, and its direction."""
+    """A reported metric, by its last value, and its direction.
+
+    metric: its name, like `validation/sharpe`.
+    direction: the one in which the metric is better.
+    """
 
     metric: str
     direction: Direction

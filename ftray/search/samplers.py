@@ -27,10 +27,10 @@ TRIES = 100
 class TpeSpec:
     """Tree-structured Parzen estimator (Bergstra et al. 2011; Watanabe 2023): the all-rounder.
 
-    multivariate: values are sampled jointly; otherwise each independently of the others.
-    group: values of one branch of a conditional space are sampled jointly as well.
-    constant_liar: avoids the configurations of running trials, for many jobs at once.
-    n_startup_trials: sampled at random before it begins.
+    multivariate: whether values are sampled jointly; otherwise each independently of the others.
+    group: whether values of one branch of a conditional space are sampled jointly as well; needs `multivariate`.
+    constant_liar: whether it avoids the configurations of running trials, for many jobs at once.
+    n_startup_trials: trials sampled at random before it begins.
     """
 
     kind: Literal["tpe"] = "tpe"
@@ -57,6 +57,7 @@ class RandomSpec:
 class CmaEsSpec:
     """Covariance matrix adaptation (Hansen 2016), for numbers and one objective; needs the extra `samplers`.
 
+    n_startup_trials: trials sampled at random before it begins.
     population_size: trials per generation; None lets the number of values decide (4 + 3 log n).
     """
 
@@ -69,7 +70,8 @@ class CmaEsSpec:
 class GpSpec:
     """Bayesian optimisation on a Gaussian process: strong on few trials, slower with each (seconds from hundreds on).
 
-    deterministic: the objective has no noise.
+    n_startup_trials: trials sampled at random before it begins.
+    deterministic: whether the objective has no noise.
     """
 
     kind: Literal["gp"] = "gp"
@@ -83,6 +85,7 @@ class Nsga2Spec:
 
     population_size: trials per generation; the first generation is sampled at random. The default is below Optuna's
         50, because trials are expensive here.
+    crossover: probability that a trial mixes two earlier ones.
     """
 
     kind: Literal["nsga2"] = "nsga2"

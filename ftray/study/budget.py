@@ -27,8 +27,8 @@ EVERY = 10.0
 class BudgetSpec:
     """What a study may use over all runs of its command; None means no limit.
 
-    hours: of wall time while a command drives it.
-    gpu_hours: booked shares of GPUs times the time they were booked, summed over all jobs, pre-training included.
+    hours: hours of wall time while a command drives it.
+    gpu_hours: booked fractions of GPUs times the hours they were booked, summed over all jobs, pre-training included.
     """
 
     hours: Annotated[float, Between(0)] | None = None

@@ -51,14 +51,14 @@ def run_study(
 
     It ends when all trials have ended, or a budget is used up, or none was better than the best for a while; those that
     run then end INTERRUPTED at their last checkpoints, and continue if the command is repeated with a larger budget.
+    Returns the run folder; `ftray.open_study(run.location)` reads it.
 
-    root: a folder, or a URL of object storage.
-    say: prints a line. show: prints the status line, in place of the last one.
+    say, show: print a line; the status line, in place of the last one.
     retry_failed: failed trials, which otherwise stay failed, continue from their checkpoints.
     trial_fn: what a trial does. probe: checks each type of GPU node first. callbacks: Tune's, after ftray's own.
 
-    Raises: StudyInterruptedError on Ctrl-C and if all trials fail alike, NeverPlacedError if jobs wait too long for
-        resources, UnusableGpuError if torch cannot use the GPUs; everything up to the last checkpoints is kept.
+    Raises: StudyInterruptedError on Ctrl-C and if all trials fail alike; NeverPlacedError if jobs wait too long for
+    resources; UnusableGpuError if torch cannot use the GPUs; everything up to the last checkpoints is kept.
     """
     run = open_run(spec, root)
     failed = [record for record in _ended(run) if record.state == "FAILED"] if retry_failed else []

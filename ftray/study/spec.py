@@ -39,26 +39,24 @@ class SearchSpec:
 
     job: what is searched: whole RL trials, or pre-training alone (the rest of the trial is then idle).
     n_trials: sampled configurations, over all runs of the command; the pre-training behind a trial does not count.
-    objective: a reported metric, by its last value; by default the validation Sharpe ratio, or the validation loss of
-        pre-training (comparable only at one mask ratio).
+    objective: a reported metric, by its last value; by default `validation/sharpe`, or pre-training's validation loss.
     direction: the one in which the metric is better; it may be left out.
-    objectives: a list of such pairs, in place of one. A scheduler compares by the first.
-    constraints: bounds on reported metrics, like `validation/max_drawdown <= 0.3`; a trial that ends beyond one is
-        complete, and never among the best.
-    sampler, scheduler: by its name alone, or with its options.
+    objectives: several metrics with their directions, in place of one. A scheduler compares by the first.
+    constraints: bounds like `validation/max_drawdown <= 0.3`; a trial that ends beyond one is never among the best.
+    scheduler: which trials are stopped early: its name alone, or with its options.
+    sampler: how configurations are sampled: its name alone, or with its options.
     storage: where Optuna keeps the study for a team to see, `postgresql://[USER@]HOST[:PORT]/DATABASE`, the password in
         PGPASSWORD or ~/.pgpass; by default a journal file in the run folder.
+    seed: of the sampler.
     max_concurrent: jobs at once; None means as many as the cluster has room for.
-    max_failures: how often a trial whose process died (a lost node, a kill) is retried from its checkpoint without
-        having got any further.
-    retry_after: seconds until the first retry, twice as many before the next one; a trial that waits holds no
-        resources.
+    max_failures: how often a trial whose process died is retried from its checkpoint without having got any further.
+    retry_after: seconds until the first retry, twice as many before the next; a trial that waits holds no resources.
     budget: limits on hours and GPU hours.
     patience_trials: a study ends when none of that many trials in a row was better than the best, beyond noise.
     pending_timeout: seconds that jobs may wait for room while none runs; then the study stops with what they need.
     points: hand-written starting points, values by search parameter; those that a point leaves out are sampled.
-    warm_start: the run folder of another study, whose best `warm_start_best` points follow the hand-written ones, as
-        far as they fit this space.
+    warm_start: the run folder of another study, whose best points follow the hand-written ones where they fit.
+    warm_start_best: how many of that study's best points.
     """
 
     job: Literal["trial", "pretraining"] = "trial"
@@ -119,7 +117,11 @@ class SearchSpec:
 
 @dataclasses.dataclass(frozen=True)
 class StudySpec:
-    """A parsed study file."""
+    """A parsed study file.
+
+    name: the study's, and its run folder's.
+    space, search: the trial with its search parameters (`space.params`), and how they are searched.
+    """
 
     name: str
     space: Space
@@ -143,7 +145,7 @@ class StudySpec:
 
     @functools.cached_property
     def corner_trials(self) -> tuple[TrialSpec, ...]:
-        """The trials at the corners of the space, see `Space.corners`; cached, because parsing them takes a while.
+        """The trials at the corners of the space (`Space.corners`), which take a while to parse.
 
         Raises: SpecError for a corner that describes no trial.
         """
@@ -172,15 +174,17 @@ class StudySpec:
         return {"name": self.name, "trial": to_mapping(self.space.tree), "search": search}
 
 
-def load_study(path: Path, overrides: Iterable[str] = ()) -> StudySpec:
-    """The study in a YAML file, with `PATH=VALUE` overrides applied; every range is parsed at both ends.
+def load_study(path: Path | str, overrides: Iterable[str] = ()) -> StudySpec:
+    """The study in the YAML file `path`; every range is parsed at both ends.
+
+    overrides: `PATH=VALUE` each, like `search.n_trials=100`, as `--set` takes them.
 
     Raises: SpecError with the full path of the key that is unknown or wrong.
     """
     return parse_study(load_tree(path, overrides), default_name=Path(path).stem)
 
 
-def load_tree(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
+def load_tree(path: Path | str, overrides: Iterable[str] = ()) -> dict[str, Any]:
     """The content of a study's file, with overrides applied, not parsed yet."""
     path = Path(path)
     try:
@@ -197,10 +201,7 @@ def load_tree(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
 
 
 def check_portable(path: Path, overrides: Iterable[str] = ()) -> None:
-    """Refuses a study file whose paths are valid on this machine only.
-
-    Raises: SpecError naming the first one.
-    """
+    """Refuses a study file whose paths are valid on this machine only. Raises: SpecError naming the first one."""
     for key, value in relative_paths(load_tree(path, overrides)).items():
         raise SpecError(
             f"on a cluster it must be s3://…, gs://…, abfs://… or an absolute path that all machines see, got {value}: "

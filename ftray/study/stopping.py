@@ -24,6 +24,7 @@ class AshaSpec:
     """Asynchronous successive halving (Li et al. 2020): at each rung the best 1/`reduction` continue.
 
     grace: env steps, or epochs of pre-training, before the first rung; None: an eighth of the longest trial's.
+    reduction: the next rung is that many times later.
     """
 
     kind: Literal["asha"] = "asha"
@@ -38,8 +39,10 @@ class HyperbandSpec:
     Trials that learn slowly at first survive in the later brackets; the earlier ones stop more. Nothing is paused:
     HyperBand as first published waits for the slowest trial of every rung.
 
-    grace: as for `AshaSpec`, of the first bracket; the n-th bracket's first rung is `reduction`^(n − 1) times later.
-        Trials are assigned to the brackets in turn, more to the earlier ones.
+    grace: env steps, or epochs of pre-training, before the first bracket's first rung; None: an eighth of the longest
+        trial's. The n-th bracket's first rung is `reduction`^(n − 1) times later.
+    reduction: the next rung is that many times later, and the best 1/`reduction` get there.
+    brackets: how many; trials are assigned to them in turn, more to the earlier ones.
     """
 
     kind: Literal["hyperband"] = "hyperband"
@@ -52,7 +55,8 @@ class HyperbandSpec:
 class MedianSpec:
     """Stops a trial whose best is below the median of the others' averages so far (Golovin et al. 2017).
 
-    grace: as for `AshaSpec`. min_trials: others that have come as far before the first is stopped.
+    grace: env steps, or epochs of pre-training, before a trial may be stopped; None: an eighth of the longest trial's.
+    min_trials: others that have come as far before the first is stopped.
     """
 
     kind: Literal["median"] = "median"
@@ -68,7 +72,8 @@ class WilcoxonSpec:
     cancels in the differences. The test is repeated after every training, so that a trial as good as the best is
     stopped somewhat more often than by `p` alone.
 
-    p: a trial is stopped at or below this probability of a trial that is no worse. min_pairs: before the first test.
+    p: a trial is stopped at or below this probability of a trial that is no worse.
+    min_pairs: pairs before the first test.
     """
 
     kind: Literal["wilcoxon"] = "wilcoxon"

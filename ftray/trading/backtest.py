@@ -27,7 +27,7 @@ from ftray.trading.books import Account, Step
 from ftray.trading.prices import PriceTape, tradable_segments
 from ftray.trading.rules import MarketRules
 
-Policy = Callable[[np.ndarray, np.ndarray], np.ndarray]
+PolicyFn = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(bars (E,) int64, accounts (E, 1 + A) float32) → actions (E, A)."""
 
 
@@ -35,11 +35,18 @@ Policy = Callable[[np.ndarray, np.ndarray], np.ndarray]
 class Backtest:
     """What happened at each of N steps; money in quote currency, of the account whose growth is chained.
 
-    bars: (N,) the deciding bars. times: (N,) datetime64, their opening times.
+    bars: (N,) the deciding bars.
+    times: (N,) datetime64, their opening times.
     segment_starts: (G,) index of each segment's first step.
-    returns: (N,) of equity, close to close. equity: (N,) at the close after each step; at first it is `initial_cash`.
-    weights: (N, A) holdings as fractions of equity at that close. notional: (N, A) bought (+) or sold (−).
-    turnover: (N,) traded notional as a fraction of equity. fees, slippage: (N,) what trading cost.
+    returns: (N,) of equity, close to close.
+    equity: (N,) at the close after each step; before the first it is `initial_cash`.
+    weights: (N, A) holdings as fractions of equity at that close.
+    notional: (N, A) bought (+) or sold (−).
+    turnover: (N,) traded notional as a fraction of equity.
+    fees, slippage: (N,) what trading cost.
+    initial_cash: what the account started with.
+    bars_per_year: what ratios are annualised by.
+    symbols: the A assets.
     """
 
     bars: np.ndarray
@@ -60,7 +67,11 @@ class Backtest:
         return len(self.bars)
 
     def performance(self) -> dict[str, float]:
-        """Every measure of `stats.performance`; fees as the sum of fractions of the equity they were paid from."""
+        """Its measures by name: total_return, annual_return, volatility, sharpe, max_drawdown, turnover and more.
+
+        Ratios are annualised, drawdowns are fractions, `n_bars` and `drawdown_length` count bars. The fees are a sum of
+        fractions of the equity that they were paid from. See `ftray.stats.performance` for all of them.
+        """
         return stats.performance(
             self.returns,
             self.bars_per_year,
@@ -71,10 +82,25 @@ class Backtest:
         )
 
 
-def backtest(policy: Policy, dataset: Dataset, window: Pieces, rules: MarketRules) -> Backtest:
-    """Let a policy decide at every tradable bar of a window, or of several.
+def backtest(policy: PolicyFn, dataset: Dataset, window: Pieces, rules: MarketRules) -> Backtest:
+    """Lets a policy decide at every tradable bar of a window, or of several.
 
-    Raises: DataError if there is none; TrainingError for actions that are not finite.
+    Each run of bars without a gap in time starts all in cash; the growth of the runs is chained.
+
+    policy: bars (E,) int64 and accounts (E, 1 + A) float32 (cash and holdings as fractions of equity) → actions (E, A);
+        E is how many such runs are at once on their way. For one of `load_policy`:
+        `lambda bars, accounts: policy(dataset.table.observation(bars, accounts))`.
+    window: `dataset.windows.validation`, or any other window of the dataset.
+
+    Raises: DataError if no bar is tradable; TrainingError for actions that are not finite.
+
+    >>> import ftray, numpy as np
+    >>> market = ftray.SimulatorSpec(n_assets=2, n_bars=3_000)
+    >>> dataset = ftray.build_dataset(market, ftray.WindowsSpec(), ftray.FeatureSpec())
+    >>> half_in_cash = lambda bars, accounts: np.full((len(bars), 2), 0.25)
+    >>> result = ftray.backtest(half_in_cash, dataset, dataset.windows.validation, ftray.MarketRules())
+    >>> len(result), result.weights[0].round(2).tolist(), sorted(result.performance())[:3]
+    (390, [0.25, 0.25], ['annual_return', 'best_bar', 'break_even_fee'])
     """
     return _run(lambda _, bars, accounts: policy(bars, accounts), dataset, window, rules)
 

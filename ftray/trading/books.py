@@ -69,10 +69,13 @@ class Fills:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Step:
-    """What one bar did to the accounts.
+    """What one bar did to E accounts; what a reward is computed from. Money is float64, in quote currency.
 
-    account: after the bar's orders, marked at its close. fills: those orders. equity_before, equity: (E,) at the two
-    closes that the step is between. ruined: (E,) bool.
+    account: after the bar's orders, marked at its close: `cash` (E,) and `units` (E, A).
+    fills: those orders: `notional`, `fees` and `slippage`, each (E, A).
+    equity_before, equity: (E,) at the two closes that the step is between.
+    prices: of the bar, each (E, A): `close` at which was decided, `fill` of the orders, `next_close`.
+    ruined: (E,) bool, whether equity is below `MarketRules.ruin`.
     """
 
     account: Account

@@ -33,13 +33,24 @@ EXACT_IN_FLOAT32 = 2**24
 
 
 class VectorTradingEnv(gym.vector.VectorEnv):
-    """E accounts, each on a timeline of its own, or sharing one by groups of `spec.accounts_per_bar`.
+    """E accounts in one market, as gymnasium's vector environment: what `run_trial` trains on.
 
-    Observations are compact, `[bar, cash, holdings]` (E, 2 + A), or full, `[cash, holdings, features]`
-    (E, `layout.size`); both float32, cash and holdings as fractions of equity. After an episode's last step, the next
-    step ignores its action, gives reward 0 and the first observation of a new episode (next-step autoreset).
-    Accounts start all in cash; those that share a timeline start with random holdings, so that they differ.
-    When one of a group is ruined, the others truncate with it.
+    An action is one number per asset in [-1, 1]; the target weight of an asset is max(a, 0) / max(1, sum of those), and
+    the rest stays in cash. Orders are decided after a bar's close and fill at the next open, or as `MarketRules.fill`
+    says. A market that ends truncates an episode, ruin terminates it. After its last step, the next step ignores its
+    action and gives reward 0 and the first observation of a new episode (next-step autoreset). Accounts start all in
+    cash; those that share a timeline start with random holdings, so that they differ. When one of them is ruined, the
+    others truncate with it.
+
+    window: the window, or the windows of one side of a fold, that episodes lie in: `dataset.windows.train`.
+    n_envs: E, a multiple of `spec.accounts_per_bar`.
+    observation: `compact`, `[bar, cash, holdings]` (E, 2 + A), or `full`, `[cash, holdings, features]` (E,
+        `layout.size`); both float32, cash and holdings as fractions of equity.
+    seed: of starts and holdings; None takes one from the system.
+    reward_scale: factor on every reward.
+
+    Raises: SpecError for a number of accounts that is no such multiple; DataError for a window without tradable bars,
+    or for more bars than float32 counts (2^24) with compact observations.
     """
 
     metadata = {"autoreset_mode": gym.vector.AutoresetMode.NEXT_STEP, "render_modes": []}  # noqa: RUF012 (gymnasium's)
@@ -85,7 +96,7 @@ class VectorTradingEnv(gym.vector.VectorEnv):
 
     @property
     def bars(self) -> np.ndarray:
-        """The bar each account stands at. Shape: (E,)."""
+        """The bar that each account stands at. Shape: (E,) int64."""
         return self._bars.copy()
 
     @property
@@ -96,7 +107,13 @@ class VectorTradingEnv(gym.vector.VectorEnv):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: Mapping[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start E new episodes; `options={"bars": ...}` says at which bars, one per timeline."""
+        """Starts E new episodes; their first observations and an empty info.
+
+        seed: reseeds the environment if given.
+        options: `{"bars": [...]}` names the bars to start at, one per timeline; by default they are random.
+
+        Raises: DataError for a bar that is not tradable; SpecError for another number of bars.
+        """
         if isinstance(seed, Sequence):
             seed = seed[0]
         if seed is not None:
@@ -113,7 +130,15 @@ class VectorTradingEnv(gym.vector.VectorEnv):
     def step(
         self, actions: np.ndarray | Sequence[np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """One bar for all accounts. Shape: actions (E, A); rewards float64, terminated and truncated bool, all (E,)."""
+        """One bar for all accounts: observations, rewards, terminated, truncated and infos.
+
+        An episode's last step has its metrics in `infos["performance"]`, with a mask of the accounts that they belong
+        to.
+
+        actions: (E, A). Rewards are (E,) float64, terminated and truncated (E,) bool.
+
+        Raises: TrainingError before the first reset, or for actions that are not finite.
+        """
         if self._ended is None:
             raise TrainingError("an environment must be reset before its first step; call reset()")
         weights = target_weights(np.asarray(actions))
@@ -182,9 +207,29 @@ class VectorTradingEnv(gym.vector.VectorEnv):
 
 
 class TradingEnv(gym.Env):
-    """One account with full observations: a `VectorTradingEnv` of one, without autoreset.
+    """One account with full observations, as a gymnasium environment: a `VectorTradingEnv` of one, without autoreset.
 
-    `reset(options={"bar": t})` starts at a chosen bar. Infos always hold `bar` and `equity`.
+    An action is one number per asset in [-1, 1]; the target weight of an asset is max(a, 0) / max(1, sum of those), and
+    the rest stays in cash. An observation has `layout.size` floats, see `ObservationLayout`. A market that ends
+    truncates an episode, ruin terminates it. Infos hold `bar` (an index) and `equity` (in quote currency), and
+    `performance` (metrics of the episode) on its last step.
+
+    window: the window, or the windows of one side of a fold, that episodes lie in: `dataset.windows.train`.
+    seed: of the starts; None takes one from the system.
+    reward_scale: factor on every reward.
+
+    Raises: DataError for a window without tradable bars.
+
+    >>> import ftray, numpy as np
+    >>> market = ftray.SimulatorSpec(n_assets=2, n_bars=3_000)
+    >>> dataset = ftray.build_dataset(market, ftray.WindowsSpec(), ftray.FeatureSpec(indicators=("close",)))
+    >>> env = ftray.TradingEnv(dataset, dataset.windows.train, ftray.TradingSpec(episode_bars=100))
+    >>> observation, info = env.reset(options={"bar": 500})
+    >>> observation.shape, info
+    ((123,), {'bar': 500, 'equity': 10000.0})
+    >>> observation, reward, terminated, truncated, info = env.step(np.array([1.0, 0.0]))
+    >>> observation[dataset.layout.account].round(2).tolist()  # all of it in the first asset
+    [0.0, 1.0, 0.0]
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012 (gymnasium's)
@@ -202,12 +247,25 @@ class TradingEnv(gym.Env):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Starts an episode; its first observation and info.
+
+        seed: reseeds the environment if given.
+        options: `{"bar": t}` starts at a chosen bar; by default it is random.
+
+        Raises: DataError for a bar that is not tradable.
+        """
         super().reset(seed=seed)
         bar = (options or {}).get("bar")
         observations, _ = self._vector.reset(seed=seed, options=None if bar is None else {"bars": [bar]})
         return observations[0], self._info()
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """One bar: observation, reward, terminated, truncated and info.
+
+        action: (A,).
+
+        Raises: TrainingError before the first reset, or for an action that is not finite.
+        """
         observations, rewards, terminated, truncated, infos = self._vector.step(np.asarray(action)[None])
         performance = {k: v[0].item() for k, v in infos.get("performance", {}).items() if not k.startswith("_")}
         info = self._info() | ({"performance": performance} if performance else {})

@@ -28,15 +28,15 @@ MIN_VARIANCE = 1e-4**2
 class Reward:
     """One member of the family.
 
-    compute: a step and the memory (M, E) before it → rewards (E,) and the memory (M, E) after it.
-    start: (M,) the memory that an account begins an episode with.
+    compute: a step and the memory (M, E) before it → rewards (E,) float64 and the memory (M, E) after it.
+    start: (M,) the memory that an account begins an episode with; most rewards have none.
     """
 
     compute: Callable[[Step, np.ndarray], tuple[np.ndarray, np.ndarray]]
     start: tuple[float, ...] = ()
 
     def fresh_memory(self, n_accounts: int) -> np.ndarray:
-        """The memory of accounts at the start of their episodes. Shape: (M, E)."""
+        """The memory of `n_accounts` accounts at the start of their episodes. Shape: (M, E)."""
         return np.tile(np.array(self.start)[:, None], n_accounts)
 
 

@@ -12,15 +12,21 @@ RUIN = 0.01
 
 @spec
 class MarketRules:
-    """The market's rules: the same for every policy, benchmark and paper account that is compared.
+    """The market's rules: the same for every policy and benchmark that is compared.
 
-    fee, slippage: fractions of an order's notional, taken at the fill price.
+    fee: fraction of an order's notional, taken at the fill price.
+    slippage: fraction of an order's notional, taken at the fill price, whatever the order's size.
     impact: what an order of its bar's whole volume slips further, as a fraction of notional; an order for a share q of
         that volume slips impact × √q. About one bar's volatility is realistic: 0.01 for hourly crypto. Above 0 the
         market has depth, and no order is larger than what its bar traded; at 0 any order fills, whatever its size.
     min_order: smallest order that is sent, in quote currency; smaller ones are dropped.
-    initial_cash: in quote currency.
+    initial_cash: what an account starts with, in quote currency.
     fill: the price orders fill at, next bar's open or the deciding bar's close.
+
+    >>> import ftray
+    >>> rules = ftray.MarketRules(fee=0.001, slippage=0.0005)
+    >>> round(1_000 * rules.cost, 2), rules.ruin  # an order of 1,000 costs 1.50; an account below 100 is ruined
+    (1.5, 100.0)
     """
 
     fee: CostRate = 0.0025

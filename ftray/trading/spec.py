@@ -14,10 +14,10 @@ class TradingSpec:
     """What a policy is rewarded for, and what an episode is; the market's rules are the same for everyone.
 
     rules: the market's, which backtests and benchmarks follow, too.
-    reward: a name in `REWARDS`.
+    reward: a name in `ftray.trading.REWARDS`.
     turnover_penalty: taken off the reward per unit of turnover (traded notional as a fraction of equity). With log
         growth, 0.001 teaches as a further fee of 0.1 % would, but no account pays it.
-    episode_bars: steps after which an episode ends at the latest.
+    episode_bars: bars after which an episode ends at the latest.
     accounts_per_bar: accounts of a vector environment that share one timeline.
     """
 

@@ -37,28 +37,32 @@ def run_trial(
     spec: TrialSpec,
     report: Report,
     *,
-    folder: Path,
-    resume: Path | None = None,
-    shared: Path | None = None,
+    folder: Path | str,
+    resume: Path | str | None = None,
+    shared: Path | str | None = None,
     memory_plan: MemoryPlan = FULL,
     gpus: GpuShares = NO_GPU,
 ) -> dict[str, Any]:
-    """Trains one policy per fold and seed and backtests each on its fold's validation windows; the last metrics.
+    """Trains one policy per fold and seed and backtests each on its fold's validation windows.
 
-    report: called after every iteration, in order; results with a `validation/sharpe` come every `ppo.evaluate_every`
-        iterations and at the end of each training, each with a checkpoint. `TrialProgress.add` says what they hold.
-    folder: the trial's own, which its other processes are named after; checkpoints are written here, and the policy
-        of the training that ended last.
+    Returns the last metrics. Pre-trains first where `encoder.pretrained` is `auto`. Starts a local Ray if none runs.
+
+    report: called as `report(metrics, checkpoint)` after every iteration, in order. Metrics are a mapping with
+        `env_steps`, counted over all trainings, losses and speeds; those named `validation/...` come every
+        `ppo.evaluate_every` iterations and at the end of each training, each with the folder of a checkpoint, which is
+        None otherwise. `ftray.metrics.METRICS` has all names. An exception that it raises ends the trial.
+    folder: the trial's own, which its other processes are named after; checkpoints are written here, and to
+        `folder/policy` the policy of the training that ended last.
     resume: a checkpoint to continue from, inside its training, with optimiser state and step count.
-    shared: where many trials share prepared data and pre-trained encoders (default: `folder`).
+    shared: where many trials share prepared data and pre-trained encoders; by default `folder`.
     memory_plan: how it computes; a smaller plan needs less memory for the same results.
-    gpus: what learner and env runners book; nothing by default.
+    gpus: what learner and env runners book of a GPU; nothing by default.
 
-    Raises: OutOfMemoryError if the memory plan was too large; FtrayError for whatever else the user can fix. A local
-        Ray is started if none is running.
+    Raises: OutOfMemoryError if the memory plan was too large; FtrayError for whatever else the user can fix.
     """
-    folder, shared, started = Path(folder), Path(shared or folder), time.monotonic()
-    progress, name = TrialProgress.read(resume, spec), folder.absolute().name
+    started, folder, shared = time.monotonic(), Path(folder), Path(shared or folder)
+    resume, name = Path(resume) if resume else None, folder.absolute().name
+    progress = TrialProgress.read(resume, spec)
     trainings, last = trainings_of(spec)[len(progress.finished) :], progress.last
     check_capacity(place_trial(spec, (), memory_plan).bundles)
     cap_gpu_memory(gpus.learner_cap_gib, gpus.planned_gib)  # before anything allocates; weights may still be missing

@@ -11,12 +11,25 @@ from ftray.trading import TradingSpec
 
 @spec
 class TrialSpec:
-    """One trial: a market, its folds, what is seen of it, an encoder, its pre-training, the rules, the training.
+    """Everything that decides what one trial does.
 
-    windows: one split, or several folds; seeds: how many, from `seed` on. Each fold is trained and validated with each
-    seed: a training of `ppo.env_steps` env steps.
+    Each fold of `windows` is trained and validated with each seed: a training of `ppo.env_steps` env steps.
+
+    market: where candles come from.
+    windows: one split of the bars, or several folds.
+    features: what is observed of the market.
+    encoder: the network that policy and value head read.
+    pretraining: the job behind `encoder.pretrained: auto`; idle otherwise.
+    trading: the market's rules, rewards and episodes.
+    ppo: how each policy is trained.
+    seed: the first training's; the others count on from it.
+    seeds: trainings per fold.
     onnx: whether the policy is also written as an ONNX file, if the extra `onnx` is installed; it takes seconds.
-    `pretraining` describes the job behind `encoder.pretrained: auto`, and is idle otherwise.
+
+    >>> import ftray
+    >>> spec = ftray.TrialSpec(windows=ftray.WalkForwardSpec(n_folds=4), seeds=3, ppo=ftray.PPOSpec(env_steps=20_000))
+    >>> spec.n_trainings, spec.env_steps
+    (12, 240000)
     """
 
     market: MarketSpec = SimulatorSpec()
@@ -32,15 +45,17 @@ class TrialSpec:
 
     @property
     def n_folds(self) -> int:
+        """How many folds `windows` makes."""
         return n_folds(self.windows)
 
     @property
     def n_trainings(self) -> int:
+        """Folds × seeds."""
         return self.n_folds * self.seeds
 
     @property
     def env_steps(self) -> int:
-        """Of all trainings together."""
+        """Env steps of all trainings together."""
         return self.n_trainings * self.ppo.env_steps
 
     @property

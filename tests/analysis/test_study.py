@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ftray.analysis.studies import Studies, open_study
+from ftray.analysis.studies import open_studies, open_study
 from ftray.analysis.study import Study
 from ftray.errors import MissingDependencyError, NoResultError, QueryError, RunFolderError
 from ftray.runs import RunFolder
@@ -110,7 +110,7 @@ def test_what_is_not_there_is_said_with_the_nearest_name(study, tmp_path):
         study.returns("trial-0000", "test")
     with pytest.raises(NoResultError, match="must end a training to have a policy"):
         study.policy_path("trial-0001")
-    with pytest.raises(RunFolderError, match=r"has a study\.json"):
+    with pytest.raises(RunFolderError, match=r"has no study\.json"):
         open_study(tmp_path)
 
 
@@ -195,8 +195,12 @@ def test_a_folder_of_studies_is_asked_at_once(tmp_path):
     for name in ("first", "second"):
         shutil.copytree(OLD, tmp_path / name)
     compact(RunFolder.open(tmp_path / "second"))
-    studies = open_study(tmp_path)
-    assert isinstance(studies, Studies) and list(studies) == ["first", "second"]
+    studies = open_studies(tmp_path)
+    assert list(studies) == ["first", "second"]
+    with pytest.raises(RunFolderError, match=r"holds 2: first, second; open one of them, or all with `open_studies`"):
+        open_study(tmp_path)
+    with pytest.raises(RunFolderError, match="is one itself: use `open_study`"):
+        open_studies(tmp_path / "first")
     assert studies.trials["study"].value_counts().to_dict() == {"first": 6, "second": 6}
     counted = studies.sql("select study, count(*) as n from folds group by study order by study")
     assert counted.to_dict("list") == {"study": ["first", "second"], "n": [12, 12]}

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ftray.analysis.studies import Studies, open_study
+from ftray.analysis.studies import open_studies, open_study
 from ftray.errors import RunFolderError, StorageError
 from ftray.runs import RunFolder
 from ftray.tables import parquet as tables
@@ -136,7 +136,7 @@ def test_a_study_is_read_in_place_while_it_runs_and_when_it_is_done(bucket, mach
 
     machine("laptop")
     assert len(study.sql("select * from metrics")) == 13  # the files it knew are merged and gone
-    together = open_study(f"{bucket}/runs")
-    assert isinstance(together, Studies) and list(together) == ["far"] and len(together.trials) == 4
-    with pytest.raises(RunFolderError, match=r"has a study\.json"):
+    together = open_studies(f"{bucket}/runs")
+    assert list(together) == ["far"] and len(together.trials) == 4
+    with pytest.raises(RunFolderError, match=r"has no study\.json"):
         open_study(f"{bucket}/nowhere")
