@@ -18,8 +18,10 @@ import dataclasses
 import difflib
 import functools
 import hashlib
+import inspect
 import json
 import math
+import re
 import types
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, TypeVar, Union, dataclass_transform, get_args, get_origin, get_type_hints
@@ -27,6 +29,8 @@ from typing import Annotated, Any, Literal, TypeVar, Union, dataclass_transform,
 from ftray.errors import SpecError
 
 S = TypeVar("S")
+
+_ENTRY = re.compile(r"^(?P<names>\w+(?:, \w+)*): (?P<text>.+(?:\n[ ]+.+)*)", re.MULTILINE)
 
 LISTED = 30
 """A message lists all known names up to this many, otherwise the first five."""
@@ -104,6 +108,34 @@ def fingerprint(*values: Any) -> str:
     """A name that changes with any change of the value: SHA-256 over its canonical JSON, 64 hex digits."""
     text = json.dumps(to_mapping(list(values)), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def described_fields(cls: type) -> dict[str, str]:
+    """What the docstring of a spec says about each field: entries `name: text` or `name, name: text` at its margin.
+
+    Lines that are indented further continue an entry. What begins with another word than a field's name is prose.
+
+    >>> @spec
+    ... class Order:
+    ...     \"\"\"An order.
+    ...
+    ...     symbol: the asset to trade,
+    ...         without the quote currency.
+    ...     low, high: prices.
+    ...     \"\"\"
+    ...     symbol: str
+    ...     low: float
+    ...     high: float
+    >>> described_fields(Order)
+    {'symbol': 'the asset to trade, without the quote currency.', 'low': 'prices.', 'high': 'prices.'}
+    """
+    fields = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    described: dict[str, str] = {}
+    for match in _ENTRY.finditer(inspect.getdoc(cls) or ""):
+        names = match["names"].split(", ")
+        if fields.issuperset(names):
+            described |= dict.fromkeys(names, " ".join(match["text"].split()))
+    return described
 
 
 def nearest(word: str, known: Iterable[object]) -> str:
