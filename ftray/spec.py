@@ -15,7 +15,6 @@ ftray.errors.SpecError: trial.costs.fe: no such key; did you mean 'fee'? Known: 
 """
 
 import dataclasses
-import difflib
 import functools
 import hashlib
 import inspect
@@ -23,35 +22,35 @@ import json
 import math
 import re
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar, Union, dataclass_transform, get_args, get_origin, get_type_hints
 
 from ftray.errors import SpecError
+from ftray.field_rules import NUMBER, Between, Distinct, Matching, NameIn, Rule, closest, nearest
+
+__all__ = [
+    "NUMBER",
+    "Between",
+    "Count",
+    "Distinct",
+    "Fraction",
+    "Index",
+    "Matching",
+    "NameIn",
+    "NonNegative",
+    "closest",
+    "described_fields",
+    "fingerprint",
+    "nearest",
+    "parse",
+    "parse_member",
+    "spec",
+    "to_mapping",
+]
 
 S = TypeVar("S")
 
 _ENTRY = re.compile(r"^(?P<names>\w+(?:, \w+)*): (?P<text>.+(?:\n[ ]+.+)*)", re.MULTILINE)
-
-LISTED = 30
-"""A message lists all known names up to this many, otherwise the first five."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Between:
-    """A closed range that a number must be in; an end of None is unbounded."""
-
-    low: float | None = None
-    high: float | None = None
-
-    def check(self, value: float) -> None:
-        if (self.low is not None and value < self.low) or (self.high is not None and value > self.high):
-            raise SpecError(f"must be {self}, got {value!r}")
-
-    def __str__(self) -> str:
-        if self.high is None:
-            return f"at least {self.low:g}"
-        return f"at most {self.high:g}" if self.low is None else f"between {self.low:g} and {self.high:g}"
-
 
 Count = Annotated[int, Between(1)]
 Index = Annotated[int, Between(0)]
@@ -138,23 +137,6 @@ def described_fields(cls: type) -> dict[str, str]:
     return described
 
 
-def nearest(word: str, known: Iterable[object]) -> str:
-    """Ends a message about an unknown word: the nearest known one, and the known ones, or the first of many.
-
-    >>> nearest("fe", ["fee", "slippage"])
-    "did you mean 'fee'? Known: fee, slippage"
-    """
-    names = [str(name) for name in known]
-    listed = ", ".join(names if len(names) <= LISTED else [*names[:5], f"... ({len(names)} in all)"])
-    meant = closest(word, names)
-    return (f"did you mean {meant!r}? " if meant else "") + f"Known: {listed}"
-
-
-def closest(word: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:
-    """The known word that is spelt most like this one; None if none is close. cutoff: of 1.0 for the same word."""
-    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)), None)
-
-
 @functools.cache
 def _hints(cls: type) -> dict[str, Any]:
     return get_type_hints(cls, include_extras=True)
@@ -199,7 +181,7 @@ def _converted(hint: Any, value: Any, path: tuple[str, ...]) -> Any:
     if origin is Annotated:
         value = _converted(arguments[0], value, path)
         for rule in arguments[1:]:
-            if value is not None and isinstance(rule, Between):
+            if value is not None and isinstance(rule, Rule):
                 try:
                     rule.check(value)
                 except SpecError as error:

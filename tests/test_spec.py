@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftray.errors import SpecError
-from ftray.spec import Between, Count, Fraction, fingerprint, parse, spec, to_mapping
+from ftray.spec import Between, Count, Distinct, Fraction, Matching, NameIn, fingerprint, parse, spec, to_mapping
 
 
 @spec
@@ -34,6 +34,18 @@ class Drawing:
     def check(self) -> None:
         if self.share is not None and not self.closed:
             raise SpecError("needs a closed drawing", ("share",))
+
+
+COLOURS = {"red": 1}
+
+
+@spec
+class Pen:
+    width: Annotated[float, Between(above=0.0, below=2.0)] = 1.0
+    code: Annotated[str, Matching("[A-Z]+", "capital letters")] | None = None
+    key: Annotated[str, Matching("[a-z]+", "a key", secret=True)] = "a"
+    colours: Annotated[tuple[Annotated[str, NameIn(COLOURS, "colour")], ...], Distinct("colour")] = ("red",)
+    owners: Annotated[tuple[str, ...], Distinct("owner", fold=True)] = ("me",)
 
 
 @given(
@@ -72,6 +84,30 @@ def test_a_spec_survives_the_way_through_a_mapping(name, shape, share, tags):
 def test_what_is_wrong_is_refused_with_its_full_path(mapping, message):
     with pytest.raises(SpecError, match=message):
         parse(Drawing, mapping, path=("trial",))
+
+
+@pytest.mark.parametrize(
+    ("mapping", "message"),
+    [
+        ({"width": 0}, r"^pen\.width: must be above 0 and below 2, got 0\.0"),
+        ({"width": 2}, r"^pen\.width: must be above 0 and below 2, got 2\.0"),
+        ({"code": "ABc"}, r"^pen\.code: must be capital letters; got 'ABc'"),
+        ({"code": "AB\n"}, r"^pen\.code: must be capital letters"),
+        ({"key": "PASSWORD"}, r"^pen\.key: must be a key$"),
+        ({"colours": ["red", "rad"]}, r"^pen\.colours\.1: no colour 'rad'; did you mean 'red'"),
+        ({"colours": ["red", "red"]}, r"^pen\.colours\.1: names 'red' twice"),
+        ({"colours": []}, r"^pen\.colours: must name at least one colour, or be left out"),
+        ({"owners": ["Me", "you", "mE"]}, r"^pen\.owners\.2: names 'mE' twice"),
+    ],
+)
+def test_a_field_is_held_to_its_rule(mapping, message):
+    with pytest.raises(SpecError, match=message):
+        parse(Pen, mapping, path=("pen",))
+
+
+def test_a_name_that_joins_a_table_later_is_known(monkeypatch):
+    monkeypatch.setitem(COLOURS, "blue", 2)
+    assert parse(Pen, {"colours": ["blue"]}).colours == ("blue",)
 
 
 def test_a_mapping_without_a_kind_is_of_the_defaults_kind_if_it_fits():

@@ -13,12 +13,14 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from ftray.errors import DataError, SpecError
+from ftray.errors import DataError
 from ftray.features.indicators import INDICATORS
 from ftray.features.layout import ObservationLayout
 from ftray.market.candles import Candles, Segment
 from ftray.market.windows import Pieces, Window, pieces
-from ftray.spec import Between, Count, nearest, spec
+from ftray.spec import Between, Count, Distinct, NameIn, spec
+
+IndicatorName = Annotated[str, NameIn(INDICATORS, "indicator")]
 
 
 @spec
@@ -26,17 +28,8 @@ class FeatureSpec:
     """What a policy sees of the market: which indicators, over how many bars, clipped at how many deviations."""
 
     lookback: Count = 60
-    indicators: tuple[str, ...] = tuple(INDICATORS)
+    indicators: Annotated[tuple[IndicatorName, ...], Distinct("indicator")] = tuple(INDICATORS)
     clip: Annotated[float, Between(1.0)] = 8.0
-
-    def check(self) -> None:
-        if not self.indicators:
-            raise SpecError(f"must name at least one indicator. Known: {', '.join(INDICATORS)}", ("indicators",))
-        for i, name in enumerate(self.indicators):
-            if name not in INDICATORS:
-                raise SpecError(f"no indicator {name!r}; {nearest(name, INDICATORS)}", ("indicators", str(i)))
-            if name in self.indicators[:i]:
-                raise SpecError(f"names {name!r} twice; leave one", ("indicators", str(i)))
 
     @property
     def warm_up(self) -> int:

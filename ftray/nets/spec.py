@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 from ftray.errors import SpecError
-from ftray.spec import Between, Count, spec
+from ftray.spec import Between, Count, Matching, spec
 
 MIN_D_TOKEN, MAX_D_TOKEN = 32, 192
 MIN_HEADS, MAX_HEADS = 2, 8
@@ -29,7 +29,7 @@ class FTSpec:
     encoding_dim: Annotated[int, Between(256, 1024)] = 512
     patch_length: Count = 60
     fusion: Literal["late", "early"] = "late"
-    pretrained: str = "none"
+    pretrained: Annotated[str, Matching(".+", "'none', 'auto' or the path of a checkpoint")] = "none"
     frozen: bool = False
     activation_checkpointing: bool = False
 
@@ -45,8 +45,6 @@ class FTSpec:
                 f"d_token must be a multiple of n_heads, got d_token {self.d_token} and n_heads {self.n_heads}; "
                 f"nearest: {', or '.join(advice)}"
             )
-        if not self.pretrained:
-            raise SpecError("must be 'none', 'auto' or the path of a checkpoint, got ''", ("pretrained",))
         if self.frozen and self.pretrained == "none":
             raise SpecError("frozen needs weights worth freezing: set pretrained to 'auto' or to a checkpoint's path")
 

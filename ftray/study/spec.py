@@ -7,7 +7,7 @@ import dataclasses
 import functools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 
@@ -16,19 +16,21 @@ from ftray.market import load_market
 from ftray.metrics import PRETRAINING_LOSS, SHARPE, Direction, Metric, searchable
 from ftray.runs import RunFolder
 from ftray.runs.records import JobKind
-from ftray.search.objectives import Constraint, Objective
+from ftray.search.objectives import Bound, Constraint, Objective
 from ftray.search.optuna_trials import RESOURCE
 from ftray.search.samplers import Sampler, TpeSpec, check_sampler
 from ftray.search.space import Space
-from ftray.spec import Count, Index, nearest, parse, spec, to_mapping
+from ftray.spec import Count, Index, Matching, nearest, parse, parse_member, spec, to_mapping
 from ftray.storage import Location, join
 from ftray.study.budget import BudgetSpec, check_patience
-from ftray.study.optuna.storage import check_storage
+from ftray.study.optuna.storage import DatabaseUrl
 from ftray.study.stopping import NoSchedulerSpec, Scheduler, check_scheduler
 from ftray.study.tree import apply_override, expand_shorthand, relative_paths, with_absolute_paths
 from ftray.trial.spec import TrialSpec
 
 SECTIONS = ("name", "trial", "search")
+
+StudyName = Annotated[str, Matching("[^./][^/]*", "a folder's name")]
 
 DEFAULT_METRIC = {JobKind.TRIAL: SHARPE, JobKind.PRETRAINING: PRETRAINING_LOSS}
 
@@ -66,10 +68,10 @@ class SearchSpec:
     objective: str | None = None
     direction: Literal["maximize", "minimize"] | None = None
     objectives: tuple[Objective, ...] = ()
-    constraints: tuple[str, ...] = ()
+    constraints: tuple[Bound, ...] = ()
     scheduler: Scheduler = NoSchedulerSpec()
     sampler: Sampler = TpeSpec()
-    storage: str | None = None
+    storage: DatabaseUrl | None = None
     seed: Index = 0
     max_concurrent: Count | None = None
     max_failures: Index = 2
@@ -214,16 +216,13 @@ def parse_study(tree: Mapping[str, Any], default_name: str = "study") -> StudySp
     for key in tree:
         if key not in SECTIONS:
             raise SpecError(f"no such key; {nearest(str(key), SECTIONS)}", (str(key),))
-    name = tree.get("name", default_name)
-    if not isinstance(name, str) or not name or "/" in name or name.startswith("."):
-        raise SpecError(f"must be a folder's name, got {name!r}", ("name",))
+    name = parse_member(StudyName, tree.get("name", default_name), path=("name",))
     trial = tree.get("trial") or {}
     if not isinstance(trial, Mapping):
         raise SpecError(f"must be a mapping, got {trial!r}", ("trial",))
     search = parse(SearchSpec, expand_shorthand(tree.get("search") or {}), path=("search",))
     _check_objectives(search)
     check_sampler(search.sampler, len(search.goals), len(search.constraints))
-    check_storage(search.storage)
     check_patience(search.patience_trials, len(search.goals))
     spec = StudySpec(name, Space(with_absolute_paths(trial)), search)
     if search.job == JobKind.PRETRAINING:
@@ -274,11 +273,7 @@ def _check_objectives(search: SearchSpec) -> None:
         if objective.metric in [other.metric for other in search.goals[:number]]:
             raise SpecError(f"{objective.metric} is an objective already", where)
     for number, text in enumerate(search.constraints):
-        where = ("search", "constraints", str(number))
-        try:
-            _check_metric(Constraint.parse(text).metric, known, where)
-        except SpecError as error:
-            raise error if error.path else error.within(*where) from None
+        _check_metric(Constraint.parse(text).metric, known, ("search", "constraints", str(number)))
 
 
 def _check_metric(name: str, known: Iterable[str], where: tuple[str, ...]) -> None:
