@@ -3,7 +3,7 @@
 Takes: plain mappings. Gives: plain mappings.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,16 @@ def apply_override(tree: dict[str, Any], override: str) -> None:
         raise SpecError(f"--set {override!r} has no valid YAML value: {error}") from None
 
 
+NAMED: dict[str, Collection[str]] = {"sampler": SAMPLERS, "scheduler": SCHEDULERS}
+"""Fields of the search section whose value may be the name of a family's member."""
+
+
 def expand_shorthand(search: Any) -> Any:
     """The search section with its shorthand expanded: sampler and scheduler by name, a relative path."""
     if not isinstance(search, Mapping):
         return search
     made, other = dict(search), search.get("warm_start")
-    for family, members in (("sampler", SAMPLERS), ("scheduler", SCHEDULERS)):
+    for family, members in NAMED.items():
         name = search.get(family)
         if isinstance(name, str):
             if name not in members:
