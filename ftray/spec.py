@@ -215,7 +215,7 @@ def _converted_union(members: tuple[Any, ...], value: Any, path: tuple[str, ...]
     kinds = {get_args(_hints(member)["kind"])[0]: member for member in specs}
     if not isinstance(value, Mapping) or "kind" not in value:
         raise SpecError(f"must be a mapping with `kind: {' | '.join(kinds)}`, got {value!r}", path)
-    if value["kind"] not in kinds:
+    if not isinstance(value["kind"], str) or value["kind"] not in kinds:
         raise SpecError(f"must be one of {', '.join(kinds)}; got {value['kind']!r}", (*path, "kind"))
     return _parsed(kinds[value["kind"]], value, path)
 

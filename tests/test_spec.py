@@ -72,6 +72,10 @@ def test_a_spec_survives_the_way_through_a_mapping(name, shape, share, tags):
         ({"name": "a", "shape": {"kind": "square", "side": True}}, r"^trial\.shape\.side: must be an int, got True"),
         ({"name": "a", "shape": {"kind": "square", "side": 1.5}}, r"^trial\.shape\.side: must be an int, got 1.5"),
         ({"name": "a", "shape": {"kind": "cube"}}, r"^trial\.shape\.kind: must be one of circle, square; got 'cube'"),
+        (
+            {"name": "a", "shape": {"kind": ["cube"]}},
+            r"^trial\.shape\.kind: must be one of circle, square; got \['cube'\]",
+        ),
         ({"name": "a", "shape": {"side": 2}}, r"^trial\.shape: must be a mapping with `kind: circle \| square`"),
         ({"name": "a", "share": float("nan")}, r"^trial\.share: must be a finite number, got nan"),
         ({"name": "a", "tags": "x"}, r"^trial\.tags: must be a list, got 'x'"),

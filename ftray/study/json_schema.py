@@ -15,9 +15,6 @@ from ftray.trial.spec import TrialSpec
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
-FILE = "study.schema.json"
-"""Its name in the folder of the study files that ftray ships."""
-
 
 def study_schema(ranges: bool = True) -> Schema:
     """The schema of a study file. ranges: False for a trial file, whose values are fixed.
