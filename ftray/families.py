@@ -65,8 +65,10 @@ class Family(Mapping[str, Member], Generic[Member]):
 
     @contextlib.contextmanager
     def having(self, member: Member) -> Iterator[None]:
-        """Within the block the table has this member, too, or in place of that name's own: for tests of a member that no
-        module registers. Fingerprints know nothing of it."""
+        """Within the block the table has this member, too, or in place of the one of its name.
+
+        For tests of a member that no module registers; fingerprints know nothing of it.
+        """
         members, homes = dict(self._members), dict(self._homes)
         name = self._name(member)
         self._members[name], self._homes[name] = member, OWN

@@ -29,7 +29,7 @@ def load_plugins(modules: Iterable[str], folder: Path | str | None = None) -> di
     """
     modules = list(modules)
     for module in modules:
-        if not all(part.isidentifier() for part in module.split(".")):
+        if module.endswith(".py") or not all(part.isidentifier() for part in module.split(".")):
             raise PluginError(
                 f"a plug-in must be the name of a module, like my_package.my_module, got {module!r}: leave out "
                 "folders and .py"
