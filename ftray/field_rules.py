@@ -13,8 +13,8 @@ ftray.errors.SpecError: must be a word in lower case; got 'Up'
 import dataclasses
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol
 
 from ftray.errors import SpecError
 
@@ -88,16 +88,23 @@ class Matching(Rule):
         return {"pattern": f"^(?:{self.pattern})$", "patternErrorMessage": f"must be {self.words}"}
 
 
+class Table(Protocol):
+    """What has names, and says what is wrong with one that it has not: `ftray.families.Family`."""
+
+    def __contains__(self, name: object, /) -> bool: ...
+    def __iter__(self) -> Iterator[str]: ...
+    def unknown(self, name: str) -> str: ...
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class NameIn(Rule):
-    """A name in a table, as the table is when the name is parsed. noun: what the table holds, in a message."""
+    """A name in a table, as the table is when the name is parsed: a plug-in may have added to it."""
 
-    table: Mapping[str, Any]
-    noun: str
+    table: Table
 
     def check(self, value: str) -> None:
         if value not in self.table:
-            raise SpecError(f"no {self.noun} {value!r}; {nearest(value, self.table)}")
+            raise SpecError(self.table.unknown(value))
 
     def keywords(self) -> dict[str, Any]:
         return {"enum": list(self.table)}

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftray.errors import SpecError
+from ftray.families import Family
 from ftray.spec import Between, Count, Distinct, Fraction, Matching, NameIn, fingerprint, parse, spec, to_mapping
 
 
@@ -36,7 +37,12 @@ class Drawing:
             raise SpecError("needs a closed drawing", ("share",))
 
 
-COLOURS = {"red": 1}
+@dataclasses.dataclass(frozen=True)
+class Colour:
+    name: str
+
+
+COLOURS = Family("colour", Colour("red"))
 
 
 @spec
@@ -44,7 +50,7 @@ class Pen:
     width: Annotated[float, Between(above=0.0, below=2.0)] = 1.0
     code: Annotated[str, Matching("[A-Z]+", "capital letters")] | None = None
     key: Annotated[str, Matching("[a-z]+", "a key", secret=True)] = "a"
-    colours: Annotated[tuple[Annotated[str, NameIn(COLOURS, "colour")], ...], Distinct("colour")] = ("red",)
+    colours: Annotated[tuple[Annotated[str, NameIn(COLOURS)], ...], Distinct("colour")] = ("red",)
     owners: Annotated[tuple[str, ...], Distinct("owner", fold=True)] = ("me",)
 
 
@@ -109,9 +115,9 @@ def test_a_field_is_held_to_its_rule(mapping, message):
         parse(Pen, mapping, path=("pen",))
 
 
-def test_a_name_that_joins_a_table_later_is_known(monkeypatch):
-    monkeypatch.setitem(COLOURS, "blue", 2)
-    assert parse(Pen, {"colours": ["blue"]}).colours == ("blue",)
+def test_a_name_that_joins_a_table_later_is_known():
+    with COLOURS.having(Colour("blue")):
+        assert parse(Pen, {"colours": ["blue"]}).colours == ("blue",)
 
 
 def test_a_mapping_without_a_kind_is_of_the_defaults_kind_if_it_fits():

@@ -20,16 +20,24 @@ from ftray.market.candles import Candles, Segment
 from ftray.market.windows import Pieces, Window, pieces
 from ftray.spec import Between, Count, Distinct, NameIn, spec
 
-IndicatorName = Annotated[str, NameIn(INDICATORS, "indicator")]
+IndicatorName = Annotated[str, NameIn(INDICATORS)]
 
 
 @spec
 class FeatureSpec:
-    """What a policy sees of the market: which indicators, over how many bars, clipped at how many deviations."""
+    """What a policy sees of the market: which indicators, over how many bars, clipped at how many deviations.
+
+    indicators: names in `INDICATORS`; by default all of this package, and none of a plug-in.
+    """
 
     lookback: Count = 60
     indicators: Annotated[tuple[IndicatorName, ...], Distinct("indicator")] = tuple(INDICATORS)
     clip: Annotated[float, Between(1.0)] = 8.0
+
+    @property
+    def plugins(self) -> dict[str, str]:
+        """The plug-ins that its indicators come from → hash of their source."""
+        return INDICATORS.sources(self.indicators)
 
     @property
     def warm_up(self) -> int:

@@ -47,6 +47,8 @@ class FilesSpec:
     interval: Interval = "1h"
     symbols: Annotated[tuple[str, ...], Distinct("symbol", fold=True)] | None = None
 
+    PATHS = ("path",)
+
 
 def list_symbols(spec: FilesSpec) -> tuple[str, ...]:
     """The symbols that `read_candles` would return, sorted, from file names alone.

@@ -34,7 +34,7 @@ TYPES = {int: "integer", str: "string", bool: "boolean", dict: "object"}
 RANGES = {int: ("int", "log", "choice"), float: ("float", "log", "int", "choice")}
 """The kinds of range by which a number is searched; anything else has `choice` alone."""
 
-UNKNOWN = "must be one of {}; a plug-in's names are known to a schema printed with `ftray schema --plugins MODULE`"
+UNKNOWN = "must be one of {}; a schema that `ftray schema --plugin MODULE` prints knows the names of that plug-in, too"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Hint:
     """A field's annotation, taken apart.
 
     base: the class; `tuple`, `Literal`, or `Union` for a family. arguments: of a tuple or Literal. rules: beyond the
-    type. optional: None is valid. members: of a family of specs, by their kind.
+    type. optional: None is valid. members: of a family of specs, by their kind. open: plug-ins may add members.
     """
 
     base: Any
@@ -50,6 +50,7 @@ class Hint:
     rules: tuple[Rule, ...] = ()
     optional: bool = False
     members: Mapping[str, type] | None = None
+    open: bool = False
 
     @classmethod
     def of(cls, hint: Any) -> "Hint":
@@ -57,9 +58,11 @@ class Hint:
         if origin is Annotated:
             inner = cls.of(arguments[0])
             table = next((one for one in arguments[1:] if isinstance(one, Mapping)), None)
-            members = {kind: one.spec_class for kind, one in table.items()} if table else inner.members
-            rules = tuple(one for one in arguments[1:] if isinstance(one, Rule))
-            return dataclasses.replace(inner, rules=(*inner.rules, *rules), members=members)
+            rules = (*inner.rules, *(one for one in arguments[1:] if isinstance(one, Rule)))
+            if table is None:
+                return dataclasses.replace(inner, rules=rules)
+            members = {kind: one.spec_class for kind, one in table.items()}
+            return dataclasses.replace(inner, rules=rules, members=members, open=True)
         if origin in (Union, types.UnionType):
             some = [one for one in arguments if one is not type(None)]
             if len(some) == 1:
@@ -73,10 +76,9 @@ class Hint:
         null = [None] if self.optional else []
         named = next((rule for rule in self.rules if isinstance(rule, NameIn)), None)
         if self.base is Literal:
-            return {"enum": [*self.arguments, *null]}
+            return one_of([*self.arguments, *null])
         if named:
-            names = [*named.keywords()["enum"], *null]
-            return {"enum": names, "errorMessage": UNKNOWN.format(", ".join(map(str, names)))}
+            return one_of([*named.keywords()["enum"], *null], open_=True)
         made: Schema = {"type": TYPES[self.base]} if self.base in TYPES else {}
         if self.base is float:  # YAML 1.1 reads 1e-4, without a dot, as text
             made = {"type": ["number", "string"], "pattern": f"^{NUMBER}$", "patternErrorMessage": "must be a number"}
@@ -113,7 +115,7 @@ class SchemaWriter:
     def value(self, hint: Hint, default: Any, name: str) -> Schema:
         """What may stand as a field's value. name: of the field, for the definition of a family."""
         if hint.members is not None or hasattr(hint.base, "__is_spec__"):
-            one = self._family(hint.members, default, name) if hint.members else self._one(hint.base)
+            one = self._family(hint, hint.members, default, name) if hint.members else self._one(hint.base)
             return or_null(self._or_choice(one)) if hint.optional else self._or_choice(one)
         if hint.base is tuple:
             items = SchemaWriter(self.definitions, self.section, ranges=False)  # an item of a list is never searched
@@ -150,9 +152,9 @@ class SchemaWriter:
         made = {"type": "object", "description": _summary(cls), "properties": properties, "additionalProperties": False}
         return made | ({"required": required} if required else {})
 
-    def _family(self, members: Mapping[str, type], default: Any, name: str) -> Schema:
+    def _family(self, hint: Hint, members: Mapping[str, type], default: Any, name: str) -> Schema:
         """A mapping whose `kind` says which member's fields it has; without one, the default's where it fits."""
-        kinds: Schema = {"enum": list(members), "errorMessage": UNKNOWN.format(", ".join(members))}
+        kinds = one_of(members, hint.open)
         about = {"description": "\n".join(f"{kind}: {_summary(cls)}" for kind, cls in members.items())}
         if self.ranges:
             kinds = _or_range(kinds, {"choice": _choice(kinds)}, members)
@@ -202,6 +204,12 @@ class SchemaWriter:
             return schema
         self.definitions.setdefault(name + suffix, schema)
         return {"$ref": f"#/$defs/{name}{suffix}"}
+
+
+def one_of(names: Iterable[Any], open_: bool = False) -> Schema:
+    """One of these values. open_: plug-ins may add some, which an editor says where it refuses another."""
+    listed = list(names)
+    return {"enum": listed} | ({"errorMessage": UNKNOWN.format(", ".join(map(str, listed)))} if open_ else {})
 
 
 def or_null(schema: Schema) -> Schema:

@@ -3,14 +3,18 @@
 Takes: the specs and families as they are. Gives: a plain mapping, for editors and validators. What it leaves to the
 parser: see `ftray.search.json_schema`; of a whole file also whether an objective's direction is the metric's, whether a
 constraint's metric is reported, and whether points name search parameters and values in their ranges.
+
+The members of plug-ins are known if their modules are imported before; a name that is not known is refused, with a
+message about `--plugin`, whether or not a file has plug-ins: passing any name there would pass every misspelt one.
 """
 
 import json
+from collections.abc import Mapping
 
 from ftray.metrics import searchable
-from ftray.search.json_schema import Hint, Schema, SchemaWriter, or_null
-from ftray.study.spec import SECTIONS, SearchSpec, StudyName
-from ftray.study.tree import NAMED
+from ftray.search.json_schema import Hint, Schema, SchemaWriter, one_of, or_null
+from ftray.study.spec import SearchSpec, StudyName
+from ftray.study.tree import NAMED, SECTIONS
 from ftray.trial.spec import TrialSpec
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -29,6 +33,10 @@ def study_schema(ranges: bool = True) -> Schema:
         "name": {
             "description": "Name of the run folder; by default the file's own.",
             **search.value(Hint.of(StudyName), None, "name"),
+        },
+        "plugins": {
+            "description": "Modules that register further indicators, rewards, markets, encoders and samplers.",
+            **search.value(Hint.of(tuple[str, ...] | None), None, "plugins"),
         },
         "trial": {
             "description": "What one trial does, with search parameters in place of some values.",
@@ -58,8 +66,8 @@ def _add_names(search: Schema) -> None:
     for family, members in NAMED.items():
         field = search["properties"][family]
         kept = {key: field.pop(key) for key in list(field) if key not in ("description", "default")}
-        names = list(members)
-        field |= {"examples": names, "if": {"type": "string"}, "then": {"enum": names}, "else": kept}
+        named = one_of(members, open_=isinstance(members, Mapping))
+        field |= {"examples": list(members), "if": {"type": "string"}, "then": named, "else": kept}
 
 
 def _add_metrics(definitions: dict[str, Schema]) -> None:

@@ -22,7 +22,7 @@ class TradingSpec:
     """
 
     rules: MarketRules = MarketRules()
-    reward: Annotated[str, NameIn(REWARDS, "reward")] = "log_growth"
+    reward: Annotated[str, NameIn(REWARDS)] = "log_growth"
     turnover_penalty: NonNegative = 0.0
     episode_bars: Count = 500
     accounts_per_bar: Count = 1

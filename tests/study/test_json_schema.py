@@ -17,6 +17,7 @@ from jsonschema import Draft202012Validator
 
 from ftray.cli import main
 from ftray.errors import SpecError
+from ftray.families import Family
 from ftray.search.json_schema import Hint, SchemaWriter
 from ftray.search.samplers import SAMPLERS
 from ftray.spec import Between, Count, NameIn, spec
@@ -261,11 +262,14 @@ class Disc:
     radius: Count = 1
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Shape:
     """A member of a family, as `ftray.market.Market` is one."""
 
     spec_class: Any
+
+
+SHAPES = Family("shape", Shape(Dot))
 
 
 def accepts(hint: Any, value: Any, ranges: bool = True) -> bool:
@@ -275,19 +279,22 @@ def accepts(hint: Any, value: Any, ranges: bool = True) -> bool:
 
 
 def test_a_member_that_joins_a_family_later_is_known():
-    shapes = {"dot": Shape(Dot)}
-    family, disc = Annotated[Dot | None, shapes], {"kind": "disc", "radius": {"int": [1, 4]}}
+    family, disc = Annotated[Dot, SHAPES], {"kind": "disc", "radius": {"int": [1, 4]}}
     assert accepts(family, {"kind": "dot"}) and not accepts(family, disc)
-    shapes["disc"] = Shape(Disc)
-    assert accepts(family, disc) and not accepts(family, disc, ranges=False)
-    assert accepts(family, None) and not accepts(family, {"kind": "dot", "radius": 1})
+    with SHAPES.having(Shape(Disc)):
+        assert accepts(family, disc) and not accepts(family, disc, ranges=False)
+        assert not accepts(family, {"kind": "dot", "radius": 1})
 
 
 def test_a_name_that_joins_a_table_later_is_known():
-    colours = {"red": 1}
-    assert not accepts(Annotated[str, NameIn(colours, "colour")], "blue")
-    colours["blue"] = 2
-    assert accepts(Annotated[str, NameIn(colours, "colour")], {"choice": ["red", "blue"]})
+    name = Annotated[str, NameIn(SHAPES)]
+    assert accepts(name, "dot") and not accepts(name, "disc")
+    with SHAPES.having(Shape(Disc)):
+        assert accepts(name, {"choice": ["dot", "disc"]})
+
+
+def test_none_may_stand_for_a_mapping_that_may_be_left_out():
+    assert accepts(Dot | Disc | None, None) and accepts(Dot | None, None) and not accepts(Dot, None)
 
 
 def test_a_field_has_its_description_and_its_default():
