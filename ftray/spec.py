@@ -217,11 +217,10 @@ def _converted_union(members: tuple[Any, ...], value: Any, path: tuple[str, ...]
     """`X | None`, or a family of specs distinguished by their `kind`."""
     if value is None and type(None) in members:
         return None
-    specs = [member for member in members if _is_spec(member)]
-    if not specs:
-        remaining = [member for member in members if member is not type(None)]
+    remaining = [member for member in members if member is not type(None)]
+    if len(remaining) == 1:
         return _converted(remaining[0], value, path)
-    return _member({get_args(_hints(member)["kind"])[0]: member for member in specs}, value, path)
+    return _member({get_args(_hints(member)["kind"])[0]: member for member in remaining}, value, path)
 
 
 def _member(kinds: Mapping[str, Any], value: Any, path: tuple[str, ...], hint: str = "") -> Any:

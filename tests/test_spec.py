@@ -120,6 +120,25 @@ def test_a_name_that_joins_a_table_later_is_known():
         assert parse(Pen, {"colours": ["blue"]}).colours == ("blue",)
 
 
+@spec
+class Case:
+    """A spec without a kind that may be left out of another."""
+
+    lid: bool = True
+
+
+@spec
+class Box:
+    case: Case | None = None
+
+
+def test_a_spec_that_may_be_left_out_needs_no_kind():
+    assert parse(Box, {"case": {"lid": False}}).case == Case(lid=False)
+    assert parse(Box, {"case": None}).case is None and Box(case=Case()).case == Case()
+    with pytest.raises(SpecError, match=r"^box\.case\.lit: no such key"):
+        parse(Box, {"case": {"lit": False}}, path=("box",))
+
+
 def test_a_mapping_without_a_kind_is_of_the_defaults_kind_if_it_fits():
     assert parse(Drawing, {"name": "a", "shape": {"radius": 2}}).shape == Circle(radius=2.0)
     assert parse(Drawing, {"name": "a", "shape": {}}).shape == Circle()

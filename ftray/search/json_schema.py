@@ -32,8 +32,9 @@ assert set(MEANING) == set(RANGE_KINDS)
 TYPES = {int: "integer", str: "string", bool: "boolean", dict: "object"}
 
 RANGES = {int: ("int", "log", "choice"), float: ("float", "log", "int", "choice")}
-"""The kinds of range by which a number is searched; anything else has `choice` alone."""
+"""The kinds of range by which a number is searched, `choice` last; anything else has that one alone."""
 
+# `errorMessage` and `patternErrorMessage` are words of yaml-language-server and VS Code; validators ignore them.
 UNKNOWN = "must be one of {}; a schema that `ftray schema --plugin MODULE` prints knows the names of that plug-in, too"
 
 
@@ -118,7 +119,8 @@ class SchemaWriter:
             one = self._family(hint, hint.members, default, name) if hint.members else self._one(hint.base)
             return or_null(self._or_choice(one)) if hint.optional else self._or_choice(one)
         if hint.base is tuple:
-            items = SchemaWriter(self.definitions, self.section, ranges=False)  # an item of a list is never searched
+            # An item of a list is never searched.
+            items = SchemaWriter(self.definitions, f"{self.section}.listed", False) if self.ranges else self
             made = {"type": "array", "items": items.value(Hint.of(hint.arguments[0]), None, name)}
             for rule in hint.rules:
                 made |= rule.keywords()
@@ -132,10 +134,11 @@ class SchemaWriter:
         ours = cls.__module__.startswith("ftray.")
         name = f"{self.section}.{cls.__name__ if ours else f'{cls.__module__}.{cls.__name__}'}"
         if name not in self.definitions:
-            self.definitions[name] = self._object(cls)
+            self.definitions[name] = {}  # a spec may contain itself
+            self.definitions[name] = self._object(cls, name)
         return {"$ref": f"#/$defs/{name}"}
 
-    def _object(self, cls: Any) -> Schema:
+    def _object(self, cls: Any, name: str) -> Schema:
         described, hints = described_fields(cls), get_type_hints(cls, include_extras=True)
         properties: dict[str, Schema | bool] = {}
         for field in dataclasses.fields(cls):
@@ -147,7 +150,7 @@ class SchemaWriter:
             made = properties[field.name] = {"description": text} if text else {}
             if field.default is not dataclasses.MISSING:
                 made["default"] = _default(field.default)
-            made |= self.value(hint, field.default, f"{cls.__name__}.{field.name}")
+            made |= self.value(hint, field.default, f"{name}.{field.name}")
         required = [f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING]
         made = {"type": "object", "description": _summary(cls), "properties": properties, "additionalProperties": False}
         return made | ({"required": required} if required else {})
@@ -164,14 +167,14 @@ class SchemaWriter:
             fits = {"propertyNames": {"enum": [field.name for field in dataclasses.fields(default)]}}
             without = {"if": fits, "then": self._one(type(default)), "else": without}
         dispatch = [{"if": _has_kind(kind, self.ranges), "then": self._one(cls)} for kind, cls in members.items()]
-        self.definitions[f"{self.section}.{name}"] = {
+        self.definitions[name] = {
             "type": "object",
             "properties": {"kind": about | kinds},
             "if": {"required": ["kind"]},
             "then": {"allOf": dispatch},
             "else": without,
         }
-        return {"$ref": f"#/$defs/{self.section}.{name}"}
+        return {"$ref": f"#/$defs/{name}"}
 
     def _or_choice(self, one: Schema) -> Schema:
         if not self.ranges:
@@ -199,10 +202,9 @@ class SchemaWriter:
         return self._shared(hint.name(), hint.plain())
 
     def _shared(self, name: str | None, schema: Schema, suffix: str = "") -> Schema:
-        """A reference to a definition of that name; the schema itself without one."""
-        if name is None:
+        """A reference to a definition of that name; the schema itself without one, or where another schema has it."""
+        if name is None or self.definitions.setdefault(name + suffix, schema) != schema:
             return schema
-        self.definitions.setdefault(name + suffix, schema)
         return {"$ref": f"#/$defs/{name}{suffix}"}
 
 

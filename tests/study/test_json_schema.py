@@ -44,7 +44,8 @@ def places(tree: Any, validator: Draft202012Validator = STUDY) -> list[str]:
 
 def test_the_shipped_schema_is_what_the_verb_prints(capsys):
     assert main(["schema"]) == 0
-    assert capsys.readouterr().out == (ROOT / "tune_configs" / "study.schema.json").read_text()
+    shipped = (ROOT / "tune_configs" / "study.schema.json").read_text()
+    assert capsys.readouterr().out == shipped, "write it again: ftray schema > tune_configs/study.schema.json"
 
 
 def test_the_verb_prints_a_schema_of_trial_files(capsys):
@@ -291,6 +292,22 @@ def test_a_name_that_joins_a_table_later_is_known():
     assert accepts(name, "dot") and not accepts(name, "disc")
     with SHAPES.having(Shape(Disc)):
         assert accepts(name, {"choice": ["dot", "disc"]})
+
+
+@spec
+class Tree:
+    """A spec that contains itself, one in a list, and two ranges whose names read alike."""
+
+    branches: tuple["Tree", ...] = ()
+    crown: Dot | None = None
+    low: Annotated[float, Between(-1.0, 1.0)] = 0.0
+    one: Annotated[float, Between(1.0, 1.0)] = 1.0
+
+
+def test_a_spec_of_any_shape_has_a_schema():
+    assert accepts(Tree, {"branches": [{"crown": {"kind": "dot"}}], "crown": {"choice": [{"kind": "dot"}]}, "low": -1})
+    assert not accepts(Tree, {"branches": [{"low": {"float": [0, 1]}}]})
+    assert not accepts(Tree, {"one": -1}) and not accepts(Tree, {"branches": [{"branch": []}]})
 
 
 def test_none_may_stand_for_a_mapping_that_may_be_left_out():
