@@ -86,8 +86,11 @@ class Family(Mapping[str, Member], Generic[Member]):
         return f"no {self.noun} {name!r}; {nearest(name, self)}; {MISSING_PLUGIN}"
 
     def sources(self, names: Iterable[str]) -> dict[str, str]:
-        """The plug-ins that registered these members → hash of their source; nothing for this package's own."""
-        modules = sorted({self._homes[name] for name in names})
+        """The plug-ins that registered these members → hash of their source.
+
+        Nothing for this package's own, and for names that are not in the table: a prepared dataset is used without.
+        """
+        modules = sorted({self._homes[name] for name in names if name in self._homes})
         return {module: _SOURCES[module] for module in modules if not _is_own(module)}
 
     def _add(self, member: Member, module: str) -> bool:
