@@ -9,6 +9,7 @@ import dataclasses
 import secrets
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -19,6 +20,9 @@ Member = TypeVar("Member")
 
 OWN = __name__.partition(".")[0]
 """The top-level name of modules that are no plug-ins."""
+
+LEFT_OUT = ("__pycache__", ".*")
+"""Files and folders that are not part of a package's source: neither hashed nor sent to other machines."""
 
 _SOURCES: dict[str, str] = {}
 """Plug-ins that have registered a member, in that order → hash of the source at that moment."""
@@ -82,8 +86,11 @@ class Family(Mapping[str, Member], Generic[Member]):
         return f"no {self.noun} {name!r}; {nearest(name, self)}; {MISSING_PLUGIN}"
 
     def sources(self, names: Iterable[str]) -> dict[str, str]:
-        """The plug-ins that registered these members → hash of their source; nothing for this package's own."""
-        modules = sorted({self._homes[name] for name in names})
+        """The plug-ins that registered these members → hash of their source.
+
+        Nothing for this package's own, and for names that are not in the table: a prepared dataset is used without.
+        """
+        modules = sorted({self._homes[name] for name in names if name in self._homes})
         return {module: _SOURCES[module] for module in modules if not _is_own(module)}
 
     def _add(self, member: Member, module: str) -> bool:
@@ -127,13 +134,17 @@ def sources_of(modules: Iterable[str]) -> list[Path]:
 def hash_source(module: str) -> str:
     """A hash of a plug-in's source as it is now: all `.py` files of its top-level package, or its one file.
 
+    What `LEFT_OUT` names is no source.
+
     Without such files it is never the same twice: nobody can tell whether the code changed.
     """
     path = source_path(module)
     if path is None:
         return secrets.token_hex(8)
     files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
-    return fingerprint({file.relative_to(path.parent).as_posix(): file.read_bytes().hex() for file in files})[:16]
+    sources = {file.relative_to(path.parent): file for file in files}
+    left_out = {name for name in sources if any(fnmatch(part, rule) for part in name.parts for rule in LEFT_OUT)}
+    return fingerprint({name.as_posix(): sources[name].read_bytes().hex() for name in sources.keys() - left_out})[:16]
 
 
 def _is_own(module: str) -> bool:

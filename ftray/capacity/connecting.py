@@ -68,17 +68,22 @@ def _address() -> str | None:
 
 def _for_processes(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables without those of the job's own runtime environment: Ray refuses to be given one twice."""
-    job = json.loads(os.environ.get(RAY_JOB_CONFIG_JSON_ENV_VAR) or "{}")
-    given = (job.get("runtime_env") or {}).get("env_vars") or {}
+    given = _jobs_own().get("env_vars") or {}
     return {name: os.environ.get(name, value) for name, value in environment.items() if name not in given}
 
 
+def _jobs_own() -> dict[str, Any]:
+    """The runtime environment that this job was submitted with, if it was."""
+    return json.loads(os.environ.get(RAY_JOB_CONFIG_JSON_ENV_VAR) or "{}").get("runtime_env") or {}
+
+
 def _plugins() -> dict[str, list[str]]:
-    """The plug-ins that other machines may not have, for a runtime environment; a job that was submitted with a working
-    directory has them in it."""
-    job = json.loads(os.environ.get(RAY_JOB_CONFIG_JSON_ENV_VAR) or "{}")
-    paths = [str(path) for path in sources_of(registered())]
-    return {"py_modules": paths} if paths and not (job.get("runtime_env") or {}).get("working_dir") else {}
+    """For a runtime environment, the plug-ins that other machines may not have: all but those in the working directory
+    that a job was submitted with. A job that was submitted with modules of its own has to have them among those."""
+    given = _jobs_own()
+    carried = [] if "working_dir" not in given else [Path.cwd()]
+    paths = [str(path) for path in sources_of(registered()) if not any(map(path.is_relative_to, carried))]
+    return {"py_modules": paths} if paths and "py_modules" not in given else {}
 
 
 def _check_answer(address: str) -> None:

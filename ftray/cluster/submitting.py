@@ -19,7 +19,7 @@ from pathlib import Path
 from ftray.cluster.dashboard import ClusterJob, Dashboard
 from ftray.cluster.ray_cli import RayCli
 from ftray.errors import ClusterError, SpecError
-from ftray.families import sources_of
+from ftray.families import LEFT_OUT, sources_of
 from ftray.files import cache_dir
 from ftray.spec import fingerprint
 from ftray.storage import Location, is_url, join
@@ -72,7 +72,7 @@ def pack(name: str, file: Path | None, plugins: Iterable[str] = ()) -> Path:
     folder.mkdir(parents=True)
     for source in (Path(__file__).parents[1], *sources_of(plugins)):
         if source.is_dir():
-            shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+            shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns(*LEFT_OUT))
         else:
             shutil.copyfile(source, folder / source.name)
     if file is not None:

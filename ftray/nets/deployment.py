@@ -164,8 +164,7 @@ def load_policy(folder: Path | str, *, plugins: Iterable[str] = ()) -> Policy:
 
 def plugins_of(encoder: EncoderSpec, layout: ObservationLayout) -> dict[str, str]:
     """The plug-ins that decide what a policy does → hash of their source; without those of indicators unknown here."""
-    known = [name for name in layout.indicators if name in INDICATORS]
-    return ENCODERS.sources([encoder.kind]) | INDICATORS.sources(known)
+    return ENCODERS.sources([encoder.kind]) | INDICATORS.sources(layout.indicators)
 
 
 def versions() -> dict[str, str]:

@@ -25,6 +25,7 @@ with (Path(__file__).parent / "processes").open("a") as file:
 """
 
 
+@pytest.mark.long
 def test_a_study_of_plug_ins_runs_in_all_its_processes(cluster, tmp_path, forget, capsys):
     folder = tmp_path / "study"
     write(folder, "my_whole_study", PROCESSES + MEMBERS)
