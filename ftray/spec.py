@@ -15,7 +15,6 @@ ftray.errors.SpecError: trial.costs.fe: no such key; did you mean 'fee'? Known: 
 """
 
 import dataclasses
-import difflib
 import functools
 import hashlib
 import inspect
@@ -23,35 +22,39 @@ import json
 import math
 import re
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar, Union, dataclass_transform, get_args, get_origin, get_type_hints
 
 from ftray.errors import SpecError
+from ftray.field_rules import NUMBER, Between, Distinct, Matching, NameIn, Rule, closest, nearest
+
+__all__ = [
+    "MISSING_PLUGIN",
+    "NUMBER",
+    "Between",
+    "Count",
+    "Distinct",
+    "Fraction",
+    "Index",
+    "Matching",
+    "NameIn",
+    "NonNegative",
+    "closest",
+    "described_fields",
+    "fingerprint",
+    "nearest",
+    "parse",
+    "parse_member",
+    "spec",
+    "to_mapping",
+]
 
 S = TypeVar("S")
 
 _ENTRY = re.compile(r"^(?P<names>\w+(?:, \w+)*): (?P<text>.+(?:\n[ ]+.+)*)", re.MULTILINE)
 
-LISTED = 30
-"""A message lists all known names up to this many, otherwise the first five."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Between:
-    """A closed range that a number must be in; an end of None is unbounded."""
-
-    low: float | None = None
-    high: float | None = None
-
-    def check(self, value: float) -> None:
-        if (self.low is not None and value < self.low) or (self.high is not None and value > self.high):
-            raise SpecError(f"must be {self}, got {value!r}")
-
-    def __str__(self) -> str:
-        if self.high is None:
-            return f"at least {self.low:g}"
-        return f"at most {self.high:g}" if self.low is None else f"between {self.low:g} and {self.high:g}"
-
+MISSING_PLUGIN = "if a plug-in has it, name its module: `plugins` in a study file, --plugin, or ftray.load_plugins"
+"""Ends a message about an unknown member of a family to which plug-ins add."""
 
 Count = Annotated[int, Between(1)]
 Index = Annotated[int, Between(0)]
@@ -64,7 +67,8 @@ def spec(cls: type[S]) -> type[S]:
     """Class decorator: a frozen, keyword-only dataclass whose annotations are checked on construction.
 
     A method `check(self)`, if the class has one, holds the rules between fields and raises `SpecError`. A mapping
-    `MOVED`, if it has one, names the keys that earlier versions had, and where they are now.
+    `MOVED`, if it has one, names the keys that earlier versions had, and where they are now. A tuple `PATHS` names the
+    fields that may hold a path of this machine: a study file makes them absolute.
     """
     rules = getattr(cls, "check", None)
 
@@ -89,7 +93,10 @@ def parse(cls: type[S], mapping: Any, *, path: tuple[str, ...] = ()) -> S:
 
 
 def parse_member(family: Any, mapping: Any, *, path: tuple[str, ...] = ()) -> Any:
-    """The spec that a mapping describes among a family of specs (a union distinguished by `kind`)."""
+    """The spec that a mapping describes among a family of specs, distinguished by `kind`.
+
+    family: a union of specs; or one annotated with a `Family`, whose members then count, those of plug-ins included.
+    """
     return _converted(family, mapping, path)
 
 
@@ -138,23 +145,6 @@ def described_fields(cls: type) -> dict[str, str]:
     return described
 
 
-def nearest(word: str, known: Iterable[object]) -> str:
-    """Ends a message about an unknown word: the nearest known one, and the known ones, or the first of many.
-
-    >>> nearest("fe", ["fee", "slippage"])
-    "did you mean 'fee'? Known: fee, slippage"
-    """
-    names = [str(name) for name in known]
-    listed = ", ".join(names if len(names) <= LISTED else [*names[:5], f"... ({len(names)} in all)"])
-    meant = closest(word, names)
-    return (f"did you mean {meant!r}? " if meant else "") + f"Known: {listed}"
-
-
-def closest(word: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:
-    """The known word that is spelt most like this one; None if none is close. cutoff: of 1.0 for the same word."""
-    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)), None)
-
-
 @functools.cache
 def _hints(cls: type) -> dict[str, Any]:
     return get_type_hints(cls, include_extras=True)
@@ -197,9 +187,12 @@ def _with_kind(value: Any, default: Any) -> Any:
 def _converted(hint: Any, value: Any, path: tuple[str, ...]) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
+        for family in arguments[1:]:
+            if isinstance(family, Mapping):
+                return _member({kind: one.spec_class for kind, one in family.items()}, value, path, MISSING_PLUGIN)
         value = _converted(arguments[0], value, path)
         for rule in arguments[1:]:
-            if value is not None and isinstance(rule, Between):
+            if value is not None and isinstance(rule, Rule):
                 try:
                     rule.check(value)
                 except SpecError as error:
@@ -224,17 +217,21 @@ def _converted_union(members: tuple[Any, ...], value: Any, path: tuple[str, ...]
     """`X | None`, or a family of specs distinguished by their `kind`."""
     if value is None and type(None) in members:
         return None
-    specs = [member for member in members if _is_spec(member)]
-    if not specs:
-        remaining = [member for member in members if member is not type(None)]
+    remaining = [member for member in members if member is not type(None)]
+    if len(remaining) == 1:
         return _converted(remaining[0], value, path)
-    if any(isinstance(value, member) for member in specs):
+    return _member({get_args(_hints(member)["kind"])[0]: member for member in remaining}, value, path)
+
+
+def _member(kinds: Mapping[str, Any], value: Any, path: tuple[str, ...], hint: str = "") -> Any:
+    """A spec of one of these classes, by its `kind`. hint: ends the message about an unknown one."""
+    if any(isinstance(value, member) for member in kinds.values()):
         return value
-    kinds = {get_args(_hints(member)["kind"])[0]: member for member in specs}
     if not isinstance(value, Mapping) or "kind" not in value:
         raise SpecError(f"must be a mapping with `kind: {' | '.join(kinds)}`, got {value!r}", path)
-    if value["kind"] not in kinds:
-        raise SpecError(f"must be one of {', '.join(kinds)}; got {value['kind']!r}", (*path, "kind"))
+    if not isinstance(value["kind"], str) or value["kind"] not in kinds:
+        problem = f"must be one of {', '.join(kinds)}; got {value['kind']!r}"
+        raise SpecError("; ".join(filter(None, (problem, hint))), (*path, "kind"))
     return _parsed(kinds[value["kind"]], value, path)
 
 

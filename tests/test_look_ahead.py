@@ -152,15 +152,13 @@ def the_next_return(ohlcv: np.ndarray) -> np.ndarray:
     ],
     ids=["the next return", "the mean of all bars", "a centred average"],
 )
-def test_the_proof_catches_an_indicator_that_looks_ahead(monkeypatch, leak):
-    monkeypatch.setitem(INDICATORS, "leak", Indicator("leak", leak, warm_up=0))
-    with pytest.raises(AssertionError):
+def test_the_proof_catches_an_indicator_that_looks_ahead(leak):
+    with INDICATORS.having(Indicator("leak", leak, warm_up=0)), pytest.raises(AssertionError):
         assert_indicator_is_causal("leak", ANY_BARS[0], another_market)
 
 
-def test_the_proof_catches_an_account_that_acts_on_the_next_return(monkeypatch):
-    monkeypatch.setitem(INDICATORS, "leak", Indicator("leak", the_next_return, warm_up=0))
-    with pytest.raises(AssertionError):
+def test_the_proof_catches_an_account_that_acts_on_the_next_return():
+    with INDICATORS.having(Indicator("leak", the_next_return, warm_up=0)), pytest.raises(AssertionError):
         assert_walk_is_causal(BARS_AFTER_TRAINING[1], another_market, at_random)
 
 

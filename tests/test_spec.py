@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftray.errors import SpecError
-from ftray.spec import Between, Count, Fraction, fingerprint, parse, spec, to_mapping
+from ftray.families import Family
+from ftray.spec import Between, Count, Distinct, Fraction, Matching, NameIn, fingerprint, parse, spec, to_mapping
 
 
 @spec
@@ -36,6 +37,23 @@ class Drawing:
             raise SpecError("needs a closed drawing", ("share",))
 
 
+@dataclasses.dataclass(frozen=True)
+class Colour:
+    name: str
+
+
+COLOURS = Family("colour", Colour("red"))
+
+
+@spec
+class Pen:
+    width: Annotated[float, Between(above=0.0, below=2.0)] = 1.0
+    code: Annotated[str, Matching("[A-Z]+", "capital letters")] | None = None
+    key: Annotated[str, Matching("[a-z]+", "a key", secret=True)] = "a"
+    colours: Annotated[tuple[Annotated[str, NameIn(COLOURS)], ...], Distinct("colour")] = ("red",)
+    owners: Annotated[tuple[str, ...], Distinct("owner", fold=True)] = ("me",)
+
+
 @given(
     name=st.text(),
     shape=st.one_of(
@@ -60,6 +78,10 @@ def test_a_spec_survives_the_way_through_a_mapping(name, shape, share, tags):
         ({"name": "a", "shape": {"kind": "square", "side": True}}, r"^trial\.shape\.side: must be an int, got True"),
         ({"name": "a", "shape": {"kind": "square", "side": 1.5}}, r"^trial\.shape\.side: must be an int, got 1.5"),
         ({"name": "a", "shape": {"kind": "cube"}}, r"^trial\.shape\.kind: must be one of circle, square; got 'cube'"),
+        (
+            {"name": "a", "shape": {"kind": ["cube"]}},
+            r"^trial\.shape\.kind: must be one of circle, square; got \['cube'\]",
+        ),
         ({"name": "a", "shape": {"side": 2}}, r"^trial\.shape: must be a mapping with `kind: circle \| square`"),
         ({"name": "a", "share": float("nan")}, r"^trial\.share: must be a finite number, got nan"),
         ({"name": "a", "tags": "x"}, r"^trial\.tags: must be a list, got 'x'"),
@@ -72,6 +94,49 @@ def test_a_spec_survives_the_way_through_a_mapping(name, shape, share, tags):
 def test_what_is_wrong_is_refused_with_its_full_path(mapping, message):
     with pytest.raises(SpecError, match=message):
         parse(Drawing, mapping, path=("trial",))
+
+
+@pytest.mark.parametrize(
+    ("mapping", "message"),
+    [
+        ({"width": 0}, r"^pen\.width: must be above 0 and below 2, got 0\.0"),
+        ({"width": 2}, r"^pen\.width: must be above 0 and below 2, got 2\.0"),
+        ({"code": "ABc"}, r"^pen\.code: must be capital letters; got 'ABc'"),
+        ({"code": "AB\n"}, r"^pen\.code: must be capital letters"),
+        ({"key": "PASSWORD"}, r"^pen\.key: must be a key$"),
+        ({"colours": ["red", "rad"]}, r"^pen\.colours\.1: no colour 'rad'; did you mean 'red'"),
+        ({"colours": ["red", "red"]}, r"^pen\.colours\.1: names 'red' twice"),
+        ({"colours": []}, r"^pen\.colours: must name at least one colour, or be left out"),
+        ({"owners": ["Me", "you", "mE"]}, r"^pen\.owners\.2: names 'mE' twice"),
+    ],
+)
+def test_a_field_is_held_to_its_rule(mapping, message):
+    with pytest.raises(SpecError, match=message):
+        parse(Pen, mapping, path=("pen",))
+
+
+def test_a_name_that_joins_a_table_later_is_known():
+    with COLOURS.having(Colour("blue")):
+        assert parse(Pen, {"colours": ["blue"]}).colours == ("blue",)
+
+
+@spec
+class Case:
+    """A spec without a kind that may be left out of another."""
+
+    lid: bool = True
+
+
+@spec
+class Box:
+    case: Case | None = None
+
+
+def test_a_spec_that_may_be_left_out_needs_no_kind():
+    assert parse(Box, {"case": {"lid": False}}).case == Case(lid=False)
+    assert parse(Box, {"case": None}).case is None and Box(case=Case()).case == Case()
+    with pytest.raises(SpecError, match=r"^box\.case\.lit: no such key"):
+        parse(Box, {"case": {"lit": False}}, path=("box",))
 
 
 def test_a_mapping_without_a_kind_is_of_the_defaults_kind_if_it_fits():

@@ -26,6 +26,7 @@ from ftray.agent.prefetch import BARS_PER_PASS, MarketPrefetch
 from ftray.errors import SpecError
 from ftray.features import Dataset, ObservationLayout
 from ftray.nets import EncoderSpec, build_encoder, gather_windows, load_market_weights, policy_head, value_head
+from ftray.plugins import load_carried
 from ftray.spec import nearest, parse_member
 
 LOG_STD_RANGE = (-5.0, 1.0)
@@ -40,6 +41,7 @@ KEYS = {
     "learner_cap_gib",
     "env_runner_cap_gib",
     "planned_gib",
+    "plugins",
 }
 RLLIB_KEYS = {"vf_share_layers"}
 """What RLlib adds on its own."""
@@ -60,6 +62,7 @@ class FTPolicy(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
     learner_cap_gib, env_runner_cap_gib: GiB of GPU memory that a process may allocate; 0, the default, does not limit
         it.
     planned_gib: GiB of the GPU that these caps were planned for; a smaller GPU is refused. Optional.
+    plugins: what `ftray.plugins.carried` gives, where the encoder or the indicators are a plug-in's. Optional.
 
     Raises: SpecError for another key; WeightsError for weights that do not fit.
     """
@@ -67,6 +70,7 @@ class FTPolicy(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
     def setup(self) -> None:
         given = self.model_config
         check_keys(given)
+        load_carried(given.get("plugins", ()))
         cap = "env_runner_cap_gib" if self.inference_only else "learner_cap_gib"
         cap_gpu_memory(given.get(cap, 0.0), given.get("planned_gib", 0.0))
         dataset = Dataset.load(Path(given["dataset"])) if given.get("dataset") else None

@@ -2,7 +2,6 @@
 
 from typing import Annotated
 
-from ftray.errors import SpecError
 from ftray.spec import Between, Count, Fraction, Index, NonNegative, spec
 
 
@@ -55,17 +54,13 @@ class PPOSpec:
     entropy: NonNegative = 0.0
     value_weight: NonNegative = 0.5
     grad_clip: NonNegative = 0.5
-    reward_scale: NonNegative = 100.0
+    reward_scale: Annotated[float, Between(above=0.0)] = 100.0
     n_env_runners: Index = 2
     envs_per_runner: Count = 16
     cpus_per_env_runner: Annotated[float, Between(0.1)] = 1.0
     env_runners_on_gpu: bool = False
     evaluate_every: Count = 5
     evaluation_cpus: Index = 0
-
-    def check(self) -> None:
-        if self.reward_scale == 0:
-            raise SpecError("must be above 0, got 0: without rewards there is nothing to learn", ("reward_scale",))
 
     @property
     def n_envs(self) -> int:

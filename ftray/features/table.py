@@ -13,12 +13,14 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from ftray.errors import DataError, SpecError
+from ftray.errors import DataError
 from ftray.features.indicators import INDICATORS
 from ftray.features.layout import ObservationLayout
 from ftray.market.candles import Candles, Segment
 from ftray.market.windows import Pieces, Window, pieces
-from ftray.spec import Between, Count, nearest, spec
+from ftray.spec import Between, Count, Distinct, NameIn, spec
+
+IndicatorName = Annotated[str, NameIn(INDICATORS)]
 
 
 @spec
@@ -26,22 +28,19 @@ class FeatureSpec:
     """What a policy observes of the market.
 
     lookback: bars of an observation, the deciding bar included.
-    indicators: names in `ftray.features.INDICATORS`, in the order of the observation; all built-in ones by default.
+    indicators: names in `ftray.features.INDICATORS`, in the order of the observation; by default all of this package,
+        and none of a plug-in.
     clip: standard deviations of the train windows that a scaled feature is clipped at.
     """
 
     lookback: Count = 60
-    indicators: tuple[str, ...] = tuple(INDICATORS)
+    indicators: Annotated[tuple[IndicatorName, ...], Distinct("indicator")] = tuple(INDICATORS)
     clip: Annotated[float, Between(1.0)] = 8.0
 
-    def check(self) -> None:
-        if not self.indicators:
-            raise SpecError(f"must name at least one indicator. Known: {', '.join(INDICATORS)}", ("indicators",))
-        for i, name in enumerate(self.indicators):
-            if name not in INDICATORS:
-                raise SpecError(f"no indicator {name!r}; {nearest(name, INDICATORS)}", ("indicators", str(i)))
-            if name in self.indicators[:i]:
-                raise SpecError(f"names {name!r} twice; leave one", ("indicators", str(i)))
+    @property
+    def plugins(self) -> dict[str, str]:
+        """The plug-ins that its indicators come from → hash of their source."""
+        return INDICATORS.sources(self.indicators)
 
     @property
     def warm_up(self) -> int:

@@ -9,16 +9,16 @@ import functools
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ftray.errors import DataError, SpecError
+from ftray.errors import DataError
 from ftray.market.candles import COLUMNS, Candles
-from ftray.market.intervals import INTERVAL_UNITS, parse_interval
-from ftray.spec import nearest, spec
+from ftray.market.intervals import INTERVAL_UNITS, Interval, parse_interval
+from ftray.spec import Distinct, nearest, spec
 from ftray.storage import local
 
 READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
@@ -44,16 +44,10 @@ class FilesSpec:
 
     kind: Literal["files"] = "files"
     path: str
-    interval: str = "1h"
-    symbols: tuple[str, ...] | None = None
+    interval: Interval = "1h"
+    symbols: Annotated[tuple[str, ...], Distinct("symbol", fold=True)] | None = None
 
-    def check(self) -> None:
-        parse_interval(self.interval)
-        if self.symbols is not None:
-            if not self.symbols:
-                raise SpecError("must name at least one symbol; leave it out to take all", ("symbols",))
-            if len({name.upper() for name in self.symbols}) < len(self.symbols):
-                raise SpecError(f"must name every symbol once, got {', '.join(self.symbols)}", ("symbols",))
+    PATHS = ("path",)
 
 
 def list_symbols(spec: FilesSpec) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ftray.errors import SpecError
 from ftray.market.candles import Candles
-from ftray.market.intervals import parse_interval
+from ftray.market.intervals import Interval, parse_interval
 from ftray.spec import Between, Count, Fraction, Index, NonNegative, spec
 
 SYMBOLS = ("AAVE", "AVAX", "BTC", "LINK", "ETH", "LTC", "UNI")
@@ -47,14 +47,13 @@ class SimulatorSpec:
     kind: Literal["simulator"] = "simulator"
     n_assets: Count = 7
     n_bars: Annotated[int, Between(2)] = 30_000
-    interval: str = "1h"
+    interval: Interval = "1h"
     seed: Index = 0
     drift: NonNegative = 1.0
     leak: Fraction = 0.0
     n_outages: Index = 0
 
     def check(self) -> None:
-        parse_interval(self.interval)
         if self.n_outages >= self.n_bars:
             raise SpecError(f"must be below n_bars = {self.n_bars}, got {self.n_outages}", ("n_outages",))
 

@@ -2,13 +2,12 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
+from ftray.families import Family
 from ftray.market.candles import Candles
 from ftray.market.files import FilesSpec, list_symbols, read_candles
 from ftray.market.simulator import SimulatorSpec, simulate, simulated_symbols
-
-MarketSpec = FilesSpec | SimulatorSpec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,15 +19,18 @@ class Market:
     symbols: a spec → the symbols of those candles, in order, without reading a candle.
     """
 
-    spec_class: type
+    spec_class: Any
     load: Callable[[Any], Candles]
     symbols: Callable[[Any], tuple[str, ...]]
 
 
-MARKETS: dict[str, Market] = {
-    "files": Market(FilesSpec, read_candles, list_symbols),
-    "simulator": Market(SimulatorSpec, simulate, simulated_symbols),
-}
+MARKETS: Family[Market] = Family(
+    "market",
+    Market(FilesSpec, read_candles, list_symbols),
+    Market(SimulatorSpec, simulate, simulated_symbols),
+)
+
+MarketSpec = Annotated[FilesSpec | SimulatorSpec, MARKETS]
 
 
 def load_market(spec: MarketSpec) -> Candles:

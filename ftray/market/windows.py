@@ -8,11 +8,11 @@ training bars after an evaluated window, and here there are none.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 from ftray.errors import DataError, SpecError
 from ftray.market.candles import Candles, Segment
-from ftray.spec import Count, Fraction, Index, spec
+from ftray.spec import Between, Count, Index, spec
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -43,6 +43,10 @@ def pieces(window: Pieces) -> tuple[Window, ...]:
     return (window,) if isinstance(window, Window) else tuple(sorted(window))
 
 
+Part = Annotated[float, Between(0.0, below=1.0)]
+"""A fraction of all bars that leaves some."""
+
+
 @spec
 class WindowsSpec:
     """One training, validation and test window, in time order.
@@ -54,8 +58,8 @@ class WindowsSpec:
     """
 
     kind: Literal["single"] = "single"
-    validation: Fraction = 0.15
-    test: Fraction = 0.15
+    validation: Part = 0.15
+    test: Part = 0.15
     purge: Index | None = None
     holding: Count = 24
 

@@ -1,9 +1,10 @@
 """Descriptions of encoders: `FTSpec` (FT-Transformer) or `MLPSpec` (the baseline), distinguished by `kind`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from ftray.errors import SpecError
-from ftray.spec import Between, Count, spec
+from ftray.families import Family
+from ftray.spec import Between, Count, Matching, spec
 
 MIN_D_TOKEN, MAX_D_TOKEN = 32, 192
 MIN_HEADS, MAX_HEADS = 2, 8
@@ -34,9 +35,11 @@ class FTSpec:
     encoding_dim: Annotated[int, Between(256, 1024)] = 512
     patch_length: Count = 60
     fusion: Literal["late", "early"] = "late"
-    pretrained: str = "none"
+    pretrained: Annotated[str, Matching(".+", "'none', 'auto' or the path of a checkpoint")] = "none"
     frozen: bool = False
     activation_checkpointing: bool = False
+
+    PATHS = ("pretrained",)
 
     def check(self) -> None:
         if self.d_token % self.n_heads:
@@ -50,8 +53,6 @@ class FTSpec:
                 f"d_token must be a multiple of n_heads, got d_token {self.d_token} and n_heads {self.n_heads}; "
                 f"nearest: {', or '.join(advice)}"
             )
-        if not self.pretrained:
-            raise SpecError("must be 'none', 'auto' or the path of a checkpoint, got ''", ("pretrained",))
         if self.frozen and self.pretrained == "none":
             raise SpecError("frozen needs weights worth freezing: set pretrained to 'auto' or to a checkpoint's path")
 
@@ -69,7 +70,10 @@ class MLPSpec:
     encoding_dim: Annotated[int, Between(64, 1024)] = 512
 
 
-EncoderSpec = FTSpec | MLPSpec
+ENCODERS: Family[Any] = Family("encoder", fields=("encoding_dim",))
+"""The classes of encoders (`ftray.nets.Encoder`), which `families` and plug-ins register."""
+
+EncoderSpec = Annotated[FTSpec | MLPSpec, ENCODERS]
 
 PRESETS: dict[str, FTSpec] = {
     "small": FTSpec(d_token=32, n_blocks=1, n_heads=2, encoding_dim=256),

@@ -10,11 +10,10 @@ import dataclasses
 import math
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeGuard
+from typing import Annotated, Any, TypeGuard
 
-from ftray.errors import SpecError
 from ftray.metrics import SHARPE, Direction
-from ftray.spec import parse, spec
+from ftray.spec import NUMBER, Matching, parse, spec
 
 
 @spec
@@ -36,6 +35,14 @@ class Objective:
         return value if self.direction == "maximize" else -value
 
 
+_BOUND = Matching(
+    rf"\s*[^\s<>]+\s*[<>]=\s*{NUMBER}\s*",
+    "METRIC <= NUMBER or METRIC >= NUMBER, like 'validation/max_drawdown <= 0.3'",
+)
+
+Bound = Annotated[str, _BOUND]
+"""A constraint as a study file has it."""
+
 DEFAULT = Objective(metric=SHARPE, direction="maximize")
 
 
@@ -53,16 +60,9 @@ class Constraint:
 
         Raises: SpecError.
         """
-        found = re.fullmatch(r"\s*(\S+?)\s*(<=|>=)\s*(\S+)\s*", text)
-        try:
-            bound = float(found[3]) if found else math.nan
-        except ValueError:
-            bound = math.nan
-        if found is None or not math.isfinite(bound):
-            raise SpecError(
-                f"must be METRIC <= NUMBER or METRIC >= NUMBER, like 'validation/max_drawdown <= 0.3'; got {text!r}"
-            )
-        return cls(found[1], found[2], bound)
+        _BOUND.check(text)
+        metric, operator, bound = re.split("(<=|>=)", text)
+        return cls(metric.strip(), operator, float(bound))
 
     def violation(self, metrics: Mapping[str, Any]) -> float:
         """By how much a trial violates the bound: 0 or less if it is met, NaN if the value is unknown."""

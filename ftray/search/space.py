@@ -37,6 +37,13 @@ class Param:
         assert isinstance(self.distribution, IntDistribution | FloatDistribution)
         return (self.distribution.low, self.distribution.high)
 
+    def probes(self) -> tuple[Any, ...]:
+        """The extremes, and of real numbers one value between them: 1.0 and 4.0 are counts, and 2.85 is none."""
+        d = self.distribution
+        if not isinstance(d, FloatDistribution) or d.single():
+            return self.extremes()
+        return (d.low, d.high, d.low + (d.step or 0.617 * (d.high - d.low)))
+
     def suggest(self, trial: optuna.trial.BaseTrial) -> Any:
         """The value that Optuna samples."""
         d = self.distribution
@@ -88,7 +95,8 @@ class Space:
         return frozenset(self._always(self.tree, (self.root,)))
 
     def corners(self) -> Iterator[dict[str, Any]]:
-        """Trees that together have every range at both ends and every option, and 100 random mixtures of those."""
+        """Trees that together have every range at both ends and between them, every option, and 100 random mixtures of
+        ends and options."""
         yield from self._variants(self.tree, (self.root,))
         mixed = random.Random(0)
         for _ in range(100 if self.params else 0):
@@ -144,7 +152,7 @@ class Space:
         if param is not None and param.subtrees:
             return [variant for subtree in param.subtrees.values() for variant in self._variants(subtree, path)]
         if param is not None:
-            return list(param.extremes())
+            return list(param.probes())
         if not isinstance(node, Mapping):
             return [node]
         children = {key: self._variants(value, (*path, str(key))) for key, value in node.items()}
@@ -169,6 +177,8 @@ def _param(node: Any, path: tuple[str, ...]) -> Param | None:
         return _choice(name, arguments, path)
     if len(arguments) > 3 or (kind == "log" and len(arguments) > 2):
         raise SpecError(f"{{{kind}: {arguments}}} has too many numbers; low, high{', step' * (kind != 'log')}", path)
+    if any(isinstance(value, bool) for value in arguments):
+        raise SpecError(f"{{{kind}: {arguments}}} is no range: it takes numbers", path)
     try:
         low, high, *step = (float(value) for value in arguments)
         if kind == "float":

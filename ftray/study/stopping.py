@@ -77,7 +77,7 @@ class WilcoxonSpec:
     """
 
     kind: Literal["wilcoxon"] = "wilcoxon"
-    p: Annotated[float, Between(0.0, 0.5)] = 0.05
+    p: Annotated[float, Between(above=0.0, high=0.5)] = 0.05
     min_pairs: Count = 6
 
     MOVED = MappingProxyType({"least_pairs": "min_pairs"})
@@ -86,7 +86,7 @@ class WilcoxonSpec:
         if self.p < 2.0**-self.min_pairs:
             raise SpecError(
                 f"{self.min_pairs} pairs never reach p = {self.p:g}; the lowest that they reach is "
-                f"{2.0**-self.min_pairs:.2g}: take a larger p, or at least {math.ceil(-math.log2(self.p or 1e-9))} "
+                f"{2.0**-self.min_pairs:.2g}: take a larger p, or at least {math.ceil(-math.log2(self.p))} "
                 "min_pairs",
                 ("min_pairs",),
             )

@@ -2,9 +2,9 @@
 
 import dataclasses
 from types import MappingProxyType
+from typing import Annotated
 
-from ftray.errors import SpecError
-from ftray.spec import Count, NonNegative, nearest, spec
+from ftray.spec import Count, NameIn, NonNegative, spec
 from ftray.trading.rewards import REWARDS
 from ftray.trading.rules import MarketRules
 
@@ -22,14 +22,10 @@ class TradingSpec:
     """
 
     rules: MarketRules = MarketRules()
-    reward: str = "log_growth"
+    reward: Annotated[str, NameIn(REWARDS)] = "log_growth"
     turnover_penalty: NonNegative = 0.0
     episode_bars: Count = 500
     accounts_per_bar: Count = 1
 
     # Version 0.1 had the rules' fields here: a study file that still has says where they are now.
     MOVED = MappingProxyType({field.name: f"rules.{field.name}" for field in dataclasses.fields(MarketRules)})
-
-    def check(self) -> None:
-        if self.reward not in REWARDS:
-            raise SpecError(f"no reward {self.reward!r}; {nearest(self.reward, REWARDS)}", ("reward",))

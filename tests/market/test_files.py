@@ -199,7 +199,7 @@ def test_files_without_common_times_are_refused_with_their_spans(write):
         ({"interval": "1 hour"}, "interval: must be a number and a unit"),
         ({"interval": "0m"}, "interval: must be a number and a unit"),
         ({"symbols": []}, "symbols: must name at least one"),
-        ({"symbols": ["BTC", "btc"]}, "symbols: must name every symbol once"),
+        ({"symbols": ["BTC", "btc"]}, r"symbols\.1: names 'btc' twice"),
     ],
 )
 def test_a_wrong_description_is_refused(settings, words):

@@ -11,7 +11,8 @@ from ftray.boards.sidecars import run_sidecars
 from ftray.errors import SpecError, StorageError
 from ftray.runs import RunFolder
 from ftray.search.optuna_trials import OPTUNA_STATES, sampled_trials
-from ftray.study.optuna.storage import check_storage, name_in, open_storage
+from ftray.study import SearchSpec
+from ftray.study.optuna.storage import name_in, open_storage
 from ftray.study.run import run_study
 
 from ..boards.test_sidecars import optuna_studies
@@ -53,15 +54,15 @@ def study_names(server) -> list[str]:
 )
 def test_a_password_in_a_url_is_refused_and_not_repeated(url):
     with pytest.raises(SpecError, match="PGPASSWORD") as refused:
-        check_storage(url)
+        SearchSpec(storage=url)
     assert "s3cr3t" not in str(refused.value)
 
 
 @pytest.mark.parametrize("url", ["mysql://host/db", "postgresql://host", "optuna.db", "sqlite:///x.db"])
 def test_what_is_no_database_is_refused_with_the_form_it_must_have(url):
-    with pytest.raises(SpecError, match=r"search\.storage: must be postgresql://"):
-        check_storage(url)
-    check_storage("postgresql://me@host:5432/my-studies?sslmode=require")
+    with pytest.raises(SpecError, match=r"storage: must be postgresql://"):
+        SearchSpec(storage=url)
+    SearchSpec(storage="postgresql://me@host:5432/my-studies?sslmode=require")
 
 
 def test_a_database_that_cannot_be_reached_is_named_without_a_password(tmp_path):

@@ -39,6 +39,12 @@ def test_an_end_beyond_what_is_valid_stops_a_shipped_file_from_parsing(path):
         parse_study(tree)
 
 
+@pytest.mark.parametrize("span", [{"float": [1, 4]}, {"log": [1.0, 4.0]}, {"float": [1, 4, 0.5]}])
+def test_a_count_cannot_be_searched_over_real_numbers(span):
+    with pytest.raises(SpecError, match=r"^trial\.ppo\.epochs: must be an int"):
+        parse_study({"trial": {"ppo": {"epochs": span}}})
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_file_holds_the_preset(name):
     encoder = load_study(CONFIGS[0].with_name(f"{name}.yaml")).only_trial("train").encoder

@@ -8,36 +8,32 @@ A password is never part of a URL, which ends up in files and on screens: libpq 
 """
 
 import contextlib
-import re
 import warnings
 from collections.abc import Iterator
+from typing import Annotated
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
-from ftray.errors import MissingDependencyError, SpecError, StorageError
+from ftray.errors import MissingDependencyError, StorageError
 from ftray.runs import RunFolder
 from ftray.runs.folder import JOURNAL
+from ftray.spec import Matching
 
 RUN = "run_folder"
 """The user attribute of a study in a database that names its run folder."""
 
 
-def check_storage(url: str | None) -> None:
-    """Raises: SpecError for what is no `postgresql://[USER@]HOST[:PORT]/DATABASE`, or holds a password."""
-    where = ("search", "storage")
-    if url is None:
-        return
-    found = re.fullmatch(r"postgresql://(?:(?P<user>[^@/]*)@)?[^@/]*/[\w-]+(\?[^@]*)?", url)
-    if (found and ":" in (found["user"] or "")) or re.search(r"[?&]password=", url) or re.search(r":[^/@]*@", url):
-        raise SpecError("must hold no password: leave it to PGPASSWORD or ~/.pgpass", where)
-    if found is None:
-        raise SpecError(
-            "must be postgresql://[USER@]HOST[:PORT]/DATABASE, or left out for a journal in the run folder; "
-            f"got {url!r}",
-            where,
-        )
+DatabaseUrl = Annotated[
+    str,
+    Matching(
+        r"postgresql://(?:[^@/:]*@)?[^@/]*/[\w-]+(?:\?(?!(?:[^@]*&)?password=)[^@]*)?",
+        "postgresql://[USER@]HOST[:PORT]/DATABASE without a password, which PGPASSWORD or ~/.pgpass holds; or left out "
+        "for a journal in the run folder",
+        secret=True,
+    ),
+]
 
 
 def name_in(url: str | None, name: str, run: RunFolder) -> str:
