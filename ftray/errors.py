@@ -51,6 +51,10 @@ class DataError(FtrayError, ValueError):
     """Candles that cannot be used: a broken file, no common times, too few bars."""
 
 
+class MissingCandlesError(DataError):
+    """Candles that are not on this machine."""
+
+
 class WeightsError(FtrayError):
     """Weights or a checkpoint that do not fit, are damaged, or did not arrive where they must be."""
 

@@ -96,7 +96,7 @@ class VersionedObject:
             from obstore.exceptions import BaseError
         except ImportError:
             raise MissingDependencyError(
-                f"{self.url} needs the package obstore, which is not installed: pip install -e '.[storage]'"
+                f"{self.url} needs the package obstore, which is not installed: pip install 'ftray[storage]'"
             ) from None
         try:
             yield

@@ -81,9 +81,9 @@ def _origin(run: dict[str, Any]) -> list[str]:
 def reproduce(study: Study) -> list[Block]:
     commit = next((row for row in study.frame("trials", ["commit"])["commit"].dropna()), None)
     changed = ", which had changes" if commit and commit.endswith("+") else ""
-    at = f" At commit {commit.rstrip('+')}{changed}:" if commit else ""
+    at = f", in a working tree at commit {commit.rstrip('+')}{changed}" if commit else ""
     return [
-        Paragraph(f"One command, where ftray is installed.{at}"),
+        Paragraph(f"One command. The study ran with ftray {study.run.versions['ftray']}{at}."),
         Code(command(study)),
         Paragraph("The market's candles must be the same: ftray compares their fingerprint.", "note"),
         *(

@@ -17,7 +17,7 @@ from ftray.ports import LOOPBACK, RAY_PORT, free_port, listens
 from ftray.runs import RunFolder
 from ftray.runs.folder import JOURNAL
 
-INSTALL = "pip install -e '.[dashboard]'"
+INSTALL = "pip install 'ftray[dashboard]'"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ftray.cli.studies import add_study, study_of, with_measured
 from ftray.cli.terminal import Add, add_verb, location, runs_of, say
 from ftray.errors import DataError, SpecError
+from ftray.shipped import find_study
 
 if TYPE_CHECKING:
     from ftray.study import StudySpec
@@ -50,7 +51,7 @@ def submit(given: argparse.Namespace) -> int:
     with dashboard(ray, given.cluster, given.address) as board:
         say(f"the dashboard is at {board.address} while this command runs")
         name = job_name(spec.name, spec.identity, runs)
-        job = submit_study(ray, board, name, given.file, spec.name, runs, options, spec.plugins)
+        job = submit_study(ray, board, name, find_study(given.file), spec.name, runs, options, spec.plugins)
         return follow(ray, board, job, again=_again(given))
 
 

@@ -6,6 +6,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from ftray.cli.terminal import runs_of, say
+from ftray.shipped import find_study
 
 if TYPE_CHECKING:
     from ftray.study import StudySpec
@@ -62,7 +63,8 @@ def _as_a_job(given: argparse.Namespace, spec: "StudySpec | None") -> int:
     words = ["ftray", "vram", *[str(given.file)] * bool(given.file), "--measure", *where, "--runs", runs, *overrides]
     ray = RayCli(say)
     with dashboard(ray, given.cluster, given.address) as board:
-        job = submit_measuring(ray, board, runs, given.file, overrides, spec.plugins if spec else None)
+        file, plugins = (find_study(given.file), spec.plugins) if spec else (None, None)
+        job = submit_measuring(ray, board, runs, file, overrides, plugins)
         return follow(ray, board, job, again=shlex.join(words))
 
 

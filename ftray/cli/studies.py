@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING
 from ftray.cli.looking import finish
 from ftray.cli.terminal import Add, add_verb, live, location, runs_to_plan_with, say
 from ftray.errors import SpecError, StorageError
+from ftray.shipped import find_study, shipped_studies
 
 if TYPE_CHECKING:
     from ftray.capacity.nodes import Node
     from ftray.runs import RunFolder
     from ftray.storage import Location
     from ftray.study import StudySpec
+
+
+EXAMPLE = "L4"
+"""What `ftray vram` plans for where it finds no GPU and none is named: the GPU that `cluster/` rents on most clouds."""
 
 
 def add_verbs(add: Add) -> None:
@@ -43,7 +48,8 @@ def add_verbs(add: Add) -> None:
 
 def add_study(verb: argparse.ArgumentParser, n: str | None = None) -> None:
     """FILE and --set, as `study_of` reads them."""
-    verb.add_argument("file", type=Path, metavar="FILE", nargs=n, help="a file like those in tune_configs/")
+    line = f"a study file, or the name of one that comes with ftray: {', '.join(shipped_studies())}"
+    verb.add_argument("file", type=Path, metavar="FILE", nargs=n, help=line)
     line = "override a field, like trial.ppo.epochs=4; may be repeated"
     verb.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help=line)
 
@@ -64,7 +70,9 @@ def check(given: argparse.Namespace) -> int:
     from ftray.vram.gpus import local_gpu, parse_gpu
 
     gpu = parse_gpu(given.gpu) if given.gpu else None if given.cluster else local_gpu()
-    for line in describe_study(study_of(given), gpu):
+    study = study_of(given)
+    print(f"file {find_study(given.file)}")
+    for line in describe_study(study, gpu):
         print(line)
     return _check_cluster(given) if given.cluster else 0
 
@@ -103,7 +111,7 @@ def vram(given: argparse.Namespace) -> int:
 
 
 def _nodes(given: argparse.Namespace) -> "tuple[Node, ...]":
-    """The nodes to plan for: those of --gpu or --cluster, the cluster of RAY_ADDRESS, or the GPU at hand."""
+    """The nodes to plan for: those of --gpu or --cluster, the cluster of RAY_ADDRESS, the GPU at hand, an example."""
     from ftray.capacity.nodes import Node, nodes_of_file
     from ftray.vram.gpus import local_gpu, parse_gpu
 
@@ -117,7 +125,8 @@ def _nodes(given: argparse.Namespace) -> "tuple[Node, ...]":
             return nodes_at_hand()
     gpu = parse_gpu(given.gpu) if given.gpu else local_gpu()
     if gpu is None:
-        raise SpecError("no GPU is at hand to plan for: name one (--gpu NAME|GIB) or a cluster file (--cluster FILE)")
+        say(f"no GPU is at hand: this plan is for an {EXAMPLE}; --gpu NAME|GIB or --cluster FILE plans for yours")
+        gpu = parse_gpu(EXAMPLE)
     return (Node("a GPU by itself", 1, float("inf"), 1, gpu),)
 
 

@@ -1,8 +1,8 @@
 """Rules about `node_config:`, a machine in its provider's own words, which Ray passes on unread.
 
 Takes: a cluster file that its schemas have passed. Gives: its problems, by the provider's own description of a machine:
-from its library where that is installed (`pip install -e '.[aws]'`, `'.[gcp]'`), for Azure from Ray itself. No provider
-is asked: whether an instance type or an image really exists shows when it is started.
+from its library where that is installed (`pip install 'ftray[aws]'`, `'ftray[gcp]'`), for Azure from Ray itself. No
+provider is asked: whether an instance type or an image really exists shows when it is started.
 """
 
 import functools

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ftray.errors import DataError
+from ftray.errors import DataError, MissingCandlesError
 from ftray.market.candles import COLUMNS, Candles
 from ftray.market.intervals import INTERVAL_UNITS, Interval, parse_interval
 from ftray.spec import Distinct, nearest, spec
@@ -117,7 +117,7 @@ def _named_files(spec: FilesSpec) -> list[_Name]:
     """The candle files of the wanted interval in the folder."""
     folder = local(spec.path).expanduser()
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; `path` must be a folder with one candle file per asset")
+        raise MissingCandlesError(f"{folder}: no such folder; `path` must be a folder with one candle file per asset")
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in READERS and not p.name.startswith("."))
     if not paths:
         raise DataError(

@@ -62,7 +62,7 @@ def check_packages() -> None:
     for package in ("onnx", "onnxscript"):
         if importlib.util.find_spec(package) is None:
             raise MissingDependencyError(
-                f"an ONNX export needs the package {package}, which is not installed: pip install -e '.[onnx]'"
+                f"an ONNX export needs the package {package}, which is not installed: pip install 'ftray[onnx]'"
             )
 
 

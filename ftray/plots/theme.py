@@ -127,6 +127,6 @@ def plotly() -> tuple[Any, Any]:
         import plotly.subplots as subplots
     except ImportError:
         raise MissingDependencyError(
-            "plots need the package plotly, which is not installed: pip install -e '.[plots]'"
+            "plots need the package plotly, which is not installed: pip install 'ftray[plots]'"
         ) from None
     return graph_objects, subplots

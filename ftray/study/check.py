@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from ftray.capacity.placement import cpus
-from ftray.errors import SpecError
+from ftray.errors import MissingCandlesError, SpecError
 from ftray.nets import actor_critic_parameters
 from ftray.runs.records import JobKind
 from ftray.search.samplers import sampled_independently
@@ -16,16 +16,17 @@ from ftray.vram.gpus import Gpu
 def describe_study(spec: StudySpec, gpu: Gpu | None = None) -> Iterator[str]:
     """Lines with observation size, search parameters, parameter counts, number of trials and resources; needs no Ray.
 
-    gpu: the model whose shares are printed, too.
+    gpu: the model whose shares are printed, too. Where the candles are not on this machine, a line says so in place of
+        the sizes, which depend on them.
     """
     trials = spec.corner_trials
-    layouts = sorted({layout_of(trial) for trial in trials}, key=lambda layout: layout.size)
+    try:
+        observations, parameters = list(_observations(trials)), list(_parameters(trials))
+    except MissingCandlesError as error:  # a cluster may have them, and the rest of the file can be checked here
+        observations = [f"  observation   unknown, and all sizes with it: {error} (--set trial.market.path=FOLDER)"]
+        parameters, gpu = [], None
     yield f"study {spec.name}"
-    for layout in layouts:
-        yield (
-            f"  observation   {layout.size:,} floats: 1 cash + {layout.n_assets} holdings + {layout.n_indicators} "
-            f"indicators × {layout.n_assets} assets × {layout.lookback} bars"
-        )
+    yield from observations
     search = spec.search
     goals = ", ".join(f"{goal.metric} to be {goal.direction}d" for goal in search.goals)
     yield f"  trials        {search.n_trials}, {goals} ({search.sampler.kind})"
@@ -36,9 +37,7 @@ def describe_study(spec: StudySpec, gpu: Gpu | None = None) -> Iterator[str]:
         yield f"  independent   sampled without regard to the other values: {', '.join(independent)}"
     for name, param in spec.space.params.items():
         yield f"  searched      {name}: {', '.join(map(str, param.extremes()))}"
-    for kind in sorted({trial.encoder.kind for trial in trials}):
-        counts = [actor_critic_parameters(t.encoder, layout_of(t)) for t in trials if t.encoder.kind == kind]
-        yield f"  parameters    {kind}: {span(counts)} (actor-critic, heads included)"
+    yield from parameters
     if max(trial.n_trainings for trial in trials) > 1:
         folds, seeds, trainings = ([getattr(t, name) for t in trials] for name in ("n_folds", "seeds", "n_trainings"))
         yield (
@@ -51,6 +50,20 @@ def describe_study(spec: StudySpec, gpu: Gpu | None = None) -> Iterator[str]:
     yield from _pretraining(trials)
     if gpu is not None and search.job == JobKind.TRIAL:
         yield from _shares(gpu, trials)
+
+
+def _observations(trials: Sequence[TrialSpec]) -> Iterator[str]:
+    for layout in sorted({layout_of(trial) for trial in trials}, key=lambda layout: layout.size):
+        yield (
+            f"  observation   {layout.size:,} floats: 1 cash + {layout.n_assets} holdings + {layout.n_indicators} "
+            f"indicators × {layout.n_assets} assets × {layout.lookback} bars"
+        )
+
+
+def _parameters(trials: Sequence[TrialSpec]) -> Iterator[str]:
+    for kind in sorted({trial.encoder.kind for trial in trials}):
+        counts = [actor_critic_parameters(t.encoder, layout_of(t)) for t in trials if t.encoder.kind == kind]
+        yield f"  parameters    {kind}: {span(counts)} (actor-critic, heads included)"
 
 
 def _pretraining(trials: Sequence[TrialSpec]) -> Iterator[str]:

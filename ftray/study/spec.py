@@ -19,6 +19,7 @@ from ftray.search.objectives import Bound, Constraint, Objective
 from ftray.search.optuna_trials import RESOURCE
 from ftray.search.samplers import SAMPLERS, SamplerSpec, TpeSpec, check_sampler
 from ftray.search.space import Space
+from ftray.shipped import find_study
 from ftray.spec import Count, Index, Matching, nearest, parse, parse_member, spec, to_mapping
 from ftray.storage import Location, join
 from ftray.study.budget import BudgetSpec, check_patience
@@ -176,16 +177,18 @@ class StudySpec:
         return {"name": self.name, **plugins, "trial": to_mapping(self.space.tree), "search": search}
 
 
-def load_study(path: Path | str, overrides: Iterable[str] = ()) -> StudySpec:
-    """The study in the YAML file `path`; every range is parsed at both ends.
-
-    overrides: `PATH=VALUE` each, like `search.n_trials=100`, as `--set` takes them.
+def load_study(file: Path | str, overrides: Iterable[str] = ()) -> StudySpec:
+    """The study in a YAML file; every range is parsed at both ends.
 
     The plug-ins that it names are imported first, from its own folder, too: see `load_plugins`.
 
+    file: a path, or the name of one that comes with ftray, like `demo`; see `find_study`.
+    overrides: `PATH=VALUE` each, like `search.n_trials=100`, as `--set` takes them.
+
     Raises: SpecError with the full path of the key that is unknown or wrong; PluginError.
     """
-    return parse_study(load_tree(path, overrides), Path(path).stem, Path(path).parent)
+    path = find_study(file)
+    return parse_study(load_tree(path, overrides), path.stem, path.parent)
 
 
 def parse_study(tree: Mapping[str, Any], default_name: str = "study", folder: Path | None = None) -> StudySpec:

@@ -13,6 +13,7 @@ from ftray.errors import SpecError
 from ftray.market import MARKETS
 from ftray.nets import ENCODERS
 from ftray.search.samplers import SAMPLERS
+from ftray.shipped import find_study
 from ftray.spec import MISSING_PLUGIN, nearest
 from ftray.storage import is_url
 from ftray.study.stopping import SCHEDULERS
@@ -21,9 +22,9 @@ SECTIONS = ("name", "plugins", "trial", "search")
 """The keys of a study file."""
 
 
-def load_tree(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
+def load_tree(file: Path | str, overrides: Iterable[str] = ()) -> dict[str, Any]:
     """The content of a study's file, with overrides applied, not parsed yet."""
-    path = Path(path)
+    path = find_study(file)
     try:
         tree = yaml.safe_load(path.read_text())
     except OSError as error:
@@ -37,12 +38,12 @@ def load_tree(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
     return tree
 
 
-def check_portable(path: Path, overrides: Iterable[str] = ()) -> None:
+def check_portable(file: Path | str, overrides: Iterable[str] = ()) -> None:
     """Refuses a study file whose paths are valid on this machine only.
 
     Raises: SpecError naming the first one.
     """
-    for key, value in relative_paths(load_tree(path, overrides)).items():
+    for key, value in relative_paths(load_tree(file, overrides)).items():
         raise SpecError(
             f"on a cluster it must be s3://…, gs://…, abfs://… or an absolute path that all machines see, got {value}: "
             f"--set {key}=…",

@@ -27,7 +27,7 @@ def answer(sources: Mapping[str, Tables], query: str, parameters: Sequence[Any] 
         import duckdb
     except ImportError:
         raise MissingDependencyError(
-            "SQL needs the package duckdb, which is not installed: pip install -e '.[notebook]'"
+            "SQL needs the package duckdb, which is not installed: pip install 'ftray[notebook]'"
         ) from None
     for attempt in range(3):
         with duckdb.connect() as connection:

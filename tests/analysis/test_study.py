@@ -187,7 +187,7 @@ def test_every_column_of_a_study_is_documented_metrics_with_their_unit(study, ta
 
 def test_without_duckdb_the_error_names_the_line_that_installs_it(study, monkeypatch):
     monkeypatch.setitem(sys.modules, "duckdb", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install -e '.\[notebook\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install 'ftray\[notebook\]'"):
         study.sql("select 1")
 
 

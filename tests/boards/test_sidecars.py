@@ -73,7 +73,7 @@ def test_what_is_missing_is_named_with_the_line_that_installs_it(tmp_path, monke
     monkeypatch.setattr(sidecars.importlib.util, "find_spec", lambda name: None)
     with (
         pytest.raises(
-            MissingDependencyError, match=r"optuna-dashboard is not installed: pip install -e '.\[dashboard\]'"
+            MissingDependencyError, match=r"optuna-dashboard is not installed: pip install 'ftray\[dashboard\]'"
         ),
         run_sidecars(run, optuna=True, tensorboard=False),
     ):
@@ -87,5 +87,5 @@ def test_without_dash_the_error_names_the_line_that_installs_it(tmp_path):
         f"sys.exit(main(['dashboard', {str(run.path)!r}]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and "dash is not installed: pip install -e '.[dashboard]'" in done.stderr
+    assert done.returncode == 1 and "dash is not installed: pip install 'ftray[dashboard]'" in done.stderr
     assert "Traceback" not in done.stderr

@@ -138,7 +138,7 @@ def test_without_the_extra_nothing_but_the_onnx_file_is_lost_and_the_folder_says
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     folder = policy.save(tmp_path / "policy", onnx=True)
     assert names(folder) == {"policy.json", "weights.npz"}
-    assert "pip install -e '.[onnx]'" in facts_of(folder)["onnx_left_out"]
+    assert "pip install 'ftray[onnx]'" in facts_of(folder)["onnx_left_out"]
     np.testing.assert_array_equal(load_policy(folder)(observations(2)), policy(observations(2)))
 
 

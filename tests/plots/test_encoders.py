@@ -62,7 +62,7 @@ def test_without_plotly_a_job_has_no_page_and_a_line_in_its_log_says_why(tmp_pat
     with monkeypatch.context() as patched:
         patched.setitem(sys.modules, "plotly.graph_objects", None)
         write_encoder_page(tmp_path)
-    assert "pip install -e '.[plots]'" in (tmp_path / "train.log").read_text()
+    assert "pip install 'ftray[plots]'" in (tmp_path / "train.log").read_text()
     assert not (tmp_path / "encoder_card.html").exists()
     pytest.importorskip("plotly")
     write_encoder_page(tmp_path)
@@ -71,5 +71,5 @@ def test_without_plotly_a_job_has_no_page_and_a_line_in_its_log_says_why(tmp_pat
 
 def test_without_plotly_the_error_holds_the_install_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "plotly", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install -e '.\[plots\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install 'ftray\[plots\]'"):
         encoder_page(CARD, HISTORY)

@@ -223,7 +223,7 @@ def test_every_plot_has_a_line_of_documentation(name):
 def test_without_plotly_the_error_names_the_line_that_installs_it(old, monkeypatch):
     data = plots.cost_data(old)
     monkeypatch.setitem(sys.modules, "plotly", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install -e '.\[plots\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install 'ftray\[plots\]'"):
         plots.plot_cost(data)
 
 

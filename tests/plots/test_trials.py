@@ -61,5 +61,5 @@ def test_the_title_shows_the_attention_to_itself_and_to_the_account():
 
 def test_without_plotly_the_error_names_the_line_that_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "plotly", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install -e '.\[plots\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install 'ftray\[plots\]'"):
         plot_attention(DATA)

@@ -214,7 +214,7 @@ def test_a_lease_finds_credentials_where_everything_else_does(bucket, slow, monk
 
 def test_without_the_library_that_writes_it_a_lease_is_refused_with_the_line_that_installs_it(bucket, monkeypatch):
     monkeypatch.setitem(sys.modules, "obstore.exceptions", None)
-    with pytest.raises(MissingDependencyError, match=r"obstore.*pip install -e '\.\[storage\]'"):  # noqa: SIM117
+    with pytest.raises(MissingDependencyError, match=r"obstore.*pip install 'ftray\[storage\]'"):  # noqa: SIM117
         with leased(Mirror(f"{bucket}/x", "driver")):
             pass
 

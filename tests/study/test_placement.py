@@ -287,8 +287,10 @@ def test_the_command_line_prints_plans_and_refuses_with_the_reason(tmp_path, clu
     assert main(["check", file]) == 0
     assert "GPU" not in capsys.readouterr().out
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert main(["vram", file]) == 0
+    assert "no GPU is at hand: this plan is for an L4" in (printed := capsys.readouterr().out)
+    assert "1 × L4, 21.90 GiB" in printed
     for wrong, message in (
-        (["vram", file], "no GPU is at hand to plan for"),
         (["vram"], "plans a FILE"),
         (["vram", file, "--gpu", "T5"], "no known GPU 'T5'; did you mean 'T4'"),
         (["vram", "--measure"], "measuring needs a CUDA device"),
