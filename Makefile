@@ -1,6 +1,7 @@
-PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3,$(shell command -v $(name))))
-VENV   ?= .venv
-RUN    := $(VENV)/bin
+PYTHON  ?= $(firstword $(foreach name,python3.11 python3.12 python3,$(shell command -v $(name))))
+VENV    ?= .venv
+RUN     := $(VENV)/bin
+INSTALL ?= $(RUN)/pip install --quiet
 
 .PHONY: demo test test-long test-torch test-cluster lint clean
 
@@ -29,11 +30,11 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(RUN)/pip install --quiet -c constraints.txt -e '.[notebook]'
+	$(INSTALL) -c constraints.txt -e '.[notebook]'
 	touch $@
 
 $(VENV)/installed-%: $(VENV)/installed
-	$(RUN)/pip install --quiet -c constraints.txt -e '.[$*]'
+	$(INSTALL) -c constraints.txt -e '.[$*]'
 	touch $@
 
 clean:
