@@ -3,10 +3,10 @@ VENV    ?= .venv
 RUN     := $(VENV)/bin
 INSTALL ?= $(RUN)/pip install --quiet
 
-.PHONY: demo test test-long test-torch test-cluster lint clean
+.PHONY: demo test test-long test-torch test-cluster test-wheel lint clean
 
 demo: $(VENV)/installed
-	$(RUN)/ftray tune tune_configs/demo.yaml
+	$(RUN)/ftray tune demo
 
 test: $(VENV)/installed-test
 	$(RUN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not hosts and not long"
@@ -20,6 +20,9 @@ test-torch: $(VENV)/installed-test
 
 test-cluster: $(VENV)/installed-test
 	$(RUN)/pytest -n 2 --dist loadfile -m hosts --durations=0 tests/cluster
+
+test-wheel: $(VENV)/installed-test
+	VENV=$(VENV) .ci/wheel
 
 lint: $(VENV)/installed-test $(VENV)/installed-lint
 	$(RUN)/ruff check . && $(RUN)/ruff format --check .

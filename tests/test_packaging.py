@@ -15,8 +15,6 @@ import ftray
 from ftray.cluster.installing import PARTS
 
 ROOT = Path(__file__).parents[1]
-DATA = ("*.html", "*.css", "*.json", "*.yaml", "*.pyi", "py.typed")
-"""What the package's folder holds besides code."""
 
 
 def build(function: str, source: Path, target: Path) -> Path:
@@ -63,12 +61,11 @@ def test_a_wheel_has_the_codes_version_its_licence_and_its_types(wheel):
 
 
 def test_a_wheel_has_all_of_the_package_and_nothing_else(wheel):
-    package, studies = ROOT / "ftray", ROOT / "tune_configs"
-    wanted = {path.relative_to(ROOT) for pattern in ("*.py", *DATA) for path in package.rglob(pattern)}
-    wanted |= {Path("ftray") / path.relative_to(ROOT) for path in studies.glob("*.yaml")}
-    packed = {Path(name) for name in contents(wheel) if ".dist-info/" not in name}
-    assert packed == wanted
-    assert contents(wheel)["ftray/tune_configs/demo.yaml"] == (studies / "demo.yaml").read_bytes()
+    code = {path.relative_to(ROOT) for path in (ROOT / "ftray").rglob("*") if path.is_file()}
+    studies = {Path("ftray") / path.relative_to(ROOT) for path in (ROOT / "tune_configs").iterdir()}
+    packed = {Path(name): content for name, content in contents(wheel).items() if ".dist-info/" not in name}
+    assert packed.keys() == {path for path in code | studies if "__pycache__" not in path.parts}
+    assert packed[Path("ftray/tune_configs/demo.yaml")] == (ROOT / "tune_configs" / "demo.yaml").read_bytes()
 
 
 def test_the_wheel_of_a_source_distribution_is_the_wheel_of_the_tree(wheel, sdist, tmp_path):

@@ -17,8 +17,8 @@ from ftray.errors import FtrayError, StudyInterruptedError
 from ftray.version import __version__
 
 EXAMPLES = """examples:
-  ftray check tune_configs/demo.yaml
-  ftray tune tune_configs/crypto_1h.yaml --set trial.market.path=candles/binance_1h
+  ftray check demo
+  ftray tune crypto_1h --set trial.market.path=candles/binance_1h
   ftray results runs/crypto_1h
   ftray dashboard runs/crypto_1h
 """
