@@ -159,7 +159,10 @@ def test_plans_and_verbs_refuse_what_the_check_cannot_read(tmp_path):
 
 def test_a_cluster_file_that_does_not_exist_is_refused_with_where_to_find_some(tmp_path):
     (problem,) = check_cluster_file(tmp_path / "aws-gpu.yaml")
-    assert "aws-gpu.yaml must be a cluster file, and does not exist" in problem and "source distribution" in problem
+    assert (
+        "aws-gpu.yaml must be a YAML file that can be read, but does not exist" in problem
+        and "source distribution" in problem
+    )
 
 
 def test_a_kuberay_manifest_has_nodes_and_no_place_that_a_ray_command_reaches(project):
