@@ -14,7 +14,7 @@ from ftray.cli import main
 from ftray.study import load_study
 
 ROOT = Path(__file__).parents[1]
-GUIDE = ROOT / "tune_configs" / "README.md"
+GUIDE = ROOT / "docs" / "tuning.md"
 OLD_STUDY = ROOT / "tests" / "runs" / "format_1"
 
 COMMANDS = re.findall(r"(?:^|`)((?:ftray|python -c) [^`\n]+)", GUIDE.read_text(), re.MULTILINE)

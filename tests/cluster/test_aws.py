@@ -119,10 +119,10 @@ def test_a_worker_is_a_spot_machine_with_the_heads_role_and_the_gpu_that_the_fil
     assert gpu["Count"] == kind["resources"]["GPU"] and f"accelerator_type:{gpu['Name']}" in kind["resources"]
 
 
-def test_the_command_of_the_readme_lets_the_head_give_workers_its_role_and_look_up_images(aws):
-    text = " ".join((ROOT / "cluster" / "README.md").read_text().split())
+def test_the_command_of_the_page_lets_the_head_give_workers_its_role_and_look_up_images(aws):
+    text = " ".join((ROOT / "docs" / "cluster.md").read_text().split())
     found = re.search(r"aws iam put-role-policy --role-name (\S+) --policy-name (\S+) .*?'({.*?]})'", text)
-    assert found, "cluster/README.md gives no command"
+    assert found, "docs/cluster.md gives no command"
     role, name, policy = found.groups()
     boto3.client("iam").put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=policy)  # moto reads it strictly
     allowed = {

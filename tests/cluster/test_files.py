@@ -137,7 +137,7 @@ def test_the_image_holds_what_an_installation_needs_at_the_versions_that_were_te
 
 
 def test_the_image_can_be_built_with_a_torch_for_older_drivers_and_both_pages_name_the_drivers():
-    text, page = ((ROOT / "cluster" / name).read_text() for name in ("Dockerfile", "README.md"))
+    text, page = ((ROOT / name).read_text() for name in ("cluster/Dockerfile", "docs/cluster.md"))
     before, _, after = text.partition("ARG TORCH_INDEX=https://pypi.org/simple\n")
     assert re.search(r'pip install [^\n]*--extra-index-url "\$TORCH_INDEX" [^\n]*-c constraints\.txt', after)
     index = re.search(r"--build-arg TORCH_INDEX=(\S+)", before)
