@@ -1,0 +1,159 @@
+"""Commands that the pages show are ones that this version takes; those that are cheap are run."""
+
+import itertools
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from ftray.cli import _parser, main
+from ftray.study import load_study
+
+from .pages import PAGES, ROOT, Block, blocks, commands, files_before, inline_commands
+from .test_examples import write_files
+
+ELSEWHERE = {
+    *("aws", "az", "docker", "export", "gcloud", "kubectl", "nvidia-smi", "source"),
+    *("tensorboard", "optuna-dashboard"),
+}
+"""Programs that are not ours to check."""
+
+RUN = {"check", "init", "report", "results", "schema", "vram"}
+"""Verbs that are really run, where they need neither a cluster nor a GPU."""
+
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+PLACEHOLDER = re.compile(r"[A-Z]+(\.yaml|_\w+)?|cluster/X\.yaml")
+"""What stands for a file or folder of the reader's own; `FILE`, `CLUSTER.yaml`."""
+
+EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def check_ftray(words: list[str]) -> None:
+    """The command line is one that the parser takes, and its files exist."""
+    given = _parser().parse_args(words)
+    file = getattr(given, "file", None)
+    if file is not None and not PLACEHOLDER.fullmatch(str(file)):
+        study = load_study(file, given.set)
+        if words[0] in ("pretrain", "train"):
+            study.only_trial(words[0])
+    cluster = getattr(given, "cluster", None)
+    assert cluster is None or PLACEHOLDER.fullmatch(str(cluster)) or cluster.is_file(), cluster
+
+
+def is_cheap(words: list[str]) -> bool:
+    away = {"--cluster", "--measure", "--watch", "--address"} & set(words)
+    return words[0] in RUN and not away and not re.search(r"://|\$", " ".join(words))
+
+
+def run_here(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    if words[0] in ("results", "report") and not Path(words[1]).exists():
+        return  # of a study that the page's own commands would have made
+    status = main(words)
+    told = capsys.readouterr()
+    assert status == 0 and (told.out or words[0] == "report"), told.err
+
+
+def run_alone(words: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ftray", *words], capture_output=True, text=True, env=None, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def check_pip(words: list[str]) -> None:
+    assert words[0] == "install"
+    for word in words[1:]:
+        for extra in re.findall(r"\[([\w,]+)\]", word):
+            assert set(extra.split(",")) <= set(EXTRAS), word
+    assert all(Path(file).exists() for option, file in itertools.pairwise(words) if option == "-c")
+
+
+def check_ray(words: list[str]) -> None:
+    """A command of Ray's own, with options that it has."""
+    from ray.scripts.scripts import cli
+
+    command, rest = cli, list(words)
+    while hasattr(command, "commands"):
+        command = command.commands[rest.pop(0)]
+    options = {option for param in command.params for option in param.opts}
+    takes_more = any(param.nargs == -1 for param in command.params)
+    own = rest[: rest.index("--")] if "--" in rest else rest
+    assert {word.partition("=")[0] for word in own if word.startswith("-")} <= options, words
+    places = sum(param.param_type_name == "argument" for param in command.params)
+    assert places or takes_more or all(word.startswith("-") for word in own), words
+
+
+def check_python(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    if words[0] == "-c":
+        exec(compile(words[1], "python -c", "exec"), {})
+        assert len(capsys.readouterr().out) > 50
+    elif words[0] == "-m":
+        assert (ROOT / f"{words[1].replace('.', '/')}.py").exists()
+    else:
+        assert (ROOT / words[0]).exists()
+
+
+def check_make(words: list[str]) -> None:
+    assert re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def check(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Checks any command; a program that is not known fails."""
+    program, rest = words[0], words[1:]
+    match program:
+        case "ftray":
+            check_ftray(rest)
+        case "pip":
+            check_pip(rest)
+        case "ray":
+            check_ray(rest)
+        case "python":
+            check_python(rest, capsys)
+        case "make":
+            check_make(rest)
+        case _:
+            assert program in ELSEWHERE or re.fullmatch(r"\w+=\S*", program), f"{program}: is it a command?"
+
+
+@pytest.mark.parametrize("block", blocks("bash"), ids=str)
+def test_commands_are_ones_that_there_are(block: Block, folder, capsys):
+    write_files(block)
+    for words in commands(block.code):
+        check(words, capsys)
+        if words[0] == "ftray" and is_cheap(words[1:]):
+            run_alone(words[1:]) if files_before(block) else run_here(words[1:], capsys)
+
+
+@EACH_PAGE
+def test_commands_within_sentences_are_ones_that_there_are(page, folder, capsys):
+    for command in inline_commands(page):
+        for words in commands(command):
+            if words[0] == "ftray" and len(words) == 2:
+                with pytest.raises(SystemExit) as end:
+                    main([*words[1:], "--help"])
+                assert end.value.code == 0, command
+            elif words[0] in ("ftray", "python", "make", "ray", "pip"):
+                check(words, capsys)
+            own = any(map(PLACEHOLDER.fullmatch, words))
+            if words[0] == "ftray" and len(words) > 2 and is_cheap(words[1:]) and not own:
+                run_here(words[1:], capsys)
+
+
+WRONG = (
+    *("ftray tun demo", "ftray check deom", "ftray check demo --sett x=1", "ftray check demo --set x=1"),
+    *("ray dwon -y x.yaml", "ray up --yess x.yaml", "pip install 'ftray[nb]'", "make tests", "fray tune demo"),
+)
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_command_that_there_is_not_is_found(wrong, folder, capsys):
+    with pytest.raises((Exception, SystemExit)):
+        check(next(commands(wrong)), capsys)
+
+
+def test_commands_are_read_as_a_shell_reads_them():
+    code = "a b \\\n  'c d'  # said\nx=1\nexport y=$(e f) && g > h\n"
+    assert list(commands(code)) == [["a", "b", "c d"], ["x=1"], ["export", "y=$"], ["e", "f"], ["g"]]

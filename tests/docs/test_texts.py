@@ -1,0 +1,102 @@
+"""Trees, diagrams and formulas: what they name is there."""
+
+import re
+from collections.abc import Callable, Iterator
+
+import pytest
+
+import ftray
+from ftray import stats
+from ftray.features import FeatureTable, ObservationLayout
+from ftray.nets.onnx_process import ONNX
+from ftray.pretraining import folder as encoder_folder
+from ftray.runs import folder as run_folder
+from ftray.runs import trial as trial_folder
+
+from .conftest import STUDY_WITH_POLICIES
+from .pages import ROOT, blocks
+
+
+def names_in(code: str) -> list[str]:
+    """The first word of each line, without a slash at its end."""
+    return [line.split()[0].rstrip("/,") for line in code.splitlines() if line.strip()]
+
+
+def flow(code: str) -> None:
+    for known in (FeatureTable, ObservationLayout, ftray.TradingEnv, ftray.TrialSpec, ftray.run_trial):
+        assert known.__name__ in code
+
+
+def tree(code: str) -> None:
+    there = {path.name for path in ROOT.iterdir() if path.is_dir() and any(path.rglob("*.*"))}
+    hidden = {name for name in there if name.startswith(".") or name.endswith(".egg-info") or name in ("runs", "build")}
+    assert set(names_in(code)) == there - hidden
+
+
+def rooms(code: str) -> None:
+    there = {path.parent.name for path in (ROOT / "ftray").glob("*/__init__.py")}
+    assert set(names_in(code)) == there | {"metrics.py"}
+
+
+def formula_of(function: Callable[..., object]) -> Callable[[str], None]:
+    def check(code: str) -> None:
+        right = code.partition(" = ")[2].strip()
+        formula = right.removeprefix("1/√Y · ").removesuffix(" · √P")
+        assert formula in re.sub(r"\s+", " ", function.__doc__ or "")
+
+    return check
+
+
+NOT_STORED = {"checkpoint", "data/FINGERPRINT", "promoted/TRIAL/seed-N", "optuna.journal", "tensorboard", "tune"}
+"""Entries of the tree that the stored study was committed without, or that derive."""
+
+
+def entries(code: str) -> Iterator[str]:
+    """The paths of a run folder's tree; a line that is indented stands in the trial's folder."""
+    for line in code.splitlines():
+        yield ("trials/trial-0007/" if line.startswith("  ") else "") + line.split()[0].rstrip("/")
+
+
+def run_tree(code: str) -> None:
+    told = f"{run_folder.__doc__} {trial_folder.__doc__}"
+    listed = set(entries(code)) - {"trials/trial-0007"}
+    patterns = {name: re.sub(r"[A-Z]{2,}", r"[^/]+", name).replace("trial-0007", "[^/]+") for name in listed}
+    files = [path.relative_to(STUDY_WITH_POLICIES) for path in STUDY_WITH_POLICIES.rglob("*") if path.is_file()]
+    for file in files:
+        assert any(re.match(rf"{pattern}(/|$)", str(file)) for pattern in patterns.values()), file
+    for name, pattern in patterns.items():
+        stored = any(re.match(rf"{pattern}(/|$)", str(file)) for file in files)
+        short = name.removeprefix("trials/trial-0007/")
+        assert stored or (short in NOT_STORED and short.split("/")[0] in told), name
+
+
+def policy_folder(code: str) -> None:
+    stored = {path.name for path in next(STUDY_WITH_POLICIES.glob("trials/*/policy")).iterdir()}
+    assert set(names_in(code)) == stored | {ONNX}
+
+
+def encoder_tree(code: str) -> None:
+    told = re.findall(r"^(\S+\.\w+|DONE) {2,}", encoder_folder.__doc__ or "", re.MULTILINE)
+    assert set(names_in(code)) == set(told) - {"resume.pth"}
+
+
+CHECKS: dict[str, Callable[[str], None]] = {
+    "the flow of data": flow,
+    "the tree": tree,
+    "the rooms": rooms,
+    "formula of the error": formula_of(stats.sharpe_error),
+    "formula of the luck line": formula_of(stats.expected_maximum_sharpe),
+    "a run folder": run_tree,
+    "a policy's folder": policy_folder,
+    "an encoder's folder": encoder_tree,
+}
+
+
+@pytest.mark.parametrize("block", blocks("text"), ids=str)
+def test_what_a_text_names_is_there(block):
+    assert block.name in CHECKS, "a tree or a diagram needs a name and a check of that name"
+    CHECKS[block.name](block.code)
+
+
+def test_no_check_is_left_over():
+    assert {block.name for block in blocks("text")} == set(CHECKS)
