@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -57,17 +58,27 @@ def entries(code: str) -> Iterator[str]:
         yield ("trials/trial-0007/" if line.startswith("  ") else "") + line.split()[0].rstrip("/")
 
 
-def run_tree(code: str) -> None:
-    told = f"{run_folder.__doc__} {trial_folder.__doc__}"
+def patterns(code: str) -> dict[str, re.Pattern[str]]:
+    """What matches each entry of a run folder's tree: words in capitals, and the trial's id, stand for any name."""
     listed = set(entries(code)) - {"trials/trial-0007"}
-    patterns = {name: re.sub(r"[A-Z]{2,}", r"[^/]+", name).replace("trial-0007", "[^/]+") for name in listed}
-    files = [path.relative_to(STUDY_WITH_POLICIES) for path in STUDY_WITH_POLICIES.rglob("*") if path.is_file()]
-    for file in files:
-        assert any(re.match(rf"{pattern}(/|$)", str(file)) for pattern in patterns.values()), file
-    for name, pattern in patterns.items():
-        stored = any(re.match(rf"{pattern}(/|$)", str(file)) for file in files)
+    anything = {name: re.sub(r"[A-Z]{3,}", "[^/]+", name).replace("trial-0007", "[^/]+") for name in listed - {"DONE"}}
+    return {name: re.compile(rf"{one}(/|$)") for name, one in {**anything, "DONE": "DONE"}.items()}
+
+
+def undescribed(code: str, run: Path) -> list[str]:
+    """The files of a run folder that its tree does not describe; hidden ones are nobody's business."""
+    files = [str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()]
+    shown = [file for file in files if not any(part.startswith(".") for part in Path(file).parts)]
+    return [file for file in shown if not any(one.match(file) for one in patterns(code).values())]
+
+
+def run_tree(code: str) -> None:
+    assert undescribed(code, STUDY_WITH_POLICIES) == []
+    files = [str(path.relative_to(STUDY_WITH_POLICIES)) for path in STUDY_WITH_POLICIES.rglob("*")]
+    told = f"{run_folder.__doc__} {trial_folder.__doc__}"
+    for name, pattern in patterns(code).items():
         short = name.removeprefix("trials/trial-0007/")
-        assert stored or (short in NOT_STORED and short.split("/")[0] in told), name
+        assert any(map(pattern.match, files)) or (short in NOT_STORED and short.split("/")[0] in told), name
 
 
 def policy_folder(code: str) -> None:

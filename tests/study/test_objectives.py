@@ -3,13 +3,10 @@
 import itertools
 import math
 import random
-import re
-from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
-import yaml
 from optuna.trial import TrialState
 from rich.console import Console
 
@@ -267,14 +264,6 @@ def test_importance_knows_several_objectives_and_says_what_it_needs(tmp_path):
         open_study(hand.run.path).importance()
     hand.runs(40, traded)
     assert {"trial/ppo/gamma", "trial/ppo/learning_rate"} & set(open_study(hand.run.path).importance().index[:2])
-
-
-def test_the_search_that_the_readme_shows_is_one():
-    blocks = re.findall(r"```yaml\n(search:\n.+?)```", (Path(__file__).parents[2] / "README.md").read_text(), re.DOTALL)
-    (search,) = [yaml.safe_load(block)["search"] for block in blocks]
-    spec = tiny_study(**search)
-    assert [goal.metric for goal in spec.search.goals] == [SHARPE, DRAWDOWN] and len(spec.search.bounds) == 1
-    assert spec.search.warm_start == str(Path("runs/earlier").absolute())
 
 
 @pytest.mark.ray
