@@ -41,9 +41,11 @@ def check_ftray(words: list[str]) -> None:
     given = _parser().parse_args(words)
     file = getattr(given, "file", None)
     if file is not None and not PLACEHOLDER.fullmatch(str(file)):
-        study = load_study(file, given.set)
+        spec = load_study(file, given.set)
+        names = [override.partition("=")[2] for override in given.set if override.startswith("name=")]
+        assert spec.name == (names[0] if names else file.stem)
         if words[0] in ("pretrain", "train"):
-            study.only_trial(words[0])
+            spec.only_trial(words[0])
     cluster = getattr(given, "cluster", None)
     assert cluster is None or PLACEHOLDER.fullmatch(str(cluster)) or cluster.is_file(), cluster
 

@@ -64,7 +64,7 @@ def objective(left: Left, printed: str) -> None:
 
 def filled_study(left: Left, printed: str) -> None:
     assert "'trial/encoder/frozen'" in printed and printed.endswith("32 0.0003\n")
-    assert left["study"].search.n_trials == 8
+    assert left["spec"].search.n_trials == 8
 
 
 def own_rule(left: Left, printed: str) -> None:

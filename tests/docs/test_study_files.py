@@ -1,11 +1,13 @@
 """Study files that the pages show are ones that this version takes."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import yaml
 
 from ftray.study import parse_study
+from ftray.trial import TrialSpec
 
 from .pages import blocks
 
@@ -14,22 +16,18 @@ from .pages import blocks
 def test_a_study_file_parses_with_every_range_at_both_ends(block, folder):
     if any(key not in ("name", "trial", "search", "plugins") for key in yaml.safe_load(block.code)):
         pytest.fail(f"{block} is no study file")
-    study = parse_study(yaml.safe_load(block.code))
-    assert study.corner_trials
+    spec = parse_study(yaml.safe_load(block.code))
+    assert spec.corner_trials
 
 
 def test_the_search_with_several_objectives_is_one(folder):
     (block,) = [block for block in blocks("yaml") if block.name == "several objectives"]
-    study = parse_study(yaml.safe_load(block.code))
-    assert [goal.metric for goal in study.search.goals] == ["validation/sharpe", "validation/max_drawdown"]
-    assert [str(bound) for bound in study.search.bounds] == ["validation/max_drawdown <= 0.3"]
-    assert study.search.warm_start == str(Path("runs/earlier").absolute())
+    spec = parse_study(yaml.safe_load(block.code))
+    assert [goal.metric for goal in spec.search.goals] == ["validation/sharpe", "validation/max_drawdown"]
+    assert [str(bound) for bound in spec.search.bounds] == ["validation/max_drawdown <= 0.3"]
+    assert spec.search.warm_start == str(Path("runs/earlier").absolute())
 
 
 def test_the_file_with_every_section_has_every_section(folder):
-    from dataclasses import fields
-
-    from ftray.trial import TrialSpec
-
     (block,) = [block for block in blocks("yaml") if block.name == "every section"]
     assert set(yaml.safe_load(block.code)["trial"]) == {field.name for field in fields(TrialSpec)}
