@@ -19,7 +19,8 @@ CANDLES = Path("PATH/TO/binance_1h")
 @pytest.fixture(scope="session")
 def candles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Hourly candles of seven assets, a file each."""
-    folder = tmp_path_factory.mktemp("candles")
+    folder = tmp_path_factory.mktemp("candles") / CANDLES.name  # studies are named after the folder
+    folder.mkdir()
     market = load_market(SimulatorSpec(n_bars=6_000))
     for i, symbol in enumerate(market.symbols):
         frame = pd.DataFrame(market.values[:, i], columns=list(COLUMNS))

@@ -86,7 +86,7 @@ def check_ray(words: list[str]) -> None:
     from ray.scripts.scripts import cli
 
     command, rest = cli, list(words)
-    while hasattr(command, "commands"):
+    while rest and hasattr(command, "commands"):
         command = command.commands[rest.pop(0)]
     options = {option for param in command.params for option in param.opts}
     takes_more = any(param.nargs == -1 for param in command.params)
