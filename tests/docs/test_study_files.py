@@ -3,10 +3,12 @@
 from dataclasses import fields
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 
 from ftray.study import parse_study
+from ftray.study.json_schema import study_schema
 from ftray.trial import TrialSpec
 
 from .pages import blocks
@@ -18,6 +20,12 @@ def test_a_study_file_parses_with_every_range_at_both_ends(block, folder):
         pytest.fail(f"{block} is no study file")
     spec = parse_study(yaml.safe_load(block.code))
     assert spec.corner_trials
+
+
+@pytest.mark.parametrize("block", blocks("yaml"), ids=str)
+def test_an_editor_accepts_a_study_file(block):
+    errors = jsonschema.Draft202012Validator(study_schema()).iter_errors(yaml.safe_load(block.code))
+    assert [error.json_path for error in errors] == []
 
 
 def test_the_search_with_several_objectives_is_one(folder):
