@@ -9,7 +9,7 @@ import re
 import typing
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, get_args
 
 from ftray.analysis.leaderboard import COLUMNS
 from ftray.boards.columns import LEADERBOARD
@@ -20,7 +20,6 @@ from ftray.pretraining.spec import METHOD
 from ftray.runs import study_file
 from ftray.runs.records import TrialRecord
 from ftray.search.samplers import SAMPLERS
-from ftray.spec import Between, described_fields
 from ftray.study import stopping
 from ftray.study.spec import SearchSpec
 from ftray.tables import schema
@@ -159,21 +158,17 @@ def versions() -> str:
     return table(("what", "where", "now", "what becomes of others"), rows)
 
 
-def fields() -> str:
-    """Every field of every spec that a study file may hold, by section."""
-    parts = []
-    for place, cls in (*specs_of("search", SearchSpec), *specs_of("trial", TrialSpec)):
-        told = described_fields(cls)
-        rows = [
-            (f"`{field.name}`", _type(hint), _default(field), told.get(field.name, ""))
-            for field in dataclasses.fields(cls)
-            if field.name != "kind"
-            for hint in [_hints(cls)[field.name]]
-        ]
-        kind = f", `kind: {kind_of(cls)}`" if "kind" in _hints(cls) else ""
-        found = [table(("field", "type", "default", "meaning"), rows)] if rows else []
-        parts.append("\n".join((f"#### `{place}`{kind}\n", f"{first_sentence(cls)}.\n", *found)))
-    return "\n" + "\n".join(parts) + "\n"
+def sections() -> str:
+    """Every section of a study file, and the spec that has its fields."""
+    rows = (
+        (f"`{place}`", f"`{kind_of(cls)}`" if "kind" in _hints(cls) else "", _link(cls), first_sentence(cls))
+        for place, cls in (*specs_of("search", SearchSpec), *specs_of("trial", TrialSpec))
+    )
+    return table(("section", "`kind`", "fields", "what it is"), rows)
+
+
+def _link(cls: Any) -> str:
+    return f"[{cls.__name__}](api.md#{cls.__name__.lower()})"
 
 
 def specs_of(place: str, cls: Any) -> Iterator[tuple[str, Any]]:
@@ -199,36 +194,6 @@ def kind_of(cls: Any) -> str:
     return get_args(_hints(cls)["kind"])[0]
 
 
-def _type(hint: Any) -> str:
-    """A field's type in words."""
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin is typing.Annotated:
-        rules = [str(rule) for rule in arguments[1:] if isinstance(rule, Between)]
-        return ", ".join([_type(arguments[0]), *rules])
-    if origin is Literal:
-        return " or ".join(f"`{value}`" for value in arguments)
-    if list(_specs_in(hint)):
-        return "list of mappings" if origin is tuple else "mapping"
-    if origin is tuple:
-        return f"list of {_type(arguments[0])}"
-    if arguments:
-        return " or ".join(_type(one) for one in arguments if one is not type(None))
-    return {int: "whole number", float: "number", str: "text", bool: "true or false", dict: "mapping"}[hint]
-
-
-def _default(field: Any) -> str:
-    value = field.default
-    if value is dataclasses.MISSING:
-        return "required"
-    if value is None or value == ():
-        return "none"
-    if getattr(type(value), "__is_spec__", False):
-        return f"`kind: {value.kind}`" if hasattr(value, "kind") else "all defaults"
-    if value == tuple(INDICATORS):
-        return "all built-in ones"
-    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
-
-
 TABLES: dict[str, Callable[[], str]] = {
     "indicators": indicators,
     "patch lengths": patch_lengths,
@@ -241,7 +206,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "records": records,
     "columns": columns,
     "versions": versions,
-    "fields": fields,
+    "sections": sections,
 }
 
 

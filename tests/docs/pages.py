@@ -111,9 +111,14 @@ def inline_commands(page: Path) -> list[str]:
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors of a page's headings, as GitHub makes them."""
-    headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    """The anchors of a page's headings, as GitHub makes them: of several equal ones, the later have a number."""
+    found: dict[str, int] = {}
+    made = set()
+    for heading in re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE):
+        anchor = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        n = found[anchor] = found.get(anchor, -1) + 1
+        made.add(f"{anchor}-{n}" if n else anchor)
+    return made
 
 
 def links(page: Path) -> list[str]:

@@ -33,7 +33,8 @@ def test_every_block_is_of_a_kind_that_is_tested(page):
     found = list(blocks_of(page))
     assert [str(block) for block in found if block.kind not in KINDS] == []
     assert len(re.findall(r"^ *```", page.read_text(), re.MULTILINE)) == 2 * len(found), "a fence is not closed"
-    assert re.findall(r"\n\n(?: {4,}|\t)(?![-*\d]).*", prose(page)) == [], "an indented block is of no kind"
+    if page.name != "api.md":  # its signatures are blocks that `docs/make_api.py` writes
+        assert re.findall(r"\n\n(?: {4,}|\t)(?![-*\d]).*", prose(page)) == [], "an indented block is of no kind"
     assert "<!-- example:" not in prose(page), "the name of an example stands right above its block"
 
 
