@@ -36,11 +36,16 @@ _ran: set[tuple[str, ...]] = set()
 EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
-def check_ftray(words: list[str]) -> None:
-    """The command line is one that the parser takes, and its files exist."""
+def check_ftray(words: list[str], alone: bool) -> None:
+    """The command line is one that the parser takes, and its files exist.
+
+    alone: the study may name a plug-in, which no other test shall see.
+    """
     given = _parser().parse_args(words)
     file = getattr(given, "file", None)
-    if file is not None and not PLACEHOLDER.fullmatch(str(file)):
+    if file is not None and alone:
+        run_alone(["check", str(file), *(word for override in given.set for word in ("--set", override))])
+    elif file is not None and not PLACEHOLDER.fullmatch(str(file)):
         spec = load_study(file, given.set)
         names = [override.partition("=")[2] for override in given.set if override.startswith("name=")]
         assert spec.name == (names[0] if names else file.stem)
@@ -68,10 +73,11 @@ def run_here(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         assert Path(f"{Path(words[1]).name}.yaml").read_text().count("# ") > 5, "it has comments"
 
 
-def run_alone(words: list[str]) -> str:
+def run_alone(words: list[str], program: str = "ftray") -> str:
     """What a command prints in a process of its own."""
-    done = subprocess.run([sys.executable, "-m", "ftray", *words], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    command = [sys.executable, "-m", program, *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
@@ -112,12 +118,14 @@ def check_make(words: list[str]) -> None:
     assert re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
-def check(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def check(words: list[str], capsys: pytest.CaptureFixture[str], alone: bool = False) -> None:
     """Checks any command; a program that is not known fails."""
     program, rest = words[0], words[1:]
     match program:
         case "ftray":
-            check_ftray(rest)
+            check_ftray(rest, alone)
+        case "pytest":
+            run_alone(["-q", *rest], program)
         case "pip":
             check_pip(rest)
         case "ray":
@@ -133,10 +141,11 @@ def check(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("block", blocks("bash"), ids=str)
 def test_commands_are_ones_that_there_are(block: Block, folder, capsys):
     write_files(block)
+    alone = bool(files_before(block))
     for words in commands(block.code):
-        check(words, capsys)
+        check(words, capsys, alone)
         if words[0] == "ftray" and is_cheap(words[1:]):
-            run_alone(words[1:]) if files_before(block) else run_here(words[1:], capsys)
+            run_alone(words[1:]) if alone else run_here(words[1:], capsys)
 
 
 @EACH_PAGE
