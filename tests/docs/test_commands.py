@@ -8,6 +8,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import click
 import pytest
 
 from ftray.cli import _parser, main
@@ -15,7 +16,7 @@ from ftray.runs import RunFolder
 from ftray.study import load_study
 
 from .pages import PAGES, ROOT, Block, blocks, commands, files_before, inline_commands
-from .test_examples import write_files
+from .test_examples import marked, write_files
 from .test_texts import undescribed
 
 ELSEWHERE = {
@@ -43,7 +44,7 @@ def check_ftray(words: list[str], alone: bool) -> None:
     """
     given = _parser().parse_args(words)
     file = getattr(given, "file", None)
-    if file is not None and alone:
+    if file is not None and alone and words[0] not in RUN:
         run_alone(["check", str(file), *(word for override in given.set for word in ("--set", override))])
     elif file is not None and not PLACEHOLDER.fullmatch(str(file)):
         spec = load_study(file, given.set)
@@ -93,8 +94,9 @@ def check_ray(words: list[str]) -> None:
     """A command of Ray's own, with options that it has."""
     from ray.scripts.scripts import cli
 
-    command, rest = cli, list(words)
-    while rest and hasattr(command, "commands"):
+    command: click.Command = cli
+    rest = list(words)
+    while rest and isinstance(command, click.Group):
         command = command.commands[rest.pop(0)]
     options = {option for param in command.params for option in param.opts}
     takes_more = any(param.nargs == -1 for param in command.params)
@@ -138,7 +140,7 @@ def check(words: list[str], capsys: pytest.CaptureFixture[str], alone: bool = Fa
             assert program in ELSEWHERE or re.fullmatch(r"\w+=\S*", program), f"{program}: is it a command?"
 
 
-@pytest.mark.parametrize("block", blocks("bash"), ids=str)
+@pytest.mark.parametrize("block", marked(blocks("bash")))
 def test_commands_are_ones_that_there_are(block: Block, folder, capsys):
     write_files(block)
     alone = bool(files_before(block))

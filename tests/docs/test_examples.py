@@ -4,7 +4,7 @@ import doctest
 import math
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -102,9 +102,16 @@ MAX_LINES = 20
 
 
 def marked(some: list[Block]) -> list[Any]:
-    return [
-        pytest.param(block, id=str(block), marks=[pytest.mark.ray] if block.name in NEEDS_RAY else []) for block in some
-    ]
+    """Blocks as parameters: which need Ray, and which take seconds in a process of their own, where a file of their
+    page may register something."""
+    return [pytest.param(block, id=str(block), marks=list(marks_of(block))) for block in some]
+
+
+def marks_of(block: Block) -> Iterator[pytest.MarkDecorator]:
+    if block.name in NEEDS_RAY:
+        yield pytest.mark.ray
+    if block.file or files_before(block):
+        yield pytest.mark.long
 
 
 def test_every_named_example_has_an_outcome():
@@ -116,9 +123,14 @@ def test_examples_are_short():
     assert [str(block) for block in some if len(block.code.splitlines()) > MAX_LINES] == []
 
 
+@pytest.mark.parametrize("block", blocks("python"), ids=str)
+def test_an_example_is_python(block):
+    compile(block.code, str(block), "exec")
+
+
 @pytest.mark.parametrize("block", marked([block for block in blocks("python") if not block.file]))
 def test_an_example_runs(block, folder, request, capsys, monkeypatch):
-    if files_before(block):  # it may register something: in a process of its own
+    if files_before(block):
         write_files(block)
         run_alone(block.code)
         return

@@ -26,6 +26,7 @@ def test_a_study_file_parses_with_every_range_at_both_ends(block, folder):
     assert spec.corner_trials
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("block", OWN, ids=str)
 def test_a_study_file_with_a_plug_in_parses(block, folder):
     write_files(block)
