@@ -146,7 +146,7 @@ _VALIDATION = _of(
     ("years", None, "years", "years", "length of a fold's validation windows"),
     ("turnover", DOWN, "per year", "turnover", "traded notional over equity, in a year"),
     ("fees", DOWN, "fraction", "fees", "sum of the fees paid in each bar, of equity"),
-    ("break_even_fee", UP, "small fraction", "break-even fee", "fee at which the mean return would be 0"),
+    ("break_even_fee", UP, "small fraction", "break-even fee", "fee at which equity would have ended where it began"),
     ("exposure", None, "fraction", "exposure", "mean fraction of equity in assets"),
     ("n_trades", DOWN, "count", "trades", "orders that were filled"),
     prefix=VALIDATION,
