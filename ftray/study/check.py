@@ -26,6 +26,8 @@ def describe_study(spec: StudySpec, gpu: Gpu | None = None) -> Iterator[str]:
         observations = [f"  observation   unknown, and all sizes with it: {error} (--set trial.market.path=FOLDER)"]
         parameters, gpu = [], None
     yield f"study {spec.name}"
+    for module, source in spec.plugins.items():
+        yield f"  plug-in       {module}, source {source}"
     yield from observations
     search = spec.search
     goals = ", ".join(f"{goal.metric} to be {goal.direction}d" for goal in search.goals)
