@@ -35,6 +35,7 @@ def imported_by(code: str) -> set[str]:
     "verb",
     [
         [],
+        ["init"],
         ["schema"],
         ["check"],
         ["vram"],

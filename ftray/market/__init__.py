@@ -10,23 +10,27 @@ from ftray.market.folds import FOLDS, CombinatorialSpec, Fold, Folds, FoldsSpec,
 from ftray.market.intervals import parse_interval
 from ftray.market.simulator import SimulatorSpec, simulate, simulated_symbols
 from ftray.market.sources import MARKETS, Market, MarketSpec, load_market, market_symbols
+from ftray.market.survey import CandleFile, LeftOut, Survey, survey_candles
 from ftray.market.windows import Pieces, Window, Windows, WindowsSpec, pieces, split
 
 __all__ = [
     "COLUMNS",
     "FOLDS",
     "MARKETS",
+    "CandleFile",
     "Candles",
     "CombinatorialSpec",
     "FilesSpec",
     "Fold",
     "Folds",
     "FoldsSpec",
+    "LeftOut",
     "Market",
     "MarketSpec",
     "Pieces",
     "Segment",
     "SimulatorSpec",
+    "Survey",
     "WalkForwardSpec",
     "Window",
     "Windows",
@@ -42,4 +46,5 @@ __all__ = [
     "simulate",
     "simulated_symbols",
     "split",
+    "survey_candles",
 ]

@@ -76,9 +76,7 @@ class Candles:
     @functools.cached_property
     def segments(self) -> tuple[Segment, ...]:
         """The contiguous runs of bars, `[start, stop)` each; between them are exchange outages."""
-        breaks = np.flatnonzero(np.diff(self.times) != self.interval) + 1
-        edges = [0, *breaks.tolist(), len(self)]
-        return tuple(Segment(a, b) for a, b in itertools.pairwise(edges) if b > a)
+        return unbroken_runs(self.times, self.interval)
 
     @property
     def bars_per_day(self) -> float:
@@ -98,3 +96,10 @@ class Candles:
         digest.update(self.times.astype("datetime64[ns]").tobytes())
         digest.update(np.ascontiguousarray(self.values).tobytes())
         return digest.hexdigest()
+
+
+def unbroken_runs(times: np.ndarray, interval: np.timedelta64) -> tuple[Segment, ...]:
+    """The runs of bars that are one interval apart. Shape: times (T,) datetime64[ns], increasing."""
+    breaks = np.flatnonzero(np.diff(times) != interval) + 1
+    edges = [0, *breaks.tolist(), len(times)]
+    return tuple(Segment(a, b) for a, b in itertools.pairwise(edges) if b > a)

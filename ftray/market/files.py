@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from ftray.errors import DataError, MissingCandlesError
 from ftray.market.candles import COLUMNS, Candles
-from ftray.market.intervals import INTERVAL_UNITS, Interval, parse_interval
+from ftray.market.intervals import Interval, interval_text, parse_interval
 from ftray.spec import Distinct, nearest, spec
 from ftray.storage import local
 
@@ -65,11 +65,11 @@ def read_candles(spec: FilesSpec) -> Candles:
     """
     interval = parse_interval(spec.interval)
     files = _candle_files(spec)
-    series = {symbol: _read_file(path, interval) for symbol, path in files.items()}
+    series = {symbol: read_file(path, interval) for symbol, path in files.items()}
     times = functools.reduce(np.intersect1d, (own for own, _ in series.values()))
     if not len(times):
         spans = "; ".join(
-            f"{files[symbol].name} {_moment(own[0])} to {_moment(own[-1])}" for symbol, (own, _) in series.items()
+            f"{files[symbol].name} {moment(own[0])} to {moment(own[-1])}" for symbol, (own, _) in series.items()
         )
         raise DataError(
             f"{spec.path}: the files must share times, and no time is in all of them ({spans}); "
@@ -80,8 +80,8 @@ def read_candles(spec: FilesSpec) -> Candles:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Name:
-    """What the name of a candle file says."""
+class FileName:
+    """What the name of a candle file says. quote: empty, and interval: None, where the name leaves it out."""
 
     path: Path
     symbol: str
@@ -91,7 +91,7 @@ class _Name:
 
 def _candle_files(spec: FilesSpec) -> dict[str, Path]:
     """Symbol → file, sorted by symbol."""
-    by_symbol: dict[str, list[_Name]] = {}
+    by_symbol: dict[str, list[FileName]] = {}
     for name in _named_files(spec):
         by_symbol.setdefault(name.symbol, []).append(name)
     wanted = sorted(by_symbol) if spec.symbols is None else sorted(symbol.upper() for symbol in spec.symbols)
@@ -113,18 +113,15 @@ def _candle_files(spec: FilesSpec) -> dict[str, Path]:
     return {symbol: name.path for symbol, name in chosen.items()}
 
 
-def _named_files(spec: FilesSpec) -> list[_Name]:
+def _named_files(spec: FilesSpec) -> list[FileName]:
     """The candle files of the wanted interval in the folder."""
-    folder = local(spec.path).expanduser()
-    if not folder.is_dir():
-        raise MissingCandlesError(f"{folder}: no such folder; `path` must be a folder with one candle file per asset")
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in READERS and not p.name.startswith("."))
-    if not paths:
-        raise DataError(
-            f"{folder}: no candle files in this folder; expected names like BTC_USDT-{spec.interval}.feather "
-            f"({', '.join(READERS)})"
-        )
-    names = [_parsed_name(path) for path in paths]
+    folder, names = local(spec.path).expanduser(), list[FileName]()
+    for path in candle_paths(folder):
+        try:
+            names.append(parse_name(path))
+        except DataError:
+            if spec.symbols is None:  # otherwise the wanted files are named, and this one is none of them
+                raise
     fitting = [name for name in names if name.interval in (None, spec.interval)]
     if not fitting:
         others = ", ".join(sorted({str(name.interval) for name in names}))
@@ -135,18 +132,35 @@ def _named_files(spec: FilesSpec) -> list[_Name]:
     return fitting
 
 
-def _parsed_name(path: Path) -> _Name:
+def candle_paths(folder: Path) -> list[Path]:
+    """The files in a folder that may hold candles, by their suffix. Raises: DataError where there is none."""
+    if not folder.is_dir():
+        raise MissingCandlesError(f"{folder}: no such folder; `path` must be a folder with one candle file per asset")
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in READERS and not p.name.startswith("."))
+    if not paths:
+        raise DataError(
+            f"{folder}: no candle files in this folder; expected names like BTC_USDT-1h.feather ({', '.join(READERS)})"
+        )
+    return paths
+
+
+def parse_name(path: Path) -> FileName:
+    """What a file's name says. Raises: DataError for a name that says no symbol."""
     match = _NAME.fullmatch(path.stem)
     if match is None:
         raise DataError(
             f"{path}: the name must say the symbol, as BASE_QUOTE-interval, BASE_QUOTE or BASE "
             "(BTC_USDT-1h, BTC_USDT, BTC); rename the file or move it away"
         )
-    return _Name(path, match["base"].upper(), (match["quote"] or "").upper(), match["interval"])
+    return FileName(path, match["base"].upper(), (match["quote"] or "").upper(), match["interval"])
 
 
-def _read_file(path: Path, interval: np.timedelta64) -> tuple[np.ndarray, np.ndarray]:
-    """Times (T,) datetime64[ns] and values (T, 5) float64 of one file, checked."""
+def read_file(path: Path, interval: np.timedelta64 | None) -> tuple[np.ndarray, np.ndarray]:
+    """Times (T,) datetime64[ns] and values (T, 5) float64 of one file, checked.
+
+    interval: between two rows; None takes the one that most rows have.
+    Raises: DataError that names the file, the column and the first bad row.
+    """
     try:
         frame = READERS[path.suffix.lower()](path)
     except (OSError, ValueError, pa.ArrowException) as error:
@@ -167,23 +181,29 @@ def _read_file(path: Path, interval: np.timedelta64) -> tuple[np.ndarray, np.nda
     return times, _checked_values(path, frame, times)
 
 
-def _checked_times(path: Path, column: pd.Series, interval: np.timedelta64) -> np.ndarray:
+def _checked_times(path: Path, column: pd.Series, interval: np.timedelta64 | None) -> np.ndarray:
     """The opening times (T,) datetime64[ns], UTC: increasing, mostly one interval apart, always whole intervals."""
     times = _parsed_times(path, column)
     name = str(column.name)
     _refuse(path, name, times, np.isnat(times), "a time: a date, or seconds or milliseconds since 1970", column)
     steps = np.diff(times)
     _refuse(path, name, times, np.append(False, steps <= np.timedelta64(0)), "later than the row before it", column)
-    lengths, counts = np.unique(steps, return_counts=True)
-    usual = lengths[counts.argmax()]
+    usual = usual_step(times)
+    interval = usual if interval is None else interval
     if usual != interval:
         raise DataError(
-            f"{path}: column {name!r}: rows must be one interval apart, {_length(interval)}, and most are "
-            f"{_length(usual)}; set `interval` to the file's own"
+            f"{path}: column {name!r}: rows must be one interval apart, {interval_text(interval)}, and most are "
+            f"{interval_text(usual)}; set `interval` to the file's own"
         )
-    rule = f"a whole number of intervals ({_length(interval)}) after the row before it"
+    rule = f"a whole number of intervals ({interval_text(interval)}) after the row before it"
     _refuse(path, name, times, np.append(False, steps % interval != np.timedelta64(0)), rule, column)
     return times
+
+
+def usual_step(times: np.ndarray) -> np.timedelta64:
+    """The most frequent step between increasing times (T,): the interval of their bars."""
+    lengths, counts = np.unique(np.diff(times), return_counts=True)
+    return lengths[counts.argmax()]
 
 
 def _parsed_times(path: Path, column: pd.Series) -> np.ndarray:
@@ -222,18 +242,11 @@ def _refuse(path: Path, column: str, times: np.ndarray, bad: np.ndarray, rule: s
         return
     row = int(bad.argmax())
     raise DataError(
-        f"{path}: column {column!r}, row {row} counted from 0 ({_moment(times[row])}): must be {rule}, got "
+        f"{path}: column {column!r}, row {row} counted from 0 ({moment(times[row])}): must be {rule}, got "
         f"{raw.iloc[row]}; {int(bad.sum())} such row(s) in all: repair them, or download the file again"
     )
 
 
-def _moment(time: np.datetime64) -> str:
+def moment(time: np.datetime64) -> str:
+    """A time to the second, as messages print it."""
     return "no time" if np.isnat(time) else str(time.astype("datetime64[s]")).replace("T", " ")
-
-
-def _length(interval: np.timedelta64) -> str:
-    """A length of time in the largest unit that it is a whole number of: `5m`, `1h`."""
-    for text, unit in reversed(INTERVAL_UNITS.items()):
-        if interval % np.timedelta64(1, unit) == np.timedelta64(0):
-            return f"{interval // np.timedelta64(1, unit)}{text}"
-    return str(interval)

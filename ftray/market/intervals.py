@@ -26,3 +26,15 @@ def parse_interval(text: str) -> np.timedelta64:
     """
     _RULE.check(text)
     return np.timedelta64(int(text[:-1]), INTERVAL_UNITS[text[-1]]).astype("timedelta64[ns]")
+
+
+def interval_text(interval: np.timedelta64) -> str:
+    """A length of time in the largest unit that it is a whole number of.
+
+    >>> interval_text(np.timedelta64(3600, "s"))
+    '1h'
+    """
+    for text, unit in reversed(INTERVAL_UNITS.items()):
+        if interval % np.timedelta64(1, unit) == np.timedelta64(0):
+            return f"{interval // np.timedelta64(1, unit)}{text}"
+    return str(interval)

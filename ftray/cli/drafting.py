@@ -1,0 +1,98 @@
+"""The verb that writes a study file for a folder of candles, and what it prints."""
+
+import argparse
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ftray.cli.studies import add_runs
+from ftray.cli.terminal import Add, add_verb, location
+from ftray.errors import SpecError
+
+if TYPE_CHECKING:
+    from ftray.market import Survey
+    from ftray.study.drafting import Draft
+
+SCHEMA = Path(__file__).parents[1] / "tune_configs" / "study.schema.json"
+"""Where the package has the JSON Schema of study files."""
+
+
+def add_verbs(add: Add) -> None:
+    verb = add_verb(add, init, "look at a folder of candles, and write a commented study file that fits them")
+    line = "a folder with one file per asset, like BTC_USDT-1h.feather, ETH.parquet or LTC.csv, or its URL"
+    verb.add_argument("candles", type=location, metavar="CANDLES", help=line)
+    line = "the file to write (default: NAME.yaml in this folder); one that exists is never replaced"
+    verb.add_argument("--output", type=Path, metavar="FILE", help=line)
+    verb.add_argument("--name", help="the study's name (default: the folder's)")
+    line = "how long the study may run on this machine (default: 8, a night)"
+    verb.add_argument("--hours", type=float, metavar="H", help=line)
+    line = "take the candles of this interval, like 1h, where the folder has several"
+    verb.add_argument("--interval", metavar="INTERVAL", help=line)
+    line = "take these assets alone, like BTC,ETH (default: all that fit together)"
+    verb.add_argument("--symbols", type=_symbols, metavar="A,B", help=line)
+    add_runs(verb)
+
+
+def init(given: argparse.Namespace) -> int:
+    from ftray.files import replace_file
+    from ftray.study.drafting import HOURS, draft_study, study_name
+
+    name = given.name or (given.output.stem if given.output else study_name(given.candles))
+    file = given.output or Path(f"{name}.yaml")
+    if file.exists():
+        raise SpecError(f"{file} exists, and is not replaced: delete it, or name another one with --output FILE")
+    draft = draft_study(
+        given.candles,
+        file,
+        name=name if name != file.stem else None,
+        interval=given.interval,
+        symbols=given.symbols,
+        hours=HOURS if given.hours is None else given.hours,
+        runs=given.runs,
+        schema=SCHEMA if SCHEMA.is_file() else None,
+    )
+    for line in describe_draft(draft):
+        print(line)
+    replace_file(file, draft.text.encode())
+    print(f"\nwrote {file}; its comments say where each value comes from")
+    words = shlex.quote(str(file))
+    print(f"Next: ftray check {words}    sizes, ranges, env steps; starts nothing")
+    print(f"      ftray tune {words}     runs the study; the same command continues it")
+    return 0
+
+
+def _symbols(text: str) -> list[str]:
+    return [symbol.strip() for symbol in text.split(",") if symbol.strip()]
+
+
+def describe_draft(draft: "Draft") -> Iterator[str]:
+    """What the folder holds, a line per file, and what was made of it."""
+    from ftray.study.draft_text import budget_lines, day, years_text
+
+    plan, survey, fit = draft.plan, draft.plan.survey, draft.plan.fit
+    yield f"{survey.path}"
+    yield from _files(survey)
+    for one in survey.left_out:
+        yield f"  left out  {one.path.name}: {one.why}"
+    n, gaps = len(survey.times), len(survey.segments) - 1
+    span = f"{day(survey.times[0])} to {day(survey.times[-1])}"
+    yield f"  together  {n:,} bars, {years_text(n / survey.bars_per_year)}, {span}, {gaps} gaps"
+    spec = fit.windows
+    yield f"  windows   {spec.kind}, {fit.n_folds} fold(s), lookback {fit.lookback}, holding {spec.holding}"
+    error = f"standard error of a Sharpe ratio {plan.sharpe_error:.2f}"
+    yield f"  validated {plan.n_validated:,} usable bars, {years_text(plan.years_validated)}: {error}"
+    yield f"  training  {plan.env_steps:,} env steps"
+    yield f"  trials    {next(budget_lines(plan))}"
+
+
+def _files(survey: "Survey") -> Iterator[str]:
+    from ftray.boards.terminal import align
+
+    rows = [("file", "symbol", "interval", "bars", "span (UTC)", "gaps", "costs the others")]
+    for file in survey.files:
+        symbol, bars = file.name.symbol, f"{len(file.times):,}"
+        cost = f"{survey.costs[symbol]:,} bars"
+        rows.append((file.name.path.name, symbol, file.interval, bars, file.span, str(file.n_gaps), cost))
+    for line in align(rows, left=(0, 1, 2, 4)):
+        yield f"  {line}"

@@ -1,0 +1,252 @@
+"""The text of a drafted study file: every value with a comment that says where it comes from.
+
+Takes: a `Plan`. Gives: YAML, as a person would write it.
+"""
+
+import dataclasses
+import shlex
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import yaml
+
+from ftray.capacity.nodes import Node
+from ftray.features import INDICATORS, FeatureSpec
+from ftray.market import Survey, Window, WindowsSpec
+from ftray.stats import luck_line, sharpe_error
+from ftray.study.estimate import Estimate
+from ftray.study.fitting import Fit
+from ftray.trading import MarketRules
+from ftray.version import __version__
+
+WIDTH = 110
+"""Of a line of comment."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Plan:
+    """What a drafted study does. wide: whether it searches the encoder's shape. estimate: None until it is known."""
+
+    survey: Survey
+    fit: Fit
+    machine: Node
+    hours: float
+    env_steps: int
+    wide: bool
+    n_trials: int = 1
+    estimate: Estimate | None = None
+
+    @property
+    def n_validated(self) -> int:
+        """Usable bars of all validation windows."""
+        return sum(self.fit.n_validation)
+
+    @property
+    def years_validated(self) -> float:
+        return self.n_validated / self.survey.bars_per_year
+
+    @property
+    def sharpe_error(self) -> float:
+        """Standard error of an annual Sharpe ratio near 0 over all validation windows."""
+        return sharpe_error(0.0, self.n_validated, self.survey.bars_per_year)
+
+
+def study_text(plan: Plan, file: str, name: str | None, schema: str | None) -> str:
+    """The content of the file.
+
+    file: its name in the commands of its comments. name: the study's, where it is not the file's. schema: a path.
+    """
+    lines = [f"# yaml-language-server: $schema={schema}"] if schema else []
+    lines += [*_header(plan, file), *([f"name: {_inline(name)}"] if name else []), "trial:"]
+    for part in (_market, _windows, _features, _encoder, _trading, _ppo):
+        lines += [f"  {line}" for line in part(plan)]
+    return "\n".join([*lines, "search:", *(f"  {line}" for line in _search(plan))]) + "\n"
+
+
+def _inline(value: Any) -> str:
+    """A value as YAML on one line; quoted where it would be read as something else (a symbol named ON)."""
+    return yaml.safe_dump([value], default_flow_style=True, width=10**9, allow_unicode=True).strip()[1:-1]
+
+
+def _comment(*texts: str) -> Iterator[str]:
+    """Texts as lines of a comment, each beginning on a line of its own."""
+    for text in texts:
+        for line in textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False):
+            yield f"# {line}"
+
+
+def day(time: np.datetime64) -> str:
+    """A time's date, ISO 8601."""
+    return str(time.astype("datetime64[D]"))
+
+
+def years_text(years: float) -> str:
+    """A span in years, or in days where it is short."""
+    return f"{years:.1f} years" if years >= 1 else f"{365 * years:.0f} days"
+
+
+def seconds_text(seconds: float) -> str:
+    """A length of time in one unit, as precise as an estimate is."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6_000 else f"{seconds / 3600:.1f} h"
+
+
+def _header(plan: Plan, file: str) -> Iterator[str]:
+    file = shlex.quote(file)
+    yield f"# A first study of these candles, written by `ftray init` {__version__}. Every value may be changed."
+    yield f"#   ftray check {file}    sizes, ranges, env steps; starts nothing"
+    yield f"#   ftray tune {file}     runs it; the same command continues it"
+    small = ["name=first_look", "search.n_trials=4", "trial.ppo.env_steps=4096", "trial.pretraining.epochs=1"]
+    if plan.fit.n_folds > 1:
+        small.append("'trial.windows={kind: single}'")
+    yield "# A first look, which soon shows whether all is as you expect:"
+    yield f"#   ftray tune {file} {' '.join(f'--set {one}' for one in small)}"
+
+
+def _market(plan: Plan) -> Iterator[str]:
+    survey, n_gaps = plan.survey, len(plan.survey.segments) - 1
+    quote = survey.files[0].name.quote
+    yield from _comment(
+        f"{len(survey.times):,} bars of {survey.interval} that {len(survey.files)} file(s) share, "
+        f"{day(survey.times[0])} to {day(survey.times[-1])}, UTC{f', quoted in {quote}' * bool(quote)}. "
+        + (f"Gaps in time: {n_gaps}; no observation, episode or backtest spans one." if n_gaps else "No gaps in time."),
+        *(f"Left out: {one.path.name}: {' '.join(one.why.split())}" for one in survey.left_out if one.symbol),
+    )
+    yield "market:"
+    yield "  kind: files"
+    yield f"  path: {_inline(str(survey.path))}"
+    yield f"  interval: {_inline(survey.interval)}"
+    symbols = textwrap.wrap(", ".join(_inline(symbol) for symbol in survey.symbols), WIDTH - 20)
+    yield f"  symbols: [{(chr(10) + ' ' * 14).join(symbols)}]"
+
+
+def _windows(plan: Plan) -> Iterator[str]:
+    fit, spec, times = plan.fit, plan.fit.windows, plan.survey.times
+    reach = f"lookback + holding = {fit.lookback} + {spec.holding} = {fit.lookback + spec.holding} bars"
+    what = "One split" if fit.n_folds == 1 else f"{fit.n_folds} folds, each validated after all bars it has trained on"
+    yield from _comment(f"{what}; {reach} between two windows, so that they share no information (the purge).")
+    for i, one in enumerate(fit.folds.folds):
+        train, validation = (_dates(window, times) for window in (*one.train, *one.validation))
+        fold = f"fold {i + 1}: " * (fit.n_folds > 1)
+        usable = f"{fit.n_train[i]:,} and {fit.n_validation[i]:,} usable bars"
+        yield f"#   {fold}train {train}, validation {validation}: {usable}"
+    yield f"#   test {_dates(fit.folds.test, times)}: {fit.n_test:,} usable bars, read by `ftray promote` alone, once"
+    yield from _comment(
+        f"On the {plan.n_validated:,} usable validation bars ({years_text(plan.years_validated)}) the standard error "
+        f"of an annual Sharpe ratio near 0 is {plan.sharpe_error:.2f}: a ratio below twice that may be luck, "
+        "whatever the policy. Longer candles make it smaller; more trials do not."
+    )
+    if isinstance(spec, WindowsSpec):
+        fields = f"kind: single, validation: {spec.validation:g}, test: {spec.test:g}"
+    else:
+        fields = f"kind: walk_forward, n_folds: {fit.n_folds}, train: {spec.train:g}, test: {spec.test:g}"  # type: ignore[union-attr]
+    yield f"windows: {{{fields}, holding: {spec.holding}}}"
+
+
+def _dates(window: Window, times: np.ndarray) -> str:
+    return f"{day(times[window.start])} to {day(times[window.stop - 1])}"
+
+
+def _features(plan: Plan) -> Iterator[str]:
+    n_assets, n_indicators, lookback = len(plan.survey.files), len(INDICATORS), plan.fit.lookback
+    size = 1 + n_assets + n_assets * n_indicators * lookback
+    yield from _comment(
+        f"An observation has {size:,} floats: cash, {n_assets} holding(s), and {n_indicators} indicators of {n_assets} "
+        f"asset(s) over {lookback} bars. After each gap the first {FeatureSpec().warm_up} bars (the indicators' "
+        f"warm-up) and {lookback - 1} more are not decided on."
+    )
+    yield f"features: {{lookback: {lookback}}}"
+
+
+def _encoder(plan: Plan) -> Iterator[str]:
+    lookback = plan.fit.lookback
+    yield from _comment(
+        "The question of the study: an MLP, an FT-Transformer from scratch, or one that is pre-trained, on train "
+        "windows alone, and then frozen or fine-tuned." + ("" if plan.wide else " It has one shape, as time is short.")
+    )
+    yield "encoder:"
+    yield "  choice:"
+    yield "    - {kind: mlp, hidden: 512, encoding_dim: {int: [256, 1024, 256]}}"
+    yield "    - &ft"
+    yield "      kind: ft"
+    yield f"      d_token: {'{choice: [32, 64]}' if plan.wide else 32}"
+    yield f"      n_blocks: {'{int: [1, 2]}' if plan.wide else 1}"
+    yield f"      n_heads: {'{choice: [2, 4]}' if plan.wide else 2}"
+    yield "      encoding_dim: {int: [256, 1024, 256]}"
+    yield f"      patch_length: {lookback}  # one token per series; shorter patches attend along time, and cost more"
+    yield "      pretrained: none"
+    yield "    - {<<: *ft, pretrained: auto, frozen: {choice: [true, false]}}"
+    cpus = 2 if plan.machine.cpus >= 2 else 1
+    yield f"pretraining: {{epochs: 10, batch_size: 128, learning_rate: 3e-3, windows_per_epoch: 8192, cpus: {cpus}}}"
+
+
+def _trading(plan: Plan) -> Iterator[str]:
+    rules, episode = MarketRules(), min(500, min(plan.fit.n_train) // 2)
+    yield from _comment(
+        f"The defaults: a fee of {rules.fee:.2%} of each order's notional and {rules.slippage:.2%} slippage, more than "
+        "large exchanges ask. Put your own."
+    )
+    yield f"trading: {{rules: {{fee: {rules.fee:g}, slippage: {rules.slippage:g}}}, episode_bars: {episode}}}"
+
+
+def _ppo(plan: Plan) -> Iterator[str]:
+    passes = plan.env_steps / max(plan.fit.n_train)
+    yield from _comment(
+        f"An env step is one account over one bar: {passes:.1f} passes over the longest train window. More may learn "
+        "more, and costs in proportion."
+    )
+    yield "ppo:"
+    yield f"  env_steps: {plan.env_steps}"
+    yield "  train_batch_size: 2048"
+    yield "  minibatch_size: 256"
+    yield "  epochs: 4"
+    yield "  learning_rate: {log: [1e-5, 1e-3]}"
+    yield f"  n_env_runners: {2 if plan.machine.cpus >= 2 else 0}"
+
+
+def _search(plan: Plan) -> Iterator[str]:
+    if plan.estimate:
+        yield from _comment(
+            *budget_lines(plan),
+            f"Of {plan.n_trials} trials without skill, the best is expected to show a Sharpe ratio of "
+            f"{luck_line(plan.n_trials, plan.years_validated):.2f} on these validation bars by luck alone (the luck "
+            "line of `ftray results`): more trials raise it.",
+        )
+    yield f"n_trials: {plan.n_trials}"
+    yield f"budget: {{hours: {plan.hours:g}}}  # then it stops; the same command with a larger budget continues"
+    yield "# The first trials are given, so that each kind is there; what a point leaves out is sampled."
+    yield "points:"
+    shape = ", trial/encoder/d_token: {0}, trial/encoder/n_blocks: {1}, trial/encoder/n_heads: {2}" * plan.wide
+    small, large = shape.format(32, 1, 2), shape.format(64, 2, 4)
+    yield f"  - {{trial/encoder/kind: ft pretrained=auto, trial/encoder/frozen: true{small}}}"
+    yield "  - {trial/encoder/kind: mlp}"
+    yield f"  - {{trial/encoder/kind: ft pretrained=none{small}}}"
+    yield f"  - {{trial/encoder/kind: ft pretrained=auto, trial/encoder/frozen: false{small}}}"
+    if plan.wide:
+        yield f"  - {{trial/encoder/kind: ft pretrained=auto, trial/encoder/frozen: true{large}}}"
+
+
+def budget_lines(plan: Plan) -> Iterator[str]:
+    """What the study is expected to take on its machine, and what this is known from."""
+    estimate, machine = plan.estimate, plan.machine
+    assert estimate is not None
+    gpu = f"{machine.n_gpus} × {machine.gpu.name}" if machine.gpu else "no GPU"
+    hours = estimate.hours(plan.n_trials)
+    yield (
+        f"{plan.n_trials} trials take about {seconds_text(3600 * hours)} on this machine ({machine.cpus:g} CPU(s), "
+        f"{gpu}, {estimate.at_once} trial(s) at a time): an estimate, which may be wrong by a factor of two."
+    )
+    each = "; ".join(f"{name} {seconds_text(speed.training)}" for name, speed in estimate.speeds.items())
+    n_measured = sum(speed.n_measured for speed in estimate.speeds.values())
+    source = "steps timed on this machine just now, with whatever else ran there"
+    if n_measured:
+        source = f"{n_measured} trials that ended here before, and steps timed just now where none has"
+    yield (
+        f"It is from {source}. A training of {plan.env_steps:,} env steps, of which a trial has "
+        f"{estimate.trainings}: {each}. A pre-training, once per shape and fold: {seconds_text(estimate.pretraining)}."
+    )
+    if hours > plan.hours:
+        yield f"That is more than the {plan.hours:g} hours asked for: the budget ends the study before its last trial."

@@ -1,0 +1,134 @@
+"""How long the jobs of a study take on one machine, estimated before any has run there.
+
+Takes: trials, a machine. Gives: a `Speed` per encoder: seconds of a training and of a pre-training, and their source.
+Where trials of an encoder have ended before, their pace counts; else real steps of the learner are timed here. No Ray.
+"""
+
+import dataclasses
+import math
+import os
+import time
+from collections.abc import Callable
+
+import torch
+
+from ftray.capacity.nodes import Node
+from ftray.nets import FTSpec
+from ftray.study.pace import Paces
+from ftray.trial import TrialSpec, place_trial
+from ftray.trial.vram import layout_of
+from ftray.vram.gpus import local_gpu
+from ftray.vram.measuring import TrainingStep
+from ftray.vram.table import Worker
+
+TIMED_STEPS, TIMED_SECONDS = 3, 0.3
+"""A step is timed as often as it takes for both, after a first one that allocates."""
+
+TIMED_TOKENS = 256 * 98
+"""Tokens of a timed minibatch, as the reference's: of more series, fewer samples are timed."""
+
+TIMED_BARS = 4_096
+"""Rows of the timed step's table: its speed does not depend on them."""
+
+PASSES = 1.0
+"""What sampling, values and advantages take, in passes of an epoch."""
+
+FORWARD = 0.4
+"""A pass without gradients, as a part of a step with its gradients."""
+
+STEP_SECONDS = 1.2e-4
+"""Of an env step beside the network: the environment and RLlib's connectors, by `benchmarks/rl.py`."""
+
+START_SECONDS = 6.0
+"""Of a training's start and end: env runners, a policy that is exported."""
+
+PRETRAINING_STEP, PRETRAINING_SECONDS = 1.5, 25.0
+"""A pre-training step takes so many steps of the learner, and its encoder card so many seconds."""
+
+MORE_THREADS = 0.7
+"""n threads are worth n to this power: two are worth 1.6."""
+
+SHARED_GPU = 4.0
+"""How many learners' work a GPU does at the most, however many share it (`benchmarks/gpu.md`: they take turns)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Speed:
+    """Of trials with one encoder. training, pretraining: seconds, each of one job alone on the machine.
+
+    n_measured: trials that ended before, whose pace this is; 0 where steps were timed.
+    """
+
+    training: float
+    pretraining: float
+    n_measured: int = 0
+
+
+Clock = Callable[[Worker, str], float]
+"""Seconds of a learner per sample of its minibatch, on one thread of a CPU or on a GPU: worker, device."""
+
+
+def this_machine() -> Node:
+    """This machine as a node, without asking Ray."""
+    gpu = local_gpu()
+    n_gpus = torch.cuda.device_count() if gpu else 0
+    return Node("this machine", 1, float(os.cpu_count() or 1), n_gpus, gpu)
+
+
+def trials_at_once(spec: TrialSpec, machine: Node) -> tuple[int, float]:
+    """How many such trials the machine holds at once, and how many times as much they get done together as one.
+
+    Raises: SpecError for a trial that does not fit on the machine's GPU.
+    """
+    n = max(1, place_trial(spec, [machine]).jobs_per_node(machine))
+    return n, min(n, SHARED_GPU * machine.n_gpus) if machine.gpu else float(n)
+
+
+def speed_of(spec: TrialSpec, n_bars: int, machine: Node, paces: Paces | None, clock: Clock) -> Speed:
+    """The speed of a trial's jobs. n_bars: of the candles. clock: how a step is timed; see `seconds_per_sample`."""
+    device, threads = "cuda" if machine.gpu else "cpu", place_trial(spec, [machine]).threads
+
+    def seconds(encoder: object) -> float:
+        timed = dataclasses.replace(spec, encoder=encoder)
+        worker = Worker(timed.encoder, layout_of(spec), spec.ppo.minibatch, n_bars=TIMED_BARS)
+        return clock(worker, device) / (1.0 if machine.gpu else threads**MORE_THREADS)
+
+    own, ppo, pretraining = seconds(spec.encoder), spec.ppo, 0.0
+    training = START_SECONDS + ppo.env_steps * (STEP_SECONDS + (ppo.epochs + PASSES) * own)
+    if isinstance(spec.encoder, FTSpec):
+        tower = seconds(dataclasses.replace(spec.encoder, frozen=False)) if spec.encoder.frozen else own
+        training += n_bars * FORWARD * tower  # backtests, and the vectors of a frozen tower
+        n_windows = spec.pretraining.epochs * (spec.pretraining.windows_per_epoch or n_bars)
+        pretraining = PRETRAINING_SECONDS + n_windows * PRETRAINING_STEP * tower
+    pace = paces.of(spec, machine.gpu is not None) if paces else None
+    if pace is None:
+        return Speed(training, pretraining)
+    return Speed(pace.seconds * ppo.env_steps, pretraining, pace.n)
+
+
+def seconds_per_sample(worker: Worker, device: str) -> float:
+    """The fastest of several real steps of a learner on this machine, per sample of its minibatch.
+
+    Every sample is of a bar of its own, which is the most that a market tower has to do. On one thread: several that
+    wait for each other on a machine that does anything else are many times slower than in a study, where they yield.
+    """
+    n_samples = max(1, min(worker.minibatch, math.ceil(TIMED_TOKENS / max(1, worker.layout.n_series))))
+    step = TrainingStep(dataclasses.replace(worker, minibatch=n_samples, n_samples=n_samples), device)
+    n_threads, found = torch.get_num_threads(), list[float]()
+    torch.set_num_threads(1)
+    try:
+        step.train()
+        while len(found) < TIMED_STEPS or sum(found) < TIMED_SECONDS:
+            _wait(device)
+            started = time.perf_counter()
+            step.train()
+            _wait(device)
+            found.append(time.perf_counter() - started)
+    finally:
+        torch.set_num_threads(n_threads)
+    return min(found) / n_samples
+
+
+def _wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
