@@ -91,14 +91,14 @@ def survey_candles(
     """
     if interval is not None:
         parse_interval(interval)
+    if symbols is not None and not symbols:
+        raise SpecError("must name at least one symbol, or be left out to take all", ("symbols",))
     wanted = None if symbols is None else {symbol.upper() for symbol in symbols}
     good, left_out = _read(_listed(path), interval, wanted)
+    _refuse_missing(path, wanted or set(), good, left_out)
     interval = _one_interval(path, good, left_out)
     broken = [parse_name(one.path) for one in left_out if one.symbol]
     _refuse_duplicates(path, [file.name for file in good] + broken, interval)
-    good = [file for file in good if file.interval == interval]
-    if wanted is not None:
-        _refuse_missing(path, wanted, good, left_out)
     _refuse_several_quotes(path, good)
     overlap = Overlap([file.times for file in good], parse_interval(interval), run)
     kept = list(range(len(good))) if wanted else overlap.worth_keeping()
@@ -202,18 +202,20 @@ def _refuse_missing(path: Location, wanted: set[str], good: Sequence[CandleFile]
     missing = sorted(wanted - {file.name.symbol for file in good})
     if not missing:
         return
-    broken = {one.symbol: f"{one.path.name}: {one.why}" for one in left_out}
-    known = sorted({file.name.symbol for file in good} | _symbols_of(one.path for one in left_out))
-    lines = "\n  ".join(broken.get(symbol) or f"{symbol}: no such file; {nearest(symbol, known)}" for symbol in missing)
+    reasons = _reasons(left_out)
+    known = sorted({file.name.symbol for file in good} | set(reasons))
+    lines = "\n  ".join(
+        reasons.get(symbol) or f"{symbol}: no such file; {nearest(symbol, known)}" for symbol in missing
+    )
     raise DataError(f"{path}: not all symbols that are asked for can be used:\n  {lines}")
 
 
-def _symbols_of(paths: Iterable[Path]) -> set[str]:
-    """The symbols that these files' names say."""
-    found: set[str] = set()
-    for path in paths:
+def _reasons(left_out: Iterable[LeftOut]) -> dict[str, str]:
+    """Why files are left out, by the symbols that their names say."""
+    found: dict[str, str] = {}
+    for one in left_out:
         with contextlib.suppress(DataError):
-            found.add(parse_name(path).symbol)
+            found[parse_name(one.path).symbol] = f"{one.path.name}: {one.why}"
     return found
 
 

@@ -6,14 +6,14 @@ Takes: a folder of candles, hours. Gives: a `Draft`: the file's text, and what i
 import dataclasses
 import functools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import yaml
 
 from ftray.capacity.nodes import Node
-from ftray.errors import SpecError
+from ftray.errors import DataError, SpecError
 from ftray.features import FeatureSpec
 from ftray.market import Survey, survey_candles
 from ftray.storage import Location, is_url
@@ -94,16 +94,25 @@ def draft_study(
         raise SpecError(f"must be above 0, got {hours:g}", ("hours",))
     path = path if is_url(path) else Path(path).expanduser().absolute()
     survey = survey_candles(path, FeatureSpec().warm_up + LOOKBACKS[0], interval, symbols)
-    plans = [_plan(survey, fit, machine or this_machine(), hours, one) for one, fit in _choices(fits(survey.segments))]
+    found = _choices(survey)
+    plans = [_plan(survey, fit, machine or this_machine(), hours, one) for one, fit in found]
     plan = _largest(plans, file, Paces(runs), functools.cache(clock))
     text = study_text(plan, str(file), name, str(schema) if schema else None)
     return Draft(text, plan, _parsed(text, file))
 
 
-def _choices(found: Sequence[Fit]) -> Iterator[tuple[Ambition, Fit]]:
-    """What may be done with the windows that fit."""
-    by_folds = {fit.n_folds: fit for fit in found}
-    yield from ((one, by_folds[one.n_folds]) for one in AMBITIONS if one.n_folds in by_folds)
+def _choices(survey: Survey) -> list[tuple[Ambition, Fit]]:
+    """What may be done with the candles, the greatest first. Raises: DataError for too few, with the bars per file."""
+    try:
+        by_folds = {fit.n_folds: fit for fit in fits(survey.segments)}
+    except DataError as error:
+        files = "".join(
+            f"\n  {file.name.path.name}: {len(file.times):,} bars, {file.span}, {file.n_gaps} gaps, costs the others "
+            f"{survey.costs[file.name.symbol]:,} usable bars"
+            for file in survey.files
+        )
+        raise DataError(f"{survey.path}: {error}{files}") from None
+    return [(one, by_folds[one.n_folds]) for one in AMBITIONS if one.n_folds in by_folds]
 
 
 def _largest(plans: Sequence[Plan], file: Path, paces: Paces, clock: Clock) -> Plan:
