@@ -73,8 +73,7 @@ def describe_draft(draft: "Draft") -> Iterator[str]:
     plan, survey, fit = draft.plan, draft.plan.survey, draft.plan.fit
     yield f"{survey.path}"
     yield from _files(survey)
-    for one in survey.left_out:
-        yield f"  left out  {one.path.name}: {one.why}"
+    yield from _left_out(survey)
     n, gaps = len(survey.times), len(survey.segments) - 1
     span = f"{day(survey.times[0])} to {day(survey.times[-1])}"
     yield f"  together  {n:,} bars, {years_text(n / survey.bars_per_year)}, {span}, {gaps} gaps"
@@ -96,3 +95,12 @@ def _files(survey: "Survey") -> Iterator[str]:
         rows.append((file.name.path.name, symbol, file.interval, bars, file.span, str(file.n_gaps), cost))
     for line in align(rows, left=(0, 1, 2, 4)):
         yield f"  {line}"
+
+
+def _left_out(survey: "Survey") -> Iterator[str]:
+    """A line for each reason, with the first of its files."""
+    by_reason: dict[str, list[str]] = {}
+    for one in survey.left_out:
+        by_reason.setdefault(one.why, []).append(one.path.name)
+    for why, names in by_reason.items():
+        yield f"  left out  {', '.join(names[:3])}{f' and {len(names) - 3} more' * (len(names) > 3)}: {why}"

@@ -237,7 +237,7 @@ def budget_lines(plan: Plan) -> Iterator[str]:
     hours = estimate.hours(plan.n_trials)
     yield (
         f"{plan.n_trials} trials take about {seconds_text(3600 * hours)} on this machine ({machine.cpus:g} CPU(s), "
-        f"{gpu}, {estimate.at_once} trial(s) at a time): an estimate, which may be wrong by a factor of two."
+        f"{gpu}, {estimate.at_once} trial(s) at a time): an estimate, which may be wrong by a factor of two or three."
     )
     each = "; ".join(f"{name} {seconds_text(speed.training)}" for name, speed in estimate.speeds.items())
     n_measured = sum(speed.n_measured for speed in estimate.speeds.values())

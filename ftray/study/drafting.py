@@ -94,8 +94,8 @@ def draft_study(
         raise SpecError(f"must be above 0, got {hours:g}", ("hours",))
     path = path if is_url(path) else Path(path).expanduser().absolute()
     survey = survey_candles(path, FeatureSpec().warm_up + LOOKBACKS[0], interval, symbols)
-    found = _choices(survey)
-    plans = [_plan(survey, fit, machine or this_machine(), hours, one) for one, fit in found]
+    choices, machine = _choices(survey), machine or this_machine()
+    plans = [_plan(survey, fit, machine, hours, ambition) for ambition, fit in choices]
     plan = _largest(plans, file, Paces(runs), functools.cache(clock))
     text = study_text(plan, str(file), name, str(schema) if schema else None)
     return Draft(text, plan, _parsed(text, file))

@@ -39,7 +39,7 @@ FORWARD = 0.4
 STEP_SECONDS = 1.2e-4
 """Of an env step beside the network: the environment and RLlib's connectors, by `benchmarks/rl.py`."""
 
-START_SECONDS = 6.0
+START_SECONDS = 10.0
 """Of a training's start and end: env runners, a policy that is exported."""
 
 PRETRAINING_STEP, PRETRAINING_SECONDS = 1.5, 25.0
