@@ -320,7 +320,13 @@ def test_a_drafted_study_runs_to_its_leaderboard(tmp_path, capsys):
     candles = write_candles(tmp_path / "candles", simulate(SimulatorSpec(n_assets=2, n_bars=1_200)), "1h", ".csv")
     file, runs = tmp_path / "drafted.yaml", tmp_path / "runs"
     drafted(candles, file, hours=0.1, clock=lambda worker, device: 1e-3)
-    small = ("trial.ppo.env_steps=2048", "trial.pretraining.epochs=1", "trial.onnx=false", "search.budget.hours=1")
+    small = (
+        "search.n_trials=4",
+        "search.budget.hours=10",
+        "trial.ppo.env_steps=2048",
+        "trial.pretraining.epochs=1",
+        "trial.onnx=false",
+    )
     assert main(["tune", str(file), "--runs", str(runs), *(word for one in small for word in ("--set", one))]) == 0
     out = capsys.readouterr().out
     assert "rank" in out and "4 trials: 4 COMPLETE" in out and "luck line" in out
