@@ -1,6 +1,6 @@
 """The command line: verbs. Hyper-parameters live in files; every command imports what it needs at run time.
 
-drafting  write a study file that fits candles, describe study files to editors: init, schema
+drafting  help to write study files: init, schema
 studies   start work: check, vram, pretrain, train, tune
 judging   evaluate a trained policy: backtest, promote
 clusters  run studies on a cluster: submit, status, fetch
@@ -12,7 +12,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from ftray.cli import boards, clusters, drafting, editing, judging, looking, studies
+from ftray.cli import boards, clusters, drafting, judging, looking, studies
 from ftray.errors import FtrayError, StudyInterruptedError
 from ftray.version import __version__
 
@@ -54,6 +54,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (drafting, editing, studies, clusters, looking, boards, judging):
+    for group in (drafting, studies, clusters, looking, boards, judging):
         group.add_verbs(verbs.add_parser)
     return parser

@@ -1,7 +1,8 @@
-"""The verb that writes a study file for a folder of candles, and what it prints."""
+"""The verbs that help to write study files: `init` drafts one that fits candles, `schema` describes them to editors."""
 
 import argparse
 import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +33,15 @@ def add_verbs(add: Add) -> None:
     line = "take these assets alone, like BTC,ETH (default: all that fit together)"
     verb.add_argument("--symbols", type=_symbols, metavar="A,B", help=line)
     add_runs(verb)
+    verb = add_verb(add, schema, "print the JSON Schema of study files, by which editors complete and check them")
+    line = "of trial files: those without search parameters, which `ftray train` and `ftray pretrain` run"
+    verb.add_argument("--trial", action="store_true", help=line)
+    line = "know the members of this plug-in, too; may be repeated"
+    verb.add_argument("--plugin", action="append", default=[], metavar="MODULE", help=line)
+    verb.epilog = (
+        "An editor with yaml-language-server reads it from the first line of a study file: "
+        "# yaml-language-server: $schema=study.schema.json"
+    )
 
 
 def init(given: argparse.Namespace) -> int:
@@ -104,3 +114,12 @@ def _left_out(survey: "Survey") -> Iterator[str]:
         by_reason.setdefault(one.why, []).append(one.path.name)
     for why, names in by_reason.items():
         yield f"  left out  {', '.join(names[:3])}{f' and {len(names) - 3} more' * (len(names) > 3)}: {why}"
+
+
+def schema(given: argparse.Namespace) -> int:
+    from ftray.plugins import load_plugins
+    from ftray.study.json_schema import schema_text
+
+    load_plugins(given.plugin)
+    sys.stdout.write(schema_text(ranges=not given.trial))
+    return 0
