@@ -62,7 +62,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Policies": ("load_policy", "Policy"),
     "Plots": ("plots",),
     "Plug-ins": (
-        "features.Indicator", "trading.Reward", "trading.Step", "market.Market", "nets.Encoder", "spec.spec",
+        "load_plugins", "families.Family", "features.Indicator", "trading.Reward", "trading.Step", "market.Market",
+        "nets.Encoder", "search.samplers.Sampler", "spec.spec",
     ),
     "Errors": ("FtrayError", "errors"),
 }  # fmt: skip

@@ -24,6 +24,7 @@ from ftray.nets import MaskSpec as MaskSpec
 from ftray.nets import MLPSpec as MLPSpec
 from ftray.nets import Policy as Policy
 from ftray.nets import load_policy as load_policy
+from ftray.plugins import load_plugins as load_plugins
 from ftray.pretraining import EncoderCard as EncoderCard
 from ftray.pretraining import PretrainingSpec as PretrainingSpec
 from ftray.pretraining import pretrain as pretrain

@@ -29,6 +29,7 @@ MIN_VARIANCE = 1e-4**2
 class Reward:
     """One member of the family.
 
+    name: what `TradingSpec.reward` calls it.
     compute: a step and the memory (M, E) before it → rewards (E,) float64 and the memory (M, E) after it.
     start: (M,) the memory that an account begins an episode with; most rewards have none.
     """
