@@ -46,7 +46,7 @@ class MarketContract(Contract):
                 raise broken(
                     f"every candle must have {rule}",
                     f"{candles.symbols[asset]} at {candles.times[bar]} has {candle} ({(~kept).sum()} of {kept.size})",
-                    "repair or drop such bars as you load them; without a trade, all prices are the last one and volume is 0",
+                    "repair or drop such bars as you load them; without a trade all prices are the last, volume is 0",
                 )
 
     def test_times_increase_by_whole_intervals(self) -> None:
