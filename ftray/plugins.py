@@ -115,7 +115,7 @@ def _loaded(module: str, folders: list[Path]) -> str:
         if path is None or path.resolve() != there.resolve():
             raise PluginError(
                 f"the plug-in {module} must be the one in {there}, but this process has {path or 'another module'} "
-                "under that name: give the plug-in a name that nothing else has"
+                "under that name: remove that one, or give the plug-in a name that nothing else has"
             )
         break
     source = _registered_source(module)

@@ -173,6 +173,7 @@ def test_a_process_that_has_another_version_of_a_plug_in_says_so(tmp_path, forge
 def test_the_command_line_checks_a_study_with_plug_ins(tmp_path, capsys):
     write(tmp_path)
     assert main(["check", str(study_file(tmp_path, "my_members"))]) == 0
-    assert "gru: " in (printed := capsys.readouterr().out) and "(halton)" in printed
+    printed = capsys.readouterr().out
+    assert "  plug-in       my_members, source " in printed and "gru: " in printed and "(halton)" in printed
     assert main(["check", str(study_file(tmp_path, "my_lost"))]) == 1
     assert "ftray: no plug-in my_lost" in capsys.readouterr().err

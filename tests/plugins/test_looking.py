@@ -43,13 +43,13 @@ def plugins(imported, tmp_path, forget):
 
 @pytest.fixture
 def run(plugins, tmp_path):
-    """The run folder of a study with a plug-in, whose first trial has a policy."""
+    """The run folder of a study with a plug-in, whose best trial has a policy."""
     run = made_study(tmp_path / "runs" / "made", 25, n_bars=200)
     content = json.loads((run.path / "study.json").read_text())
     content["study"]["plugins"] = plugins
     content["study"]["trial"]["encoder"]["choice"].append({"kind": "gru"})
     (run.path / "study.json").write_text(json.dumps(content))
-    (tmp_path / "policy").rename(run.path / "trials" / "trial-0000" / "policy")
+    (tmp_path / "policy").rename(run.path / "trials" / ftray.open_study(run.path).best().trial / "policy")
     return run.path
 
 
@@ -60,12 +60,13 @@ def test_results_report_and_page_of_a_study_import_no_plug_in(run, imported, cap
     assert main(["results", str(run)]) == 0 and "trial-0000" in capsys.readouterr().out
     page = write_report(run).read_text()
     assert "It imports my_members, whose source must have the hash" in page and "plugins:\n- my_members" in page
+    assert "/policy&#39;, plugins=[&#39;my_members&#39;])" in page
     build_app(study)
     assert imported() == 0 and "gap" not in INDICATORS
 
 
 def test_a_policy_asks_for_its_plug_in_by_name(run, imported):
-    folder = run / "trials" / "trial-0000" / "policy"
+    folder = ftray.open_study(run).policy_path(ftray.open_study(run).best().trial)
     with pytest.raises(
         PluginError, match=r"the plug-in my_members, which is imported only where you name it: --plugin"
     ):
@@ -94,7 +95,7 @@ def test_a_policy_whose_indicators_are_a_plug_ins_decides_without_it_and_observe
 def test_promote_and_backtest_take_plug_ins_from_the_command_line_alone(run, imported, capsys):
     with pytest.raises(PluginError, match=r"made was made with the plug-in my_members, which is imported only where"):
         promote(run)
-    for words in (["promote", str(run)], ["backtest", str(run), "--trial", "trial-0000"]):
+    for words in (["promote", str(run)], ["backtest", str(run)]):
         assert main(words) == 1
         assert "--plugin my_members" in capsys.readouterr().err
     assert imported() == 0
