@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ftray.features import Dataset, FeatureSpec, build_dataset
     from ftray.market import FilesSpec, SimulatorSpec, WindowsSpec, load_market
     from ftray.nets import FTSpec, MLPSpec, load_policy
+    from ftray.plugins import load_plugins
     from ftray.pretraining import pretrain
     from ftray.runs import RunFolder
     from ftray.study import load_study
@@ -45,6 +46,7 @@ __all__ = [
     "backtest",
     "build_dataset",
     "load_market",
+    "load_plugins",
     "load_policy",
     "load_study",
     "open_study",
@@ -73,6 +75,7 @@ _HOMES = {
     "backtest": "ftray.trading",
     "build_dataset": "ftray.features",
     "load_market": "ftray.market",
+    "load_plugins": "ftray.plugins",
     "load_policy": "ftray.nets",
     "load_study": "ftray.study",
     "open_study": "ftray.analysis.studies",

@@ -20,6 +20,10 @@ class SpecError(FtrayError, ValueError):
         return SpecError(self.problem, (*prefix, *self.path))
 
 
+class PluginError(FtrayError):
+    """A plug-in that cannot be used: not found, broken, its name taken, another source than a study's, or unnamed."""
+
+
 class DataError(FtrayError, ValueError):
     """Candles that cannot be used: a broken file, no common times, too few bars."""
 

@@ -28,6 +28,9 @@ from ftray.errors import SpecError
 
 S = TypeVar("S")
 
+MISSING_PLUGIN = "if a plug-in has it, name its module: `plugins` in a study file, --plugin, or ftray.load_plugins"
+"""Ends a message about an unknown member of a family to which plug-ins add."""
+
 LISTED = 30
 """A message lists all known names up to this many, otherwise the first five."""
 
@@ -60,7 +63,8 @@ def spec(cls: type[S]) -> type[S]:
     """Class decorator: a frozen, keyword-only dataclass whose annotations are checked on construction.
 
     A method `check(self)`, if the class has one, holds the rules between fields and raises `SpecError`. A mapping
-    `MOVED`, if it has one, names the keys that earlier versions had, and where they are now.
+    `MOVED`, if it has one, names the keys that earlier versions had, and where they are now. A tuple `PATHS` names the
+    fields that may hold a path of this machine: a study file makes them absolute.
     """
     rules = getattr(cls, "check", None)
 
@@ -85,7 +89,10 @@ def parse(cls: type[S], mapping: Any, *, path: tuple[str, ...] = ()) -> S:
 
 
 def parse_member(family: Any, mapping: Any, *, path: tuple[str, ...] = ()) -> Any:
-    """The spec that a mapping describes among a family of specs (a union distinguished by `kind`)."""
+    """The spec that a mapping describes among a family of specs, distinguished by `kind`.
+
+    family: a union of specs; or one annotated with a `Family`, whose members then count, those of plug-ins included.
+    """
     return _converted(family, mapping, path)
 
 
@@ -165,6 +172,9 @@ def _with_kind(value: Any, default: Any) -> Any:
 def _converted(hint: Any, value: Any, path: tuple[str, ...]) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
+        for family in arguments[1:]:
+            if isinstance(family, Mapping):
+                return _member({kind: one.spec_class for kind, one in family.items()}, value, path, MISSING_PLUGIN)
         value = _converted(arguments[0], value, path)
         for rule in arguments[1:]:
             if value is not None and isinstance(rule, Between):
@@ -196,13 +206,18 @@ def _converted_union(members: tuple[Any, ...], value: Any, path: tuple[str, ...]
     if not specs:
         remaining = [member for member in members if member is not type(None)]
         return _converted(remaining[0], value, path)
-    if any(isinstance(value, member) for member in specs):
+    return _member({get_args(_hints(member)["kind"])[0]: member for member in specs}, value, path)
+
+
+def _member(kinds: Mapping[str, Any], value: Any, path: tuple[str, ...], hint: str = "") -> Any:
+    """A spec of one of these classes, by its `kind`. hint: ends the message about an unknown one."""
+    if any(isinstance(value, member) for member in kinds.values()):
         return value
-    kinds = {get_args(_hints(member)["kind"])[0]: member for member in specs}
     if not isinstance(value, Mapping) or "kind" not in value:
         raise SpecError(f"must be a mapping with `kind: {' | '.join(kinds)}`, got {value!r}", path)
     if value["kind"] not in kinds:
-        raise SpecError(f"must be one of {', '.join(kinds)}; got {value['kind']!r}", (*path, "kind"))
+        problem = f"must be one of {', '.join(kinds)}; got {value['kind']!r}"
+        raise SpecError("; ".join(filter(None, (problem, hint))), (*path, "kind"))
     return _parsed(kinds[value["kind"]], value, path)
 
 

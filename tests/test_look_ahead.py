@@ -15,7 +15,7 @@ import functools
 import numpy as np
 import pytest
 
-from ftray.features import INDICATORS, FeatureSpec, FeatureTable, build_table
+from ftray.features import INDICATORS, FeatureSpec, FeatureTable, Indicator, build_table
 from ftray.features.table import raw_features
 from ftray.market import Candles, SimulatorSpec, Window, simulate
 from ftray.testing import assert_no_look_ahead
@@ -24,7 +24,6 @@ from ftray.testing.look_ahead import assert_walk_has_no_look_ahead
 N_BARS = 1_300
 TRAIN = Window(0, 800)
 MARKET = simulate(SimulatorSpec(n_assets=2, n_bars=N_BARS, seed=11))
-SPEC = FeatureSpec(indicators=tuple(INDICATORS))
 
 RANDOM = np.random.default_rng(5)
 ANY_BARS = sorted(RANDOM.integers(300, N_BARS - 1, 4).tolist())
@@ -35,8 +34,12 @@ def with_values(values: np.ndarray) -> Candles:
     return dataclasses.replace(MARKET, times=MARKET.times[: len(values)], values=values, regimes=None)
 
 
+def every_indicator() -> FeatureSpec:
+    return FeatureSpec(indicators=tuple(INDICATORS))
+
+
 def a_table(candles: Candles, train: Window = TRAIN) -> FeatureTable:
-    return build_table(candles, SPEC, train)
+    return build_table(candles, every_indicator(), train)
 
 
 def assert_table_has_no_look_ahead(t: int, train: Window = TRAIN) -> None:
@@ -55,9 +58,8 @@ assert_account_has_no_look_ahead = functools.partial(assert_walk_has_no_look_ahe
 
 
 def test_no_feature_changes_with_what_comes_after():
-    whole = raw_features(MARKET, SPEC)
-    assert np.isfinite(whole[ANY_BARS]).all()
-    assert_no_look_ahead(lambda values: raw_features(with_values(values), SPEC), MARKET.values, ANY_BARS)
+    assert np.isfinite(raw_features(MARKET, every_indicator())[ANY_BARS]).all()
+    assert_no_look_ahead(lambda values: raw_features(with_values(values), every_indicator()), MARKET.values, ANY_BARS)
 
 
 @pytest.mark.parametrize("t", BARS_AFTER_TRAINING)
@@ -71,26 +73,20 @@ def test_no_account_depends_on_what_comes_after(t):
     assert_account_has_no_look_ahead(t)
 
 
-def leak_the_next_return(monkeypatch) -> None:
-    """Every value of the first indicator becomes the next bar's return."""
-
-    def raw(candles: Candles, spec: FeatureSpec) -> np.ndarray:
-        raw, close = raw_features(candles, spec), candles.column("close")
-        raw[:-1, : candles.n_assets] = close[1:] / close[:-1] - 1
-        return raw
-
-    monkeypatch.setattr("ftray.features.table.raw_features", raw)
+def next_return(ohlcv: np.ndarray) -> np.ndarray:
+    return np.append(ohlcv[1:, 3] / ohlcv[:-1, 3], 1.0)
 
 
-def test_the_proof_catches_a_table_that_holds_the_next_return(monkeypatch):
-    leak_the_next_return(monkeypatch)
-    with pytest.raises(AssertionError, match=f"at bar {BARS_AFTER_TRAINING[1]} .* it looks 1 or more bars ahead"):
+LEAK = Indicator("leak", next_return, warm_up=0)
+
+
+def test_the_proof_catches_a_table_that_holds_the_next_return():
+    with INDICATORS.having(LEAK), pytest.raises(AssertionError, match="it looks 1 or more bars ahead"):
         assert_table_has_no_look_ahead(BARS_AFTER_TRAINING[1])
 
 
-def test_the_proof_catches_an_account_that_acts_on_the_next_return(monkeypatch):
-    leak_the_next_return(monkeypatch)
-    with pytest.raises(AssertionError, match="all that the account sees and does"):
+def test_the_proof_catches_an_account_that_acts_on_the_next_return():
+    with INDICATORS.having(LEAK), pytest.raises(AssertionError, match="all that the account sees and does"):
         assert_account_has_no_look_ahead(BARS_AFTER_TRAINING[1])
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ftray.features import Dataset
+from ftray.plugins import load_carried
 from ftray.spec import parse
 from ftray.trading import TradingSpec, VectorTradingEnv
 
@@ -16,6 +17,7 @@ class TrainingEnv(VectorTradingEnv):
     """
 
     def __init__(self, context: Mapping[str, Any]):
+        load_carried(context.get("plugins", ()))
         dataset = Dataset.load(Path(context["dataset"]))
         super().__init__(
             dataset,

@@ -26,6 +26,7 @@ from ftray.agent.prefetch import BARS_PER_PASS, MarketPrefetch
 from ftray.errors import SpecError
 from ftray.features import Dataset, ObservationLayout
 from ftray.nets import EncoderSpec, build_encoder, gather_windows, load_market_weights, policy_head, value_head
+from ftray.plugins import load_carried
 from ftray.spec import nearest, parse_member
 
 LOG_STD_RANGE = (-5.0, 1.0)
@@ -40,6 +41,7 @@ KEYS = {
     "learner_cap_gib",
     "env_runner_cap_gib",
     "planned_gib",
+    "plugins",
 }
 RLLIB_KEYS = {"vf_share_layers"}
 """What RLlib adds on its own."""
@@ -55,11 +57,13 @@ class FTPolicy(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
     weights: a pre-training checkpoint that the market tower starts from.
     market_vectors: an .npy of (bars, D), for a frozen encoder: the market tower's output for every bar.
     learner_cap_gib, env_runner_cap_gib, planned_gib: see `devices.cap_gpu_memory`.
+    plugins: what `ftray.plugins.carried` gives, where the encoder or the indicators are a plug-in's.
     """
 
     def setup(self) -> None:
         given = self.model_config
         check_keys(given)
+        load_carried(given.get("plugins", ()))
         cap = "env_runner_cap_gib" if self.inference_only else "learner_cap_gib"
         cap_gpu_memory(given.get(cap, 0.0), given.get("planned_gib", 0.0))
         dataset = Dataset.load(Path(given["dataset"])) if given.get("dataset") else None

@@ -21,6 +21,7 @@ from ftray.agent.spec import PPOSpec
 from ftray.agent.vectors import fresh_vectors
 from ftray.errors import TrainingError, WeightsError
 from ftray.nets import EncoderSpec, market_state_dict, read_checkpoint, weights_fingerprint
+from ftray.plugins import carried
 from ftray.spec import to_mapping
 from ftray.trading import TradingSpec
 from ftray.vram.plan import NO_GPU, GpuShares
@@ -75,6 +76,7 @@ def _model_config(
         "learner_cap_gib": gpus.learner_cap_gib,
         "env_runner_cap_gib": gpus.env_runner_cap_gib,
         "planned_gib": gpus.planned_gib,
+        "plugins": carried(),
     }
 
 
@@ -84,6 +86,7 @@ def _set_environment(config: PPOConfig, ppo: PPOSpec, trading: TradingSpec, data
         "trading": to_mapping(trading),
         "reward_scale": ppo.reward_scale,
         "trial": trial,
+        "plugins": carried(),
     }
     config.environment(TrainingEnv, env_config=env_config, normalize_actions=False, clip_actions=False)
 

@@ -86,6 +86,10 @@ def reproduce(study: Study) -> list[Block]:
         Paragraph(f"One command, where ftray is installed.{at}"),
         Code(command(study)),
         Paragraph("The market's candles must be the same: ftray compares their fingerprint.", "note"),
+        *(
+            Paragraph(f"It imports {module}, whose source must have the hash {source}.", "note")
+            for module, source in study.run.study.get("plugins", {}).items()
+        ),
     ]
 
 
@@ -99,5 +103,9 @@ def command(study: Study) -> str:
 
 def study_file(study: Study) -> str:
     """What `ftray tune` takes to run the same study."""
-    tree = {key: value for key, value in study.run.study.items() if key in ("name", "trial", "search") and value}
+    tree = {
+        key: value for key, value in study.run.study.items() if key in ("name", "plugins", "trial", "search") and value
+    }
+    if "plugins" in tree:
+        tree["plugins"] = list(tree["plugins"])
     return yaml.safe_dump(json.loads(json.dumps(tree)), sort_keys=False)

@@ -107,7 +107,9 @@ def winner(study: Study) -> list[Block]:
         _beside_benchmarks(study, best),
     ]
     try:
-        code = f"policy = ftray.load_policy({str(study.policy_path(best.trial))!r})"
+        plugins = list(study.run.study.get("plugins", {}))
+        asked = f", plugins={plugins}" if plugins else ""
+        code = f"policy = ftray.load_policy({str(study.policy_path(best.trial))!r}{asked})"
         return [*blocks, Paragraph("Use it:"), Code(code)]
     except NoResultError:
         return [*blocks, Paragraph("It has no policy.", "note")]

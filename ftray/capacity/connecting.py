@@ -22,6 +22,7 @@ from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
 from ray.exceptions import RayError
 
 from ftray.errors import ClusterError
+from ftray.families import registered, sources_of
 
 PATIENCE = 10.0
 """Seconds that a head may take to answer."""
@@ -33,7 +34,8 @@ def connect(environment: Mapping[str, str], **options: Any) -> None:
     """`ray.init` with these options: connects to the cluster that is there, else starts a Ray on this machine.
 
     environment: variables for the processes of the cluster, where the driver's own are not inherited. What the driver's
-    environment says goes first, and the runtime environment that a job was submitted with before that.
+    environment says goes first, and the runtime environment that a job was submitted with before that. The sources of
+    this process's plug-ins go with them.
 
     Raises: ClusterError within 20 seconds where the cluster does not answer or refuses the token.
     """
@@ -43,7 +45,7 @@ def connect(environment: Mapping[str, str], **options: Any) -> None:
             if os.environ.get(ADDRESS, "auto") in ("", "auto"):  # as Ray does where it found the cluster itself
                 maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
             _check_answer(address)
-        options["runtime_env"] = {"env_vars": _for_processes(environment)}
+        options["runtime_env"] = {"env_vars": _for_processes(environment), **_plugins()}
     try:
         ray.init(**options)
     except (OSError, RuntimeError, ValueError, RayError) as error:  # Ray's ConnectionError is an OSError
@@ -66,9 +68,22 @@ def _address() -> str | None:
 
 def _for_processes(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables without those of the job's own runtime environment: Ray refuses to be given one twice."""
-    job = json.loads(os.environ.get(RAY_JOB_CONFIG_JSON_ENV_VAR) or "{}")
-    given = (job.get("runtime_env") or {}).get("env_vars") or {}
+    given = _jobs_own().get("env_vars") or {}
     return {name: os.environ.get(name, value) for name, value in environment.items() if name not in given}
+
+
+def _jobs_own() -> dict[str, Any]:
+    """The runtime environment that this job was submitted with, if it was."""
+    return json.loads(os.environ.get(RAY_JOB_CONFIG_JSON_ENV_VAR) or "{}").get("runtime_env") or {}
+
+
+def _plugins() -> dict[str, list[str]]:
+    """For a runtime environment, the plug-ins that other machines may not have: all but those in the working directory
+    that a job was submitted with. A job that was submitted with modules of its own has to have them among those."""
+    given = _jobs_own()
+    carried = [] if "working_dir" not in given else [Path.cwd()]
+    paths = [str(path) for path in sources_of(registered()) if not any(map(path.is_relative_to, carried))]
+    return {"py_modules": paths} if paths and "py_modules" not in given else {}
 
 
 def _check_answer(address: str) -> None:

@@ -37,7 +37,7 @@ def submit(given: argparse.Namespace) -> int:
     from ftray.cluster.ray_cli import RayCli
     from ftray.cluster.submitting import follow, job_name, place_of_runs
     from ftray.cluster.submitting import submit as submit_study
-    from ftray.study.spec import check_portable
+    from ftray.study.tree import check_portable
 
     study = study_of(given)
     check_portable(given.file, given.set)
@@ -50,7 +50,7 @@ def submit(given: argparse.Namespace) -> int:
     with dashboard(ray, given.cluster, given.address) as board:
         say(f"the dashboard is at {board.address} while this command runs")
         name = job_name(study.name, study.identity, runs)
-        job = submit_study(ray, board, name, given.file, study.name, runs, options)
+        job = submit_study(ray, board, name, given.file, study.name, runs, options, study.plugins)
         return follow(ray, board, job, again=_again(given))
 
 

@@ -14,18 +14,29 @@ def add_verbs(add: Add) -> None:
     verb.add_argument("--trial", metavar="ID", help="a trial of the run, like trial-0003 (default: the best)")
     verb.add_argument("--window", choices=("validation", "train"), default="validation", help="default: validation")
     verb.add_argument("--out", type=Path, metavar="DIR", help="where files go (default: next to the policy)")
+    _add_plugins(verb)
     verb = add_verb(add, promote, "train the best trial again on fresh seeds, and read the test window: once")
     verb.add_argument("run", type=location, metavar="RUN", help="a run folder, like runs/demo")
     verb.add_argument("--trial", metavar="ID", help="a trial of the run, like trial-0003 (default: the best)")
     verb.add_argument("--seeds", type=int, default=5, metavar="N", help="fresh seeds to train (default: 5)")
     line = "read it although luck explains the Sharpe ratio, or it was read before; this is recorded"
     verb.add_argument("--force", action="store_true", help=line)
+    _add_plugins(verb)
+
+
+def _add_plugins(verb: argparse.ArgumentParser) -> None:
+    line = (
+        "import this plug-in, as the run's study file did; may be repeated. What a run names is never imported unasked"
+    )
+    verb.add_argument("--plugin", action="append", default=[], metavar="MODULE", help=line)
 
 
 def backtest(given: argparse.Namespace) -> int:
     from ftray.boards.backtest import print_performance, write_backtest
+    from ftray.plugins import load_plugins
     from ftray.trial.judge import judge_folder, performance_table
 
+    load_plugins(given.plugin)
     folder, backtests = judge_folder(given.path, given.trial, given.window)
     performance = performance_table(backtests)
     print_performance(performance)
@@ -45,9 +56,11 @@ def backtest(given: argparse.Namespace) -> int:
 
 def promote(given: argparse.Namespace) -> int:
     from ftray.boards.printing import print_reads
+    from ftray.plugins import load_plugins
     from ftray.runs import RunFolder
     from ftray.study.promote import describe_promotion, promote
 
+    load_plugins(given.plugin)
     with live() as (say, _):
         promotion = promote(given.run, given.trial, n_seeds=given.seeds, force=given.force, say=say)
     print("", *describe_promotion(promotion), "", sep="\n")

@@ -46,11 +46,12 @@ def results(given: argparse.Namespace) -> int:
 
 def finish(run: "RunFolder") -> None:
     show(run)
+    named = f"{run.where}{''.join(f' --plugin {module}' for module in run.study.get('plugins', {}))}"
     print(f"\nEverything is in {run.where}: a folder per trial, the tables, the encoders, and the policies.")
-    print(f"Next: ftray backtest {run.where}    the best trial next to the benchmarks, with a plot")
+    print(f"Next: ftray backtest {named}    the best trial next to the benchmarks, with a plot")
     print(f"      ftray results {run.where}     this table again")
     print(f"      ftray dashboard {run.where}   a page of it in a browser; ftray report writes a file")
-    print(f"      ftray promote {run.where}     the best trial on fresh seeds, and the one read of the test window")
+    print(f"      ftray promote {named}     the best trial on fresh seeds, and the one read of the test window")
 
 
 def show(run: "RunFolder", console: "Console | None" = None, top: int | None = None) -> None:

@@ -52,7 +52,7 @@ def _as_a_job(given: argparse.Namespace, study: "StudySpec | None") -> int:
     from ftray.cluster.dashboard import dashboard
     from ftray.cluster.ray_cli import RayCli
     from ftray.cluster.submitting import follow, place_of_runs, submit_measuring
-    from ftray.study.spec import check_portable
+    from ftray.study.tree import check_portable
 
     if study:
         check_portable(given.file, given.set)
@@ -62,7 +62,7 @@ def _as_a_job(given: argparse.Namespace, study: "StudySpec | None") -> int:
     words = ["ftray", "vram", *[str(given.file)] * bool(given.file), "--measure", *where, "--runs", runs, *overrides]
     ray = RayCli(say)
     with dashboard(ray, given.cluster, given.address) as board:
-        job = submit_measuring(ray, board, runs, given.file, overrides)
+        job = submit_measuring(ray, board, runs, given.file, overrides, study.plugins if study else None)
         return follow(ray, board, job, again=shlex.join(words))
 
 

@@ -6,18 +6,20 @@ A job's name derives from its study and its run folder, with a number from the s
 Submitting a study that already runs follows its job; where its driver died, the next job continues the study from its
 run folder, as the same command does everywhere.
 
-A job carries the package as it is on this machine, with the study file: it runs the code that was checked here.
+A job carries the package as it is on this machine, with the study file and its plug-ins: it runs the code that was
+checked here. What plug-ins import has to be installed on the cluster.
 """
 
 import json
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ftray.cluster.dashboard import ClusterJob, Dashboard
 from ftray.cluster.ray_cli import RayCli
 from ftray.errors import ClusterError, SpecError
+from ftray.families import LEFT_OUT, sources_of
 from ftray.files import cache_dir
 from ftray.spec import fingerprint
 from ftray.storage import Location, is_url, join
@@ -45,13 +47,16 @@ def job_name(study: str, identity: object, runs: str) -> str:
     return f"{re.sub(r'[^A-Za-z0-9_-]+', '-', study)}-{fingerprint(identity, runs)[:8]}"
 
 
-def measuring_name(runs: str, file: Path | None = None, options: Sequence[str] = ()) -> str:
-    """The name of a job that measures: the same for the same content of the file, options and runs.
+def measuring_name(
+    runs: str, file: Path | None = None, options: Sequence[str] = (), plugins: Mapping[str, str] | None = None
+) -> str:
+    """The name of a job that measures: the same for the same content of the file, options, runs and plug-ins.
 
     >>> measuring_name("s3://bucket/runs")
     'vram-d52521a9'
     """
-    return f"vram-{fingerprint(runs, file and file.read_text(), list(options))[:8]}"
+    more = [dict(plugins)] if plugins else []
+    return f"vram-{fingerprint(runs, file and file.read_text(), list(options), *more)[:8]}"
 
 
 def jobs_of(name: str, jobs: Sequence[ClusterJob]) -> list[ClusterJob]:
@@ -59,24 +64,35 @@ def jobs_of(name: str, jobs: Sequence[ClusterJob]) -> list[ClusterJob]:
     return [job for job in jobs if re.fullmatch(rf"{re.escape(name)}(-\d+)?", job.id)]
 
 
-def pack(name: str, file: Path | None) -> Path:
-    """Packs the folder that a job works in: the study's file, if any, and this package. The folder stays, so that a
-    user can type the command that names it again."""
+def pack(name: str, file: Path | None, plugins: Iterable[str] = ()) -> Path:
+    """Packs the folder that a job works in: the study's file, if any, its plug-ins and this package. The folder stays,
+    so that a user can type the command that names it again."""
     folder = cache_dir() / "jobs" / name
     shutil.rmtree(folder, ignore_errors=True)
-    source = Path(__file__).parents[1]
-    shutil.copytree(source, folder / "ftray", ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    folder.mkdir(parents=True)
+    for source in (Path(__file__).parents[1], *sources_of(plugins)):
+        if source.is_dir():
+            shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns(*LEFT_OUT))
+        else:
+            shutil.copyfile(source, folder / source.name)
     if file is not None:
         shutil.copyfile(file, folder / file.name)
     return folder
 
 
 def submit(
-    ray: RayCli, board: Dashboard, name: str, file: Path, study: str, runs: str, options: Sequence[str] = ()
+    ray: RayCli,
+    board: Dashboard,
+    name: str,
+    file: Path,
+    study: str,
+    runs: str,
+    options: Sequence[str] = (),
+    plugins: Iterable[str] = (),
 ) -> str:
     """Submits a study unless it already runs; returns the id of the job that runs it.
 
-    options: further arguments of `ftray tune`.
+    options: further arguments of `ftray tune`. plugins: modules whose sources go with it.
 
     Raises: ClusterError if the cluster refuses the job.
     """
@@ -88,25 +104,32 @@ def submit(
         ray.say(f"{study} was submitted before: {before[-1].id} is {before[-1].state}; this job continues it")
     job = f"{name}-{len(before) + 1}" if before else name
     arguments = ["tune", file.name, "--runs", runs, *options]
-    _submit(ray, board, job, pack(name, file), arguments, {"study": study, "run": str(join(runs, study))})
+    _submit(ray, board, job, pack(name, file, plugins), arguments, {"study": study, "run": str(join(runs, study))})
     return job
 
 
 def submit_measuring(
-    ray: RayCli, board: Dashboard, runs: str, file: Path | None = None, options: Sequence[str] = ()
+    ray: RayCli,
+    board: Dashboard,
+    runs: str,
+    file: Path | None = None,
+    options: Sequence[str] = (),
+    plugins: Mapping[str, str] | None = None,
 ) -> str:
     """Submits `ftray vram --measure` for studies in `runs`, unless the same job already runs; returns the job's id.
 
+    plugins: modules whose sources go with it → hash of their source.
+
     Raises: ClusterError if the cluster refuses the job.
     """
-    name = measuring_name(runs, file, options)
+    name = measuring_name(runs, file, options, plugins)
     before = jobs_of(name, board.jobs())
     if running := next((job for job in before if not job.has_ended), None):
         ray.say(f"{running.id} already measures this and is {running.state}: following it, not submitting it again")
         return running.id
     job = f"{name}-{len(before) + 1}" if before else name
     arguments = ["vram", *[file.name for file in [file] if file], "--measure", "--runs", runs, *options]
-    _submit(ray, board, job, pack(name, file), arguments, {})
+    _submit(ray, board, job, pack(name, file, plugins or ()), arguments, {})
     return job
 
 

@@ -134,8 +134,12 @@ def dataset_of(candles: Candles, windows: FoldsSpec, features: FeatureSpec, fold
 
 
 def dataset_fingerprint(candles: Candles, windows: FoldsSpec, features: FeatureSpec, fold: int = 0) -> str:
-    """A name that any change of candles, windows, fold, features or formulas changes: 64 hex digits."""
-    return fingerprint(FORMAT, candles.fingerprint, windows, features, fold)
+    """A name that any change of candles, windows, fold, features or formulas changes: 64 hex digits.
+
+    The source of a plug-in's indicators is part of it. That of its market is not: the candles themselves are.
+    """
+    plugins = [features.plugins] if features.plugins else []
+    return fingerprint(FORMAT, candles.fingerprint, windows, features, fold, *plugins)
 
 
 def _loaded(folder: Path) -> Dataset:

@@ -18,6 +18,8 @@ from collections.abc import Callable
 import numpy as np
 import talib
 
+from ftray.families import Family
+
 REFERENCE = 100
 """Bars of the trailing mean that closes, volumes and ranges are compared with."""
 
@@ -160,22 +162,20 @@ def _trend_reacceleration(ohlcv: np.ndarray) -> np.ndarray:
 
 
 # A new indicator is one function and one line here; tests/features/test_indicators.py holds it to the contract.
-INDICATORS: dict[str, Indicator] = {
-    indicator.name: indicator
-    for indicator in (
-        Indicator("open", _open, warm_up=0),
-        Indicator("high", _high, warm_up=0),
-        Indicator("low", _low, warm_up=0),
-        Indicator("close", _close, warm_up=REFERENCE - 1),
-        Indicator("volume", _volume, warm_up=REFERENCE - 1),
-        Indicator("macd", lambda ohlcv: _macd_lines(ohlcv)[0], warm_up=150),
-        Indicator("macd_signal", lambda ohlcv: _macd_lines(ohlcv)[1], warm_up=150),
-        Indicator("macd_hist", lambda ohlcv: _macd_lines(ohlcv)[2], warm_up=150),
-        Indicator("rsi", _rsi, warm_up=150),
-        Indicator("cci", _cci, warm_up=CHANNEL - 1),
-        Indicator("dx", _dx, warm_up=170),
-        Indicator("atr_regime_shift", _atr_regime_shift, warm_up=220),
-        Indicator("range_breakout", _range_breakout, warm_up=150),
-        Indicator("trend_reacceleration", _trend_reacceleration, warm_up=170),
-    )
-}
+INDICATORS: Family[Indicator] = Family(
+    "indicator",
+    Indicator("open", _open, warm_up=0),
+    Indicator("high", _high, warm_up=0),
+    Indicator("low", _low, warm_up=0),
+    Indicator("close", _close, warm_up=REFERENCE - 1),
+    Indicator("volume", _volume, warm_up=REFERENCE - 1),
+    Indicator("macd", lambda ohlcv: _macd_lines(ohlcv)[0], warm_up=150),
+    Indicator("macd_signal", lambda ohlcv: _macd_lines(ohlcv)[1], warm_up=150),
+    Indicator("macd_hist", lambda ohlcv: _macd_lines(ohlcv)[2], warm_up=150),
+    Indicator("rsi", _rsi, warm_up=150),
+    Indicator("cci", _cci, warm_up=CHANNEL - 1),
+    Indicator("dx", _dx, warm_up=170),
+    Indicator("atr_regime_shift", _atr_regime_shift, warm_up=220),
+    Indicator("range_breakout", _range_breakout, warm_up=150),
+    Indicator("trend_reacceleration", _trend_reacceleration, warm_up=170),
+)

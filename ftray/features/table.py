@@ -18,12 +18,15 @@ from ftray.features.indicators import INDICATORS
 from ftray.features.layout import ObservationLayout
 from ftray.market.candles import Candles, Segment
 from ftray.market.windows import Pieces, Window, pieces
-from ftray.spec import Between, Count, nearest, spec
+from ftray.spec import Between, Count, spec
 
 
 @spec
 class FeatureSpec:
-    """What a policy sees of the market: which indicators, over how many bars, clipped at how many deviations."""
+    """What a policy sees of the market: which indicators, over how many bars, clipped at how many deviations.
+
+    indicators: names in `INDICATORS`; by default all of this package, and none of a plug-in.
+    """
 
     lookback: Count = 60
     indicators: tuple[str, ...] = tuple(INDICATORS)
@@ -34,9 +37,14 @@ class FeatureSpec:
             raise SpecError(f"must name at least one indicator. Known: {', '.join(INDICATORS)}", ("indicators",))
         for i, name in enumerate(self.indicators):
             if name not in INDICATORS:
-                raise SpecError(f"no indicator {name!r}; {nearest(name, INDICATORS)}", ("indicators", str(i)))
+                raise SpecError(INDICATORS.unknown(name), ("indicators", str(i)))
             if name in self.indicators[:i]:
                 raise SpecError(f"names {name!r} twice; leave one", ("indicators", str(i)))
+
+    @property
+    def plugins(self) -> dict[str, str]:
+        """The plug-ins that its indicators come from → hash of their source."""
+        return INDICATORS.sources(self.indicators)
 
     @property
     def warm_up(self) -> int:

@@ -47,6 +47,8 @@ class FilesSpec:
     interval: str = "1h"
     symbols: tuple[str, ...] | None = None
 
+    PATHS = ("path",)
+
     def check(self) -> None:
         parse_interval(self.interval)
         if self.symbols is not None:

@@ -2,28 +2,33 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
+from ftray.families import Family
 from ftray.market.candles import Candles
 from ftray.market.files import FilesSpec, list_symbols, read_candles
 from ftray.market.simulator import SimulatorSpec, simulate, simulated_symbols
 
-MarketSpec = FilesSpec | SimulatorSpec
-
 
 @dataclasses.dataclass(frozen=True)
 class Market:
-    """One kind of market: how it is described, loaded, and asked for its symbols without loading it."""
+    """One kind of market: how it is described, loaded, and asked for its symbols without loading it.
 
-    spec_class: type
+    spec_class: the class of its specs, whose `kind` names it.
+    """
+
+    spec_class: Any
     load: Callable[[Any], Candles]
     symbols: Callable[[Any], tuple[str, ...]]
 
 
-MARKETS: dict[str, Market] = {
-    "files": Market(FilesSpec, read_candles, list_symbols),
-    "simulator": Market(SimulatorSpec, simulate, simulated_symbols),
-}
+MARKETS: Family[Market] = Family(
+    "market",
+    Market(FilesSpec, read_candles, list_symbols),
+    Market(SimulatorSpec, simulate, simulated_symbols),
+)
+
+MarketSpec = Annotated[FilesSpec | SimulatorSpec, MARKETS]
 
 
 def load_market(spec: MarketSpec) -> Candles:

@@ -9,13 +9,13 @@ from ftray.nets.deployment import Policy, load_policy
 from ftray.nets.diagnostics import encoder_metrics, weight_drift
 from ftray.nets.encoder import Encoder, gather_windows
 from ftray.nets.export import export_onnx
-from ftray.nets.families import ENCODERS, build_encoder
+from ftray.nets.families import build_encoder
 from ftray.nets.heads import actor_critic_parameters, policy_head, value_head
 from ftray.nets.masking import MaskSpec, draw_mask
 from ftray.nets.mlp import MLPEncoder
 from ftray.nets.onnx_process import exporting_onnx
 from ftray.nets.policy import PolicyNetwork
-from ftray.nets.spec import PRESETS, EncoderSpec, FTSpec, MLPSpec
+from ftray.nets.spec import ENCODERS, PRESETS, EncoderSpec, FTSpec, MLPSpec
 from ftray.nets.transformer import FTTransformer, patch_sums
 from ftray.nets.weights import load_market_weights, market_state_dict, read_checkpoint, weights_fingerprint
 

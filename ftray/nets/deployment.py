@@ -1,6 +1,7 @@
 """`Policy`: a trained policy to deploy, numpy in and numpy out, and the folder that holds it. No Ray, no pickle.
 
     policy.json    the format's number, layout, encoder, scaler, data hash, versions, where it comes from; hashes of all
+                   that, and of the plug-ins that its indicators and its encoder are from
     weights.npz    the network's weights
     policy.onnx    the same network for other runtimes; where there is none, policy.json says why (`onnx_left_out`)
 
@@ -10,7 +11,7 @@ Legend: B batch, A assets.
 import json
 import platform
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ import torch
 from numpy.typing import ArrayLike
 
 from ftray.errors import DataError, SpecError, WeightsError
+from ftray.families import registered
+from ftray.features.indicators import INDICATORS
 from ftray.features.layout import ObservationLayout
 from ftray.features.table import FeatureSpec, Scaler, raw_features
 from ftray.files import replace_folder, sha256
@@ -27,7 +30,8 @@ from ftray.nets.families import build_encoder
 from ftray.nets.heads import policy_head
 from ftray.nets.onnx_process import FACTS, ONNX, exporting_onnx
 from ftray.nets.policy import PolicyNetwork
-from ftray.nets.spec import EncoderSpec
+from ftray.nets.spec import ENCODERS, EncoderSpec
+from ftray.plugins import check_loaded, load_plugins
 from ftray.spec import fingerprint, parse_member, to_mapping
 from ftray.version import __version__
 
@@ -113,6 +117,8 @@ class Policy:
                 "scaler": self.scaler.to_mapping(),
                 "onnx_left_out": "not asked for",
             }
+            if plugins := plugins_of(self.network.encoder.spec, self.layout):
+                facts["plugins"] = plugins
             facts["sha256"] = {WEIGHTS: sha256(new / WEIGHTS)} | {name: fingerprint(facts[name]) for name in PARTS}
             (new / FACTS).write_text(json.dumps(facts, indent=1))
         if onnx:
@@ -130,6 +136,7 @@ class Policy:
         facts = _read_facts(folder)
         hashes, parts = facts.pop("sha256"), {name: facts.pop(name) for name in PARTS}
         facts.pop("onnx_left_out", None)
+        _check_plugins(folder, facts.get("plugins", {}), parts["encoder"])
         scaler, network = _build(folder / FACTS, parts)
         _check_files(folder, hashes)
         _load_weights(network, folder / WEIGHTS)
@@ -142,18 +149,39 @@ class Policy:
         return cls(network, scaler, facts)
 
 
-def load_policy(folder: Path | str) -> Policy:
+def load_policy(folder: Path | str, *, plugins: Iterable[str] = ()) -> Policy:
     """The policy in a trial's `policy/` folder: `policy(observation) -> action`, without Ray.
 
-    Raises: WeightsError that says what is missing, damaged or different.
+    plugins: modules to import before, see `ftray.load_plugins`: those that its encoder and its indicators are from.
+        What the folder names is never imported unasked.
+
+    Raises: WeightsError that says what is missing, damaged or different; PluginError for a plug-in that is missing or
+        has changed.
     """
+    load_plugins(plugins)
     return Policy.load(folder)
+
+
+def plugins_of(encoder: EncoderSpec, layout: ObservationLayout) -> dict[str, str]:
+    """The plug-ins that decide what a policy does → hash of their source; without those of indicators unknown here."""
+    return ENCODERS.sources([encoder.kind]) | INDICATORS.sources(layout.indicators)
 
 
 def versions() -> dict[str, str]:
     """What a policy was made with."""
     found = {"ftray": __version__, "python": platform.python_version()}
     return found | {"torch": str(torch.__version__), "numpy": np.__version__}
+
+
+def _check_plugins(folder: Path, recorded: Mapping[str, str], encoder: Mapping[str, Any]) -> None:
+    """The plug-in behind an encoder is imported, and what is imported of all recorded ones is as it was.
+
+    Indicators may be missing: who has the observations needs none.
+    """
+    there = registered()
+    check_loaded({module: source for module, source in recorded.items() if module in there}, str(folder))
+    if recorded and encoder.get("kind") not in ENCODERS:
+        check_loaded({module: source for module, source in recorded.items() if module not in there}, str(folder))
 
 
 def _read_facts(folder: Path) -> dict[str, Any]:

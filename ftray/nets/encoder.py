@@ -7,17 +7,21 @@ Legend: B batch, T bars, S series, L lookback, A assets.
 
 import abc
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from ftray.features.layout import ObservationLayout
-from ftray.nets.spec import EncoderSpec
+from ftray.nets.counting import counted_floats
 
 
 class Encoder(nn.Module, abc.ABC):
     """An observation in, `encoding_dim` floats out, in two steps: the market tower, then the account.
 
+    A subclass is made of a spec and a layout; on torch's meta device, too, where its parameters are counted and where a
+    policy is built before its weights are loaded: a buffer has to be persistent.
+
+    spec_class: the class of its specs; its `kind` names it in `ENCODERS`, and it has the field `encoding_dim`.
     spec: the description it was built from.
     layout: the observation it reads.
     tower: the submodule behind `market`.
@@ -26,12 +30,21 @@ class Encoder(nn.Module, abc.ABC):
     bars_per_pass: what a CPU should train `market` on at once: more leave its cache. None: as many as there are.
     """
 
-    spec: EncoderSpec
+    spec_class: ClassVar[Any]
+    spec: Any
     layout: ObservationLayout
     tower: Any
     d_market: int
     shares_bars: bool
     bars_per_pass: int | None = None
+
+    @classmethod
+    def step_floats(cls, spec: Any, layout: ObservationLayout) -> int:
+        """What a training step keeps of one sample at its peak, in float32 values: a VRAM plan goes by it.
+
+        By default it is counted, on the safe side: see `counted_floats`. A class that knows better says so.
+        """
+        return counted_floats(lambda: cls(spec, layout), layout)
 
     @property
     def encoding_dim(self) -> int:

@@ -17,6 +17,7 @@ class MLPEncoder(Encoder):
     The market part takes a window bar by bar, the way windows lie in the feature table: no copy turns them round.
     """
 
+    spec_class = MLPSpec
     shares_bars = True
 
     def __init__(self, spec: MLPSpec, layout: ObservationLayout):

@@ -21,6 +21,7 @@ from pathlib import Path
 from ftray.errors import MissingDependencyError
 from ftray.files import replace_file, sha256
 from ftray.nets.export import check_packages
+from ftray.plugins import carried
 
 FACTS, ONNX = "policy.json", "policy.onnx"
 
@@ -29,6 +30,9 @@ LIMIT = 600.0
 
 COMMAND = (sys.executable, "-P", "-m", "ftray.nets.onnx_child")
 """What exports, followed by the policy folder and the file to write. `-P` keeps the working directory out of it."""
+
+PLUGINS = "FTRAY_CARRIED_PLUGINS"
+"""The variable from which that process has its plug-ins."""
 
 
 @contextlib.contextmanager
@@ -62,7 +66,7 @@ def exporting_onnx(folder: Path, command: Sequence[str] = COMMAND, limit: float 
 def _start(command: Sequence[str]) -> subprocess.Popen[str]:
     """The process; it imports what this one can, and sees no GPU: a context there is memory that no job booked."""
     paths = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)  # "" is the working directory
-    environment = os.environ | {"PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": ""}
+    environment = os.environ | {"PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": "", PLUGINS: json.dumps(carried())}
     pipe = subprocess.PIPE
     return subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True, errors="replace"

@@ -1,8 +1,9 @@
 """Descriptions of encoders: `FTSpec` (FT-Transformer) or `MLPSpec` (the baseline), distinguished by `kind`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from ftray.errors import SpecError
+from ftray.families import Family
 from ftray.spec import Between, Count, spec
 
 MIN_D_TOKEN, MAX_D_TOKEN = 32, 192
@@ -33,6 +34,8 @@ class FTSpec:
     frozen: bool = False
     activation_checkpointing: bool = False
 
+    PATHS = ("pretrained",)
+
     def check(self) -> None:
         if self.d_token % self.n_heads:
             below, above = self.d_token // self.n_heads * self.n_heads, -(-self.d_token // self.n_heads) * self.n_heads
@@ -60,7 +63,10 @@ class MLPSpec:
     encoding_dim: Annotated[int, Between(64, 1024)] = 512
 
 
-EncoderSpec = FTSpec | MLPSpec
+ENCODERS: Family[Any] = Family("encoder", fields=("encoding_dim",))
+"""The classes of encoders (`ftray.nets.Encoder`), which `families` and plug-ins register."""
+
+EncoderSpec = Annotated[FTSpec | MLPSpec, ENCODERS]
 
 PRESETS: dict[str, FTSpec] = {
     "small": FTSpec(d_token=32, n_blocks=1, n_heads=2, encoding_dim=256),

@@ -188,6 +188,7 @@ class FTTransformer(Encoder):
     Early: one token per account scalar in every block, as the paper would have it.
     """
 
+    spec_class = FTSpec
     tower: MarketTower
     bars_per_pass = 128
 

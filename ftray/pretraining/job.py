@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ftray.features import Dataset
+from ftray.features import INDICATORS, Dataset
 from ftray.market.windows import Window
 from ftray.nets import FTSpec, read_checkpoint, weights_fingerprint
 from ftray.pretraining.card import exam_size, examine
@@ -73,6 +73,7 @@ def _config(encoder: FTSpec, spec: PretrainingSpec, dataset: Dataset) -> dict[st
         "scaler": scaler_fingerprint(dataset.table.scaler),
         "train_windows": [dataset.times(window) for window in dataset.windows.train],
         "torch": str(torch.__version__),
+        "plugins": INDICATORS.sources(dataset.layout.indicators),
     }
 
 

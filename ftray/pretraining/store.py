@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ftray.errors import RunFolderError
-from ftray.features import Dataset
+from ftray.features import INDICATORS, Dataset
 from ftray.files import create_folder, locked, move_folder, replace_file
 from ftray.nets import FTSpec
 from ftray.pretraining.folder import CONFIG, RESUME, EncoderCard, is_finished, read_card
@@ -240,6 +240,8 @@ def _other_loss(config: Mapping[str, Any], spec: PretrainingSpec, dataset: Datas
             return f"trained with another loss: {name} is {theirs.get(name)} there and {ours[name]} here"
     if config.get("method") != METHOD:
         return f"trained with another loss: {config.get('method')} there and {METHOD} here"
+    if config.get("plugins", {}) != INDICATORS.sources(dataset.layout.indicators):
+        return "trained on other features: the plug-in of its indicators has another source there"
     if config.get("scaler") != scaler_fingerprint(dataset.table.scaler):
         return "trained with another loss: on features that are scaled differently, by other train windows"
     return None

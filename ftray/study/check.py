@@ -21,6 +21,8 @@ def describe_study(spec: StudySpec, gpu: Gpu | None = None) -> Iterator[str]:
     trials = spec.corner_trials
     layouts = sorted({layout_of(trial) for trial in trials}, key=lambda layout: layout.size)
     yield f"study {spec.name}"
+    for module, source in spec.plugins.items():
+        yield f"  plug-in       {module}, source {source}"
     for layout in layouts:
         yield (
             f"  observation   {layout.size:,} floats: 1 cash + {layout.n_assets} holdings + {layout.n_indicators} "

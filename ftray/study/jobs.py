@@ -14,6 +14,8 @@ from ftray.agent.names import name_process
 from ftray.capacity.nodes import Node
 from ftray.capacity.placement import Placement
 from ftray.capacity.probing import why_no_gpu
+from ftray.errors import PluginError
+from ftray.plugins import load_carried
 from ftray.runs import RunFolder
 from ftray.runs.location import JOB
 from ftray.runs.records import JobKind
@@ -35,12 +37,20 @@ def run_job(config: dict[str, Any], trial_fn: TrialFn = run_trial) -> None:
     trial_fn: what a trial does, where only the machinery around it matters.
     """
     run = RunFolder.open(config["run"], JOB)
-    copy, place = JobCopy(run, config["id"]), placed(config)
+    copy = JobCopy(run, config["id"])
     with copy.folder.write_lock():
+        folder = copy.bring(config.get("needs", ()))
+        try:
+            load_carried(config.get("plugins", ()))
+        except PluginError as error:
+            folder.failed(str(error))
+            copy.finish()
+            return
+        place = placed(config)
         attempt = Attempt(
             JobKind(config["kind"]),
             parse(TrialSpec, config["spec"], path=("trial",)),
-            copy.bring(config.get("needs", ())),
+            folder,
             run.path,
             place,
             config["fold"],

@@ -104,8 +104,8 @@ class TuneReporter(TrialProgressCallback):
 def describe(spec: TrialSpec, kind: JobKind = JobKind.TRIAL) -> str:
     """A job in a few words."""
     encoder = spec.encoder
-    if encoder.kind == "mlp":
-        return f"mlp, encoding_dim {encoder.encoding_dim}, learning rate {spec.ppo.learning_rate:.1e}"
+    if encoder.kind != "ft":
+        return f"{encoder.kind}, encoding_dim {encoder.encoding_dim}, learning rate {spec.ppo.learning_rate:.1e}"
     shape = f"ft, d_token {encoder.d_token}, {encoder.n_blocks} blocks, {encoder.n_heads} heads"
     if kind == JobKind.PRETRAINING:
         return f"pre-training {shape}, {spec.pretraining.epochs} epochs"

@@ -29,6 +29,7 @@ from ftray.errors import NoResultError, RefusedError, RunFolderError, SpecError
 from ftray.market import load_market
 from ftray.metrics import SHARPE, VALIDATION, format_metric, measure_of
 from ftray.nets import Policy
+from ftray.plugins import check_loaded
 from ftray.runs import RunFolder, TrialFolder, TrialRecord
 from ftray.runs.events import Event
 from ftray.runs.location import DRIVER
@@ -70,15 +71,15 @@ def promote(
 ) -> Promotion:
     """Trains the best trial of a run, or a named one, on fresh seeds, then reads the test window.
 
-    After a kill or a stop, the same call continues from its checkpoints; it does not train a seed twice.
+    After a kill or a stop, the same call continues from its checkpoints; it does not train a seed twice. The caller has
+    loaded the study's plug-ins (`ftray.load_plugins`): a module is not imported because a run folder names it.
 
     Raises: RefusedError, with the measures, if the test window was read before, or luck explains what the fresh seeds
-        show on the validation windows; `force` reads it anyway, and is recorded.
+        show on the validation windows; `force` reads it anyway, and is recorded. PluginError.
     """
     if n_seeds < 1:
         raise SpecError(f"a promotion trains at least 1 fresh seed, got {n_seeds}")
-    run = RunFolder.open(location, DRIVER)
-    run.fetch()
+    run = _opened(location)
     with run.driven(say):
         record = chosen(run, trial)
         spec = parse(TrialSpec, record.spec, path=("trial",))
@@ -104,6 +105,13 @@ def promote(
         facts = {"forced": forced, "luck": dataclasses.asdict(luck), "validation": validation, "benchmarks": benchmarks}
         record_read(run, record.id, seeds, test, **facts)
     return Promotion(record.id, seeds, luck, validation, test, benchmarks, forced)
+
+
+def _opened(location: Location) -> RunFolder:
+    run = RunFolder.open(location, DRIVER)
+    check_loaded(run.study.get("plugins", {}), run.where)
+    run.fetch()
+    return run
 
 
 def chosen(run: RunFolder, trial: str | None) -> TrialRecord:

@@ -13,6 +13,7 @@ from ftray.capacity.measured_rows import MeasuredRows
 from ftray.capacity.pending import PendingLimit
 from ftray.capacity.probing import Probe, check_gpu_nodes
 from ftray.errors import StudyInterruptedError
+from ftray.plugins import carried
 from ftray.runs import RunFolder, State, TrialRecord
 from ftray.search.optuna_trials import OPTUNA_STATES, sampled_trials
 from ftray.storage import Location
@@ -127,7 +128,7 @@ def _search(
 def _fit(spec: StudySpec, run: RunFolder, searcher: StudySearcher, reporter: TuneReporter, trial_fn: TrialFn) -> None:
     tuner = tune.Tuner(
         trainable(trial_fn),
-        param_space={"run": str(run.location), "metric": spec.search.metric},
+        param_space={"run": str(run.location), "metric": spec.search.metric, "plugins": carried()},
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=build_scheduler(spec, run),

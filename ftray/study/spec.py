@@ -9,26 +9,23 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from ftray.errors import SpecError
 from ftray.market import load_market
 from ftray.metrics import PRETRAINING_LOSS, SHARPE, Direction, Metric, searchable
+from ftray.plugins import parse_plugins
 from ftray.runs import RunFolder
 from ftray.runs.records import JobKind
 from ftray.search.objectives import Constraint, Objective
 from ftray.search.optuna_trials import RESOURCE
-from ftray.search.samplers import Sampler, TpeSpec, check_sampler
+from ftray.search.samplers import SAMPLERS, SamplerSpec, TpeSpec, check_sampler
 from ftray.search.space import Space
 from ftray.spec import Count, Index, nearest, parse, spec, to_mapping
 from ftray.storage import Location, join
 from ftray.study.budget import BudgetSpec, check_patience
 from ftray.study.optuna.storage import check_storage
 from ftray.study.stopping import NoSchedulerSpec, Scheduler, check_scheduler
-from ftray.study.tree import apply_override, expand_shorthand, relative_paths, with_absolute_paths
+from ftray.study.tree import SECTIONS, expand_shorthand, load_tree, with_absolute_paths
 from ftray.trial.spec import TrialSpec
-
-SECTIONS = ("name", "trial", "search")
 
 DEFAULT_METRIC = {JobKind.TRIAL: SHARPE, JobKind.PRETRAINING: PRETRAINING_LOSS}
 
@@ -68,7 +65,7 @@ class SearchSpec:
     objectives: tuple[Objective, ...] = ()
     constraints: tuple[str, ...] = ()
     scheduler: Scheduler = NoSchedulerSpec()
-    sampler: Sampler = TpeSpec()
+    sampler: SamplerSpec = TpeSpec()
     storage: str | None = None
     seed: Index = 0
     max_concurrent: Count | None = None
@@ -119,11 +116,12 @@ class SearchSpec:
 
 @dataclasses.dataclass(frozen=True)
 class StudySpec:
-    """A parsed study file."""
+    """A parsed study file. plugins: the modules that it names → hash of their source."""
 
     name: str
     space: Space
     search: SearchSpec
+    plugins: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def trial(self, filled: Mapping[str, Any]) -> TrialSpec:
         """The trial that a filled tree describes."""
@@ -169,54 +167,29 @@ class StudySpec:
         given = {"objective", "direction"}
         search = {key: value for key, value in to_mapping(self.search).items() if key not in budget | given}
         search |= {"objectives": to_mapping(self.search.goals), "constraints": [str(b) for b in self.search.bounds]}
-        return {"name": self.name, "trial": to_mapping(self.space.tree), "search": search}
+        plugins = {"plugins": dict(self.plugins)} if self.plugins else {}
+        return {"name": self.name, **plugins, "trial": to_mapping(self.space.tree), "search": search}
 
 
 def load_study(path: Path, overrides: Iterable[str] = ()) -> StudySpec:
     """The study in a YAML file, with `PATH=VALUE` overrides applied; every range is parsed at both ends.
 
-    Raises: SpecError with the full path of the key that is unknown or wrong.
+    The plug-ins that it names are imported first, from its own folder, too: see `load_plugins`.
+
+    Raises: SpecError with the full path of the key that is unknown or wrong; PluginError.
     """
-    return parse_study(load_tree(path, overrides), default_name=Path(path).stem)
+    return parse_study(load_tree(path, overrides), Path(path).stem, Path(path).parent)
 
 
-def load_tree(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
-    """The content of a study's file, with overrides applied, not parsed yet."""
-    path = Path(path)
-    try:
-        tree = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise SpecError(f"cannot read {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path} is not valid YAML: {error}") from None
-    if not isinstance(tree, dict):
-        raise SpecError(f"{path} must hold a mapping with: {', '.join(SECTIONS)}")
-    for override in overrides:
-        apply_override(tree, override)
-    return tree
-
-
-def check_portable(path: Path, overrides: Iterable[str] = ()) -> None:
-    """Refuses a study file whose paths are valid on this machine only.
-
-    Raises: SpecError naming the first one.
-    """
-    for key, value in relative_paths(load_tree(path, overrides)).items():
-        raise SpecError(
-            f"on a cluster it must be s3://…, gs://…, abfs://… or an absolute path that all machines see, got {value}: "
-            f"--set {key}=…",
-            tuple(key.split(".")),
-        )
-
-
-def parse_study(tree: Mapping[str, Any], default_name: str = "study") -> StudySpec:
-    """The study that a plain mapping describes."""
+def parse_study(tree: Mapping[str, Any], default_name: str = "study", folder: Path | None = None) -> StudySpec:
+    """The study that a plain mapping describes. folder: where its plug-ins may be, too."""
     for key in tree:
         if key not in SECTIONS:
             raise SpecError(f"no such key; {nearest(str(key), SECTIONS)}", (str(key),))
     name = tree.get("name", default_name)
     if not isinstance(name, str) or not name or "/" in name or name.startswith("."):
         raise SpecError(f"must be a folder's name, got {name!r}", ("name",))
+    plugins = parse_plugins(tree.get("plugins") or (), folder)
     trial = tree.get("trial") or {}
     if not isinstance(trial, Mapping):
         raise SpecError(f"must be a mapping, got {trial!r}", ("trial",))
@@ -225,13 +198,23 @@ def parse_study(tree: Mapping[str, Any], default_name: str = "study") -> StudySp
     check_sampler(search.sampler, len(search.goals), len(search.constraints))
     check_storage(search.storage)
     check_patience(search.patience_trials, len(search.goals))
-    spec = StudySpec(name, Space(with_absolute_paths(trial)), search)
+    spec = StudySpec(name, Space(with_absolute_paths(trial)), search, plugins)
+    _check_plugins(spec)
     if search.job == JobKind.PRETRAINING:
         _check_pretraining(spec.corner_trials)
     check_scheduler(search.scheduler, search.metric, max(one.n_trainings for one in spec.corner_trials))
     for number, point in enumerate(search.points):
         spec.space.check_point(point, ("search", "points", str(number)))
     return spec
+
+
+def _check_plugins(spec: StudySpec) -> None:
+    """Refuses a member of a module that this process imported, and no other process of the study would."""
+    used = [SAMPLERS.sources([spec.search.sampler.kind]), *(trial.plugins for trial in spec.corner_trials)]
+    named = {module.partition(".")[0] for module in spec.plugins}
+    for module in dict.fromkeys(module for one in used for module in one):
+        if module.partition(".")[0] not in named:
+            raise SpecError(f"must name {module}, as the study uses what it registers", ("plugins",))
 
 
 def _check_pretraining(trials: Iterable[TrialSpec]) -> None:

@@ -1,19 +1,53 @@
 """A study file's tree before it is parsed: overrides applied, shorthand expanded, paths made absolute.
 
-Takes: plain mappings. Gives: plain mappings.
+Takes: a file, plain mappings. Gives: plain mappings.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ftray.errors import SpecError
+from ftray.market import MARKETS
+from ftray.nets import ENCODERS
 from ftray.search.samplers import SAMPLERS
-from ftray.spec import nearest
+from ftray.spec import MISSING_PLUGIN, nearest
 from ftray.storage import is_url
 from ftray.study.stopping import SCHEDULERS
+
+SECTIONS = ("name", "plugins", "trial", "search")
+"""The keys of a study file."""
+
+
+def load_tree(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """The content of a study's file, with overrides applied, not parsed yet."""
+    path = Path(path)
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise SpecError(f"cannot read {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(tree, dict):
+        raise SpecError(f"{path} must hold a mapping with: {', '.join(SECTIONS)}")
+    for override in overrides:
+        apply_override(tree, override)
+    return tree
+
+
+def check_portable(path: Path, overrides: Iterable[str] = ()) -> None:
+    """Refuses a study file whose paths are valid on this machine only.
+
+    Raises: SpecError naming the first one.
+    """
+    for key, value in relative_paths(load_tree(path, overrides)).items():
+        raise SpecError(
+            f"on a cluster it must be s3://…, gs://…, abfs://… or an absolute path that all machines see, got {value}: "
+            f"--set {key}=…",
+            tuple(key.split(".")),
+        )
 
 
 def apply_override(tree: dict[str, Any], override: str) -> None:
@@ -43,19 +77,16 @@ def expand_shorthand(search: Any) -> Any:
     if not isinstance(search, Mapping):
         return search
     made, other = dict(search), search.get("warm_start")
-    for family, members in (("sampler", SAMPLERS), ("scheduler", SCHEDULERS)):
-        name = search.get(family)
+    for key, members in (("sampler", SAMPLERS), ("scheduler", SCHEDULERS)):
+        name = search.get(key)
         if isinstance(name, str):
             if name not in members:
-                raise SpecError(f"no such {family}; {nearest(name, members)}", ("search", family))
-            made[family] = {"kind": name}
+                hint = f"; {MISSING_PLUGIN}" if members is SAMPLERS else ""
+                raise SpecError(f"no such {key}; {nearest(name, members)}{hint}", ("search", key))
+            made[key] = {"kind": name}
     if isinstance(other, str):
         made["warm_start"] = _absolute(other)
     return made
-
-
-PATHS = {"files": "path", "ft": "pretrained"}
-"""Fields that may hold a path, by the kind of their mapping."""
 
 
 def with_absolute_paths(node: Any) -> Any:
@@ -65,12 +96,19 @@ def with_absolute_paths(node: Any) -> Any:
     if not isinstance(node, Mapping):
         return node
     made = {key: with_absolute_paths(value) for key, value in node.items()}
-    for kind, field in PATHS.items():
+    for kind, field in _path_fields():
         if field in made and node.get("kind", kind) == kind:  # a mapping without a kind may be of any
             value = made[field]
             options = value.get("choice") if isinstance(value, Mapping) else None
             made[field] = {"choice": [_absolute(option) for option in options]} if options else _absolute(value)
     return made
+
+
+def _path_fields() -> Iterator[tuple[str, str]]:
+    """Fields that may hold a path, with the kind of their mapping."""
+    for family in (MARKETS, ENCODERS):
+        for kind, member in family.items():
+            yield from ((kind, field) for field in getattr(member.spec_class, "PATHS", ()))
 
 
 def relative_paths(tree: Mapping[str, Any]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ftray.families import Family
 from ftray.trading.books import Step
 
 SHARPE_RATE = 0.01
@@ -32,6 +33,7 @@ class Reward:
     start: (M,) the memory that an account begins an episode with.
     """
 
+    name: str
     compute: Callable[[Step, np.ndarray], tuple[np.ndarray, np.ndarray]]
     start: tuple[float, ...] = ()
 
@@ -67,8 +69,9 @@ def differential_sharpe(step: Step, memory: np.ndarray) -> tuple[np.ndarray, np.
     return SHARPE_RATE * slope, memory + SHARPE_RATE * surprise
 
 
-REWARDS: dict[str, Reward] = {
-    "log_growth": Reward(log_growth),
-    "excess_growth": Reward(excess_growth),
-    "differential_sharpe": Reward(differential_sharpe, start=(0.0, FIRST_VARIANCE)),
-}
+REWARDS: Family[Reward] = Family(
+    "reward",
+    Reward("log_growth", log_growth),
+    Reward("excess_growth", excess_growth),
+    Reward("differential_sharpe", differential_sharpe, start=(0.0, FIRST_VARIANCE)),
+)

@@ -4,7 +4,7 @@ import dataclasses
 from types import MappingProxyType
 
 from ftray.errors import SpecError
-from ftray.spec import Count, NonNegative, nearest, spec
+from ftray.spec import Count, NonNegative, spec
 from ftray.trading.rewards import REWARDS
 from ftray.trading.rules import MarketRules
 
@@ -32,4 +32,4 @@ class TradingSpec:
 
     def check(self) -> None:
         if self.reward not in REWARDS:
-            raise SpecError(f"no reward {self.reward!r}; {nearest(self.reward, REWARDS)}", ("reward",))
+            raise SpecError(REWARDS.unknown(self.reward), ("reward",))

@@ -2,11 +2,11 @@
 
 from ftray.agent.spec import PPOSpec
 from ftray.features import FeatureSpec
-from ftray.market import FoldsSpec, MarketSpec, SimulatorSpec, WindowsSpec, n_folds
-from ftray.nets import EncoderSpec, FTSpec
+from ftray.market import MARKETS, FoldsSpec, MarketSpec, SimulatorSpec, WindowsSpec, n_folds
+from ftray.nets import ENCODERS, EncoderSpec, FTSpec
 from ftray.pretraining import PretrainingSpec
 from ftray.spec import Count, Index, spec
-from ftray.trading import TradingSpec
+from ftray.trading import REWARDS, TradingSpec
 
 
 @spec
@@ -29,6 +29,12 @@ class TrialSpec:
     seed: Index = 0
     seeds: Count = 1
     onnx: bool = True
+
+    @property
+    def plugins(self) -> dict[str, str]:
+        """The plug-ins that it uses → hash of their source."""
+        used = MARKETS.sources([self.market.kind]) | ENCODERS.sources([self.encoder.kind])
+        return used | REWARDS.sources([self.trading.reward]) | self.features.plugins
 
     @property
     def n_folds(self) -> int:

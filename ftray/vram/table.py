@@ -19,7 +19,8 @@ from ftray.features.layout import ObservationLayout
 from ftray.nets.families import build_encoder
 from ftray.nets.graphs import CAPTURED_BYTES
 from ftray.nets.heads import policy_head, value_head
-from ftray.nets.spec import EncoderSpec, FTSpec, MLPSpec
+from ftray.nets.spec import ENCODERS, EncoderSpec, FTSpec, MLPSpec
+from ftray.spec import to_mapping
 
 GIB = 2**30
 FLOAT = 4
@@ -68,6 +69,10 @@ class Worker:
         samples = f"minibatch {self.minibatch}" if self.minibatch else f"acting, {self.no_grad} at once"
         if isinstance(e, MLPSpec):
             return f"mlp {e.hidden}/{e.encoding_dim}, {samples}"
+        if not isinstance(e, FTSpec):
+            source = ENCODERS.sources([e.kind])
+            fields = [f"{name}={value}" for name, value in to_mapping(e).items() if name != "kind"]
+            return ", ".join([e.kind, *fields, *source.values(), samples])
         patch = min(e.patch_length, self.layout.lookback)
         shape = f"ft {e.d_token}/{e.n_blocks}/{e.n_heads}/{e.encoding_dim} patch {patch}"
         ways = [e.fusion] * (e.fusion != "late") + ["frozen"] * e.frozen + ["checkpointed"] * e.activation_checkpointing
@@ -143,18 +148,27 @@ def no_grad_bytes(worker: Worker) -> int:
         tower = 2 * cell_floats(e, worker.layout) + streams * n_tokens(e, worker.layout) * e.d_token
     elif isinstance(e, MLPSpec):
         tower = 2 * worker.layout.n_features + 2 * e.hidden
+    elif not isinstance(e, FTSpec):
+        tower = tower_floats(e, worker.layout)
     return FLOAT * worker.no_grad * (tower + head_floats(e))
 
 
 def data_bytes(worker: Worker) -> int:
     """The market table, a market vector per bar, and the train batch with the minibatch that is cut from it; in an env
     runner, the market vectors of the samples to come."""
-    e, layout = worker.encoder, worker.layout
-    d_market = e.hidden if isinstance(e, MLPSpec) else e.d_token if e.fusion == "late" else 0
+    layout, d_market = worker.layout, vector_width(worker.encoder, worker.layout)
     per_bar = layout.n_series + (d_market if worker.minibatch or worker.keeps_vectors else 0)
     train_batch, ahead = 2 * (layout.compact_size + 3 * layout.n_assets + 4), layout.compact_size + 2 * d_market
     per_sample = train_batch if worker.minibatch else ahead
     return FLOAT * (worker.n_bars * per_bar + worker.n_samples * per_sample)
+
+
+@functools.lru_cache(maxsize=256)
+def vector_width(encoder: EncoderSpec, layout: ObservationLayout) -> int:
+    """Floats of the market vector that samples of one bar share; 0 where they share none."""
+    with torch.device("meta"):
+        made = build_encoder(encoder, layout)
+    return made.d_market if made.shares_bars else 0
 
 
 def n_tokens(encoder: FTSpec, layout: ObservationLayout) -> int:
@@ -169,14 +183,17 @@ def cell_floats(encoder: FTSpec, layout: ObservationLayout) -> int:
     return layout.n_series * math.ceil(layout.lookback / length) * length
 
 
+@functools.lru_cache(maxsize=256)
 def tower_floats(encoder: EncoderSpec, layout: ObservationLayout) -> int:
-    """Floats per sample that the market tower's step keeps at its peak.
+    """Floats per sample that the market tower's step keeps at its peak; of a plug-in's encoder, what its class says.
 
-    Every term is the size of a tensor in `transformer` that autograd keeps (a token's stream is N × D), and the last
-    term what backward holds on top of them: the gradients inside one block.
+    Every term of the FT-Transformer's is the size of a tensor in `transformer` that autograd keeps (a token's stream is
+    N × D), and the last one what backward holds on top of them: the gradients inside one block.
     """
     if isinstance(encoder, MLPSpec):
         return 2 * layout.n_features + 4 * encoder.hidden
+    if not isinstance(encoder, FTSpec):
+        return ENCODERS[encoder.kind].step_floats(encoder, layout)
     stream = n_tokens(encoder, layout) * encoder.d_token
     n_full, block = encoder.n_blocks - 1, block_floats(encoder, layout)
     tokens = 2 * cell_floats(encoder, layout) + stream
@@ -202,8 +219,10 @@ def block_floats(encoder: FTSpec, layout: ObservationLayout) -> int:
 
 def head_floats(encoder: EncoderSpec) -> int:
     """Floats per sample behind the market vector: fusion, projection, both heads, the loss, and their gradients."""
-    width = encoder.hidden if isinstance(encoder, MLPSpec) else 2 * encoder.d_token
-    return 4 * width + 10 * encoder.encoding_dim + 256
+    behind = 10 * encoder.encoding_dim + 256
+    if isinstance(encoder, MLPSpec):
+        return 4 * encoder.hidden + behind
+    return 8 * encoder.d_token + behind if isinstance(encoder, FTSpec) else behind  # `step_floats` has the fusion
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,12 +256,14 @@ def predicted(worker: Worker, context_gib: float = CONTEXT_GIB) -> tuple[float, 
 
     A learner takes the smallest row that covers it in every dimension, or the row at the table's edge; the formula,
     where that says more: for a learner beyond the edge, and on a GPU whose context alone takes most of a row. The
-    table's rows are learners': env runners take the formula.
+    table's rows are learners' of this package's encoders: all others take the formula.
     """
     if not worker.minibatch:
         return formula(worker).gib(context_gib), "formula"
-    size = _dimensions(worker)
     rows = [(_dimensions(row.worker), row.gib) for row in TABLE if row.worker.encoder.kind == worker.encoder.kind]
+    if not rows:
+        return formula(worker).gib(context_gib), "formula"
+    size = _dimensions(worker)
     edge = [max(ends) for ends in zip(*(dimensions for dimensions, _ in rows), strict=True)]
     inside = tuple(map(min, size, edge))
     from_table = min(gib for dimensions, gib in rows if all(map(operator.le, inside, dimensions)))

@@ -17,6 +17,7 @@ import yaml
 
 from ftray.capacity.local_ray import WORKER_ENVIRONMENT
 from ftray.runs import RunFolder, TrialRecord
+from tests.plugins.outside import MEMBERS, TRIAL
 from tests.study.kills import problems
 from tests.study.tiny import TINY
 
@@ -40,6 +41,13 @@ CPUS = (1, 1, 2)
 """Of each worker: as many trials run at once as there are, so that every worker has some. The last worker comes back by
 itself, and then has room for the others' trials, one after the other."""
 N_TRIALS = sum(CPUS)
+NOTES_ITS_HOST = """
+import os, socket
+if os.path.isdir(os.path.dirname("{0}")):
+    with open("{0}", "a") as file:
+        file.write(socket.gethostname() + " ")
+"""
+"""At the top of a plug-in: tells on which machines it was imported that have the shared storage."""
 
 
 class OwnMachines:
@@ -91,6 +99,29 @@ class OwnMachines:
     def _in_status(self, words: str) -> str:
         answer = self.cluster.exec("hostname; ray status")
         return answer if words in answer else ""
+
+    def runs_a_plug_in_of_the_laptops(self) -> None:
+        """A submitted study whose every member is from a module that lies next to its file, on the laptop alone."""
+        noted = f"{STORAGE}/imported"
+        self.laptop.write("~/ftray/studies/my_members.py", NOTES_ITS_HOST.format(noted) + MEMBERS)
+        ppo = TINY["trial"]["ppo"] | {"n_env_runners": 1, "learning_rate": 1e-3}
+        study = {
+            "name": "plugged",
+            "plugins": ["my_members"],
+            "trial": TRIAL | {"encoder": {"kind": "gru"}, "ppo": ppo},
+            "search": {"n_trials": 2, "sampler": "halton"},  # two processes each: on all CPUs of all workers
+        }
+        self.laptop.write("~/ftray/studies/plugged.yaml", yaml.safe_dump(study))
+        began = time.monotonic()
+        printed = self.cluster.type(f"ftray submit studies/plugged.yaml --cluster {FILE}", 600)
+        self.clock.measured("ftray submit to the end of a study with a plug-in", began)
+        assert [(record.state, record.error) for record in self.run("plugged").records()] == [("COMPLETE", None)] * 2
+        hosts = set((self.hosts.storage / "imported").read_text().split())
+        assert hosts == {host.name for host in (self.head, *self.workers)}, printed
+        (sent,) = [words for line in printed.splitlines() if "job submit" in line for words in [shlex.split(line)]]
+        packed = sent[sent.index("--working-dir") + 1]
+        there = self.laptop.run(f"ls {shlex.quote(packed)}").split()
+        assert sorted(there) == ["ftray", "my_members.py", "plugged.yaml"]
 
     def runs_a_study(self) -> None:
         """Trials run on all workers, submitted with Ray's own verbs; their reports are on the shared storage."""

@@ -7,6 +7,7 @@ import socket
 import pytest
 
 from ftray.capacity.local_ray import WORKER_ENVIRONMENT
+from tests.plugins.outside import INDICATOR, write
 
 from .head import study_file
 from .shipped import ROOT
@@ -46,6 +47,21 @@ os.environ["OMP_WAIT_POLICY"] = "ACTIVE"
 with local_ray(say=lambda line: None):
     said["the user's"] = ray.get(ray.remote(read).remote())
 """
+PLUGIN = """
+import json, ray, shutil
+from ftray.capacity.local_ray import local_ray
+from ftray.plugins import carried, load_carried, load_plugins
+
+def imports(plugins):
+    from ftray.features import INDICATORS
+    load_carried(plugins)
+    return INDICATORS["body"].compute.__code__.co_filename
+
+load_plugins(["my_bodies"], "laptop")
+with local_ray(say=lambda line: None):
+    shutil.rmtree("laptop")  # no other machine has it
+    print(json.dumps([imports([]), ray.get(ray.remote(imports).remote(carried()))]))
+"""
 SAYS = "print(json.dumps(said))"
 
 REFUSED = """
@@ -81,6 +97,14 @@ def test_a_variable_of_a_jobs_own_runtime_environment_stays_and_does_not_stop_th
     ended = board.job(job)
     assert ended and ended.state == "SUCCEEDED", board.log(job)
     assert '"OMP_WAIT_POLICY": "ACTIVE"' in board.log(job)
+
+
+def test_the_processes_of_a_cluster_get_the_drivers_plug_ins(head):
+    write(head.home / "laptop", "my_bodies", INDICATOR)
+    done = head.drives(PLUGIN)
+    assert done.returncode == 0, done.stderr
+    here, there = json.loads(done.stdout)
+    assert here == str(head.home / "laptop" / "my_bodies.py") and there.endswith("/my_bodies.py") and there != here
 
 
 def test_a_wrong_token_ends_a_study_with_one_line_that_names_address_token_and_mode(head):

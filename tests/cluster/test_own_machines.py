@@ -28,6 +28,10 @@ def struck(own: OwnMachines) -> OwnMachines:
     return own
 
 
+def test_a_plug_in_that_the_laptop_alone_has_is_imported_on_every_machine_of_its_study(own):
+    own.runs_a_plug_in_of_the_laptops()
+
+
 def test_a_study_runs_on_all_workers_and_its_results_are_on_shared_storage(own):
     own.runs_a_study()
 

@@ -17,7 +17,7 @@ from ftray.cluster.submitting import job_name, jobs_of, measuring_name, place_of
 from ftray.errors import SpecError, StorageError
 from ftray.runs import RunFolder
 from ftray.study import load_study
-from ftray.study.spec import check_portable
+from ftray.study.tree import check_portable
 from ftray.tables.parquet import compact
 
 from .head import study_file

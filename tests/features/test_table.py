@@ -184,9 +184,9 @@ def test_a_subset_of_indicators_in_another_order():
     assert small.segments[0].start == INDICATORS["rsi"].warm_up
 
 
-def test_a_new_indicator_is_one_line(monkeypatch):
-    monkeypatch.setitem(INDICATORS, "body", dataclasses.replace(INDICATORS["open"], name="body"))
-    table = build_table(MARKET, FeatureSpec(lookback=5, indicators=("open", "body")), TRAIN)
+def test_a_new_indicator_is_one_line():
+    with INDICATORS.having(dataclasses.replace(INDICATORS["open"], name="body")):
+        table = build_table(MARKET, FeatureSpec(lookback=5, indicators=("open", "body")), TRAIN)
     np.testing.assert_array_equal(table.values[:, :2], table.values[:, 2:])
 
 

@@ -96,6 +96,14 @@ def test_the_encoder_of_the_lowest_validation_loss_is_taken_and_named_and_others
     )
 
 
+def test_an_encoder_whose_indicators_were_of_another_plug_in_is_refused_with_the_reason(runs, dataset):
+    for file in runs.glob("rates/encoders/*/config.json"):
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"plugins": {"my_indicators": "0123456789abcdef"}}))
+    choice = EncoderStore.of_run(run_folder(runs, "mine")).choose(ENCODER, WANTED, dataset)
+    assert choice.encoder == choice.wanted
+    assert "the plug-in of its indicators has another source there" in choice.why
+
+
 def test_a_chosen_encoder_is_copied_to_the_own_folder_and_is_all_that_a_trial_needs(runs, dataset):
     store = EncoderStore.of_run(run_folder(runs, "mine"))
     choice = store.choose(ENCODER, WANTED, dataset)

@@ -133,8 +133,9 @@ def test_generations_continue_after_a_resume_and_hand_written_points_belong_to_t
 def test_a_bare_name_is_a_sampler_with_its_defaults_and_options_are_chosen_by_kind():
     assert tiny_study().search.sampler == tiny_study(sampler="tpe").search.sampler == TpeSpec()
     assert tiny_study(sampler={"n_startup_trials": 3}).search.sampler == TpeSpec(n_startup_trials=3)
-    for name, spec in SAMPLERS.items():
-        assert tiny_study(sampler=name).search.sampler == tiny_study(sampler={"kind": name}).search.sampler == spec()
+    for name, sampler in SAMPLERS.items():
+        for given in (name, {"kind": name}):
+            assert tiny_study(sampler=given).search.sampler == sampler.spec_class()
     assert tiny_study(sampler="gp").identity != tiny_study().identity == tiny_study(sampler="tpe").identity
 
 

@@ -10,7 +10,7 @@ import optuna
 from ftray.runs import RunFolder, TrialRecord
 from ftray.search.objectives import is_number
 from ftray.search.optuna_trials import OPTUNA_STATES, frozen_trial, intermediate_values, user_attributes, violations
-from ftray.search.samplers import BY_GENERATION
+from ftray.search.samplers import SAMPLERS
 from ftray.study.spec import StudySpec
 
 NOTED = "sampler_noted"
@@ -33,7 +33,7 @@ class OptunaMirror:
 
     def on_sampled(self, trial: optuna.Trial, job_id: str) -> None:
         """Records what the sampler stored about a trial that it has just sampled: it counts generations by it."""
-        if isinstance(self.spec.search.sampler, BY_GENERATION):
+        if SAMPLERS[self.spec.search.sampler.kind].by_generation:
             _ = trial.relative_params  # not sampled for a given point unless read here: it would be no parent
             attributes = self._stored(trial.number).system_attrs
             noted = {key: value for key, value in attributes.items() if key != "fixed_params"}

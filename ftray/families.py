@@ -1,0 +1,165 @@
+"""Families: the tables of indicators, rewards, markets, encoders and samplers, to which modules of others add members.
+
+Takes: members, each with a name. Gives: a member by its name, and the modules outside this package that registered
+some: plug-ins, each with a hash of its source.
+"""
+
+import contextlib
+import dataclasses
+import secrets
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from ftray.errors import PluginError
+from ftray.spec import MISSING_PLUGIN, fingerprint, nearest
+
+Member = TypeVar("Member")
+
+OWN = __name__.partition(".")[0]
+"""The top-level name of modules that are no plug-ins."""
+
+LEFT_OUT = ("__pycache__", ".*")
+"""Files and folders that are not part of a package's source: neither hashed nor sent to other machines."""
+
+_SOURCES: dict[str, str] = {}
+"""Plug-ins that have registered a member, in that order → hash of the source at that moment."""
+
+
+class Family(Mapping[str, Member], Generic[Member]):
+    """One table: name → member. A member is named by its `name`, or by the `kind` of its `spec_class`.
+
+    noun: what a member is, for messages. members: those of this package. fields: what a `spec_class` must have.
+
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Colour:
+    ...     name: str
+    >>> colours = Family("colour", Colour("red"), Colour("green"))
+    >>> list(colours), colours["red"]
+    (['red', 'green'], Colour(name='red'))
+    """
+
+    def __init__(self, noun: str, *members: Member, fields: tuple[str, ...] = ()):
+        self.noun, self._fields = noun, fields
+        self._members: dict[str, Member] = {}
+        self._homes: dict[str, str] = {}
+        for member in members:
+            self._add(member, OWN)
+
+    def __getitem__(self, name: str) -> Member:
+        return self._members[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._members)
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def register(self, member: Member) -> None:
+        """Adds a member. A module that is executed again, as a cell of a notebook is, replaces its own.
+
+        Raises: PluginError for a name that another module has registered, and for a member without a proper name.
+        """
+        module = sys._getframe(1).f_globals["__name__"]
+        replaces = self._add(member, module)
+        if not _is_own(module) and (replaces or module not in _SOURCES):
+            _SOURCES[module] = hash_source(module)
+
+    @contextlib.contextmanager
+    def having(self, member: Member) -> Iterator[None]:
+        """Within the block the table has this member, too, or in place of the one of its name.
+
+        For tests of a member that no module registers; fingerprints know nothing of it.
+        """
+        members, homes = dict(self._members), dict(self._homes)
+        name = self._name(member)
+        self._members[name], self._homes[name] = member, OWN
+        try:
+            yield
+        finally:
+            self._members, self._homes = members, homes
+
+    def unknown(self, name: str) -> str:
+        """The text of an error about a name that is not in the table."""
+        return f"no {self.noun} {name!r}; {nearest(name, self)}; {MISSING_PLUGIN}"
+
+    def sources(self, names: Iterable[str]) -> dict[str, str]:
+        """The plug-ins that registered these members → hash of their source.
+
+        Nothing for this package's own, and for names that are not in the table: a prepared dataset is used without.
+        """
+        modules = sorted({self._homes[name] for name in names if name in self._homes})
+        return {module: _SOURCES[module] for module in modules if not _is_own(module)}
+
+    def _add(self, member: Member, module: str) -> bool:
+        """Adds a member; whether it replaced an earlier one of the same module."""
+        name = self._name(member)
+        home = self._homes.setdefault(name, module)
+        if home != module:
+            raise PluginError(f"the {self.noun} {name!r} of {module} must have another name: {home} has one already")
+        replaces = name in self._members
+        self._members[name] = member
+        return replaces
+
+    def _name(self, member: Any) -> str:
+        spec_class = getattr(member, "spec_class", None)
+        return member.name if spec_class is None else _kind(spec_class, self._fields)
+
+
+def registered() -> dict[str, str]:
+    """Every plug-in that has registered a member in this process → hash of its source at that moment."""
+    return dict(_SOURCES)
+
+
+def source_path(module: str) -> Path | None:
+    """The folder of a module's top-level package, or the file of a module without a package.
+
+    None where there is no such file: in a notebook, in a script that is executed, for a compiled module.
+    """
+    top = sys.modules.get(module.partition(".")[0])
+    folders = list(getattr(top, "__path__", ()))
+    if folders:
+        return Path(folders[0]).absolute()
+    file = getattr(top, "__file__", None)
+    return Path(file).absolute() if file and file.endswith(".py") and module != "__main__" else None
+
+
+def sources_of(modules: Iterable[str]) -> list[Path]:
+    """The folders and files that these plug-ins consist of, each once: what another machine needs of them."""
+    return sorted({path for module in modules if (path := source_path(module))})
+
+
+def hash_source(module: str) -> str:
+    """A hash of a plug-in's source as it is now: all `.py` files of its top-level package, or its one file.
+
+    What `LEFT_OUT` names is no source.
+
+    Without such files it is never the same twice: nobody can tell whether the code changed.
+    """
+    path = source_path(module)
+    if path is None:
+        return secrets.token_hex(8)
+    files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    sources = {file.relative_to(path.parent): file for file in files}
+    left_out = {name for name in sources if any(fnmatch(part, rule) for part in name.parts for rule in LEFT_OUT)}
+    return fingerprint({name.as_posix(): sources[name].read_bytes().hex() for name in sources.keys() - left_out})[:16]
+
+
+def _is_own(module: str) -> bool:
+    return module.partition(".")[0] == OWN
+
+
+def _kind(spec_class: Any, fields: tuple[str, ...]) -> str:
+    """The kind of a spec class, which distinguishes it from its family's others."""
+    if not getattr(spec_class, "__is_spec__", False):
+        raise PluginError(f"spec_class must be a class decorated with @ftray.spec.spec, got {spec_class!r}")
+    hint = get_type_hints(spec_class).get("kind")
+    known = {field.name: field.default for field in dataclasses.fields(spec_class)}
+    if get_origin(hint) is not Literal or get_args(hint) != (known["kind"],):
+        raise PluginError(f'{spec_class.__qualname__} must have a field like kind: Literal["mine"] = "mine"')
+    for name in fields:
+        if name not in known:
+            raise PluginError(f"{spec_class.__qualname__} must have the field {name}; it has: {', '.join(known)}")
+    return get_args(hint)[0]
