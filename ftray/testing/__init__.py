@@ -1,7 +1,8 @@
 """The contracts of the families, for members of your own: what ftray's own tests hold every built-in member to.
 
-Takes: an indicator, a reward, a market or an encoder, registered or not. Gives: an AssertionError for each promise that
-it breaks, with what must hold, what was found and how to mend it. Needs neither pytest nor Ray; encoders need torch.
+Takes: an indicator, a reward, a market, an encoder or a sampler, registered or not. Gives: an AssertionError for each
+promise that it breaks, with what must hold, what was found and how to mend it. Needs neither pytest nor Ray; encoders
+need torch.
 
     check_indicator(SPREAD)                  # all promises at once
 
@@ -16,6 +17,7 @@ from ftray.testing.indicators import IndicatorContract, check_indicator
 from ftray.testing.look_ahead import assert_no_look_ahead
 from ftray.testing.markets import MarketContract, check_market
 from ftray.testing.rewards import RewardContract, check_reward
+from ftray.testing.samplers import SamplerContract, check_sampler
 
 if TYPE_CHECKING:
     from ftray.testing.encoders import EncoderContract, check_encoder
@@ -25,11 +27,13 @@ __all__ = [
     "IndicatorContract",
     "MarketContract",
     "RewardContract",
+    "SamplerContract",
     "assert_no_look_ahead",
     "check_encoder",
     "check_indicator",
     "check_market",
     "check_reward",
+    "check_sampler",
     "extreme_ohlcv",
     "ohlcv",
 ]

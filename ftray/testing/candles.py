@@ -9,14 +9,16 @@ import numpy as np
 def ohlcv(
     n_bars: int, *, seed: int = 0, volatility: float = 0.01, price: float = 100.0, volume: float = 1e3
 ) -> np.ndarray:
-    """Candles of one asset: a random walk whose volatility comes in waves. Shape: (T, 5) float64.
+    """Candles of one asset: a random walk whose volatility comes in waves, with small gaps between bars.
 
-    volatility: a typical log return of one bar. price: the first open. volume: a typical bar's.
+    Shape: (T, 5) float64.
+
+    volatility: a typical log return of one bar. price: where it starts. volume: a typical bar's.
     """
     rng = np.random.default_rng(seed)
     wildness = volatility * np.exp(0.5 * np.sin(np.arange(n_bars) / 40) + 0.3 * rng.normal(size=n_bars))
     close = price * np.exp(np.cumsum(wildness * rng.standard_t(4, size=n_bars).clip(-8, 8)))
-    open_ = np.concatenate([[price], close[:-1]])
+    open_ = np.concatenate([[price], close[:-1]]) * np.exp(0.1 * wildness * rng.normal(size=n_bars))
     top, bottom = np.maximum(open_, close), np.minimum(open_, close)
     high = np.maximum(top * np.exp(wildness * rng.exponential(size=n_bars)), top)
     low = np.minimum(bottom * np.exp(-wildness * rng.exponential(size=n_bars)), bottom)
