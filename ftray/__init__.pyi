@@ -1,5 +1,6 @@
 from ftray import errors as errors
 from ftray import plots as plots
+from ftray import testing as testing
 from ftray.agent import PPOSpec as PPOSpec
 from ftray.agent.module import FTPolicy as FTPolicy
 from ftray.analysis.best import Best as Best
