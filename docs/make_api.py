@@ -62,8 +62,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Policies": ("load_policy", "Policy"),
     "Plots": ("plots",),
     "Plug-ins": (
-        "features.Indicator", "trading.Reward", "trading.Step", "market.Market", "nets.Encoder", "spec.spec",
+        "load_plugins", "families.Family", "features.Indicator", "trading.Reward", "trading.Step", "market.Market",
+        "nets.Encoder", "search.samplers.Sampler", "spec.spec",
     ),
+    "Testing plug-ins": ("testing",),
     "Errors": ("FtrayError", "errors"),
 }  # fmt: skip
 """Public names by task. A module stands for all names in its `__all__`; one with a point is imported from its module:
@@ -178,13 +180,19 @@ def section(name: str, one: Any, *, with_members: bool) -> str:
         lines += [where(one), markdown(without_fields(one)), "", *field_table(one)]
     else:
         lines += [code(signature(name, one))] * (name in CALLED) + [markdown(doc_of(one)), ""]
-    members = public_members(one) if with_members else {}
+    lines += [f"- {promise}" for promise in promises(one)] + [""] * bool(promises(one))
+    members = public_members(one) if with_members and not promises(one) else {}
     properties = {key: value for key, value in members.items() if not callable(value)}
     lines += [f"- `.{key}`: {joined(doc_of(value))}" for key, value in properties.items()] + [""] * bool(properties)
     for key, value in members.items():
         if callable(value):
             lines += [f"#### {name}.{key}\n", code(signature(f"{name}.{key}", value)), markdown(doc_of(value)), ""]
     return "\n".join(lines)
+
+
+def promises(cls: type) -> list[str]:
+    """What the tests of a contract promise. Users inherit such a class, and call none of its methods."""
+    return [name.removeprefix("test_").replace("_", " ") for name in dir(cls) if name.startswith("test_")]
 
 
 def public_members(cls: type) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 from ftray import errors as errors
 from ftray import plots as plots
+from ftray import testing as testing
 from ftray.agent import PPOSpec as PPOSpec
 from ftray.agent.module import FTPolicy as FTPolicy
 from ftray.analysis.best import Best as Best
@@ -24,6 +25,7 @@ from ftray.nets import MaskSpec as MaskSpec
 from ftray.nets import MLPSpec as MLPSpec
 from ftray.nets import Policy as Policy
 from ftray.nets import load_policy as load_policy
+from ftray.plugins import load_plugins as load_plugins
 from ftray.pretraining import EncoderCard as EncoderCard
 from ftray.pretraining import PretrainingSpec as PretrainingSpec
 from ftray.pretraining import pretrain as pretrain

@@ -4,7 +4,9 @@ A message says what must hold, what was given, and what to do. The command line 
 
     FtrayError
     ├── SpecError (ValueError)
+    ├── PluginError
     ├── DataError (ValueError)
+    │   └── MissingCandlesError
     ├── WeightsError
     ├── TrainingError
     │   └── OutOfMemoryError

@@ -31,14 +31,13 @@ _SOURCES: dict[str, str] = {}
 class Family(Mapping[str, Member], Generic[Member]):
     """One table: name → member. A member is named by its `name`, or by the `kind` of its `spec_class`.
 
-    noun: what a member is, for messages. members: those of this package. fields: what a `spec_class` must have.
+    noun: what a member is, for messages.
+    members: those of this package.
+    fields: what a `spec_class` must have.
 
-    >>> @dataclasses.dataclass(frozen=True)
-    ... class Colour:
-    ...     name: str
-    >>> colours = Family("colour", Colour("red"), Colour("green"))
-    >>> list(colours), colours["red"]
-    (['red', 'green'], Colour(name='red'))
+    >>> from ftray.features import INDICATORS
+    >>> list(INDICATORS)[:3], INDICATORS["rsi"].warm_up
+    (['open', 'high', 'low'], 150)
     """
 
     def __init__(self, noun: str, *members: Member, fields: tuple[str, ...] = ()):

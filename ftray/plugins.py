@@ -18,10 +18,12 @@ from ftray.families import hash_source, registered, source_path
 def load_plugins(modules: Iterable[str], folder: Path | str | None = None) -> dict[str, str]:
     """Imports plug-ins: name of the module → hash of its source, which fingerprints of studies contain.
 
+    modules: importable names, like `my_package.my_module`.
     folder: where a module is also looked for, after what is installed and before the working directory: the study
         file's. Both stay on `sys.path`, at its end.
 
-    >>> load_plugins([])
+    >>> import ftray
+    >>> ftray.load_plugins([])
     {}
 
     Raises: PluginError for a module that is not found, raises at its import (the cause is kept), registers nothing, is

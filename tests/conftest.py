@@ -19,6 +19,9 @@ settings.register_profile("few", deadline=None, max_examples=25, derandomize=Tru
 settings.register_profile("many", deadline=None)
 settings.load_profile("few")
 
+collect_ignore = ["sample_plugin"]
+"""Somebody else's package: `testing/test_sample_plugin.py` runs its tests in a process of its own."""
+
 CANDLES = Path(__file__).parents[2] / "shared" / "data"
 
 

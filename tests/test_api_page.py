@@ -31,7 +31,7 @@ def documented() -> Iterator[tuple[str, Any]]:
     for group, names in make_api.sections().items():
         for name, one in names.items():
             yield name, one
-            if isinstance(one, type) and group != "Search":
+            if isinstance(one, type) and group != "Search" and not make_api.promises(one):
                 yield from ((f"{name}.{key}", value) for key, value in make_api.public_members(one).items())
 
 

@@ -37,7 +37,7 @@ def open_study(location: Location) -> Study:
     if _is_run_folder(location):
         return Study(RunFolder.open(location))
     names = _run_folders(location)
-    held = f"holds {len(names)}: {', '.join(names)}; open one of them, or all with `open_studies`"
+    held = f"holds {len(names)}; name one of them: {', '.join(names)} (`ftray.open_studies` opens all)"
     raise RunFolderError(
         f"{location} must be a run folder, and {held if names else 'has no study.json: check the path'}"
     )

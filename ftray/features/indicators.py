@@ -163,7 +163,7 @@ def _trend_reacceleration(ohlcv: np.ndarray) -> np.ndarray:
     return adx - 2 * _shifted(adx) + _shifted(_shifted(adx))
 
 
-# A new indicator is one function and one line here; tests/features/test_indicators.py holds it to the contract.
+# A new indicator is one function and one line here; ftray/testing/indicators.py is the contract that it keeps.
 INDICATORS: Family[Indicator] = Family(
     "indicator",
     Indicator("open", _open, warm_up=0),

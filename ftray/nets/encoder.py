@@ -42,7 +42,7 @@ class Encoder(nn.Module, abc.ABC):
     def step_floats(cls, spec: Any, layout: ObservationLayout) -> int:
         """What a training step keeps of one sample at its peak, in float32 values: a VRAM plan goes by it.
 
-        By default it is counted, on the safe side: see `counted_floats`. A class that knows better says so.
+        By default it is counted for `spec`, on the safe side: see `counted_floats`. A class that knows better says so.
         """
         return counted_floats(lambda: cls(spec, layout), layout)
 

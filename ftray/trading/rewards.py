@@ -2,7 +2,7 @@
 
 Takes: a `Step`, and the memory that earlier steps left. Gives: one float64 per account, and the memory for the step
 after. Memory is a value, and whoever steps the accounts keeps it. A new reward is one function and one line in
-`REWARDS`; tests/trading/test_rewards.py holds it to the contract.
+`REWARDS`; ftray/testing/rewards.py is the contract that it keeps.
 
 Legend: E accounts, M numbers that a reward remembers of each (mostly none).
 """
@@ -29,6 +29,7 @@ MIN_VARIANCE = 1e-4**2
 class Reward:
     """One member of the family.
 
+    name: what `TradingSpec.reward` calls it.
     compute: a step and the memory (M, E) before it → rewards (E,) float64 and the memory (M, E) after it.
     start: (M,) the memory that an account begins an episode with; most rewards have none.
     """

@@ -197,7 +197,7 @@ def test_a_folder_of_studies_is_asked_at_once(tmp_path):
     compact(RunFolder.open(tmp_path / "second"))
     studies = open_studies(tmp_path)
     assert list(studies) == ["first", "second"]
-    with pytest.raises(RunFolderError, match=r"holds 2: first, second; open one of them, or all with `open_studies`"):
+    with pytest.raises(RunFolderError, match="holds 2; name one of them: first, second"):
         open_study(tmp_path)
     with pytest.raises(RunFolderError, match="is one itself: use `open_study`"):
         open_studies(tmp_path / "first")

@@ -189,5 +189,5 @@ def test_what_cannot_be_served_is_an_error_that_says_why(tmp_path):
         build_server(ftray.open_study(run.path), port=80_500)
     with pytest.raises(RunFolderError, match="name one of them: one, two"):
         serve(tmp_path / "runs")
-    with pytest.raises(RunFolderError, match=r"has a study\.json"):
+    with pytest.raises(RunFolderError, match=r"has no study\.json"):
         serve(tmp_path / "nowhere")

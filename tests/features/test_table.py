@@ -10,7 +10,8 @@ from ftray.features import INDICATORS, FeatureSpec, Scaler, build_table
 from ftray.features.table import raw_features
 from ftray.market import Window
 from ftray.spec import parse, to_mapping
-from tests.features.markets import candles, ohlcv, with_values
+from ftray.testing import ohlcv
+from tests.features.markets import candles, with_values
 
 TRAIN = Window(0, 900)
 HOLES = (500, 1_000)

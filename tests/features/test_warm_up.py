@@ -8,7 +8,7 @@ import pytest
 import talib
 
 from ftray.features.indicators import FORGOTTEN, INDICATORS, Indicator
-from tests.features.markets import ohlcv
+from ftray.testing import ohlcv
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 

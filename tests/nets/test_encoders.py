@@ -1,4 +1,4 @@
-"""The contract of the whole family; a new member is one line in `VARIANTS`."""
+"""Every encoder keeps the contract of its family; a new member is one line in `VARIANTS`."""
 
 import numpy as np
 import pytest
@@ -7,8 +7,9 @@ from torch import nn
 
 from ftray.features import ObservationLayout
 from ftray.nets import ENCODERS, PRESETS, FTSpec, MLPSpec, build_encoder, gather_windows
+from ftray.testing import EncoderContract
+from ftray.testing.encoders import samples
 
-LAYOUT = ObservationLayout(("BTC", "ETH"), ("close", "rsi", "macd"), lookback=7)
 REFERENCE = ObservationLayout(tuple("ABCDEFG"), tuple(f"indicator_{i}" for i in range(14)), lookback=60)
 VARIANTS = {
     "ft": FTSpec(d_token=32, n_heads=2, encoding_dim=256),
@@ -20,70 +21,27 @@ VARIANTS = {
 LIMITS = {"small": 0.4e6, "balanced": 1.8e6, "large": 7e6}
 
 
-@pytest.fixture(params=VARIANTS)
-def encoder(request):
-    torch.manual_seed(0)
-    return build_encoder(VARIANTS[request.param], LAYOUT)
+class TestEveryEncoder(EncoderContract):
+    without_effect = ("key.bias",)
+    """Softmax drops what all keys have in common, in the paper's model, too."""
 
+    @pytest.fixture(autouse=True, params=VARIANTS)
+    def member(self, request):
+        self.spec = VARIANTS[request.param]
+        self.encoder = ENCODERS[self.spec.kind]
 
-def samples(n=5):
-    generator = torch.Generator().manual_seed(1)
-    shape = (n, LAYOUT.n_series, LAYOUT.lookback)
-    return torch.randn(shape, generator=generator), torch.rand((n, LAYOUT.n_account), generator=generator)
+    def test_it_is_built_by_its_kind(self):
+        assert type(build_encoder(self.spec, REFERENCE)) is self.encoder
+
+    def test_what_cannot_be_fused_says_why(self):
+        encoder, (windows, account) = self.built(), samples()
+        if not encoder.shares_bars:
+            with pytest.raises(TypeError, match="early fusion"):
+                encoder.fuse(encoder.market(windows), account)
 
 
 def test_every_kind_of_spec_has_an_encoder():
     assert set(ENCODERS) == {spec.kind for spec in VARIANTS.values()}
-
-
-def test_an_encoding_is_as_wide_as_the_spec_says(encoder):
-    windows, account = samples()
-    assert encoder(windows, account).shape == (5, encoder.spec.encoding_dim) == (5, encoder.encoding_dim)
-    assert encoder.market(windows).shape == (5, encoder.d_market)
-
-
-def test_a_full_observation_is_sliced_through_the_layout(encoder):
-    windows, account = samples()
-    observation = torch.cat([account, windows.flatten(1)], dim=1)
-    torch.testing.assert_close(encoder.encode(observation), encoder(windows, account))
-
-
-def test_samples_of_a_batch_do_not_touch_each_other(encoder):
-    windows, account = samples()
-    torch.testing.assert_close(encoder(windows, account)[2:3], encoder(windows[2:3], account[2:3]), rtol=0, atol=1e-6)
-
-
-def test_training_mode_changes_nothing_because_ppo_compares_two_passes(encoder):
-    windows, account = samples()
-    assert torch.equal(encoder.train()(windows, account), encoder.eval()(windows, account))
-
-
-def test_a_shared_market_vector_and_the_account_make_the_encoding(encoder):
-    windows, account = samples()
-    if encoder.shares_bars:
-        torch.testing.assert_close(encoder.fuse(encoder.market(windows), account), encoder(windows, account))
-    else:
-        with pytest.raises(TypeError, match="early fusion"):
-            encoder.fuse(encoder.market(windows), account)
-
-
-def test_the_account_changes_the_encoding(encoder):
-    windows, account = samples()
-    assert not torch.allclose(encoder(windows, account), encoder(windows, account.flip(0)))
-
-
-def test_gradients_reach_every_parameter(encoder):
-    encoder(*samples()).square().sum().backward()
-    missed = [name for name, p in encoder.named_parameters() if p.grad is None or not p.grad.any()]
-    # Softmax drops what all keys have in common: a key bias has no effect, in the paper's model neither.
-    assert [name for name in missed if not name.endswith("key.bias")] == []
-
-
-def test_market_parameters_are_those_that_the_market_vector_depends_on(encoder):
-    encoder.market(samples()[0]).square().sum().backward()
-    reached = {name for name, p in encoder.named_parameters() if p.grad is not None}
-    market = {id(p) for p in encoder.market_parameters()}
-    assert reached <= {name for name, p in encoder.named_parameters() if id(p) in market}
 
 
 def test_gathered_windows_are_those_of_the_table():

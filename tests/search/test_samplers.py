@@ -1,4 +1,7 @@
-"""Every sampler of the family: conditional spaces, resuming, no configuration twice, Optuna agrees with the folder."""
+"""Every sampler keeps the contract of its family.
+
+In a study: conditional spaces, resuming, no configuration twice, Optuna agrees with the folder.
+"""
 
 import math
 import sys
@@ -8,7 +11,9 @@ import pytest
 
 from ftray.errors import MissingDependencyError, SpecError
 from ftray.search.samplers import SAMPLERS, TpeSpec, build_sampler, sampled_independently
+from ftray.spec import parse
 from ftray.study.check import describe_study
+from ftray.testing import SamplerContract
 from tests.study.by_hand import Hand, six_point_study, tiny_study
 
 SMALL = {"tpe": {"n_startup_trials": 4}, "gp": {"n_startup_trials": 4}, "nsga2": {"population_size": 4}}
@@ -25,6 +30,13 @@ def near_095(values) -> dict:
     """A Sharpe ratio that is best at gamma 0.95 and learning rate 3e-4."""
     off = 100 * (values["trial/ppo/gamma"] - 0.95) ** 2 + (math.log10(values["trial/ppo/learning_rate"]) + 3.5) ** 2
     return {"validation/sharpe": 1.0 - off}
+
+
+class TestEverySampler(SamplerContract):
+    @pytest.fixture(autouse=True, params=SAMPLERS)
+    def member(self, request):
+        self.sampler = SAMPLERS[request.param]
+        self.spec = parse(self.sampler.spec_class, options(request.param))
 
 
 @every_sampler
