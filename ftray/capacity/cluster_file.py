@@ -94,8 +94,8 @@ def read_cluster_file(path: Path) -> ClusterFile:
         documents = tuple(tree for tree in yaml.load_all(path.read_text(), Loader=_UniqueKeys) if tree is not None)
     except FileNotFoundError:
         raise SpecError(
-            f"{path} must be a YAML file that can be read, but does not exist. Begin with one of `cluster/` in ftray's repository or "
-            "source distribution: `ray up` copies parts of that folder to the machines, so a wheel has none"
+            f"{path} must be a YAML file that can be read, but does not exist. Begin with one of `cluster/` in ftray's "
+            "repository or source distribution: `ray up` copies parts of that folder to machines, so a wheel has none"
         ) from None
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise SpecError(f"{path} must be a YAML file that can be read, but: {error}") from None
