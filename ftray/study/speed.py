@@ -7,6 +7,7 @@ Where trials of an encoder have ended before, their pace counts; else real steps
 import dataclasses
 import math
 import os
+import statistics
 import time
 from collections.abc import Callable
 
@@ -14,14 +15,14 @@ import torch
 
 from ftray.capacity.nodes import Node
 from ftray.nets import FTSpec
-from ftray.study.pace import Paces
+from ftray.study.pace import Pace, Paces
 from ftray.trial import TrialSpec, place_trial
 from ftray.trial.vram import layout_of
 from ftray.vram.gpus import local_gpu
 from ftray.vram.measuring import TrainingStep
 from ftray.vram.table import Worker
 
-TIMED_STEPS, TIMED_SECONDS = 3, 0.3
+TIMED_STEPS, TIMED_SECONDS = 5, 0.5
 """A step is timed as often as it takes for both, after a first one that allocates."""
 
 TIMED_TOKENS = 256 * 98
@@ -29,6 +30,9 @@ TIMED_TOKENS = 256 * 98
 
 TIMED_BARS = 4_096
 """Rows of the timed step's table: its speed does not depend on them."""
+
+WIDTHS = (256, 512, 768, 1024)
+"""Of encodings that a drafted study searches."""
 
 PASSES = 1.0
 """What sampling, values and advantages take, in passes of an epoch."""
@@ -39,14 +43,14 @@ FORWARD = 0.4
 STEP_SECONDS = 1.2e-4
 """Of an env step beside the network: the environment and RLlib's connectors, by `benchmarks/rl.py`."""
 
-START_SECONDS = 10.0
-"""Of a training's start and end: env runners, a policy that is exported."""
+START_SECONDS = 12.0
+"""Of a training's start and end: env runners, backtests, a policy that is exported."""
 
 PRETRAINING_STEP, PRETRAINING_SECONDS = 1.5, 25.0
 """A pre-training step takes so many steps of the learner, and its encoder card so many seconds."""
 
-MORE_THREADS = 0.7
-"""n threads are worth n to this power: two are worth 1.6."""
+MORE_THREADS = 0.5
+"""n threads are worth n to this power: two are worth 1.4, as steps are short."""
 
 SHARED_GPU = 4.0
 """How many learners' work a GPU does at the most, however many share it (`benchmarks/gpu.md`: they take turns)."""
@@ -100,14 +104,22 @@ def speed_of(spec: TrialSpec, n_bars: int, machine: Node, paces: Paces | None, c
         training += n_bars * FORWARD * tower  # backtests, and the vectors of a frozen tower
         n_windows = spec.pretraining.epochs * (spec.pretraining.windows_per_epoch or n_bars)
         pretraining = PRETRAINING_SECONDS + n_windows * PRETRAINING_STEP * tower
-    pace = paces.of(spec, machine.gpu is not None) if paces else None
+    pace = _pace(spec, paces, machine.gpu is not None) if paces else None
     if pace is None:
         return Speed(training, pretraining)
     return Speed(pace.seconds * ppo.env_steps, pretraining, pace.n)
 
 
+def _pace(spec: TrialSpec, paces: Paces, on_gpu: bool) -> Pace | None:
+    """The pace of earlier trials with this encoder; how wide its encoding is hardly matters, and each has another."""
+    widths = (spec.encoder.encoding_dim, *WIDTHS)
+    alike = (dataclasses.replace(spec.encoder, encoding_dim=width) for width in widths)
+    found = (paces.of(dataclasses.replace(spec, encoder=encoder), on_gpu) for encoder in alike)
+    return next((pace for pace in found if pace), None)
+
+
 def seconds_per_sample(worker: Worker, device: str) -> float:
-    """The fastest of several real steps of a learner on this machine, per sample of its minibatch.
+    """The median of several real steps of a learner on this machine, per sample of its minibatch.
 
     Every sample is of a bar of its own, which is the most that a market tower has to do. On one thread: several that
     wait for each other on a machine that does anything else are many times slower than in a study, where they yield.
@@ -126,7 +138,7 @@ def seconds_per_sample(worker: Worker, device: str) -> float:
             found.append(time.perf_counter() - started)
     finally:
         torch.set_num_threads(n_threads)
-    return min(found) / n_samples
+    return statistics.median(found) / n_samples
 
 
 def _wait(device: str) -> None:

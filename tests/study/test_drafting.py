@@ -1,5 +1,6 @@
 """A study file that is drafted for candles: it parses, its windows fit, and its comments say what was measured."""
 
+import dataclasses
 import itertools
 import math
 import re
@@ -209,6 +210,7 @@ def test_the_pace_of_trials_that_have_ended_counts_before_a_timed_step(tmp_path)
     candles = simulated(tmp_path / "candles")
     first = drafted(candles, tmp_path / "first.yaml")
     spec = next(trial for trial in first.study.corner_trials if trial.encoder == MLPSpec(encoding_dim=256))
+    spec = dataclasses.replace(spec, encoder=MLPSpec(encoding_dim=768))  # as a sampler may choose
     run = RunFolder.create(tmp_path / "runs" / "earlier", {"name": "earlier"})
     run.add_trial("trial-0000", 0, "trial", {}, to_mapping(spec))
     run.trial_started("trial-0000")
