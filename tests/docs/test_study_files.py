@@ -15,7 +15,6 @@ from .pages import blocks
 from .test_commands import run_alone
 from .test_examples import write_files
 
-
 OWN = [block for block in blocks("yaml") if "plugins" in yaml.safe_load(block.code)]
 REST = [block for block in blocks("yaml") if block not in OWN]
 
