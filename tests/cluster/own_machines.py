@@ -112,19 +112,19 @@ class OwnMachines:
         """A submitted study whose every member is from a module that lies next to its file, on the laptop alone."""
         noted = f"{STORAGE}/imported"
         self.laptop.write("~/ftray/studies/my_members.py", NOTES_ITS_HOST.format(noted) + MEMBERS)
-        # An env runner on each CPU of each worker: one trial is on all of them.
-        ppo = TINY["trial"]["ppo"] | {"n_env_runners": sum(CPUS), "learning_rate": 1e-3}
+        # Two trials at once, each with half of all CPUs: together they have an env runner on every worker.
+        ppo = TINY["trial"]["ppo"] | {"n_env_runners": sum(CPUS) // 2, "learning_rate": 1e-3}
         study = {
             "name": "plugged",
             "plugins": ["my_members"],
             "trial": TRIAL | {"encoder": {"kind": "gru"}, "ppo": ppo},
-            "search": {"n_trials": 1, "sampler": "halton"},
+            "search": {"n_trials": 2, "sampler": "halton"},
         }
         self.laptop.write("~/ftray/studies/plugged.yaml", yaml.safe_dump(study))
         began = time.monotonic()
         printed = self.cluster.type(f"python -m ftray submit studies/plugged.yaml --cluster {FILE}", 600)
         self.clock.measured("ftray submit to the end of a study with a plug-in", began)
-        assert [(record.state, record.error) for record in self.run("plugged").records()] == [("COMPLETE", None)]
+        assert [(record.state, record.error) for record in self.run("plugged").records()] == [("COMPLETE", None)] * 2
         hosts = set((self.hosts.storage / "imported").read_text().split())
         assert hosts == {host.name for host in (self.head, *self.workers)}
         (sent,) = [words for line in printed.splitlines() if "job submit" in line for words in [shlex.split(line)]]
