@@ -11,6 +11,7 @@ from ftray.nets import load_policy
 from ftray.runs import RunFolder
 from ftray.study import load_study
 from ftray.study.run import run_study
+from tests.study.tiny import TINY
 
 from .outside import MEMBERS, TRIAL, study_file, write
 
@@ -56,3 +57,25 @@ def test_a_plug_in_that_changes_before_a_trial_starts_fails_the_trial_with_the_r
     run_study(spec, tmp_path / "runs", say=lambda line: None)
     (record,) = RunFolder.open(tmp_path / "runs" / "study").records()
     assert record.state == "FAILED" and "must have one version of the plug-in my_changing: here" in str(record.error)
+
+
+@pytest.mark.long
+def test_pretrain_and_train_take_the_plug_ins_of_their_file(cluster, without_probes, tmp_path):
+    write(tmp_path, "my_alone", MEMBERS)
+    ft = {"kind": "ft", "d_token": 32, "n_blocks": 1, "n_heads": 2, "encoding_dim": 256, "patch_length": 8}
+    trial = TRIAL | {
+        "encoder": ft | {"pretrained": "auto"},
+        "pretraining": TINY["trial"]["pretraining"],
+        "trading": TRIAL["trading"] | {"reward": "simple_return"},
+        "ppo": TRIAL["ppo"] | {"learning_rate": 1e-3, "evaluation_cpus": 1},
+    }
+    file = study_file(tmp_path, "my_alone", trial=trial)
+    for verb in ("pretrain", "train"):
+        assert main([verb, str(file), "--runs", str(tmp_path / verb)]) == 0
+    (config,) = (tmp_path / "pretrain").glob("study/encoders/*/config.json")
+    run = RunFolder.open(tmp_path / "train" / "study")
+    assert json.loads(config.read_text())["plugins"] == run.study["plugins"]
+    assert {(record.kind, record.state) for record in run.records()} == {
+        ("pretraining", "COMPLETE"),
+        ("trial", "COMPLETE"),
+    }
