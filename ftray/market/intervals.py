@@ -4,6 +4,7 @@ from typing import Annotated
 
 import numpy as np
 
+from ftray.errors import SpecError
 from ftray.spec import Matching
 
 INTERVAL_UNITS = {"s": "s", "m": "m", "h": "h", "d": "D", "w": "W"}
@@ -24,7 +25,10 @@ def parse_interval(text: str) -> np.timedelta64:
     >>> parse_interval("4h") / np.timedelta64(1, "m")
     np.float64(240.0)
     """
-    _RULE.check(text)
+    try:
+        _RULE.check(text)
+    except SpecError as error:
+        raise error.within("interval") from None
     return np.timedelta64(int(text[:-1]), INTERVAL_UNITS[text[-1]]).astype("timedelta64[ns]")
 
 

@@ -164,7 +164,8 @@ def test_every_section_has_a_comment_above_it(hourly):
         (i,) = (i for i, line in enumerate(lines) if line.startswith(key))
         assert lines[i - 1].lstrip().startswith("#"), key
     assert "search:" in lines and lines[lines.index("search:") + 1].startswith("  # ")
-    assert all(len(line) < 120 for line in lines if "--set" not in line and not line.startswith("    - "))
+    own = [line for line in lines if not re.search(r"--set|path:|\$schema=|^    - ", line)]
+    assert max(map(len, own)) <= 120  # the others hold paths or points
 
 
 def test_a_draft_searches_the_three_encoders_and_its_points_have_each(hourly):

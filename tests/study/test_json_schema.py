@@ -317,7 +317,7 @@ def test_none_may_stand_for_a_mapping_that_may_be_left_out():
 def test_a_field_has_its_description_and_its_default():
     definitions = study_schema()["$defs"]
     scale = definitions["trial.PPOSpec"]["properties"]["reward_scale"]
-    assert scale["default"] == 100.0 and scale["description"].startswith("the reward that the learner sees")
+    assert scale["default"] == 100.0 and scale["description"].startswith("factor on the environment's rewards")
     assert definitions["trial.TrialSpec"]["properties"]["encoder"]["default"] == {"kind": "ft"}
     assert definitions["trial.FilesSpec"]["required"] == ["path"]
 

@@ -34,6 +34,8 @@ MAY_KNOW_THE_TEST_WINDOW = {
     "market/folds.py",  # splits it off
     "market/windows.py",
     "pretraining/store.py",  # asks whether weights were trained on its bars
+    "study/draft_text.py",  # names its dates
+    "study/fitting.py",  # counts its bars
     "study/promote.py",  # reads it
     "trial/judge.py",  # refuses it by name
     "trial/run.py",
