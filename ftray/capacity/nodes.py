@@ -5,13 +5,16 @@ Takes: entries of `ray.nodes()`, or a cluster file. Gives: `Node`s, equal ones c
 
 import collections
 import dataclasses
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ftray.capacity.cluster_file import read_cluster_file
 from ftray.errors import SpecError
-from ftray.vram.gpus import Gpu, known_gpu, model
+from ftray.vram.gpus import Gpu, known_gpu, local_gpu, model
 
 ACCELERATOR, GIB = "ray.io/accelerator-type", "ftray/gpu-gib"
 """Labels of a node: its GPU's model, set by Ray itself; its GPU's GiB, set by hand where the model is not known."""
@@ -40,6 +43,13 @@ class Node:
         fields: dict[str, Any] = dict(mapping)
         fields["gpu"] = Gpu.from_mapping(fields["gpu"]) if fields["gpu"] else None
         return cls(**fields)
+
+
+def this_machine() -> Node:
+    """This machine as a node, without asking Ray."""
+    gpu = local_gpu()
+    n_gpus = torch.cuda.device_count() if gpu else 0
+    return Node("this machine", 1, float(os.cpu_count() or 1), n_gpus, gpu)
 
 
 def nodes_of_ray(entries: Iterable[Mapping[str, Any]], here: str = "", local: Gpu | None = None) -> tuple[Node, ...]:

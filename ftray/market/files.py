@@ -135,7 +135,10 @@ def _named_files(spec: FilesSpec) -> list[FileName]:
 def candle_paths(folder: Path) -> list[Path]:
     """The files in a folder that may hold candles, by their suffix. Raises: DataError where there is none."""
     if not folder.is_dir():
-        raise MissingCandlesError(f"{folder}: no such folder; `path` must be a folder with one candle file per asset")
+        raise MissingCandlesError(
+            f"{folder}: no such folder; `path` must be a folder with one candle file per asset: "
+            "--set trial.market.path=FOLDER"
+        )
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in READERS and not p.name.startswith("."))
     if not paths:
         raise DataError(

@@ -23,7 +23,7 @@ def describe_study(spec: StudySpec, gpu: Gpu | None = None) -> Iterator[str]:
     try:
         observations, parameters = list(_observations(trials)), list(_parameters(trials))
     except MissingCandlesError as error:  # a cluster may have them, and the rest of the file can be checked here
-        observations = [f"  observation   unknown, and all sizes with it: {error} (--set trial.market.path=FOLDER)"]
+        observations = [f"  observation   unknown, and all sizes with it: {error}"]
         parameters, gpu = [], None
     yield f"study {spec.name}"
     for module, source in spec.plugins.items():

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import yaml
 
-from ftray.capacity.nodes import Node
+from ftray.capacity.nodes import Node, this_machine
 from ftray.errors import DataError, SpecError
 from ftray.features import FeatureSpec
 from ftray.market import Survey, survey_candles
@@ -22,7 +22,7 @@ from ftray.study.estimate import estimate
 from ftray.study.fitting import LOOKBACKS, Fit, fits
 from ftray.study.pace import Paces
 from ftray.study.spec import StudySpec, parse_study
-from ftray.study.speed import Clock, seconds_per_sample, this_machine
+from ftray.study.speed import Clock, seconds_per_sample
 
 HOURS = 8.0
 """Of a study by default: a night."""

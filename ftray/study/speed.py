@@ -6,7 +6,6 @@ Where trials of an encoder have ended before, their pace counts; else real steps
 
 import dataclasses
 import math
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -18,7 +17,6 @@ from ftray.nets import FTSpec
 from ftray.study.pace import Pace, Paces
 from ftray.trial import TrialSpec, place_trial
 from ftray.trial.vram import layout_of
-from ftray.vram.gpus import local_gpu
 from ftray.vram.measuring import TrainingStep
 from ftray.vram.table import Worker
 
@@ -70,13 +68,6 @@ class Speed:
 
 Clock = Callable[[Worker, str], float]
 """Seconds of a learner per sample of its minibatch, on one thread of a CPU or on a GPU: worker, device."""
-
-
-def this_machine() -> Node:
-    """This machine as a node, without asking Ray."""
-    gpu = local_gpu()
-    n_gpus = torch.cuda.device_count() if gpu else 0
-    return Node("this machine", 1, float(os.cpu_count() or 1), n_gpus, gpu)
 
 
 def trials_at_once(spec: TrialSpec, machine: Node) -> tuple[int, float]:

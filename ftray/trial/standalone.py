@@ -1,13 +1,12 @@
 """One trial, or its pre-training alone, without a study around it: what `ftray train` and `ftray pretrain` run."""
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from ftray.boards.tensorboard import TensorBoard
-from ftray.capacity.nodes import Node
+from ftray.capacity.nodes import this_machine
 from ftray.errors import MissingDependencyError
 from ftray.metrics import SHARPE
 from ftray.pretraining import EncoderCard
@@ -20,7 +19,6 @@ from ftray.trial.out_of_memory import memory_plan_of, release_memory
 from ftray.trial.preparation import choose_encoder, prepare_dataset, pretrain_encoder
 from ftray.trial.resources import place_pretraining, place_trial
 from ftray.trial.spec import TrialSpec
-from ftray.vram.gpus import local_gpu
 
 TRIAL_ID = "trial-0000"
 
@@ -99,7 +97,7 @@ def _pretrain(spec: TrialSpec, run: RunFolder, *, similar: bool) -> list[Encoder
             continue
         job_id = f"encoder-{choice.encoder[:12]}"
         if _is_unfinished(run, job_id, None, JobKind.PRETRAINING, spec):
-            place = place_pretraining(spec, [_this_machine()])
+            place = place_pretraining(spec, [this_machine()])
             attempt = Attempt(JobKind.PRETRAINING, spec, run.trial_folder(job_id), run.path, place, fold)
             with _recorded(run, job_id) as on_report:
                 result = run_attempt(attempt, lambda *row, on_report=on_report, **more: on_report(), show_progress=True)
@@ -107,12 +105,6 @@ def _pretrain(spec: TrialSpec, run: RunFolder, *, similar: bool) -> list[Encoder
                     raise result.error
         cards.append(pretrain_encoder(spec, dataset, run.path))
     return cards
-
-
-def _this_machine() -> Node:
-    """This machine as a node, without asking Ray."""
-    gpu = local_gpu()
-    return Node("this machine", 1, float(os.cpu_count() or 1), int(gpu is not None), gpu)
 
 
 def _is_unfinished(run: RunFolder, job_id: str, number: int | None, kind: JobKind, spec: TrialSpec) -> bool:
