@@ -14,6 +14,8 @@ from ftray.errors import SpecError
 from ftray.spec import nearest
 
 FOLDER = Path(__file__).parent / "tune_configs"
+SCHEMA = FOLDER / "study.schema.json"
+"""The JSON Schema of study files, as `ftray schema` prints it, which editors complete and check them with."""
 
 
 def shipped_studies() -> list[str]:

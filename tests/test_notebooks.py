@@ -15,6 +15,7 @@ def test_there_are_two_and_both_are_short():
         assert len(code_cells(path)) <= 15
 
 
+@pytest.mark.long
 @pytest.mark.ray
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_on_a_fresh_study(path, finished, monkeypatch):

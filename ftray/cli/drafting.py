@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from ftray.market import Survey
     from ftray.study.drafting import Draft
 
-SCHEMA = Path(__file__).parents[1] / "tune_configs" / "study.schema.json"
-"""Where the package has the JSON Schema of study files."""
-
 
 def add_verbs(add: Add) -> None:
     verb = add_verb(add, init, "look at a folder of candles, and write a commented study file that fits them")
@@ -60,7 +57,6 @@ def init(given: argparse.Namespace) -> int:
         symbols=given.symbols,
         hours=HOURS if given.hours is None else given.hours,
         runs=given.runs,
-        schema=SCHEMA if SCHEMA.is_file() else None,
     )
     for line in describe_draft(draft):
         print(line)

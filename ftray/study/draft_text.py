@@ -15,6 +15,7 @@ import yaml
 from ftray.capacity.nodes import Node
 from ftray.features import INDICATORS, FeatureSpec
 from ftray.market import Survey, Window, WindowsSpec
+from ftray.shipped import SCHEMA
 from ftray.stats import luck_line, sharpe_error
 from ftray.study.estimate import Estimate
 from ftray.study.fitting import Fit
@@ -53,13 +54,17 @@ class Plan:
         return sharpe_error(0.0, self.n_validated, self.survey.bars_per_year)
 
 
-def study_text(plan: Plan, file: str, name: str | None, schema: str | None) -> str:
+def study_text(plan: Plan, file: str, name: str | None) -> str:
     """The content of the file.
 
-    file: its name in the commands of its comments. name: the study's, where it is not the file's. schema: a path.
+    file: its name in the commands of its comments. name: the study's, where it is not the file's.
     """
-    lines = [f"# yaml-language-server: $schema={schema}"] if schema else []
-    lines += [*_header(plan, file), *([f"name: {_inline(name)}"] if name else []), "trial:"]
+    lines = [
+        f"# yaml-language-server: $schema={SCHEMA}",
+        *_header(plan, file),
+        *([f"name: {_inline(name)}"] if name else []),
+        "trial:",
+    ]
     for part in (_market, _windows, _features, _encoder, _trading, _ppo):
         lines += [f"  {line}" for line in part(plan)]
     return "\n".join([*lines, "search:", *(f"  {line}" for line in _search(plan))]) + "\n"

@@ -75,7 +75,6 @@ def draft_study(
     symbols: Sequence[str] | None = None,
     hours: float = HOURS,
     runs: Location = "runs",
-    schema: Path | None = None,
     machine: Node | None = None,
     clock: Clock = seconds_per_sample,
 ) -> Draft:
@@ -85,7 +84,6 @@ def draft_study(
     interval, symbols: which candles to take; see `survey_candles`.
     hours: that the study may take on this machine; at most that many are in its budget.
     runs: where trials of the same shapes may have ended before, whose pace counts.
-    schema: a JSON Schema that editors complete and check the file with.
     machine, clock: what it will run on, and how a learner's step is timed there.
 
     Raises: DataError with the reason per file for candles that cannot work; SpecError for options that cannot.
@@ -97,7 +95,7 @@ def draft_study(
     choices, machine = _choices(survey), machine or this_machine()
     plans = [_plan(survey, fit, machine, hours, ambition) for ambition, fit in choices]
     plan = _largest(plans, file, Paces(runs), functools.cache(clock))
-    text = study_text(plan, str(file), name, str(schema) if schema else None)
+    text = study_text(plan, str(file), name)
     return Draft(text, plan, _parsed(text, file))
 
 
@@ -119,7 +117,7 @@ def _largest(plans: Sequence[Plan], file: Path, paces: Paces, clock: Clock) -> P
     """The first plan with time for enough trials, else the last, with its trials counted."""
     counted: list[Plan] = []
     for plan in plans:
-        study = _parsed(study_text(plan, str(file), None, None), file)
+        study = _parsed(study_text(plan, str(file), None), file)
         costs = estimate(study, len(plan.survey.times), plan.machine, paces, clock)
         n_trials = costs.n_trials(PLANNED * plan.hours, MOST_TRIALS)
         counted.append(dataclasses.replace(plan, n_trials=max(n_trials, LEAST_TRIALS), estimate=costs))

@@ -117,6 +117,7 @@ def test_an_error_of_a_trial_is_shown_as_text_whatever_it_says(failing):
     assert failing.page.title() == "failing · ftray"
 
 
+@pytest.mark.long
 @needs_chromium
 def test_the_page_reports_a_damaged_event_file(browser, tmp_path):
     run = made_study(tmp_path / "damaged", 3)
@@ -150,6 +151,7 @@ def test_a_thousand_trials_are_in_the_grid_and_only_those_in_sight_on_the_page(b
         assert page.problems == []
 
 
+@pytest.mark.long
 @needs_chromium
 def test_a_study_that_has_just_begun_has_a_page(browser, tmp_path):
     run = RunFolder.create(tmp_path / "new", {"name": "new"})
@@ -159,6 +161,7 @@ def test_a_study_that_has_just_begun_has_a_page(browser, tmp_path):
         assert page.problems == [] and page.text("#problem") == "" == page.text("#failure")
 
 
+@pytest.mark.long
 @needs_chromium
 def test_several_objectives_have_their_front(browser, tmp_path):
     goals = [{"metric": "validation/sharpe", "direction": "maximize"}]

@@ -54,6 +54,7 @@ def instances():
     return [instance for reservation in reservations for instance in reservation["Instances"]]
 
 
+@pytest.mark.long
 def test_a_head_comes_up_with_what_the_file_says_and_nothing_of_rays_own(aws):
     from ray.autoscaler._private import commands
 

@@ -13,7 +13,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from .pages import BLOCKS, PAGES, ROOT, Block, blocks, blocks_of, files_before
+from .pages import BLOCKS, PAGES, README, ROOT, Block, blocks, blocks_of, files_before
 
 Left = dict[str, Any]
 """The names that an example leaves."""
@@ -102,15 +102,15 @@ MAX_LINES = 20
 
 
 def marked(some: list[Block]) -> list[Any]:
-    """Blocks as parameters: which need Ray, and which take seconds in a process of their own, where a file of their
-    page may register something."""
+    """Blocks as parameters: which need Ray, and which take seconds: those with Ray outside README.md, and those in a
+    process of their own, where a file of their page may register something."""
     return [pytest.param(block, id=str(block), marks=list(marks_of(block))) for block in some]
 
 
 def marks_of(block: Block) -> Iterator[pytest.MarkDecorator]:
     if block.name in NEEDS_RAY:
         yield pytest.mark.ray
-    if block.file or files_before(block):
+    if block.file or files_before(block) or (block.name in NEEDS_RAY and block.page != README):
         yield pytest.mark.long
 
 

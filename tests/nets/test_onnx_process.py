@@ -65,6 +65,7 @@ def test_what_the_exporter_itself_raises_is_the_reason(folder):
     assert names(folder) == WITHOUT
 
 
+@pytest.mark.long
 def test_the_file_is_made_while_the_block_runs_in_any_thread_and_any_working_directory(policy, tmp_path, monkeypatch):
     """Ray runs a worker's trials in one thread after the other."""
     (tmp_path / "elsewhere").mkdir()

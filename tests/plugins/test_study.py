@@ -50,6 +50,7 @@ def test_a_study_of_plug_ins_runs_in_all_its_processes(cluster, tmp_path, forget
     assert "trained again on 1 fresh seeds" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_a_plug_in_that_changes_before_a_trial_starts_fails_the_trial_with_the_reason(cluster, tmp_path):
     file = write(tmp_path, "my_changing", MEMBERS)
     spec = load_study(study_file(tmp_path, "my_changing", trial=TRIAL | {"encoder": {"kind": "gru"}}, n_trials=1))

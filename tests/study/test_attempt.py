@@ -42,7 +42,10 @@ def ending(run: RunFolder, job_id: str) -> dict[str, Any]:
     return {"state": record.state, "error": (record.error or "").splitlines()[:1], "metrics": sorted(record.metrics)}
 
 
-@pytest.mark.parametrize("part", ["ends well", "raises", "needs a smaller plan", "fits in no plan"])
+LONG = [pytest.param(part, marks=pytest.mark.long) for part in ("ends well", "raises", "fits in no plan")]
+
+
+@pytest.mark.parametrize("part", ["needs a smaller plan", *LONG])
 def test_a_trial_of_a_study_and_one_alone_leave_the_same_events_costs_and_end(part, tmp_path):
     study = in_a_study(study_of("one", [part]), tmp_path)
     single = alone(parse(TrialSpec, study.record(TRIAL_ID).spec, path=("trial",)), tmp_path)
@@ -58,6 +61,7 @@ def test_a_trial_of_a_study_and_one_alone_leave_the_same_events_costs_and_end(pa
         assert first["cost/cpu_seconds"] > 0
 
 
+@pytest.mark.long
 def test_a_pretraining_job_of_a_study_and_those_of_train_and_pretrain_leave_the_same_events_and_costs(tmp_path):
     study = in_a_study(study_of("one", ["ends well"], WITH_PRETRAINING), tmp_path)
     spec = parse(TrialSpec, study.record(TRIAL_ID).spec, path=("trial",))

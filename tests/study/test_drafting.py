@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import json
 import math
 import re
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from ftray.capacity.nodes import Node
 from ftray.cli import main
@@ -21,6 +23,7 @@ from ftray.metrics import CPU_SECONDS
 from ftray.nets import FTSpec, MLPSpec
 from ftray.pretraining.samples import draw_samples
 from ftray.runs import RunFolder
+from ftray.shipped import SCHEMA
 from ftray.spec import to_mapping
 from ftray.stats import luck_line, sharpe_error
 from ftray.study import StudySpec, load_study
@@ -89,6 +92,7 @@ def test_whatever_is_drafted_parses_is_accepted_by_check_and_its_windows_can_be_
     draft = drafted(candles, tmp_path / "drafted.yaml")
     study = load_study(tmp_path / "drafted.yaml")
     assert study.identity == draft.study.identity
+    Draft202012Validator(json.loads(SCHEMA.read_text())).validate(yaml.safe_load(draft.text))
     assert main(["check", str(tmp_path / "drafted.yaml")]) == 0 and "study drafted" in capsys.readouterr().out
     trial = next(trial for trial in study.corner_trials if trial.encoder_to_pretrain)
     assert len(layout_of(trial).symbols) == n_assets
@@ -267,9 +271,6 @@ def test_the_verb_writes_the_file_prints_what_it_found_and_replaces_nothing(tmp_
     write_candles(candles, new, "1h")
     late = pd.read_feather(candles / "NEW_USDT-1h.feather").tail(300).reset_index(drop=True)
     late.to_feather(candles / "NEW_USDT-1h.feather")
-    schema = tmp_path / "study.schema.json"
-    schema.write_text("{}")
-    monkeypatch.setattr("ftray.cli.drafting.SCHEMA", schema)
     monkeypatch.chdir(tmp_path)
     assert main(["init", "candles", "--hours", "0.5"]) == 0
     out = capsys.readouterr().out
@@ -277,16 +278,15 @@ def test_the_verb_writes_the_file_prints_what_it_found_and_replaces_nothing(tmp_
         assert word in out
     assert "wrote candles.yaml" in out and out.endswith("the same command continues it\n")
     text = (tmp_path / "candles.yaml").read_text()
-    assert text.startswith(f"# yaml-language-server: $schema={schema}\n") and "Left out: NEW_USDT-1h.feather" in text
+    assert text.startswith(f"# yaml-language-server: $schema={SCHEMA}\n") and "Left out: NEW_USDT-1h.feather" in text
     assert load_study(tmp_path / "candles.yaml").name == "candles"
     assert yaml.safe_load(text)["trial"]["market"]["path"] == str(candles)  # valid in any working directory
     assert main(["init", "candles"]) == 1
     assert "candles.yaml exists, and is not replaced" in capsys.readouterr().err
     assert (tmp_path / "candles.yaml").read_text() == text
-    monkeypatch.setattr("ftray.cli.drafting.SCHEMA", tmp_path / "none.json")
     assert main(["init", "candles", "--output", "other.yaml", "--name", "mine", "--symbols", "LTC,uni"]) == 0
     other = (tmp_path / "other.yaml").read_text()
-    assert load_study(tmp_path / "other.yaml").name == "mine" and "$schema" not in other
+    assert load_study(tmp_path / "other.yaml").name == "mine"
     assert yaml.safe_load(other)["trial"]["market"]["symbols"] == ["LTC", "UNI"]
 
 
@@ -300,10 +300,11 @@ def test_a_folder_that_cannot_work_leaves_no_file(tmp_path, monkeypatch, capsys)
     assert [path.name for path in tmp_path.iterdir()] == ["candles"]
 
 
+@pytest.mark.long
 @pytest.mark.real_data
 @pytest.mark.parametrize(
     ("folder", "interval", "n_bars"),
-    [("binance_1h", "1h", 30_979), pytest.param("binance_5m", "5m", 16_992, marks=pytest.mark.long)],
+    [("binance_1h", "1h", 30_979), ("binance_5m", "5m", 16_992)],
 )
 def test_real_candles_get_a_file_that_check_accepts(tmp_path, capsys, monkeypatch, folder, interval, n_bars):
     candles = Path(__file__).parents[2].parent / "shared" / "data" / folder

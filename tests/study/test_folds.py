@@ -40,6 +40,7 @@ def test_a_trial_waits_for_the_encoders_of_all_its_folds_and_another_shares_them
     assert (run.path / "tables" / "manifest.json").is_file() and run.is_done
 
 
+@pytest.mark.long
 def test_one_encoder_that_fails_fails_the_trial_with_its_error_and_not_the_other_encoder(tmp_path):
     # Pre-training validates on a tenth of each fold's train window, and only the second fold's is long enough for this.
     pretraining = TINY["trial"]["pretraining"] | {"horizon": 50}

@@ -51,7 +51,7 @@ def told_by(study_or_text, *, by) -> str:
     return console.export_text()
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "gp", "nsga2"])
+@pytest.mark.parametrize("sampler", ["tpe", "random", pytest.param("gp", marks=pytest.mark.long), "nsga2"])
 def test_optuna_has_both_values_and_the_front_is_the_one_that_optuna_finds(sampler, tmp_path):
     hand = Hand(tiny_study(objectives=BOTH, sampler=sampler), tmp_path / "run")
     hand.runs(12, traded)

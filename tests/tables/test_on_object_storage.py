@@ -56,6 +56,7 @@ def test_a_finished_study_that_continues_is_not_done_for_a_reader(bucket, machin
     assert not open_study(f"{bucket}/again/study").is_done
 
 
+@pytest.mark.long
 def test_files_that_were_merged_since_the_last_read_are_found_again(bucket, machine):
     machine("driver")
     run = RunFolder.create(f"{bucket}/merged/study", {"name": "study"})

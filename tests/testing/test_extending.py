@@ -1,6 +1,5 @@
-"""docs/extending.md: its plug-ins keep their contracts, its studies are accepted, it lists all promises."""
+"""docs/extending.md: its plug-ins keep their contracts, and it lists all promises. `tests/docs` runs its blocks."""
 
-import doctest
 import re
 import subprocess
 import sys
@@ -8,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from ftray.cli import _parser
 from ftray.testing import (
     EncoderContract,
     IndicatorContract,
@@ -49,41 +47,12 @@ def run(*command: str) -> str:
     return done.stdout
 
 
-def test_every_block_is_a_file_a_session_or_commands():
-    assert {kind for kind, code in BLOCKS if code not in FILES.values()} == {"pycon", "bash"}
-
-
 @pytest.mark.long
 def test_the_members_keep_their_contracts(folder):
     tests = [file for program, file, *_ in COMMANDS if program == "pytest"]
     assert set(tests) == {name for name in FILES if name.startswith("test_")}
     printed = run("-m", "pytest", "-q", "-n", "0", "-p", "no:dash", "-p", "no:cacheprovider", *tests)
     assert f"{sum(len(contract.promises()) for contract in CONTRACTS.values())} passed" in printed
-
-
-def test_the_studies_are_accepted_with_every_range_at_both_ends(folder):
-    checked = [
-        file for program, verb, file, *_ in (c for c in COMMANDS if len(c) > 2) if [program, verb] == ["ftray", "check"]
-    ]
-    assert checked == [name for name in FILES if name.endswith(".yaml")]
-    lines = [f"assert main(['check', {file!r}]) == 0" for file in checked]
-    printed = run("-c", "; ".join(["from ftray.cli import main", *lines]))
-    assert "study gaps_study" in printed and "study my_study" in printed and "conv: " in printed
-
-
-def test_the_commands_are_ones_that_there_are(folder):
-    for program, *words in COMMANDS:
-        if program == "ftray":
-            _parser().parse_args(words)
-        else:
-            assert program == "pytest"
-
-
-def test_the_sessions_print_what_stands_below_them():
-    code = "\n".join(code for kind, code in BLOCKS if kind == "pycon")
-    test = doctest.DocTestParser().get_doctest(code, {}, "extending.md", "extending.md", 0)
-    assert test.examples
-    assert doctest.DocTestRunner().run(test).failed == 0
 
 
 @pytest.mark.parametrize("family", CONTRACTS)

@@ -23,6 +23,7 @@ def run(*command: str, folder: Path = SAMPLE) -> str:
     return done.stdout
 
 
+@pytest.mark.long
 def test_its_own_tests_pass_and_find_the_member_that_looks_ahead():
     contracts = (IndicatorContract, RewardContract, MarketContract, EncoderContract, SamplerContract)
     of_good_members = sum(len(contract.promises()) for contract in contracts)

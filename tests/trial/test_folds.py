@@ -86,7 +86,10 @@ def test_a_run_of_many_is_the_trial_of_its_seed_alone(whole, tmp_path, shared):
     assert first[-1]["validation/sharpe"] == pytest.approx(rows[-1]["runs"][1]["validation/sharpe"], rel=1e-3)
 
 
-@pytest.mark.parametrize("n_rows", [2, 3])  # as the first run's last row, and in the middle of the second run
+LAST_ROW_OF_THE_FIRST = pytest.param(2, marks=pytest.mark.long)
+
+
+@pytest.mark.parametrize("n_rows", [LAST_ROW_OF_THE_FIRST, 3])  # 3: in the middle of the second training
 def test_a_killed_trial_continues_inside_its_training_with_nothing_lost_or_repeated(n_rows, whole, tmp_path, shared):
     _, rows = whole
     per_run = len(rows) // 4

@@ -118,6 +118,7 @@ def test_what_the_other_process_said_is_repeated_where_it_failed():
         asked_elsewhere()
 
 
+@pytest.mark.long
 def test_facts_about_a_machine_come_without_initialising_cuda():
     script = """
         import torch
