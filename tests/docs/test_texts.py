@@ -34,11 +34,6 @@ def tree(code: str) -> None:
     assert set(names_in(code)) == there - hidden
 
 
-def rooms(code: str) -> None:
-    there = {path.parent.name for path in (ROOT / "ftray").glob("*/__init__.py")}
-    assert set(names_in(code)) == there | {"metrics.py"}
-
-
 def formula_of(function: Callable[..., object]) -> Callable[[str], None]:
     def check(code: str) -> None:
         right = code.partition(" = ")[2].strip()
@@ -94,7 +89,6 @@ def encoder_tree(code: str) -> None:
 CHECKS: dict[str, Callable[[str], None]] = {
     "the flow of data": flow,
     "the tree": tree,
-    "the rooms": rooms,
     "formula of the error": formula_of(stats.sharpe_error),
     "formula of the luck line": formula_of(stats.expected_maximum_sharpe),
     "a run folder": run_tree,
