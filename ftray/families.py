@@ -1,7 +1,7 @@
-"""Families: the tables of indicators, rewards, markets, encoders and samplers, to which modules of others add members.
+"""Families: the tables of indicators, rewards, markets, encoders and samplers, in which plug-ins register members.
 
-Takes: members, each with a name. Gives: a member by its name, and the modules outside this package that registered
-some: plug-ins, each with a hash of its source.
+Takes: members, each with a name. Gives: a member by its name, and a hash of the source of each plug-in: a module
+outside this package that registered a member.
 """
 
 import contextlib
@@ -19,13 +19,13 @@ from ftray.spec import MISSING_PLUGIN, fingerprint, nearest
 Member = TypeVar("Member")
 
 OWN = __name__.partition(".")[0]
-"""The top-level name of modules that are no plug-ins."""
+"""The top-level name of this package, whose modules are no plug-ins."""
 
 LEFT_OUT = ("__pycache__", ".*")
 """Files and folders that are not part of a package's source: neither hashed nor sent to other machines."""
 
 _SOURCES: dict[str, str] = {}
-"""Plug-ins that have registered a member, in that order → hash of the source at that moment."""
+"""Plug-ins in the order in which they registered a first member → hash of their source at that moment."""
 
 
 class Family(Mapping[str, Member], Generic[Member]):
@@ -57,7 +57,7 @@ class Family(Mapping[str, Member], Generic[Member]):
         return len(self._members)
 
     def register(self, member: Member) -> None:
-        """Adds a member. A module that is executed again, as a cell of a notebook is, replaces its own.
+        """Adds a member. A module that is executed again, like a cell of a notebook, replaces its own members.
 
         Raises: PluginError for a name that another module has registered, and for a member without a proper name.
         """
@@ -68,9 +68,9 @@ class Family(Mapping[str, Member], Generic[Member]):
 
     @contextlib.contextmanager
     def having(self, member: Member) -> Iterator[None]:
-        """Within the block the table has this member, too, or in place of the one of its name.
+        """Adds a member, or replaces the one of its name, until the block ends.
 
-        For tests of a member that no module registers; fingerprints know nothing of it.
+        For tests of a member that no module registers; fingerprints do not include it.
         """
         members, homes = dict(self._members), dict(self._homes)
         name = self._name(member)
@@ -87,7 +87,8 @@ class Family(Mapping[str, Member], Generic[Member]):
     def sources(self, names: Iterable[str]) -> dict[str, str]:
         """The plug-ins that registered these members → hash of their source.
 
-        Nothing for this package's own, and for names that are not in the table: a prepared dataset is used without.
+        Without this package's own members, and without names that are not in the table: a prepared dataset can be used
+        where the plug-in of its indicators is not imported.
         """
         modules = sorted({self._homes[name] for name in names if name in self._homes})
         return {module: _SOURCES[module] for module in modules if not _is_own(module)}
@@ -133,9 +134,8 @@ def sources_of(modules: Iterable[str]) -> list[Path]:
 def hash_source(module: str) -> str:
     """A hash of a plug-in's source as it is now: all `.py` files of its top-level package, or its one file.
 
-    What `LEFT_OUT` names is no source.
-
-    Without such files it is never the same twice: nobody can tell whether the code changed.
+    `LEFT_OUT` names files and folders that do not count.
+    Without such files, each call returns another hash, because a change of the code could not be noticed.
     """
     path = source_path(module)
     if path is None:

@@ -1,4 +1,4 @@
-"""Plug-ins: modules of others, imported by name so that what they register can be named in study files.
+"""Plug-ins: modules outside ftray, which register indicators, rewards, markets, encoders and samplers when imported.
 
 Takes: names of modules, from a study file or from a user. Gives: the hash of each one's source. Only a name that the
 user gives is imported, never one that a run folder or a policy folder holds.
@@ -51,13 +51,13 @@ def parse_plugins(given: Any, folder: Path | str | None = None) -> dict[str, str
 
 
 def carried() -> list[dict[str, str]]:
-    """The plug-ins of this process as plain mappings, with which another process imports the same: `load_carried`."""
+    """The plug-ins of this process as plain mappings, from which `load_carried` imports them in another process."""
     found = ((module, source_path(module), source) for module, source in registered().items())
     return [{"module": name, "folder": str(path.parent), "source": source} for name, path, source in found if path]
 
 
 def load_carried(plugins: Iterable[Mapping[str, str]]) -> None:
-    """Imports in this process the plug-ins that another one had: on any machine, from its own copy of them.
+    """Imports the plug-ins of another process, from this machine's own copy of them.
 
     Raises: PluginError where one is missing, or has another source here.
     """
@@ -73,11 +73,11 @@ def load_carried(plugins: Iterable[Mapping[str, str]]) -> None:
 
 
 def check_loaded(recorded: Mapping[str, str], who: str) -> None:
-    """Refuses to go on with what was made with plug-ins that this process does not have, or not as they were.
+    """Checks that this process has imported the plug-ins that a folder was made with, from the same source.
 
     recorded: module → hash of its source, as a run folder or a policy folder names them. who: the folder.
 
-    Raises: PluginError, which says how to name them.
+    Raises: PluginError for a plug-in that is not imported, with the option that imports it, or that has changed.
     """
     for module, source in recorded.items():
         found = _registered_source(module)

@@ -1,6 +1,6 @@
-"""How code that works speaks to whoever started it: it calls `say` with a line, and never prints by itself."""
+"""The type of functions that print a line. Code outside `cli` gets one as its argument `say`, and does not print."""
 
 from collections.abc import Callable
 
 Say = Callable[[str], None]
-"""Takes a line; `print` is one."""
+"""Takes a line, as `print` does."""

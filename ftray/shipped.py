@@ -1,11 +1,11 @@
-"""The study files that come with ftray, found by name wherever it is installed.
+"""The study files that come with ftray, found by name.
 
 Takes: a path or a name. Gives: the path of a study file.
 
-The files have one home, `tune_configs/` at the root of the repository. `ftray/tune_configs` is a symbolic link to it,
-so that they are package data: a wheel, a source distribution, a cluster's job and what Ray packs contain the files
-themselves; an editable installation, PYTHONPATH, an image and what `ray up` copies follow the link. It is relative, as
-both folders are next to each other there, too.
+The files are in `tune_configs/` at the root of the repository. `ftray/tune_configs` is a symbolic link to that folder,
+so that they are package data. A wheel, a source distribution, a cluster's job and Ray's packages contain the files
+themselves. An editable installation, PYTHONPATH, an image and the copy of `ray up` follow the link; it is relative,
+because both folders are next to each other there, too.
 """
 
 from pathlib import Path

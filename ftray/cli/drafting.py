@@ -17,26 +17,26 @@ if TYPE_CHECKING:
 
 
 def add_verbs(add: Add) -> None:
-    verb = add_verb(add, init, "look at a folder of candles, and write a commented study file that fits them")
+    verb = add_verb(add, init, "read a folder of candles, and write a commented study file that fits them")
     line = "a folder with one file per asset, like BTC_USDT-1h.feather, ETH.parquet or LTC.csv, or its URL"
     verb.add_argument("candles", type=location, metavar="CANDLES", help=line)
-    line = "the file to write (default: NAME.yaml in this folder); one that exists is never replaced"
+    line = "the file to write (default: NAME.yaml in the working directory); an existing file is never replaced"
     verb.add_argument("--output", type=Path, metavar="FILE", help=line)
     verb.add_argument("--name", help="the study's name (default: the folder's)")
-    line = "how long the study may run on this machine (default: 8, a night)"
+    line = "how many hours the study may run on this machine (default: 8)"
     verb.add_argument("--hours", type=float, metavar="H", help=line)
-    line = "take the candles of this interval, like 1h, where the folder has several"
+    line = "use candles of this interval, like 1h; needed if the folder has several intervals"
     verb.add_argument("--interval", metavar="INTERVAL", help=line)
-    line = "take these assets alone, like BTC,ETH (default: all that fit together)"
+    line = "use these assets only, like BTC,ETH (default: all, except those that leave too few common bars)"
     verb.add_argument("--symbols", type=_symbols, metavar="A,B", help=line)
     add_runs(verb)
-    verb = add_verb(add, schema, "print the JSON Schema of study files, by which editors complete and check them")
-    line = "of trial files: those without search parameters, which `ftray train` and `ftray pretrain` run"
+    verb = add_verb(add, schema, "print the JSON Schema of study files, with which editors complete and check them")
+    line = "print the schema of files without search parameters, which `ftray train` and `ftray pretrain` run"
     verb.add_argument("--trial", action="store_true", help=line)
-    line = "know the members of this plug-in, too; may be repeated"
+    line = "include the names that this plug-in registers; may be repeated"
     verb.add_argument("--plugin", action="append", default=[], metavar="MODULE", help=line)
     verb.epilog = (
-        "An editor with yaml-language-server reads it from the first line of a study file: "
+        "An editor with yaml-language-server reads the schema that the first line of a study file names: "
         "# yaml-language-server: $schema=study.schema.json"
     )
 
@@ -73,7 +73,7 @@ def _symbols(text: str) -> list[str]:
 
 
 def describe_draft(draft: "Draft") -> Iterator[str]:
-    """What the folder holds, a line per file, and what was made of it."""
+    """Lines about the folder's files, one per file, and about the drafted study."""
     from ftray.study.draft_text import budget_lines, day, years_text
 
     plan, survey, fit = draft.plan, draft.plan.survey, draft.plan.fit
@@ -94,10 +94,10 @@ def describe_draft(draft: "Draft") -> Iterator[str]:
 def _files(survey: "Survey") -> Iterator[str]:
     from ftray.boards.terminal import align
 
-    rows = [("file", "symbol", "interval", "bars", "span (UTC)", "gaps", "costs the others")]
+    rows = [("file", "symbol", "interval", "bars", "span (UTC)", "gaps", "usable bars lost")]
     for file in survey.files:
         symbol, bars = file.name.symbol, f"{len(file.times):,}"
-        cost = f"{survey.costs[symbol]:,} bars"
+        cost = f"{survey.costs[symbol]:,}"
         rows.append((file.name.path.name, symbol, file.interval, bars, file.span, str(file.n_gaps), cost))
     for line in align(rows, left=(0, 1, 2, 4)):
         yield f"  {line}"

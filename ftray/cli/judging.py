@@ -7,7 +7,7 @@ from ftray.cli.terminal import Add, add_verb, live, location
 
 
 def add_verbs(add: Add) -> None:
-    verb = add_verb(add, backtest, "backtest a trained policy on a window, and the benchmarks with it")
+    verb = add_verb(add, backtest, "backtest a trained policy and the benchmarks on a window")
     verb.add_argument(
         "path", type=location, metavar="RUN|POLICY", help="a run folder (its best trial), or a policy folder"
     )
@@ -19,15 +19,13 @@ def add_verbs(add: Add) -> None:
     verb.add_argument("run", type=location, metavar="RUN", help="a run folder, like runs/demo")
     verb.add_argument("--trial", metavar="ID", help="a trial of the run, like trial-0003 (default: the best)")
     verb.add_argument("--seeds", type=int, default=5, metavar="N", help="fresh seeds to train (default: 5)")
-    line = "read it although luck explains the Sharpe ratio, or it was read before; this is recorded"
+    line = "read the test window even if luck explains the Sharpe ratio, or it was read before; this is recorded"
     verb.add_argument("--force", action="store_true", help=line)
     _add_plugins(verb)
 
 
 def _add_plugins(verb: argparse.ArgumentParser) -> None:
-    line = (
-        "import this plug-in, as the run's study file did; may be repeated. What a run names is never imported unasked"
-    )
+    line = "import this plug-in of the run; may be repeated. Without it, no module is imported because a run names it"
     verb.add_argument("--plugin", action="append", default=[], metavar="MODULE", help=line)
 
 

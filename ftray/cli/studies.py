@@ -32,7 +32,7 @@ def add_verbs(add: Add) -> None:
         (tune, "run a study, or continue it"),
     ):
         verb = add_verb(add, command, line)
-        add_study(verb, n="?" if command is vram else None)
+        add_study(verb, n="?" if command is vram else None, fixed=command in (pretrain, train))
         if command is tune:
             line = "retry failed trials from their checkpoints; without this they stay failed"
             verb.add_argument("--retry-failed", action="store_true", help=line)
@@ -46,9 +46,11 @@ def add_verbs(add: Add) -> None:
             add_runs(verb)
 
 
-def add_study(verb: argparse.ArgumentParser, n: str | None = None) -> None:
-    """FILE and --set, as `study_of` reads them."""
+def add_study(verb: argparse.ArgumentParser, n: str | None = None, fixed: bool = False) -> None:
+    """FILE and --set, as `study_of` reads them. fixed: the file must be without search parameters."""
     line = f"a study file, or the name of one that comes with ftray: {', '.join(shipped_studies())}"
+    if fixed:
+        line = "a study file without search parameters, or the name of one that comes with ftray, like balanced"
     verb.add_argument("file", type=Path, metavar="FILE", nargs=n, help=line)
     line = "override a field, like trial.ppo.epochs=4; may be repeated"
     verb.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help=line)
@@ -194,7 +196,7 @@ def _add_gpu(verb: argparse.ArgumentParser, measures: bool) -> None:
     line = "plan for a cluster file of `ray up`, or a KubeRay manifest"
     where.add_argument("--cluster", type=Path, metavar="CLUSTER.yaml", help=line)
     if measures:
-        line = "a dashboard that is within reach already, like http://127.0.0.1:8265: measure on its cluster"
+        line = "the URL of a Ray dashboard, like http://127.0.0.1:8265: measure on its cluster"
         where.add_argument("--address", metavar="URL", help=line)
         line = (
             "measure the rows of the VRAM table, and FILE's trials, for later plans: on the GPU at hand, or with "

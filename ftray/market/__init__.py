@@ -1,6 +1,6 @@
 """Markets: candles of several assets on one time axis, and the windows they are split into.
 
-Takes: a market spec (candle files, or the built-in simulator). Gives: `Candles`, with legal prices and known holes in
+Takes: a market spec (candle files, or the built-in simulator). Gives: `Candles`, with legal prices and known gaps in
 time, and train, validation and test windows with purge gaps between them: a single split, or folds.
 """
 

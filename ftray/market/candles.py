@@ -1,4 +1,4 @@
-"""Candles: the prices of several assets on one common time axis, with its holes known.
+"""Candles: the prices of several assets on one common time axis, with its gaps known.
 
 Legend: T bars, A assets.
 """
@@ -17,7 +17,7 @@ COLUMNS = ("open", "high", "low", "close", "volume")
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Segment:
-    """A run of bars `[start, stop)` with no hole in time."""
+    """A run of bars `[start, stop)` with no gap in time."""
 
     start: int
     stop: int

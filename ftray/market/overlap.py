@@ -42,8 +42,8 @@ class Overlap:
     def worth_keeping(self) -> list[int]:
         """The files that have the most usable bars together: those that they share, times their number.
 
-        The file that costs the others most goes first, and more than half of all files stay: which half of two
-        histories is meant, nobody can know.
+        The file that costs the others most is left out first. More than half of all files stay: of two halves with
+        different histories, neither is obviously the right one.
         """
         n = self._presence.shape[1]
         kept = list(range(n))

@@ -41,7 +41,7 @@ class SimulatorSpec:
     drift: strength of the regimes' drifts; 0 leaves no edge to find.
     leak: fraction of the log volume's variation that is the next bar's return, in units of its volatility; 0 none, 1
         all. A bar opens where the last one closed, so this is the return from one fill at an open to the next.
-    n_outages: holes in time, of 2 to 5 bars each; they split the market into n_outages + 1 segments.
+    n_outages: gaps in time, of 2 to 5 bars each; they split the market into n_outages + 1 segments.
     """
 
     kind: Literal["simulator"] = "simulator"

@@ -1,7 +1,8 @@
-"""What a folder of candles holds, file by file, and what all the files together hold.
+"""A survey of a folder of candles: each file by itself, and the bars that all files share.
 
-Takes: a folder, and what its user wants of it. Gives: a `Survey`: the files that go together, the times that all of
-them share, and why every other file is left out. Nothing is repaired, and no file is chosen where two would do.
+Takes: a folder, and the interval and symbols that its user wants. Gives: a `Survey`: the files that can be used
+together, the times that all of them share, and the reason why each other file is left out. It repairs nothing, and
+raises an error rather than choose between two files of one symbol.
 """
 
 import contextlib
@@ -30,7 +31,7 @@ class CandleFile:
 
     @property
     def n_gaps(self) -> int:
-        """Holes in time between its first bar and its last."""
+        """Gaps in time between its first bar and its last."""
         return len(unbroken_runs(self.times, parse_interval(self.interval))) - 1
 
     @property
@@ -40,7 +41,7 @@ class CandleFile:
 
 @dataclasses.dataclass(frozen=True)
 class LeftOut:
-    """A file that is not used. why: and what to do about it. symbol: empty where it is not wanted, or not known."""
+    """A file that is not used. why: the reason, and what to do. symbol: empty if it is not wanted, or unknown."""
 
     path: Path
     why: str
@@ -69,7 +70,7 @@ class Survey:
 
     @property
     def segments(self) -> tuple[Segment, ...]:
-        """The runs of common bars without a hole in time."""
+        """The runs of common bars without a gap in time."""
         return unbroken_runs(self.times, parse_interval(self.interval))
 
     @property
@@ -83,7 +84,7 @@ def survey_candles(
 ) -> Survey:
     """Reads every candle file of a folder.
 
-    run: bars without a hole in time that a decision needs; see `Survey.costs`.
+    run: bars without a gap in time that a decision needs; see `Survey.costs`.
     interval: files with other bars are left out; it must be given where files of several intervals can be read.
     symbols: the assets to take, without the quote currency; then no file is left out for what it costs the others.
 
@@ -147,7 +148,7 @@ def _read(
         try:
             name = parse_name(path)
             if wanted is not None and name.symbol not in wanted:
-                left_out.append(LeftOut(path, "it is none of the symbols that are asked for"))
+                left_out.append(LeftOut(path, "its symbol is not among those asked for"))
             elif interval is not None and name.interval not in (None, interval):
                 left_out.append(LeftOut(path, f"its name says {name.interval}, and {interval} is asked for"))
             else:
@@ -186,7 +187,7 @@ def _one_interval(path: Location, good: Sequence[CandleFile], left_out: Sequence
 
 
 def _refuse_duplicates(path: Location, names: Iterable[FileName], interval: str) -> None:
-    """Two files of one symbol, even if one of them is broken: whoever reads the folder later could not know which."""
+    """Refuses two files of one symbol, even if one of them is broken: a later reader could not know which to take."""
     found: dict[str, list[str]] = {}
     for name in names:
         if name.interval in (None, interval):

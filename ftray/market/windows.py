@@ -17,7 +17,7 @@ from ftray.spec import Between, Count, Index, spec
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Window:
-    """A contiguous range of bars `[start, stop)`; it may have holes in time."""
+    """A contiguous range of bars `[start, stop)`; it may have gaps in time."""
 
     start: int
     stop: int

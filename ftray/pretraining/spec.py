@@ -48,7 +48,7 @@ class PretrainingSpec:
     horizon: bars ahead over which the pooled vector predicts volatility.
     pooled_weight: weight of the pooled vector's losses.
     patience: epochs without a better validation loss before an early stop; None never stops early.
-    checkpoint_every: epochs between two checkpoints that are kept beside the best and the last.
+    checkpoint_every: epochs between two checkpoints that are stored in addition to the best and the last.
     seed: of weights, windows, masks and dropout.
     device: `auto` is where the job is placed, and where it was not placed, a GPU if there is one.
     cpus: cores that a study books for the job.

@@ -28,7 +28,7 @@ WIDTH = 110
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Plan:
-    """What a drafted study does. wide: whether it searches the encoder's shape. estimate: None until it is known."""
+    """What a drafted study does. wide: whether it searches the encoder's shape. estimate: None until it is made."""
 
     survey: Survey
     fit: Fit
@@ -107,7 +107,7 @@ def _header(plan: Plan, file: str) -> Iterator[str]:
     small = ["name=first_look", "search.n_trials=4", "trial.ppo.env_steps=4096", "trial.pretraining.epochs=1"]
     if plan.fit.n_folds > 1:
         small.append("'trial.windows={kind: single}'")
-    yield "# A first look, which soon shows whether all is as you expect:"
+    yield "# A small first run, which shows whether everything works as you expect:"
     yield f"#   ftray tune {file} {' '.join(f'--set {one}' for one in small)}"
 
 
@@ -115,7 +115,7 @@ def _market(plan: Plan) -> Iterator[str]:
     survey, n_gaps = plan.survey, len(plan.survey.segments) - 1
     quote = survey.files[0].name.quote
     yield from _comment(
-        f"{len(survey.times):,} bars of {survey.interval} that {len(survey.files)} file(s) share, "
+        f"{len(survey.times):,} bars of {survey.interval} that {len(survey.files)} file(s) have in common, "
         f"{day(survey.times[0])} to {day(survey.times[-1])}, UTC{f', quoted in {quote}' * bool(quote)}. "
         + (f"Gaps in time: {n_gaps}; no observation, episode or backtest spans one." if n_gaps else "No gaps in time."),
         *(f"Left out: {one.path.name}: {' '.join(one.why.split())}" for one in survey.left_out if one.symbol),
@@ -131,8 +131,10 @@ def _market(plan: Plan) -> Iterator[str]:
 def _windows(plan: Plan) -> Iterator[str]:
     fit, spec, times = plan.fit, plan.fit.windows, plan.survey.times
     reach = f"lookback + holding = {fit.lookback} + {spec.holding} = {fit.lookback + spec.holding} bars"
-    what = "One split" if fit.n_folds == 1 else f"{fit.n_folds} folds, each validated after all bars it has trained on"
-    yield from _comment(f"{what}; {reach} between two windows, so that they share no information (the purge).")
+    what = (
+        "One split." if fit.n_folds == 1 else f"{fit.n_folds} folds, each validated on bars after those it trains on."
+    )
+    yield from _comment(f"{what} {reach} are left out between two windows: closer ones share information (the purge).")
     for i, one in enumerate(fit.folds.folds):
         train, validation = (_dates(window, times) for window in (*one.train, *one.validation))
         fold = f"fold {i + 1}: " * (fit.n_folds > 1)
@@ -141,8 +143,8 @@ def _windows(plan: Plan) -> Iterator[str]:
     yield f"#   test {_dates(fit.folds.test, times)}: {fit.n_test:,} usable bars, read by `ftray promote` alone, once"
     yield from _comment(
         f"On the {plan.n_validated:,} usable validation bars ({years_text(plan.years_validated)}) the standard error "
-        f"of an annual Sharpe ratio near 0 is {plan.sharpe_error:.2f}: a ratio below twice that may be luck, "
-        "whatever the policy. Longer candles make it smaller; more trials do not."
+        f"of an annual Sharpe ratio near 0 is {plan.sharpe_error:.2f}: a Sharpe ratio below twice that may "
+        "be luck. Candles over more years make the error smaller; more trials do not."
     )
     if isinstance(spec, WindowsSpec):
         fields = f"kind: single, validation: {spec.validation:g}, test: {spec.test:g}"
@@ -160,8 +162,8 @@ def _features(plan: Plan) -> Iterator[str]:
     size = 1 + n_assets + n_assets * n_indicators * lookback
     yield from _comment(
         f"An observation has {size:,} floats: cash, {n_assets} holding(s), and {n_indicators} indicators of {n_assets} "
-        f"asset(s) over {lookback} bars. After each gap the first {FeatureSpec().warm_up} bars (the indicators' "
-        f"warm-up) and {lookback - 1} more are not decided on."
+        f"asset(s) over {lookback} bars. At the start and after each gap, the policy makes no decision at the first "
+        f"{FeatureSpec().warm_up} bars (the indicators' warm-up) and {lookback - 1} more."
     )
     yield f"features: {{lookback: {lookback}}}"
 
@@ -169,8 +171,9 @@ def _features(plan: Plan) -> Iterator[str]:
 def _encoder(plan: Plan) -> Iterator[str]:
     lookback = plan.fit.lookback
     yield from _comment(
-        "The question of the study: an MLP, an FT-Transformer from scratch, or one that is pre-trained, on train "
-        "windows alone, and then frozen or fine-tuned." + ("" if plan.wide else " It has one shape, as time is short.")
+        "The study compares an MLP, an FT-Transformer that is trained from scratch, and one that is pre-trained (on "
+        "training windows alone) and then frozen or fine-tuned."
+        + ("" if plan.wide else " The transformer has one shape, because the hours are few.")
     )
     yield "encoder:"
     yield "  choice:"
@@ -192,7 +195,7 @@ def _trading(plan: Plan) -> Iterator[str]:
     rules, episode = MarketRules(), min(500, min(plan.fit.n_train) // 2)
     yield from _comment(
         f"The defaults: a fee of {rules.fee:.2%} of each order's notional and {rules.slippage:.2%} slippage, more than "
-        "large exchanges ask. Put your own."
+        "large exchanges charge. Set your own."
     )
     yield f"trading: {{rules: {{fee: {rules.fee:g}, slippage: {rules.slippage:g}}}, episode_bars: {episode}}}"
 
@@ -200,8 +203,8 @@ def _trading(plan: Plan) -> Iterator[str]:
 def _ppo(plan: Plan) -> Iterator[str]:
     passes = plan.env_steps / max(plan.fit.n_train)
     yield from _comment(
-        f"An env step is one account over one bar: {passes:.1f} passes over the longest train window. More may learn "
-        "more, and costs in proportion."
+        f"One env step advances one account by one bar; these are {passes:.1f} passes over the longest training "
+        "window. More steps may learn more, and take time in proportion."
     )
     yield "ppo:"
     yield f"  env_steps: {plan.env_steps}"
@@ -222,7 +225,7 @@ def _search(plan: Plan) -> Iterator[str]:
         )
     yield f"n_trials: {plan.n_trials}"
     yield f"budget: {{hours: {plan.hours:g}}}  # then it stops; the same command with a larger budget continues"
-    yield "# The first trials are given, so that each kind is there; what a point leaves out is sampled."
+    yield "# The first trials, so that every kind of encoder is tried. Values that a point leaves out are sampled."
     yield "points:"
     shape = ", trial/encoder/d_token: {0}, trial/encoder/n_blocks: {1}, trial/encoder/n_heads: {2}" * plan.wide
     small, large = shape.format(32, 1, 2), shape.format(64, 2, 4)
@@ -235,7 +238,7 @@ def _search(plan: Plan) -> Iterator[str]:
 
 
 def budget_lines(plan: Plan) -> Iterator[str]:
-    """What the study is expected to take on its machine, and what this is known from."""
+    """How long the study is expected to take on its machine, and what this estimate is based on."""
     estimate, machine = plan.estimate, plan.machine
     assert estimate is not None
     gpu = f"{machine.n_gpus} × {machine.gpu.name}" if machine.gpu else "no GPU"
@@ -246,12 +249,12 @@ def budget_lines(plan: Plan) -> Iterator[str]:
     )
     each = "; ".join(f"{name} {seconds_text(speed.training)}" for name, speed in estimate.speeds.items())
     n_measured = sum(speed.n_measured for speed in estimate.speeds.values())
-    source = "steps timed on this machine just now, with whatever else ran there"
+    source = "training steps that `ftray init` timed on this machine"
     if n_measured:
-        source = f"{n_measured} trials that ended here before, and steps timed just now where none has"
+        source = f"{n_measured} trials that ended here before; where none had the encoder, on steps that it timed"
     yield (
-        f"It is from {source}. A training of {plan.env_steps:,} env steps, of which a trial has "
-        f"{estimate.trainings}: {each}. A pre-training, once per shape and fold: {seconds_text(estimate.pretraining)}."
+        f"The estimate is based on {source}. A trial has {estimate.trainings} training(s) of {plan.env_steps:,} env "
+        f"steps. One takes: {each}. A pre-training, once per shape and fold: {seconds_text(estimate.pretraining)}."
     )
     if hours > plan.hours:
-        yield f"That is more than the {plan.hours:g} hours asked for: the budget ends the study before its last trial."
+        yield f"That is more than the {plan.hours:g} hours: the budget ends the study before its last trial."

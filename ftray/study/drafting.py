@@ -31,7 +31,7 @@ PLANNED = 0.8
 """The share of the hours that is planned with; the rest is for what an estimate misses."""
 
 ENOUGH_TRIALS, MOST_TRIALS, LEAST_TRIALS = 20, 60, 4
-"""Trials that compare the encoders; trials after which luck grows faster than knowledge; one of each kind."""
+"""Enough trials to compare the encoders; the most, as each one raises the luck line; one of each kind of encoder."""
 
 BATCH, LEAST_STEPS, MOST_STEPS = 2_048, 8_192, 400_000
 """Env steps of an iteration, and of a training."""
@@ -54,7 +54,7 @@ AMBITIONS = (
     Ambition(1, 1, True),
     Ambition(1, 1, False),
 )
-"""The greatest first; a study is the first that leaves time for enough trials."""
+"""The largest first. A draft is the first of them that leaves time for enough trials."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -83,7 +83,7 @@ def draft_study(
     file: where it will be written. name: the study's; by default the file's.
     interval, symbols: which candles to take; see `survey_candles`.
     hours: that the study may take on this machine; at most that many are in its budget.
-    runs: where trials of the same shapes may have ended before, whose pace counts.
+    runs: a folder of run folders; the speed of trials of the same shapes there is used for the estimate.
     machine, clock: what it will run on, and how a learner's step is timed there.
 
     Raises: DataError with the reason per file for candles that cannot work; SpecError for options that cannot.

@@ -1,6 +1,6 @@
 """The lookback and the windows that fit candles: as many folds as leave each of them enough bars.
 
-Takes: the runs of bars without a hole in time. Gives: a `Fit`, the folds with their usable bars counted.
+Takes: the runs of bars without a gap in time. Gives: a `Fit`, the folds with their usable bars counted.
 A bar is usable where a policy could decide: after the warm-up of its run, with its whole lookback inside the window.
 """
 
@@ -21,13 +21,13 @@ MIN_TRAIN, MIN_EVALUATED = 400, 100
 """Usable bars of a train window, and of a validation or test window, below which no study is worth its time."""
 
 MIN_FOLD_TRAIN, MIN_FOLD_EVALUATED = 1_500, 400
-"""The same for several folds: with fewer, one longer split says more."""
+"""The same for several folds; with fewer bars, one longer split gives a more precise result."""
 
 MIN_LABELLED = 16
 """Bars with a label that either part of a pre-training's window must have at the least."""
 
 MOST = 100_000
-"""Bars that are more than the smallest windows need."""
+"""More bars than the smallest windows need, where the search for their number ends."""
 
 FOLDS = (4, 2)
 """Numbers of walk-forward folds, the most first."""
@@ -58,7 +58,7 @@ class Fit:
 def fits(segments: Sequence[Segment]) -> list[Fit]:
     """Every choice of windows that fits, under the longest lookback that has one: most folds first, one split last.
 
-    segments: the candles' runs of bars without a hole in time.
+    segments: the candles' runs of bars without a gap in time.
     Raises: DataError with the bars that are needed and those that there are.
     """
     for lookback in LOOKBACKS:

@@ -21,10 +21,10 @@ from ftray.vram.measuring import TrainingStep
 from ftray.vram.table import Worker
 
 TIMED_STEPS, TIMED_SECONDS = 5, 0.5
-"""A step is timed as often as it takes for both, after a first one that allocates."""
+"""Steps are timed until both are reached, after a first step that allocates."""
 
 TIMED_TOKENS = 256 * 98
-"""Tokens of a timed minibatch, as the reference's: of more series, fewer samples are timed."""
+"""Tokens of a timed minibatch, as many as the reference market's; with more series it has fewer samples."""
 
 TIMED_BARS = 4_096
 """Rows of the timed step's table: its speed does not depend on them."""
@@ -39,7 +39,7 @@ FORWARD = 0.4
 """A pass without gradients, as a part of a step with its gradients."""
 
 STEP_SECONDS = 1.2e-4
-"""Of an env step beside the network: the environment and RLlib's connectors, by `benchmarks/rl.py`."""
+"""Of an env step without the network: the environment and RLlib's connectors, measured by `benchmarks/rl.py`."""
 
 START_SECONDS = 12.0
 """Of a training's start and end: env runners, backtests, a policy that is exported."""
@@ -48,7 +48,7 @@ PRETRAINING_STEP, PRETRAINING_SECONDS = 1.5, 25.0
 """A pre-training step takes so many steps of the learner, and its encoder card so many seconds."""
 
 MORE_THREADS = 0.5
-"""n threads are worth n to this power: two are worth 1.4, as steps are short."""
+"""n threads are n to this power times as fast: two 1.4 times, because steps are short."""
 
 SHARED_GPU = 4.0
 """How many learners' work a GPU does at the most, however many share it (`benchmarks/gpu.md`: they take turns)."""
@@ -102,7 +102,7 @@ def speed_of(spec: TrialSpec, n_bars: int, machine: Node, paces: Paces | None, c
 
 
 def _pace(spec: TrialSpec, paces: Paces, on_gpu: bool) -> Pace | None:
-    """The pace of earlier trials with this encoder; how wide its encoding is hardly matters, and each has another."""
+    """The pace of earlier trials with this encoder, or of another `encoding_dim`, which hardly affects speed."""
     widths = (spec.encoder.encoding_dim, *WIDTHS)
     alike = (dataclasses.replace(spec.encoder, encoding_dim=width) for width in widths)
     found = (paces.of(dataclasses.replace(spec, encoder=encoder), on_gpu) for encoder in alike)
@@ -112,8 +112,8 @@ def _pace(spec: TrialSpec, paces: Paces, on_gpu: bool) -> Pace | None:
 def seconds_per_sample(worker: Worker, device: str) -> float:
     """The median of several real steps of a learner on this machine, per sample of its minibatch.
 
-    Every sample is of a bar of its own, which is the most that a market tower has to do. On one thread: several that
-    wait for each other on a machine that does anything else are many times slower than in a study, where they yield.
+    Every sample has a bar of its own, the most work for a market tower. It uses one thread: on a busy machine several
+    threads, which wait for each other, are many times slower than in a study, where waiting threads yield.
     """
     n_samples = max(1, min(worker.minibatch, math.ceil(TIMED_TOKENS / max(1, worker.layout.n_series))))
     step = TrainingStep(dataclasses.replace(worker, minibatch=n_samples, n_samples=n_samples), device)

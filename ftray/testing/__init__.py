@@ -1,4 +1,4 @@
-"""The contracts of the families, for members of your own: what ftray's own tests hold every built-in member to.
+"""Contracts: the tests that every built-in indicator, reward, market, encoder and sampler passes, for your own ones.
 
 Takes: an indicator, a reward, a market, an encoder or a sampler, registered or not. Gives: an AssertionError for each
 promise that it breaks, with what must hold, what was found and how to mend it. Needs neither pytest nor Ray; encoders

@@ -145,7 +145,7 @@ def _refusal(segments: list[Segment]) -> str:
 def test_the_comments_agree_with_what_was_measured(hourly):
     candles = load_market(hourly.study.corner_trials[0].market)
     text, plan, times = " ".join(hourly.text.replace("#", " ").split()), hourly.plan, candles.times
-    assert f"{len(candles):,} bars of 1h that 3 file(s) share" in text and "quoted in USDT" in text
+    assert f"{len(candles):,} bars of 1h that 3 file(s) have in common" in text and "quoted in USDT" in text
     assert f"Gaps in time: {len(candles.segments) - 1};" in text and len(candles.segments) == 5
     spec = hourly.study.corner_trials[0]
     folds = fold(len(candles), spec.windows, spec.features.lookback)
