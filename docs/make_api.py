@@ -27,9 +27,9 @@ MAX_LINE = 110
 
 INTRODUCTION = """# Public names
 
-What `import ftray` gives, by task. These names stay from one version to the next, or [CHANGELOG.md](../CHANGELOG.md)
-says where they went; whatever else is in the package may change. Each name is imported when it is first used:
-`import ftray` needs neither torch nor Ray.
+This page lists the names that `import ftray` gives, by task. They stay the same from one version to the next, or
+[CHANGELOG.md](../CHANGELOG.md) says what replaces them; anything else in the package may change. A name is imported at
+its first use, so `import ftray` needs neither torch nor Ray.
 
 `python docs/make_api.py` writes this page from the docstrings.
 
@@ -79,7 +79,7 @@ LEFT_OUT = {
     "Queries": {"missing_metric", "sources", "records"},
     "StudySpec": {"trial", "only_trial", "resource_of", "max_resource", "identity"},
 }  # fmt: skip
-"""By class: public methods that RLlib or other rooms call; nothing is promised about them."""
+"""By class: public methods that RLlib or other packages call; nothing is promised about them."""
 
 CALLED = (
     "Candles", "ObservationLayout", "TradingEnv", "VectorTradingEnv", "features.Indicator", "trading.Reward",

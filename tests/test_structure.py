@@ -68,13 +68,13 @@ def test_no_modules_import_each_other_in_a_circle():
     assert circles({module: set(imported(module)) - {module} for module in SOURCES}) == []
 
 
-def test_no_rooms_import_each_other_in_a_circle():
-    room = {module: ".".join(module.split(".")[:2]) for module in SOURCES}
-    edges: dict[str, set[str]] = {name: set() for name in room.values() if name != "ftray"}
+def test_no_packages_import_each_other_in_a_circle():
+    package = {module: ".".join(module.split(".")[:2]) for module in SOURCES}
+    edges: dict[str, set[str]] = {name: set() for name in package.values() if name != "ftray"}
     for module in SOURCES:
         for other in imported(module):
-            if "ftray" not in (room[module], room[other]) and room[module] != room[other]:
-                edges[room[module]].add(room[other])
+            if "ftray" not in (package[module], package[other]) and package[module] != package[other]:
+                edges[package[module]].add(package[other])
     assert circles(edges) == []
 
 

@@ -29,7 +29,7 @@ def add_verbs(add: Add) -> None:
     verb.add_argument("--interval", metavar="INTERVAL", help=line)
     line = "use these assets only, like BTC,ETH (default: all, except those that leave too few common bars)"
     verb.add_argument("--symbols", type=_symbols, metavar="A,B", help=line)
-    add_runs(verb)
+    add_runs(verb, "run folders whose trials show how fast this machine is")
     verb = add_verb(add, schema, "print the JSON Schema of study files, with which editors complete and check them")
     line = "print the schema of files without search parameters, which `ftray train` and `ftray pretrain` run"
     verb.add_argument("--trial", action="store_true", help=line)

@@ -32,7 +32,7 @@ def add_verbs(add: Add) -> None:
         (tune, "run a study, or continue it"),
     ):
         verb = add_verb(add, command, line)
-        add_study(verb, n="?" if command is vram else None, fixed=command in (pretrain, train))
+        add_study(verb, n="?" if command is vram else None)
         if command is tune:
             line = "retry failed trials from their checkpoints; without this they stay failed"
             verb.add_argument("--retry-failed", action="store_true", help=line)
@@ -46,18 +46,16 @@ def add_verbs(add: Add) -> None:
             add_runs(verb)
 
 
-def add_study(verb: argparse.ArgumentParser, n: str | None = None, fixed: bool = False) -> None:
-    """FILE and --set, as `study_of` reads them. fixed: the file must be without search parameters."""
+def add_study(verb: argparse.ArgumentParser, n: str | None = None) -> None:
+    """FILE and --set, as `study_of` reads them."""
     line = f"a study file, or the name of one that comes with ftray: {', '.join(shipped_studies())}"
-    if fixed:
-        line = "a study file without search parameters, or the name of one that comes with ftray, like balanced"
     verb.add_argument("file", type=Path, metavar="FILE", nargs=n, help=line)
     line = "override a field, like trial.ppo.epochs=4; may be repeated"
     verb.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help=line)
 
 
-def add_runs(verb: argparse.ArgumentParser) -> None:
-    line = "where run folders are: a folder, or s3://, gs://, abfs:// (default: runs)"
+def add_runs(verb: argparse.ArgumentParser, what: str = "where run folders are") -> None:
+    line = f"{what}: a folder, or s3://, gs://, abfs:// (default: runs)"
     verb.add_argument("--runs", type=location, default=Path("runs"), metavar="DIR|URL", help=line)
 
 

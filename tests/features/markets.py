@@ -1,4 +1,4 @@
-"""Small markets for the tests of this room: several assets, with holes in time where asked."""
+"""Small markets for the tests of features: several assets, with gaps in time where a test needs them."""
 
 import numpy as np
 
