@@ -116,7 +116,11 @@ def _candle_files(spec: FilesSpec) -> dict[str, Path]:
 def _named_files(spec: FilesSpec) -> list[FileName]:
     """The candle files of the wanted interval in the folder."""
     folder, names = local(spec.path).expanduser(), list[FileName]()
-    for path in candle_paths(folder):
+    try:
+        paths = candle_paths(folder)
+    except MissingCandlesError as error:
+        raise MissingCandlesError(f"{error}: --set trial.market.path=FOLDER") from None
+    for path in paths:
         try:
             names.append(parse_name(path))
         except DataError:
@@ -135,10 +139,7 @@ def _named_files(spec: FilesSpec) -> list[FileName]:
 def candle_paths(folder: Path) -> list[Path]:
     """The files in a folder that may hold candles, by their suffix. Raises: DataError where there is none."""
     if not folder.is_dir():
-        raise MissingCandlesError(
-            f"{folder}: no such folder; `path` must be a folder with one candle file per asset: "
-            "--set trial.market.path=FOLDER"
-        )
+        raise MissingCandlesError(f"{folder}: no such folder; it must be a folder with one candle file per asset")
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in READERS and not p.name.startswith("."))
     if not paths:
         raise DataError(

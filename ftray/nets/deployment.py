@@ -82,8 +82,10 @@ class Policy:
         candles: of its assets, in their order; the lookback, and what indicators need before it.
         account: (1 + A,) cash and each holding as fractions of equity; by default all in cash.
 
-        Raises: WeightsError for other assets; DataError where the last bars are too few, or a gap lies among them.
+        Raises: PluginError for indicators of a plug-in that is not loaded; WeightsError for other assets; DataError
+        where the last bars are too few, or a gap lies among them.
         """
+        check_loaded(self.facts.get("plugins") or {}, "this policy")
         layout = self.layout
         if candles.symbols != layout.symbols:
             raise WeightsError(

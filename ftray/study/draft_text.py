@@ -7,6 +7,7 @@ import dataclasses
 import shlex
 import textwrap
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ def study_text(plan: Plan, file: str, name: str | None) -> str:
     """
     lines = [
         f"# yaml-language-server: $schema={SCHEMA}",
-        *_header(plan, file),
+        *_header(plan, file, name),
         *([f"name: {_inline(name)}"] if name else []),
         "trial:",
     ]
@@ -99,12 +100,13 @@ def seconds_text(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6_000 else f"{seconds / 3600:.1f} h"
 
 
-def _header(plan: Plan, file: str) -> Iterator[str]:
+def _header(plan: Plan, file: str, name: str | None) -> Iterator[str]:
+    look = f"{name or Path(file).stem}_first_look"
     file = shlex.quote(file)
     yield f"# A first study of these candles, written by `ftray init` {__version__}. Every value may be changed."
     yield f"#   ftray check {file}    sizes, ranges, env steps; starts nothing"
     yield f"#   ftray tune {file}     runs it; the same command continues it"
-    small = ["name=first_look", "search.n_trials=4", "trial.ppo.env_steps=4096", "trial.pretraining.epochs=1"]
+    small = [shlex.quote(f"name={look}"), "search.n_trials=4", "trial.ppo.env_steps=4096", "trial.pretraining.epochs=1"]
     if plan.fit.n_folds > 1:
         small.append("'trial.windows={kind: single}'")
     yield "# A small first run, which shows whether everything works as you expect:"

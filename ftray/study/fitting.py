@@ -115,8 +115,8 @@ def _too_few(segments: Sequence[Segment]) -> str:
     return (
         f"the smallest windows need {least:,} bars in one unbroken run ({warm_up} of warm-up; train, validation and "
         f"test under a lookback of {lookback}; {lookback} + {holding} bars between two of them), and all files share "
-        f"{n:,}, in {len(segments)} run(s), the longest of {longest:,}: take longer candles or a shorter interval, or "
-        "leave out, with --symbols, the files that are short or have gaps"
+        f"{n:,}, in {len(segments)} run(s), the longest of {longest:,}: take a longer history or a shorter interval, "
+        "or leave out, with --symbols, the files that are short or have gaps"
     )
 
 

@@ -65,11 +65,15 @@ class IndicatorContract(Contract):
 
     def test_there_is_one_value_per_bar(self) -> None:
         for n_bars in (len(self.candles()), 50, 13, 2, 1):
-            shape = np.shape(self.indicator.compute(ohlcv(n_bars)))
+            try:
+                shape = np.shape(self.indicator.compute(ohlcv(n_bars)))
+                found = f"for {n_bars} bars it gave the shape {shape}, not ({n_bars},)"
+            except Exception as error:
+                shape, found = None, f"for {n_bars} bars it raised {error!r}"
             if shape != (n_bars,):
                 raise broken(
                     "an indicator must give one value per bar, for a segment shorter than its warm-up, too",
-                    f"for {n_bars} bars it gave the shape {shape}, not ({n_bars},)",
+                    found,
                     "fill the bars that nothing is known of with NaN: the first `warm_up` values are never read",
                 )
 

@@ -16,6 +16,7 @@ from ftray.features import Dataset, build_dataset
 from ftray.market import Pieces
 from ftray.metrics import EQUAL_WEIGHT
 from ftray.nets import Policy, PolicyNetwork, exporting_onnx
+from ftray.plugins import check_loaded
 from ftray.runs import RunFolder
 from ftray.runs.records import JobKind
 from ftray.runs.version_0_1 import upgrade_trial
@@ -105,11 +106,12 @@ def record_benchmarks(spec: TrialSpec, run: RunFolder) -> None:
 def judge_folder(location: Location, trial: str | None, window: str) -> tuple[Path, dict[str, Backtest]]:
     """The policy folder behind a path (a policy, or a run and one of its trials) and its backtests.
 
-    Raises: QueryError, NoResultError or WeightsError, which say what is missing.
+    Raises: QueryError, NoResultError, WeightsError or PluginError, which say what is missing.
     """
     is_policy = not is_url(location) and (Path(location) / "policy.json").exists()
     folder = Path(location) if is_policy else policy_folder(RunFolder.open(location), trial)
     policy = Policy.load(folder)
+    check_loaded(policy.facts.get("plugins") or {}, str(folder))
     spec = parse(TrialSpec, upgrade_trial(policy.facts["trial"]), path=("trial",))
     dataset = build_dataset(spec.market, spec.windows, spec.features, policy.facts["fold"])
     return folder, judge(policy, spec, dataset, window)

@@ -9,12 +9,13 @@ import ftray
 from ftray.boards.app import build_app
 from ftray.boards.report import write_report
 from ftray.cli import main
-from ftray.errors import PluginError, SpecError
+from ftray.errors import PluginError
 from ftray.features import INDICATORS
 from ftray.market import load_market
 from ftray.nets import load_policy
 from ftray.study import load_study
 from ftray.study.promote import promote
+from ftray.trial.judge import judge_folder
 from tests.boards.made import made_study
 
 from .outside import MEMBERS, NOTES_ITS_IMPORT, study_file, write
@@ -86,8 +87,10 @@ def test_a_policy_whose_indicators_are_a_plug_ins_decides_without_it_and_observe
     forget()
     policy = load_policy(tmp_path / "policy")
     assert policy(np.zeros(policy.layout.size)).shape == (2,)
-    with pytest.raises(SpecError, match=r"no indicator 'gap'; .*if a plug-in has it"):
+    with pytest.raises(PluginError, match=r"this policy was made with the plug-in my_members, .*--plugin my_members"):
         policy.observe(candles)
+    with pytest.raises(PluginError, match=r"policy was made with the plug-in my_members, .*--plugin my_members"):
+        judge_folder(tmp_path / "policy", None, "validation")
     ftray.load_plugins(["my_members"])
     assert np.isfinite(policy.observe(candles)).all()
 
