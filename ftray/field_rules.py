@@ -10,8 +10,10 @@ Traceback (most recent call last):
 ftray.errors.SpecError: must be a word in lower case; got 'Up'
 """
 
+import contextlib
 import dataclasses
 import difflib
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
@@ -129,6 +131,20 @@ class Distinct(Rule):
 
     def keywords(self) -> dict[str, Any]:
         return {"minItems": 1, "uniqueItems": True}
+
+
+def number(value: Any) -> float:
+    """The finite number that a value is, or that a text has the form of: YAML 1.1 reads 1e-4, without a dot, as text.
+
+    Raises: ValueError for anything else.
+    """
+    if isinstance(value, str) and not re.fullmatch(NUMBER, value):
+        raise ValueError(f"must be a number, got {value!r}")
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError):  # a whole number beyond every float
+            if math.isfinite(found := float(value)):
+                return found
+    raise ValueError(f"must be a finite number, got {value!r}")
 
 
 def nearest(word: str, known: Iterable[object]) -> str:

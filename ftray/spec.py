@@ -19,14 +19,13 @@ import functools
 import hashlib
 import inspect
 import json
-import math
 import re
 import types
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar, Union, dataclass_transform, get_args, get_origin, get_type_hints
 
 from ftray.errors import SpecError
-from ftray.field_rules import NUMBER, Between, Distinct, Matching, NameIn, Rule, closest, nearest
+from ftray.field_rules import NUMBER, Between, Distinct, Matching, NameIn, Rule, closest, nearest, number
 
 __all__ = [
     "MISSING_PLUGIN",
@@ -43,6 +42,7 @@ __all__ = [
     "described_fields",
     "fingerprint",
     "nearest",
+    "number",
     "parse",
     "parse_member",
     "spec",
@@ -237,14 +237,10 @@ def _member(kinds: Mapping[str, Any], value: Any, path: tuple[str, ...], hint: s
 
 def _scalar(hint: Any, value: Any, path: tuple[str, ...]) -> Any:
     if hint is float:
-        if isinstance(value, str):  # YAML 1.1 reads 1e-4, without a dot, as text
-            try:
-                value = float(value)
-            except ValueError:
-                raise SpecError(f"must be a number, got {value!r}", path) from None
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise SpecError(f"must be a finite number, got {value!r}", path)
-        return float(value)
+        try:
+            return number(value)
+        except ValueError as error:
+            raise SpecError(str(error), path) from None
     if hint is int and isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):

@@ -148,6 +148,12 @@ def test_numbers_that_yaml_reads_as_text_are_numbers():
     assert parse(Circle, {"radius": "1e-3"}).radius == 1e-3
 
 
+@pytest.mark.parametrize("text", ["1_0e-3", " 1e-3", "1e-3\n", "infinity", "nan", "0x1", "١"])
+def test_a_text_of_another_form_is_no_number(text):
+    with pytest.raises(SpecError, match=r"^radius: must be a number, got "):
+        parse(Circle, {"radius": text})
+
+
 def test_construction_in_python_passes_the_same_door():
     with pytest.raises(SpecError, match=r"^radius: must be between 0 and 10, got 12"):
         Circle(radius=12.0)

@@ -4,9 +4,10 @@ Takes: spec classes. Gives: what `parse` accepts of them, as a plain mapping tha
 ranges, names, defaults and descriptions are those of the classes; a family has the members that it has when it is read.
 
 What a schema cannot express stays the parser's alone: rules between fields (the `check` methods), the order and the
-step of a range's ends, options that look the same, how large a number is that is written as text. In three points it
-is stricter: a count is searched by `int`, never by a `float` range of whole steps; both ends of a range must be valid,
-even where its step never reaches the upper one; the options of a choice are no choices themselves.
+step of a range's ends, options that look the same, how large a number is that is written as text, and that a `log`
+range of a count may not end in 4.0, which is no other number than 4. In three points it is stricter: a count is
+searched by `int`, never by a `float` range of whole steps; both ends of a range must be valid, even where its step
+never reaches the upper one; the options of a choice are no choices themselves.
 """
 
 import dataclasses

@@ -17,7 +17,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from ftray.errors import SpecError
-from ftray.spec import closest, nearest
+from ftray.spec import closest, nearest, number
 
 RANGE_KINDS = ("int", "float", "log", "choice")
 
@@ -106,7 +106,7 @@ class Space:
         """Refuses a hand-written point with an unknown search parameter or a value outside its range."""
         for name, value in point.items():
             if name not in self.params:
-                raise SpecError(f"no such search parameter; {nearest(name, self.params)}", (*where, name))
+                raise SpecError(f"no such search parameter; {nearest(str(name), self.params)}", (*where, str(name)))
             distribution = self.params[name].distribution
             try:
                 inside = distribution._contains(distribution.to_internal_repr(value))
@@ -180,14 +180,14 @@ def _param(node: Any, path: tuple[str, ...]) -> Param | None:
     if any(isinstance(value, bool) for value in arguments):
         raise SpecError(f"{{{kind}: {arguments}}} is no range: it takes numbers", path)
     try:
-        low, high, *step = (float(value) for value in arguments)
+        low, high, *step = map(number, arguments)
         if kind == "float":
             return Param(name, FloatDistribution(low, high, step=step[0] if step else None))
         whole = all(isinstance(value, int) for value in arguments)
         if kind == "log":
             made = IntDistribution(int(low), int(high), log=True) if whole else FloatDistribution(low, high, log=True)
             return Param(name, made)
-        if not whole:
+        if not all(isinstance(value, int | float) and value == int(value) for value in arguments):
             raise ValueError("int needs whole numbers")
         return Param(name, IntDistribution(int(low), int(high), step=int(step[0]) if step else 1))
     except (TypeError, ValueError) as error:

@@ -2,7 +2,8 @@
 
 Takes: the specs and families as they are. Gives: a plain mapping, for editors and validators. What it leaves to the
 parser: see `ftray.search.json_schema`; of a whole file also whether an objective's direction is the metric's, whether a
-constraint's metric is reported, and whether points name search parameters and values in their ranges.
+constraint's metric is reported, whether an objective is there twice, whether plug-ins can be imported, and whether
+points name search parameters and values in their ranges.
 
 The members of plug-ins are known if their modules are imported before; a name that is not known is refused, with a
 message about `--plugin`, whether or not a file has plug-ins: passing any name there would pass every misspelt one.

@@ -197,11 +197,11 @@ def parse_study(tree: Mapping[str, Any], default_name: str = "study", folder: Pa
         if key not in SECTIONS:
             raise SpecError(f"no such key; {nearest(str(key), SECTIONS)}", (str(key),))
     name = parse_member(StudyName, tree.get("name", default_name), path=("name",))
-    plugins = parse_plugins(tree.get("plugins") or (), folder)
-    trial = tree.get("trial") or {}
+    plugins = parse_plugins(_section(tree, "plugins", ()), folder)
+    trial = _section(tree, "trial", {})
     if not isinstance(trial, Mapping):
         raise SpecError(f"must be a mapping, got {trial!r}", ("trial",))
-    search = parse(SearchSpec, expand_shorthand(tree.get("search") or {}), path=("search",))
+    search = parse(SearchSpec, expand_shorthand(_section(tree, "search", {})), path=("search",))
     _check_objectives(search)
     check_sampler(search.sampler, len(search.goals), len(search.constraints))
     check_patience(search.patience_trials, len(search.goals))
@@ -213,6 +213,11 @@ def parse_study(tree: Mapping[str, Any], default_name: str = "study", folder: Pa
     for number, point in enumerate(search.points):
         spec.space.check_point(point, ("search", "points", str(number)))
     return spec
+
+
+def _section(tree: Mapping[str, Any], name: str, absent: Any) -> Any:
+    """A section's content. absent: what one means that is left out, or has a key without a value."""
+    return absent if tree.get(name) is None else tree[name]
 
 
 def _check_plugins(spec: StudySpec) -> None:

@@ -80,6 +80,10 @@ def test_a_tree_without_ranges_has_one_corner_itself():
     assert list(Space({"seed": 1, "ppo": {"epochs": 2}}).corners()) == [{"seed": 1, "ppo": {"epochs": 2}}]
 
 
+def test_whole_numbers_may_have_a_point():
+    assert Space({"seed": {"int": [1.0, 5.0, 2.0]}}).params == Space({"seed": {"int": [1, 5, 2]}}).params
+
+
 def test_a_space_can_be_pickled():
     assert pickle.loads(pickle.dumps(Space(TREE))).params == Space(TREE).params
 
@@ -91,6 +95,9 @@ def test_a_space_can_be_pickled():
         ({"seed": {"int": [4, 1]}}, r"^trial\.seed: .*is no range"),
         ({"seed": {"int": [1, 2.5]}}, r"^trial\.seed: .*whole numbers"),
         ({"seed": {"int": [1, 4, 2, 7]}}, r"^trial\.seed: .*too many numbers"),
+        ({"seed": {"int": ["1", 4]}}, r"^trial\.seed: .*whole numbers"),
+        ({"seed": {"int": [1, 10**400]}}, r"^trial\.seed: .*is no range: must be a finite number"),
+        ({"lr": {"float": [0.0, "1_0"]}}, r"^trial\.lr: .*is no range: must be a number, got '1_0'"),
         ({"seed": {"int": [True, 4]}}, r"^trial\.seed: .*takes numbers"),
         ({"seed": {"choise": [1, 2]}}, r"^trial\.seed: .*did you mean 'choice'"),
         ({"lr": {"log": [0.0, 1.0]}}, r"^trial\.lr: .*is no range"),
