@@ -6,6 +6,7 @@ outside this package that registered a member.
 
 import contextlib
 import dataclasses
+import re
 import secrets
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -105,7 +106,12 @@ class Family(Mapping[str, Member], Generic[Member]):
 
     def _name(self, member: Any) -> str:
         spec_class = getattr(member, "spec_class", None)
-        return member.name if spec_class is None else _kind(spec_class, self._fields)
+        name = getattr(member, "name", None) if spec_class is None else _kind(spec_class, self._fields)
+        if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name):
+            raise PluginError(
+                f"the {self.noun} {member!r} must have a name of letters, digits, '_', '.' and '-', got {name!r}"
+            )
+        return name
 
 
 def registered() -> dict[str, str]:
@@ -119,9 +125,10 @@ def source_path(module: str) -> Path | None:
     None where there is no such file: in a notebook, in a script that is executed, for a compiled module.
     """
     top = sys.modules.get(module.partition(".")[0])
-    folders = list(getattr(top, "__path__", ()))
-    if folders:
-        return Path(folders[0]).absolute()
+    folders = [Path(folder).absolute() for folder in getattr(top, "__path__", ())]
+    if folders:  # several, where distributions share a namespace
+        own = Path(getattr(sys.modules.get(module), "__file__", None) or folders[0]).absolute()
+        return next((folder for folder in folders if own.is_relative_to(folder)), folders[0])
     file = getattr(top, "__file__", None)
     return Path(file).absolute() if file and file.endswith(".py") and module != "__main__" else None
 
@@ -137,13 +144,21 @@ def hash_source(module: str) -> str:
     `LEFT_OUT` names files and folders that do not count.
     Without such files, each call returns another hash, because a change of the code could not be noticed.
     """
+    files = source_files(module)
+    if not files:
+        return secrets.token_hex(8)
+    return fingerprint({name: file.read_bytes().hex() for name, file in files.items()})[:16]
+
+
+def source_files(module: str) -> dict[str, Path]:
+    """The files that `hash_source` reads, by their paths from the folder that the plug-in lies in."""
     path = source_path(module)
     if path is None:
-        return secrets.token_hex(8)
+        return {}
     files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
     sources = {file.relative_to(path.parent): file for file in files}
     left_out = {name for name in sources if any(fnmatch(part, rule) for part in name.parts for rule in LEFT_OUT)}
-    return fingerprint({name.as_posix(): sources[name].read_bytes().hex() for name in sources.keys() - left_out})[:16]
+    return {name.as_posix(): file for name, file in sources.items() if name not in left_out}
 
 
 def _is_own(module: str) -> bool:

@@ -4,7 +4,9 @@ Takes: names of modules, from a study file or from a user. Gives: the hash of ea
 user gives is imported, never one that a run folder or a policy folder holds.
 """
 
+import ast
 import importlib
+import importlib.util
 import sys
 import traceback
 from collections.abc import Iterable, Mapping
@@ -12,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ftray.errors import PluginError, SpecError
-from ftray.families import hash_source, registered, source_path
+from ftray.families import OWN, hash_source, registered, source_files, source_path
 
 
 def load_plugins(modules: Iterable[str], folder: Path | str | None = None) -> dict[str, str]:
@@ -44,10 +46,22 @@ def load_plugins(modules: Iterable[str], folder: Path | str | None = None) -> di
 
 
 def parse_plugins(given: Any, folder: Path | str | None = None) -> dict[str, str]:
-    """Imports what the key `plugins` of a study file names. Raises: SpecError for no list; see `load_plugins`."""
+    """Imports what the key `plugins` of a study file names.
+
+    Raises: SpecError for no list; PluginError as `load_plugins`, and for a plug-in that imports a file next to it: no
+        hash would contain that file, and no other machine get it.
+    """
     if not isinstance(given, list | tuple) or not all(isinstance(module, str) for module in given):
         raise SpecError(f"must be a list of modules, like [my_indicators], got {given!r}", ("plugins",))
-    return load_plugins(given, folder)
+    loaded = load_plugins(given, folder)
+    named = {module.partition(".")[0] for module in loaded}
+    for module in loaded:
+        for neighbour in sorted(_neighbours(module, [Path(folder or "."), Path.cwd()]) - named):
+            raise PluginError(
+                f"the plug-in {module} imports {neighbour}, which lies next to it and is no part of it, so that no "
+                f"hash would tell when {neighbour} changes: make one package of both, or install {neighbour}"
+            )
+    return loaded
 
 
 def carried() -> list[dict[str, str]]:
@@ -96,9 +110,9 @@ def check_loaded(recorded: Mapping[str, str], who: str) -> None:
 
 def _registered_source(module: str) -> str | None:
     """The hash of an imported plug-in's source; a package counts by what its modules registered."""
-    top = module.partition(".")[0]
-    hashes = (source for name, source in registered().items() if name.partition(".")[0] == top)
-    return next(hashes, None) if module in sys.modules else None
+    path, sources = source_path(module), registered()
+    same = (name for name in sources if name == module or (path is not None and path == source_path(name)))
+    return next((sources[name] for name in same), None) if module in sys.modules else None
 
 
 def _loaded(module: str, folders: list[Path]) -> str:
@@ -131,6 +145,30 @@ def _loaded(module: str, folders: list[Path]) -> str:
     return source
 
 
+def _neighbours(module: str, folders: list[Path]) -> set[str]:
+    """Top-level modules that a plug-in in one of these folders imports from the same one; none of an installed one."""
+    path, found = source_path(module), set[str]()
+    if path is None or path.parent not in [folder.absolute() for folder in folders]:
+        return found
+    for file in source_files(module).values():
+        for node in ast.walk(ast.parse(file.read_bytes())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module.partition(".")[0])
+    return {name for name in found - {path.stem, OWN} if _lies_in(name, path.parent)}
+
+
+def _lies_in(module: str, folder: Path) -> bool:
+    """Whether a top-level module, imported or not, is a file or a package of a folder."""
+    try:
+        found = importlib.util.find_spec(module)
+    except ValueError:  # __main__
+        return False
+    places = [found.origin, *(found.submodule_search_locations or ())] if found else []
+    return any(Path(place).absolute().parent == folder for place in places if place)
+
+
 def _not_found(module: str, folders: list[Path]) -> str:
     places = " or ".join(str(folder) for folder in dict.fromkeys(folders))
     return (
@@ -139,9 +177,11 @@ def _not_found(module: str, folders: list[Path]) -> str:
 
 
 def _broken(module: str, error: BaseException) -> str:
-    """What a module's import raised, and where: the last line of the traceback that is not the import system's."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
-    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if len(frames) > 1 else ""
+    """What a module's import raised, and where: the last line that is neither the import system's nor ftray's."""
+    own = str(Path(__file__).parent)
+    frames = traceback.extract_tb(error.__traceback__)
+    frames = [frame for frame in frames if "importlib" not in frame.filename and not frame.filename.startswith(own)]
+    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
     if isinstance(error, SyntaxError):
         where = f" ({error.filename}, line {error.lineno})"
     return f"the plug-in {module} raises at its import: {type(error).__name__}: {error}{where}"

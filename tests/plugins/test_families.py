@@ -58,6 +58,14 @@ def test_a_member_may_be_borrowed_for_a_test():
     assert registered() == {}
 
 
+@pytest.mark.parametrize("name", ["", "a b", "a/b", 5, None])
+def test_a_member_without_a_proper_name_is_refused(name):
+    with pytest.raises(PluginError, match=rf"the indicator .* must have a name of letters, .*, got {name!r}"):
+        INDICATORS.register(Indicator(name, body, warm_up=0))
+    with pytest.raises(PluginError, match=r"the indicator <function body .* got None"):
+        INDICATORS.register(body)  # type: ignore[arg-type]
+
+
 @spec
 class WithoutKind:
     n_bars: int = 3

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from ftray.errors import PluginError, RunFolderError
+from ftray.families import sources_of
 from ftray.features import FeatureSpec, ObservationLayout, Scaler, dataset_of
 from ftray.market import SimulatorSpec, WindowsSpec, load_market
 from ftray.nets import FTSpec, MLPSpec, Policy, PolicyNetwork, build_encoder, load_policy, policy_head
@@ -48,6 +49,19 @@ def test_any_file_of_a_package_is_part_of_its_source(tmp_path, forget):
         assert load_plugins(["my_package.bodies"]) == {"my_package.bodies": prints[-1]}
         forget()
     assert prints[0] != prints[1] == prints[2]
+
+
+def test_of_two_folders_that_share_a_namespace_the_one_with_the_plug_in_is_its_source(tmp_path, forget, monkeypatch):
+    write(tmp_path / "installed" / "my_group", "other", "x = 1")
+    monkeypatch.syspath_prepend(tmp_path / "installed")
+    prints = []
+    for source in (INDICATOR, INDICATOR + "# changed"):
+        file = write(tmp_path / "my_group", "bodies", source)
+        prints.append(load_plugins(["my_group.bodies"])["my_group.bodies"])
+        assert sources_of(["my_group.bodies"]) == [file.parent]
+        forget()
+        monkeypatch.syspath_prepend(tmp_path / "installed")
+    assert prints[0] != prints[1]
 
 
 def test_a_study_continues_with_the_same_plug_in_and_is_refused_with_a_changed_one(tmp_path, forget):

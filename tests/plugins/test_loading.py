@@ -8,7 +8,7 @@ import ftray
 from ftray.cli import main
 from ftray.errors import PluginError, SpecError
 from ftray.features import INDICATORS
-from ftray.plugins import carried, load_carried, load_plugins
+from ftray.plugins import carried, load_carried, load_plugins, parse_plugins
 from ftray.search.samplers import build_sampler
 from ftray.study import load_study, parse_study
 
@@ -101,6 +101,32 @@ def test_a_plug_in_that_cannot_be_used_says_why(tmp_path, source, why):
     with pytest.raises(PluginError, match=why) as caught:
         load_plugins(["my_broken"])
     assert (caught.value.__cause__ is None) == (source == "x = 1")
+
+
+def test_a_mistake_in_what_is_registered_is_traced_to_the_plug_in(tmp_path):
+    write(tmp_path, "my_broken", "from ftray.features import INDICATORS\n\nINDICATORS.register(5)")
+    with pytest.raises(PluginError, match=r"the indicator 5 must have a name .* \(.*my_broken\.py, line 3\)"):
+        load_plugins(["my_broken"])
+
+
+@pytest.mark.parametrize("line", ["import my_helper", "from my_helper.part import x", "def f():\n    import my_helper"])
+@pytest.mark.parametrize("plugin", ["my_bodies", "my_bodies/"])
+def test_a_study_refuses_a_plug_in_that_imports_what_lies_next_to_it_and_no_hash_contains(tmp_path, line, plugin):
+    write(tmp_path, "my_helper/", "")
+    write(tmp_path, "my_helper/part", "x = 1")
+    write(tmp_path, plugin, f"{line}\nimport numpy, yaml, __main__, ftray.features\n{INDICATOR}")
+    with pytest.raises(PluginError, match=r"my_bodies imports my_helper, which lies next to it .* one package of both"):
+        parse_plugins(["my_bodies"])
+    assert load_plugins(["my_bodies"])
+
+
+def test_a_plug_in_may_import_another_one_that_its_study_names_and_modules_of_its_package(tmp_path):
+    write(tmp_path, "my_bodies", INDICATOR)
+    write(tmp_path, "my_package/", "from my_package import more")
+    write(tmp_path, "my_package/more", INDICATOR.replace("body", "other") + "import my_bodies, my_package.more")
+    assert list(parse_plugins(["my_package", "my_bodies"])) == ["my_package", "my_bodies"]
+    with pytest.raises(PluginError, match="the plug-in my_package imports my_bodies"):
+        parse_plugins(["my_package"])
 
 
 def test_a_plug_in_that_is_nowhere_is_refused_with_the_places_that_were_looked_at(tmp_path):
