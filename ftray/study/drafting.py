@@ -5,6 +5,7 @@ Takes: a folder of candles, hours. Gives: a `Draft`: the file's text, and what i
 
 import dataclasses
 import functools
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,8 +89,8 @@ def draft_study(
 
     Raises: DataError with the reason per file for candles that cannot work; SpecError for options that cannot.
     """
-    if not hours > 0:
-        raise SpecError(f"must be above 0, got {hours:g}", ("hours",))
+    if not 0 < hours < math.inf:
+        raise SpecError(f"must be a finite number above 0, got {hours:g}", ("hours",))
     path = path if is_url(path) else Path(path).expanduser().absolute()
     survey = survey_candles(path, FeatureSpec().warm_up + LOOKBACKS[0], interval, symbols)
     choices, machine = _choices(survey), machine or this_machine()

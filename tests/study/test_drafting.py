@@ -260,8 +260,9 @@ def test_too_few_bars_are_refused_with_what_each_file_has(tmp_path):
         "AAVE_USDT-1h.feather: 500 bars, 2020-01-01",
     ):
         assert word in str(caught.value)
-    with pytest.raises(SpecError, match="hours: must be above 0"):
-        drafted(folder, tmp_path / "drafted.yaml", hours=0.0)
+    for hours in (0.0, float("nan"), float("inf")):
+        with pytest.raises(SpecError, match=r"^hours: must be a finite number above 0"):
+            drafted(folder, tmp_path / "drafted.yaml", hours=hours)
 
 
 def test_the_verb_writes_the_file_prints_what_it_found_and_replaces_nothing(tmp_path, monkeypatch, capsys):
