@@ -3,7 +3,9 @@
 Legend: E accounts, A assets.
 """
 
+import dataclasses
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -51,6 +53,16 @@ def one_account(step: Step, e: int) -> Step:
         prices=StepPrices(step.prices.close[row], step.prices.fill[row], step.prices.next_close[row]),
         ruined=step.ruined[row],
     )
+
+
+def arrays_of(value: Any, name: str = "step") -> Iterator[tuple[str, np.ndarray]]:
+    """Every array of a step, with the words that read it."""
+    for field in dataclasses.fields(value):
+        part = getattr(value, field.name)
+        if dataclasses.is_dataclass(part):
+            yield from arrays_of(part, f"{name}.{field.name}")
+        elif part is not None:
+            yield f"{name}.{field.name}", part
 
 
 class RewardContract(Contract):
@@ -116,6 +128,18 @@ class RewardContract(Contract):
                     f"account {e} of six is rewarded {batch[:, e].sum():.9g} in all, and {alone[:, 0].sum():.9g} alone",
                     "reduce over assets (axis 1) alone, never over accounts (axis 0)",
                 )
+
+    def test_the_step_is_left_alone(self) -> None:
+        step = next(life(4, rules=COSTLY))
+        before = {name: array.copy() for name, array in arrays_of(step)}
+        self.reward.compute(step, self.reward.fresh_memory(4))
+        written = [name for name, array in arrays_of(step) if not np.array_equal(array, before[name])]
+        if written:
+            raise broken(
+                "a reward must leave its step alone: the account and its record are read from the same arrays",
+                f"compute() changed {', '.join(written)}",
+                "compute a new array: `step.equity - costs`, never `equity -= costs`",
+            )
 
     def test_the_memory_is_a_value_that_is_not_written_to(self) -> None:
         step = next(life(4))

@@ -39,6 +39,11 @@ def writing(step: Step, memory: np.ndarray):
     return memory[0] - 1, memory
 
 
+def paying_twice(step: Step, memory: np.ndarray):
+    np.subtract(step.equity, step.fills.fees.sum(axis=1), out=step.equity)
+    return growth(step), memory
+
+
 def growing_memory(step: Step, memory: np.ndarray):
     return growth(step), np.concatenate([memory, growth(step)[None]])
 
@@ -87,6 +92,11 @@ BROKEN = {
         "test_accounts_of_a_batch_do_not_touch_each_other",
         r"account 0 of six .* over assets \(axis 1\) alone",
     ),
+    "writing into its step": (
+        made(paying_twice),
+        "test_the_step_is_left_alone",
+        r"compute\(\) changed step\.equity\n.*never `equity -= costs`",
+    ),
     "writing into its memory": (
         made(writing, start=(1.0,)),
         "test_the_memory_is_a_value_that_is_not_written_to",
@@ -125,5 +135,5 @@ def test_every_promise_can_be_broken():
 
 def test_a_check_names_every_broken_promise_and_passes_a_member_that_keeps_them():
     check_reward(LOG_GROWTH)
-    with pytest.raises(AssertionError, match=r"(?s)^1 of 7 promises are broken\ncosts lower the reward:\n"):
+    with pytest.raises(AssertionError, match=r"(?s)^1 of 8 promises are broken\ncosts lower the reward:\n"):
         check_reward(made(of_the_market))
