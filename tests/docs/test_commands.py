@@ -44,8 +44,9 @@ def check_ftray(words: list[str], alone: bool) -> None:
     """
     given = _parser().parse_args(words)
     file = getattr(given, "file", None)
-    if file is not None and alone and words[0] not in RUN:
-        run_alone(["check", str(file), *(word for override in given.set for word in ("--set", override))])
+    if file is not None and alone:
+        if words[0] not in RUN:  # those are run
+            run_alone(["check", str(file), *(word for override in given.set for word in ("--set", override))])
     elif file is not None and not PLACEHOLDER.fullmatch(str(file)):
         spec = load_study(file, given.set)
         names = [override.partition("=")[2] for override in given.set if override.startswith("name=")]
