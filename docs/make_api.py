@@ -44,6 +44,7 @@ Fees, shares and drawdowns are fractions, never percentages; times are UTC.
 | `Pieces` | a window of a dataset, or several: `dataset.windows.train` |
 | `PolicyFn` | bars (E,), accounts (E, 1 + A) → actions (E, A); see [backtest](#backtest) |
 | `Location` | a path, or a URL of object storage: `s3://`, `gs://`, `abfs://` |
+| `Say` | a function that takes a line, like `print` |
 | `Device`, `Direction` | `"cpu"` or `"cuda"`; `"maximize"` or `"minimize"` |
 | `Frame`, `pd`, `pa`, `np`, `go` | a pandas DataFrame; pandas, pyarrow, numpy, plotly's `graph_objects` |
 """
