@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 
 from ftray.capacity.nodes import Node
-from ftray.features import INDICATORS, FeatureSpec
+from ftray.features import FeatureSpec
 from ftray.market import Survey, Window, WindowsSpec
 from ftray.shipped import SCHEMA
 from ftray.stats import luck_line, sharpe_error
@@ -160,7 +160,7 @@ def _dates(window: Window, times: np.ndarray) -> str:
 
 
 def _features(plan: Plan) -> Iterator[str]:
-    n_assets, n_indicators, lookback = len(plan.survey.files), len(INDICATORS), plan.fit.lookback
+    n_assets, n_indicators, lookback = len(plan.survey.files), len(FeatureSpec().indicators), plan.fit.lookback
     size = 1 + n_assets + n_assets * n_indicators * lookback
     yield from _comment(
         f"An observation has {size:,} floats: cash, {n_assets} holding(s), and {n_indicators} indicators of {n_assets} "

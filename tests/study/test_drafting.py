@@ -17,7 +17,7 @@ from jsonschema import Draft202012Validator
 from ftray.capacity.nodes import Node
 from ftray.cli import main
 from ftray.errors import DataError, SpecError
-from ftray.features import FeatureSpec, build_dataset
+from ftray.features import INDICATORS, FeatureSpec, Indicator, build_dataset
 from ftray.market import COLUMNS, Candles, FilesSpec, Segment, SimulatorSpec, fold, load_market, simulate
 from ftray.metrics import CPU_SECONDS
 from ftray.nets import FTSpec, MLPSpec
@@ -247,6 +247,14 @@ def test_names_that_yaml_reads_as_something_else_are_quoted(tmp_path):
     assert draft.study.name == "yes" and market_of(draft.study).path == str(folder)
     assert set(market_of(draft.study).symbols or ()) == {"NO", "ON", "1E5"}
     assert study_name(folder) == "my_candles_1"
+
+
+def test_indicators_of_plug_ins_are_not_counted_as_a_drafted_study_has_none(tmp_path):
+    candles = simulated(tmp_path / "candles", n_bars=1_500)
+    texts = [drafted(candles, tmp_path / "drafted.yaml", clock=lambda worker, device: 1e-6).text]
+    with INDICATORS.having(Indicator("mine", lambda ohlcv: ohlcv[:, 0], warm_up=0)):
+        texts.append(drafted(candles, tmp_path / "drafted.yaml", clock=lambda worker, device: 1e-6).text)
+    assert texts[0] == texts[1]
 
 
 def test_too_few_bars_are_refused_with_what_each_file_has(tmp_path):
