@@ -63,9 +63,13 @@ def test_ctrl_c_leaves_a_job_running_the_next_submission_follows_it_and_one_afte
     assert f"{job.id} keeps running on the cluster; follow it again with: {again}" in out
     assert f"ray job stop --address {head.address} {job.id}" in out
 
-    status = head.ftray("status", "--address", head.address).stdout
-    assert re.search(rf"  {job.id}  RUNNING since .*\n    {runs}/long: .*\d+ COMPLETE", status), status
-    assert "head: 2 CPUs" in status
+    shown = rf"  {job.id}  RUNNING since .*\n    {runs}/long: .*\d+ COMPLETE"
+
+    def status() -> str:
+        out = head.ftray("status", "--address", head.address).stdout
+        return out if re.search(shown, out) else ""  # two trials run at once: the first may not have ended yet
+
+    assert "head: 2 CPUs" in until(status, 120, f"`ftray status` shows {shown}", every=1)
 
     with head.typing(*words) as second:
         assert second.stdout is not None
