@@ -165,7 +165,9 @@ def _lies_in(module: str, folder: Path) -> bool:
         found = importlib.util.find_spec(module)
     except ValueError:  # __main__
         return False
-    places = [found.origin, *(found.submodule_search_locations or ())] if found else []
+    if found is None or not (found.has_location or found.submodule_search_locations):
+        return False  # sys is built in, and os is frozen: their origins are no paths
+    places = [found.origin, *(found.submodule_search_locations or ())]
     return any(Path(place).absolute().parent == folder for place in places if place)
 
 

@@ -120,8 +120,8 @@ def test_a_study_refuses_a_plug_in_that_imports_what_lies_next_to_it_and_no_hash
     assert load_plugins(["my_bodies"])
 
 
-def test_a_plug_in_may_import_another_one_that_its_study_names_and_modules_of_its_package(tmp_path):
-    write(tmp_path, "my_bodies", INDICATOR)
+def test_a_plug_in_may_import_the_standard_library_another_one_of_its_study_and_modules_of_its_package(tmp_path):
+    write(tmp_path, "my_bodies", f"import os, sys, json\n{INDICATOR}")
     write(tmp_path, "my_package/", "from my_package import more")
     write(tmp_path, "my_package/more", INDICATOR.replace("body", "other") + "import my_bodies, my_package.more")
     assert list(parse_plugins(["my_package", "my_bodies"])) == ["my_package", "my_bodies"]
