@@ -31,6 +31,7 @@ from ftray.stats.measures import (
     total_return,
     volatility,
 )
+from ftray.stats.newey_west import sharpe_newey_west
 from ftray.stats.overfitting import overfitting_probability, returns_matrix
 from ftray.stats.paired import signed_rank_probability
 from ftray.stats.regimes import (
@@ -92,6 +93,7 @@ __all__ = [
     "sharpe",
     "sharpe_error",
     "sharpe_interval",
+    "sharpe_newey_west",
     "signed_rank_probability",
     "skewness",
     "sortino",
