@@ -5,29 +5,44 @@ The luck line is the expected maximum Sharpe ratio under the null: Bailey and LÃ
 """
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import NormalDist
 from typing import Any
 
 from ftray import stats
 from ftray.analysis.ranking import best_trial
-from ftray.metrics import SHARPE, validation
+from ftray.metrics import SHARPE, measure_of, validation
 from ftray.runs.records import TrialRecord
 from ftray.search.objectives import Constraint, Objective, is_number
 
 CONFIDENCE = 0.95
 """How sure the deflated Sharpe ratio must be, as its source asks (see `stats.deflated_sharpe`)."""
 
+ACTIVE_SHARPE = validation("active_sharpe")
+
+RATIOS = {
+    SHARPE: ("Sharpe ratio", "skewness", "kurtosis", "sharpe_newey_west"),
+    ACTIVE_SHARPE: ("active Sharpe ratio", "active_skewness", "active_kurtosis", "active_newey_west"),
+}
+"""The metrics that have a luck line: each one's name, and the measures of its returns' moments and its robust error."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Luck:
     """A Sharpe ratio, and the best one to expect of as many trials without skill.
 
-    n_trials: configurations it was chosen from. effective: how many independent ones they are worth.
-    years: of distinct validation bars. deflated: probability that the true ratio is above the luck line.
+    metric: `validation/sharpe` or `validation/active_sharpe`. value: its. error: its standard error.
+    n_trials: trials of its study that it was chosen from. n_elsewhere: those of other studies on the same bars.
+    effective: how many independent ones they all are worth. years: of distinct validation bars.
+    luck_line: the expected best of them without skill. deflated: probability that the true ratio is above it.
     """
 
-    sharpe: float
+    metric: str
+    value: float
+    error: float
     n_trials: int
+    n_elsewhere: int
     effective: float
     years: float
     luck_line: float
@@ -39,35 +54,57 @@ class Luck:
         return self.deflated >= CONFIDENCE
 
     def __str__(self) -> str:
-        worth = "" if self.effective == self.n_trials else f" (worth {self.effective:.1f} independent ones)"
+        n, what = self.n_trials + self.n_elsewhere, RATIOS[self.metric][0]
+        elsewhere = f" here and {self.n_elsewhere} in other studies" if self.n_elsewhere else ""
+        trials = f"{self.n_trials} {'trial' if self.n_trials == 1 else 'trials'}{elsewhere}"
+        worth = "" if self.effective == n else f" (worth {self.effective:.1f} independent ones)"
         return (
-            f"luck line {self.luck_line:.2f}: the best Sharpe ratio to expect of {self.n_trials} trials{worth} without "
-            f"skill over {self.years:.2g} years; {self.sharpe:.2f} is above it with probability {self.deflated:.0%} "
-            f"(deflated Sharpe ratio; {CONFIDENCE:.0%} would be convincing)"
+            f"luck line {self.luck_line:.2f}: the best {what} to expect of {trials}{worth} without skill over "
+            f"{self.years:.2g} years; {self.value:.2f} is above it with probability {self.deflated:.0%} "
+            f"(deflated {what}; {CONFIDENCE:.0%} would be convincing)"
         )
 
 
-def luck_of(metrics: Mapping[str, Any], windows: Mapping[str, Any], n_trials: int, effective: float) -> Luck | None:
-    """What luck explains of a trial's Sharpe ratio; None if a metric that it needs is unknown.
+def gate_opens(plain: Luck | None, active: Luck | None) -> bool:
+    """Whether a trial may read the test window: luck explains neither its Sharpe ratio nor its active one.
+
+    A rising market gives every policy that holds assets a high Sharpe ratio, and a policy that trails a falling market
+    by less has an active one: skill shows in both. None, a ratio that is undefined, keeps the gate shut.
+    """
+    return plain is not None and active is not None and plain.clears and active.clears
+
+
+def luck_of(
+    metrics: Mapping[str, Any],
+    windows: Mapping[str, Any],
+    n_trials: int,
+    effective: float,
+    metric: str = SHARPE,
+    n_elsewhere: int = 0,
+) -> Luck | None:
+    """What luck explains of a trial's ratio; None if a metric that it needs is unknown.
 
     metrics: means over the trial's trainings, as its record has them. windows: its spec's windows.
+    n_trials: configurations of the study that the trial was chosen from. n_elsewhere: those of other studies.
+    effective: how many independent ones all these are worth, by the correlation of the returns that the ratio is of:
+        for `validation/active_sharpe` that of active returns.
+    metric: one of `RATIOS`.
     """
-    known = _measures(metrics)
-    if known is None:
+    known, error = _measures(metrics, metric), sharpe_error(metrics, windows, metric)
+    if known is None or error is None:
         return None
-    periods = known["n_bars"] / known["years"]
-    distinct = folds_apart(windows)
-    years = known["years"] * distinct
-    moments = {name: known[name] for name in ("skewness", "kurtosis")}
+    years = known["years"] * folds_apart(windows)
+    line = stats.luck_line(effective, years)
     return Luck(
-        sharpe=known["sharpe"],
+        metric=metric,
+        value=known["value"],
+        error=error,
         n_trials=n_trials,
+        n_elsewhere=n_elsewhere,
         effective=effective,
         years=years,
-        luck_line=stats.luck_line(effective, years),
-        deflated=stats.deflated_sharpe(
-            known["sharpe"], known["n_bars"] * distinct, periods, n_trials=effective, **moments
-        ),
+        luck_line=line,
+        deflated=NormalDist().cdf((known["value"] - line) / error),
     )
 
 
@@ -79,28 +116,35 @@ def scored_trials(records: Iterable[TrialRecord]) -> list[TrialRecord]:
 def luck_of_best(
     records: Sequence[TrialRecord], objectives: Sequence[Objective], constraints: Sequence[Constraint] = ()
 ) -> Luck | None:
-    """What luck explains of the best trial, where the first objective is the Sharpe ratio; otherwise None.
+    """What luck explains of the best trial, where the first objective is one of `RATIOS`; otherwise None.
 
     All trials count as independent, so the line is rather too high than too low.
     """
-    best = best_trial(records, objectives, constraints)
-    if objectives[0].metric != SHARPE or best is None:
+    best, metric = best_trial(records, objectives, constraints), objectives[0].metric
+    if metric not in RATIOS or best is None:
         return None
     n = len(scored_trials(records))
-    return luck_of(best.metrics, best.spec.get("windows") or {}, n, float(n))
+    return luck_of(best.metrics, best.spec.get("windows") or {}, n, float(n), metric)
 
 
-def sharpe_error(metrics: Mapping[str, Any], windows: Mapping[str, Any]) -> float | None:
-    """The standard error of a trial's Sharpe ratio, a mean over its trainings; None where it needs an unknown metric.
+def sharpe_error(metrics: Mapping[str, Any], windows: Mapping[str, Any], metric: str = SHARPE) -> float | None:
+    """The standard error of a trial's ratio, a mean over its trainings; None where it needs an unknown metric.
 
+    Robust to autocorrelation; by the moments of the returns where an earlier version of ftray reported no such error.
     Trainings on the same bars count as one: another seed says nothing new about the market.
+
+    metric: one of `RATIOS`.
     """
-    known = _measures(metrics)
+    known = _measures(metrics, metric)
     if known is None:
         return None
-    bars, periods = known["n_bars"] * folds_apart(windows), known["n_bars"] / known["years"]
+    distinct = folds_apart(windows)
+    robust = metrics.get(validation(RATIOS[metric][3]))
+    if is_number(robust):
+        return robust / math.sqrt(distinct)
+    bars, periods = known["n_bars"] * distinct, known["n_bars"] / known["years"]
     moments = {name: known[name] for name in ("skewness", "kurtosis")}
-    return stats.sharpe_error(known["sharpe"], bars, periods, **moments)
+    return stats.sharpe_error(known["value"], bars, periods, **moments)
 
 
 def folds_apart(windows: Mapping[str, Any]) -> float:
@@ -118,8 +162,10 @@ def folds_apart(windows: Mapping[str, Any]) -> float:
             return 1.0
 
 
-def _measures(metrics: Mapping[str, Any]) -> dict[str, float] | None:
-    """The inputs of a Sharpe ratio's luck line; None unless all are known, over at least two bars."""
-    found = {name: metrics.get(validation(name)) for name in ("sharpe", "skewness", "kurtosis", "n_bars", "years")}
+def _measures(metrics: Mapping[str, Any], metric: str) -> dict[str, float] | None:
+    """The inputs of a ratio's luck line; None unless all are known, over at least two bars."""
+    _, skewness, kurtosis, _ = RATIOS[metric]
+    names = {"value": metric, "skewness": skewness, "kurtosis": kurtosis, "n_bars": "n_bars", "years": "years"}
+    found = {name: metrics.get(validation(measure_of(of))) for name, of in names.items()}
     known: dict[str, float] = {name: value for name, value in found.items() if is_number(value)}
     return known if len(known) == len(found) and known["n_bars"] >= 2 else None

@@ -192,7 +192,7 @@ def _not_above_luck(
             "Search on, or give the study longer validation windows; --force reads it anyway, and is recorded"
         )
     return (
-        f"validation Sharpe ratio {luck.sharpe:.2f} of the fresh seeds, luck line {luck.luck_line:.2f}, "
+        f"validation Sharpe ratio {luck.value:.2f} of the fresh seeds, luck line {luck.luck_line:.2f}, "
         f"deflated Sharpe ratio {luck.deflated:.0%}"
     )
 

@@ -164,7 +164,7 @@ def test_everyone_shows_the_same_luck_line(tmp_path):
     run = played_study(tmp_path / "study", trials, [UP, DOWN], [CAPPED])
     study = ftray.open_study(run.path)
     luck = study.best().luck
-    assert luck is not None and luck.sharpe == 0.3
+    assert luck is not None and luck.value == 0.3
     assert luck.n_trials == sum(trial.state != "PENDING" for trial in trials)
     assert describe_luck(study) == [str(luck)]
     assert str(luck) in printed("results", str(run.path))

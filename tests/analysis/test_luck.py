@@ -75,7 +75,7 @@ def test_every_trial_that_showed_a_ratio_counts_however_it_ended(tmp_path):
         tmp_path / "study", {"COMPLETE": 1.0, "COMPLETE too": 2.0, "PRUNED": -1.0, "FAILED": 3.0, "FAILED 2": None}
     )
     luck = luck_of_run(run)
-    assert (luck.n_trials, luck.sharpe) == (4, 2.0)
+    assert (luck.n_trials, luck.value) == (4, 2.0)
     assert f"luck line {luck.luck_line:.2f}" in printed(print_luck, run)
 
 
