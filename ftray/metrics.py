@@ -11,10 +11,11 @@ and what is not in it cannot be reported: a new metric is one line here.
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from ftray.errors import MetricError
 from ftray.spec import nearest
+from ftray.units import UNITS
 
 Direction = Literal["maximize", "minimize"]
 Source = Literal["validation", "training", "encoder", "machine", "pretraining"]
@@ -33,60 +34,14 @@ def measure_of(name: str) -> str:
 
 
 SHARPE = validation("sharpe")
-SHARPE_ERROR = validation("sharpe_error")
+ACTIVE_SHARPE = validation("active_sharpe")
+ERRORS = {ratio: f"{ratio}_error" for ratio in (SHARPE, ACTIVE_SHARPE)}
+"""The metrics whose standard error over folds and seeds is a metric, too."""
+ROUND_TRIPS = validation("round_trips")
 YEARS = validation("years")
 CPU_SECONDS, GPU_SECONDS, WALL_SECONDS = "cost/cpu_seconds", "cost/gpu_seconds", "wall_seconds"
 PLANNED_GIB, USED_GIB = "vram/planned_gib", "vram/used_gib"
 PRETRAINING_LOSS = "validation_loss"
-
-
-class Unit(NamedTuple):
-    """name: of what is stored. form: how a number is written, in the language that Python, d3 and plotly share."""
-
-    name: str
-    form: str
-
-    def format(self, value: float | None) -> str:
-        """A number as people read it; a dash where there is none.
-
-        >>> UNITS["fraction"].format(0.25), UNITS["duration"].format(3_723.4), UNITS["ratio"].format(None)
-        ('25.0%', '1:02:03', '-')
-        """
-        if value is None or value != value:
-            return "-"
-        if self.form == CLOCK:
-            return _clock(value)
-        if self.form == ANY_SIZE:
-            return f"{value:.2f}" if 0.1 <= abs(value) < 1e4 else f"{value:.3g}"
-        return f"{value:{self.form}}"
-
-    @property
-    def d3_form(self) -> str:
-        """The form for d3 or plotly in a browser; of a duration, for its hours."""
-        return {CLOCK: ",.2f", ANY_SIZE: ".3~g"}.get(self.form, self.form)
-
-
-CLOCK, ANY_SIZE = "clock", ""
-
-UNITS = {
-    "fraction": Unit("fraction", ".1%"),
-    "small fraction": Unit("fraction", ".2%"),
-    "whole fraction": Unit("fraction", ".0%"),
-    "ratio": Unit("ratio", ".2f"),
-    "annual ratio": Unit("ratio, annual", ".2f"),
-    "per year": Unit("per year", ".2f"),
-    "count": Unit("count", ",.0f"),
-    "bars": Unit("bars", ",.0f"),
-    "years": Unit("years", ".2f"),
-    "duration": Unit("seconds", CLOCK),
-    "seconds": Unit("seconds", ".2f"),
-    "per second": Unit("per second", ",.0f"),
-    "GiB": Unit("GiB", ".2f"),
-    "loss": Unit("loss", ".4f"),
-    "rate": Unit("rate", ".1e"),
-    "number": Unit("number", ANY_SIZE),
-}
-"""Units by name. A fraction is stored as one, and written as a percentage."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +56,8 @@ class Metric:
     source: what reports it: `validation` (a backtest on the validation windows, of benchmarks, too), `training` (an
         iteration of PPO), `encoder` (an FT-Transformer in a trial), `machine` (what a job costs), `pretraining`.
     always: whether each job of its kind reports it. A metric that only some jobs report cannot be searched for.
+    nullable: whether a trial may report that it has no value of it, which is stored as null: the trial ends COMPLETE,
+        and where it is searched for the metric, it has no rank.
     """
 
     name: str
@@ -110,6 +67,12 @@ class Metric:
     computed_from: str
     source: Source
     always: bool = True
+    nullable: bool = False
+
+    @property
+    def is_annual_ratio(self) -> bool:
+        """Whether it is a ratio of return to risk, which a portfolio that hardly trades does not have."""
+        return self.unit == "annual ratio"
 
     def format(self, value: float | None) -> str:
         """A value as people read it."""
@@ -119,42 +82,81 @@ class Metric:
 Row = tuple[str, Direction | None, str, str, str]
 
 
-def _of(source: Source, *rows: Row, prefix: str = "", always: bool = True) -> list[Metric]:
-    return [Metric(prefix + row[0], *row[1:], source=source, always=always) for row in rows]
+def _of(source: Source, *rows: Row, prefix: str = "", always: bool = True, nullable: bool = False) -> list[Metric]:
+    return [Metric(prefix + row[0], *row[1:], source=source, always=always, nullable=nullable) for row in rows]
 
 
 UP: Direction = "maximize"
 DOWN: Direction = "minimize"
 
-_VALIDATION = _of(
-    "validation",
-    ("total_return", UP, "fraction", "return", "last equity over the first, less one"),
-    ("annual_return", UP, "fraction", "annual return", "compound growth per year"),
-    ("volatility", DOWN, "fraction", "volatility", "annual standard deviation of the bars' returns"),
-    ("sharpe", UP, "annual ratio", "Sharpe", "mean over standard deviation of the bars' returns; cash earns 0 %"),
-    ("sortino", UP, "annual ratio", "Sortino", "mean return over the downside deviation, annual"),
-    ("calmar", UP, "annual ratio", "Calmar", "annual return over maximum drawdown"),
-    ("max_drawdown", DOWN, "fraction", "max drawdown", "largest loss of equity from a peak, of that peak"),
-    ("drawdown_length", DOWN, "bars", "drawdown length", "longest run of bars below an earlier peak"),
-    ("hit_rate", UP, "fraction", "hit rate", "bars with a gain, of the bars with a gain or a loss"),
-    ("tail_ratio", UP, "ratio", "tail ratio", "95th percentile of the bars' returns over the 5th, as sizes"),
-    ("skewness", UP, "ratio", "skewness", "third standardised moment of the bars' returns"),
-    ("kurtosis", DOWN, "ratio", "kurtosis", "fourth standardised moment of the bars' returns; a normal's is 3"),
-    ("best_bar", UP, "small fraction", "best bar", "highest return of a bar"),
-    ("worst_bar", UP, "small fraction", "worst bar", "lowest return of a bar"),
-    ("n_bars", None, "bars", "bars", "bars of a fold's validation windows"),
-    ("years", None, "years", "years", "length of a fold's validation windows"),
-    ("turnover", DOWN, "per year", "turnover", "traded notional over equity, in a year"),
-    ("fees", DOWN, "fraction", "fees", "sum of the fees paid in each bar, of equity"),
-    ("break_even_fee", UP, "small fraction", "break-even fee", "fee at which equity would have ended where it began"),
-    ("exposure", None, "fraction", "exposure", "mean fraction of equity in assets"),
-    ("n_trades", DOWN, "count", "trades", "orders that were filled"),
-    prefix=VALIDATION,
-) + _of(
-    "validation",
-    ("sharpe_error", DOWN, "annual ratio", "error of Sharpe", "standard error of the mean over folds and seeds"),
-    prefix=VALIDATION,
-    always=False,  # of trials with several trainings
+_VALIDATION = (
+    _of(
+        "validation",
+        ("total_return", UP, "fraction", "return", "last equity over the first, less one"),
+        ("annual_return", UP, "fraction", "annual return", "compound growth per year"),
+        ("volatility", DOWN, "fraction", "volatility", "annual standard deviation of the bars' returns"),
+        ("sharpe", UP, "annual ratio", "Sharpe", "mean over standard deviation of the bars' returns; cash earns 0 %"),
+        ("sortino", UP, "annual ratio", "Sortino", "mean return over the downside deviation, annual"),
+        ("calmar", UP, "annual ratio", "Calmar", "annual return over maximum drawdown"),
+        ("max_drawdown", DOWN, "fraction", "max drawdown", "largest loss of equity from a peak, of that peak"),
+        ("drawdown_length", DOWN, "bars", "drawdown length", "longest run of bars below an earlier peak"),
+        ("hit_rate", UP, "fraction", "hit rate", "bars with a gain, of the bars with a gain or a loss"),
+        ("tail_ratio", UP, "ratio", "tail ratio", "95th percentile of the bars' returns over the 5th, as sizes"),
+        ("skewness", UP, "ratio", "skewness", "third standardised moment of the bars' returns"),
+        ("kurtosis", DOWN, "ratio", "kurtosis", "fourth standardised moment of the bars' returns; a normal's is 3"),
+        ("best_bar", UP, "small fraction", "best bar", "highest return of a bar"),
+        ("worst_bar", UP, "small fraction", "worst bar", "lowest return of a bar"),
+        ("n_bars", None, "bars", "bars", "bars of a fold's validation windows"),
+        ("years", None, "years", "years", "length of a fold's validation windows"),
+        ("turnover", DOWN, "per year", "turnover", "traded notional over equity, in a year"),
+        ("fees", DOWN, "fraction", "fees", "sum of the fees paid in each bar, of equity"),
+        (
+            "break_even_fee",
+            UP,
+            "small fraction",
+            "break-even fee",
+            "fee at which equity would have ended where it began",
+        ),
+        ("exposure", None, "fraction", "exposure", "mean fraction of equity in assets"),
+        ("n_trades", DOWN, "count", "trades", "orders that were filled"),
+        ("round_trips", None, "number", "round trips", "traded notional over twice the mean equity"),
+        ("sharpe_newey_west", DOWN, "annual ratio", "robust error of Sharpe", "of one training, by Newey and West"),
+        prefix=VALIDATION,
+    )
+    + _of(
+        "validation",
+        (
+            "active_sharpe",
+            UP,
+            "annual ratio",
+            "active Sharpe",
+            "Sharpe ratio of the active returns, which are the returns "
+            "less those of equal weight at the same mean exposure",
+        ),
+        ("active_skewness", UP, "ratio", "active skewness", "third standardised moment of the active returns"),
+        ("active_kurtosis", DOWN, "ratio", "active kurtosis", "fourth standardised moment of the active returns"),
+        (
+            "active_newey_west",
+            DOWN,
+            "annual ratio",
+            "robust error of active Sharpe",
+            "of one training, by Newey and West",
+        ),
+        ("information_ratio", UP, "annual ratio", "information ratio", "Sharpe ratio of returns less equal weight's"),
+        ("alpha", UP, "fraction", "alpha", "mean return that equal weight's returns do not explain, annual"),
+        ("alpha_error", DOWN, "fraction", "error of alpha", "standard error of alpha, by Newey and West"),
+        ("beta", None, "ratio", "beta", "slope of the returns on equal weight's, by least squares"),
+        prefix=VALIDATION,
+        nullable=True,  # below 1 % mean exposure
+    )
+    + _of(
+        "validation",
+        ("sharpe_error", DOWN, "annual ratio", "error of Sharpe", "standard error of the mean over folds and seeds"),
+        ("active_sharpe_error", DOWN, "annual ratio", "error of active Sharpe", "as that of the Sharpe ratio"),
+        prefix=VALIDATION,
+        always=False,  # of trials with several trainings
+        nullable=True,
+    )
 )
 
 _TRAINING = _of(
@@ -283,9 +285,3 @@ def metric_title(name: str) -> str:
     """A metric's column heading and axis label; its name if it is unknown."""
     found = find_metric(name)
     return name if found is None else found.title.replace("*", name[len(found.name) - 1 :])
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}"

@@ -11,7 +11,6 @@ from ftray.metrics import (
     METRICS,
     PLACES,
     SHARPE,
-    UNITS,
     check_reported,
     find_metric,
     format_metric,
@@ -21,6 +20,7 @@ from ftray.metrics import (
     searchable,
     validation,
 )
+from ftray.units import UNITS
 
 RECORDED = Path(__file__).parent / "runs" / "format_1"
 

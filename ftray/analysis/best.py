@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import NormalDist, stdev
 from typing import Any, Literal, get_args
 
-from ftray.analysis.luck import CONFIDENCE, Luck, luck_of, luck_of_best, sharpe_error
-from ftray.analysis.ranking import rank_trials
+from ftray.analysis.luck import CONFIDENCE, RATIOS, Luck, luck_of, luck_of_best, sharpe_error
+from ftray.analysis.ranking import hardly_trading, rank_trials
 from ftray.errors import QueryError
-from ftray.metrics import SHARPE, Direction, metric_direction
+from ftray.metrics import Direction, metric_direction
 from ftray.runs.records import TrialRecord
-from ftray.search.objectives import Constraint, Objective, is_number
+from ftray.search.objectives import Constraint, Objective, hardly_trades, is_number
 
 Scope = Literal["last", "best", "any"]
 
@@ -40,11 +40,12 @@ class Best:
     direction: the one in which the metric is better.
     scope: what it was chosen from, see `Study.best`.
     chosen_from: how many values it is the best of: trials, or reports where the scope is not `last`.
-    interval: where the true value lies with 95 % confidence: of a Sharpe ratio by the length and the moments of its
-        returns, of any other metric by its spread over the trial's trainings; None where neither is known. It holds for
-        this trial by itself; `luck` accounts for its being chosen as the best.
-    luck: the luck line and the deflated Sharpe ratio; None for any other metric.
+    interval: where the true value lies with 95 % confidence: of a plain or active Sharpe ratio by its standard error,
+        of any other metric by its spread over the trial's trainings; None where neither is known. It holds for this
+        trial by itself; `luck` accounts for its being chosen as the best.
+    luck: the luck line and the deflated value of a plain or active Sharpe ratio; None for any other metric.
     step: of the report, where the scope is not `last`.
+    n_hardly_trade: finished trials that are not among them, because they hardly trade.
     """
 
     trial: str
@@ -56,10 +57,11 @@ class Best:
     interval: tuple[float, float] | None
     luck: Luck | None
     step: int | None = None
+    n_hardly_trade: int = 0
 
     @property
     def luck_line(self) -> float | None:
-        """The Sharpe ratio to expect of the best of as many trials without skill; None for any other metric.
+        """The ratio to expect of the best of as many trials without skill; None for a metric that is no Sharpe ratio.
 
         Source: Bailey and López de Prado 2014, The Deflated Sharpe Ratio.
         """
@@ -67,11 +69,11 @@ class Best:
 
     @property
     def deflated_sharpe(self) -> float | None:
-        """Probability that the true Sharpe ratio is above the luck line; None for any other metric."""
+        """Probability that the true ratio is above the luck line; None for a metric that is no Sharpe ratio."""
         return None if self.luck is None else self.luck.deflated
 
     def __repr__(self) -> str:
-        return "\n".join(f"{name:<11} {value}" for name, value in self.describe().items())
+        return "\n".join(f"{name:<13} {value}" for name, value in self.describe().items())
 
     def _repr_html_(self) -> str:
         rows = (
@@ -92,7 +94,7 @@ class Best:
         )
         described = {
             "best trial": f"{self.trial}{at}",
-            self.metric.rpartition("/")[2][:11]: f"{self.value:.4g}   ({self.metric}, {self.direction})",
+            self.metric.rpartition("/")[2][:13]: f"{self.value:.4g}   ({self.metric}, {self.direction})",
             "interval": interval,
             "scope": f"{self.scope}: {SCOPES[self.scope]}, {self.chosen_from} {things}",
         }
@@ -101,11 +103,13 @@ class Best:
             described |= {
                 "luck line": f"{self.luck.luck_line:.2f}   (best of {self.luck.n_trials} without skill over "
                 f"{self.luck.years:.2g} years)",
-                "deflated": f"{self.luck.deflated:.0%}   (deflated Sharpe ratio; {CONFIDENCE:.0%} would be convincing: "
-                f"{verdict})",
+                "deflated": f"{self.luck.deflated:.0%}   (deflated {RATIOS[self.metric][0]}; {CONFIDENCE:.0%} would be "
+                f"convincing: {verdict})",
             }
         else:
             described["luck line"] = "none: only a Sharpe ratio has one; the best of many is too good on average"
+        if self.n_hardly_trade:
+            described["left out"] = f"{self.n_hardly_trade} that hardly trade"
         return described
 
 
@@ -130,20 +134,21 @@ def best_of(
     else:
         among = {record.id: record for record in (ranked if scope == "best" else records)}
         rows = ((among.get(row["trial"]), row) for row in reports if is_number(row.get(goal.metric)))
-        chosen_from = [(record, row) for record, row in rows if record is not None]
+        chosen_from = [(own, row) for own, row in rows if own is not None and not hardly_trades(row, constraints)]
     if not chosen_from:
         return None
     record, metrics = max(chosen_from, key=lambda pair: goal.gain(pair[1]))  # the first of equals
     windows, n, value = record.spec.get("windows") or {}, len(chosen_from), metrics[goal.metric]
-    if goal.metric != SHARPE:
+    if goal.metric not in RATIOS:
         luck, error = None, _spread(metrics, goal.metric) if scope == "last" else None
-    elif scope == "last":
-        luck, error = luck_of_best(records, objectives, constraints), sharpe_error(metrics, windows)
     else:
-        luck, error = luck_of(metrics, windows, n, float(n)), sharpe_error(metrics, windows)
+        of_reports = luck_of(metrics, windows, n, float(n), goal.metric)
+        luck = luck_of_best(records, objectives, constraints) if scope == "last" else of_reports
+        error = sharpe_error(metrics, windows, goal.metric)
     interval = None if error is None else (value - NORMAL * error, value + NORMAL * error)
     step = None if scope == "last" else metrics.get("env_steps") or metrics.get("epoch")
-    return Best(record.id, goal.metric, value, goal.direction, scope, n, interval, luck, step)
+    idle = len(hardly_trading(records, constraints))
+    return Best(record.id, goal.metric, value, goal.direction, scope, n, interval, luck, step, idle)
 
 
 def direction_of(metric: str, objectives: tuple[Objective, ...]) -> Direction:

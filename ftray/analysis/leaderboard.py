@@ -9,12 +9,21 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ftray.analysis.luck import luck_of, scored_trials, sharpe_error
+from ftray.analysis.luck import RATIOS, luck_of, scored_trials
 from ftray.analysis.ranking import rank_trials
-from ftray.metrics import CPU_SECONDS, GPU_SECONDS, SHARPE, WALL_SECONDS, validation
+from ftray.metrics import (
+    ACTIVE_SHARPE,
+    CPU_SECONDS,
+    GPU_SECONDS,
+    ROUND_TRIPS,
+    SHARPE,
+    WALL_SECONDS,
+    find_metric,
+    validation,
+)
 from ftray.runs.labels import encoder_label, pretrained_label
 from ftray.runs.records import STATES, JobKind, TrialRecord
-from ftray.search.objectives import Constraint, Objective, is_feasible, is_number
+from ftray.search.objectives import Constraint, Objective, hardly_trades, is_feasible, is_number, is_undefined
 
 COLUMNS: dict[str, str | None] = {
     "rank": None,
@@ -24,11 +33,13 @@ COLUMNS: dict[str, str | None] = {
     "objective": None,
     "error": None,
     "deflated_sharpe": None,
+    "validation_active_sharpe": ACTIVE_SHARPE,
     "validation_sharpe": SHARPE,
     "validation_return": validation("total_return"),
     "validation_max_drawdown": validation("max_drawdown"),
     "validation_turnover": validation("turnover"),
     "validation_exposure": validation("exposure"),
+    "validation_round_trips": ROUND_TRIPS,
     "cpu_seconds": CPU_SECONDS,
     "gpu_seconds": GPU_SECONDS,
     "wall_seconds": WALL_SECONDS,
@@ -36,14 +47,20 @@ COLUMNS: dict[str, str | None] = {
 }
 """Each column, and the metric that it shows, if it shows one.
 
-objective: the value of the study's first objective. error: standard error of a Sharpe ratio, by the length and
-the moments of its returns. deflated_sharpe: probability that it lies above the luck line. turnover: a year's."""
+objective: the value of the study's first objective. error: its standard error, of a plain or active Sharpe ratio.
+deflated_sharpe: probability that it lies above its luck line. turnover: a year's."""
 
 BENCHMARK = "BENCHMARK"
 """The `state` of a row that is not a trial."""
 
 INFEASIBLE = "COMPLETE, infeasible"
 """The `state` of a finished trial that misses a constraint of its study: it has no rank."""
+
+HARDLY_TRADES = "COMPLETE, hardly trades"
+"""The `state` of a finished trial with too few round trips: it has no rank, and no ratio of return to risk."""
+
+UNDEFINED = "COMPLETE, undefined"
+"""The `state` of a finished trial whose first objective is undefined, as an active measure is below 1 % exposure."""
 
 
 def leaderboard_rows(
@@ -97,15 +114,36 @@ def encoder_rows(records: Iterable[TrialRecord]) -> list[dict[str, Any]]:
 
 
 def _trial_row(trial: TrialRecord, goal: Objective, constraints: Sequence[Constraint], n_scored: int) -> dict[str, Any]:
-    infeasible = trial.state == "COMPLETE" and not is_feasible(trial.metrics, constraints)
     encoder, windows = trial.spec.get("encoder") or {}, trial.spec.get("windows") or {}
-    luck = luck_of(trial.metrics, windows, n_scored, float(n_scored)) if n_scored else None
-    return _row(trial.id, INFEASIBLE if infeasible else trial.state, goal, trial.metrics) | {
+    has_luck = n_scored > 0 and goal.metric in RATIOS
+    luck = luck_of(trial.metrics, windows, n_scored, float(n_scored), goal.metric) if has_luck else None
+    row = _row(trial.id, _state(trial, goal, constraints), goal, trial.metrics) | {
         "encoder": encoder_label(encoder),
         "pretrained": pretrained_label(encoder),
-        "error": sharpe_error(trial.metrics, windows) if goal.metric == SHARPE else None,
+        "error": None if luck is None else luck.error,
         "deflated_sharpe": None if luck is None else luck.deflated,
         "wall_seconds": trial.wall_seconds,
+    }
+    return row | _no_ratios(goal) if hardly_trades(trial.metrics, constraints) else row
+
+
+def _state(trial: TrialRecord, goal: Objective, constraints: Sequence[Constraint]) -> str:
+    if trial.state != "COMPLETE":
+        return trial.state
+    if hardly_trades(trial.metrics, constraints):
+        return HARDLY_TRADES
+    if not is_feasible(trial.metrics, constraints):
+        return INFEASIBLE
+    return UNDEFINED if is_undefined(goal.metric, trial.metrics) else trial.state
+
+
+def _no_ratios(goal: Objective) -> dict[str, None]:
+    """The columns that a trial that hardly trades leaves empty."""
+    shown = {key: goal.metric if key == "objective" else name for key, name in COLUMNS.items()}
+    found = {key: find_metric(name) for key, name in shown.items() if name is not None}
+    return {key: None for key, one in found.items() if one and one.is_annual_ratio} | {
+        "error": None,
+        "deflated_sharpe": None,
     }
 
 

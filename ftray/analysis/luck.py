@@ -12,14 +12,12 @@ from typing import Any
 
 from ftray import stats
 from ftray.analysis.ranking import best_trial
-from ftray.metrics import SHARPE, measure_of, validation
+from ftray.metrics import ACTIVE_SHARPE, SHARPE, measure_of, validation
 from ftray.runs.records import TrialRecord
 from ftray.search.objectives import Constraint, Objective, is_number
 
 CONFIDENCE = 0.95
 """How sure the deflated Sharpe ratio must be, as its source asks (see `stats.deflated_sharpe`)."""
-
-ACTIVE_SHARPE = validation("active_sharpe")
 
 RATIOS = {
     SHARPE: ("Sharpe ratio", "skewness", "kurtosis", "sharpe_newey_west"),

@@ -8,8 +8,9 @@ import math
 import operator
 from collections.abc import Iterable, Sequence
 
+from ftray.metrics import ROUND_TRIPS
 from ftray.runs.records import TrialRecord
-from ftray.search.objectives import Constraint, Objective, is_feasible
+from ftray.search.objectives import Constraint, Objective, hardly_trades, is_feasible
 
 Gains = tuple[float, ...]
 
@@ -44,6 +45,27 @@ def pareto_front(
         if not any(better != gains and all(map(operator.ge, better, gains)) for better, _ in kept):
             kept.append((gains, record))
     return [record for _, record in kept]
+
+
+def hardly_trading(records: Iterable[TrialRecord], constraints: Sequence[Constraint]) -> list[TrialRecord]:
+    """The finished trials that make too few round trips to be ranked."""
+    finished = (record for record in records if record.state == "COMPLETE" and record.number is not None)
+    return [record for record in finished if hardly_trades(record.metrics, constraints)]
+
+
+def describe_hardly_trading(records: Sequence[TrialRecord], constraints: Sequence[Constraint]) -> list[str]:
+    """How many trials hardly trade, and what to do about it: a line, or none."""
+    idle = hardly_trading(records, constraints)
+    if not idle:
+        return []
+    finished = sum(record.state == "COMPLETE" and record.number is not None for record in records)
+    shown = ", ".join(record.id for record in idle[:3]) + (", ..." if len(idle) > 3 else "")
+    bound = next(one.bound for one in constraints if one.metric == ROUND_TRIPS)
+    return [
+        f"{len(idle)} of {finished} finished trials ({shown}) hardly trade: fewer than {bound:g} round trips on the "
+        "validation windows. They have no rank; longer training (trial.ppo.env_steps), a lower fee "
+        "(trial.trading.rules.fee) or a lower search.min_round_trips changes that"
+    ]
 
 
 def _ranked(

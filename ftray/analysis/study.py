@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftray.analysis.best import SCOPES, Best, Scope, best_of, direction_of
+from ftray.analysis.luck import RATIOS
 from ftray.analysis.queries import Queries
-from ftray.analysis.ranking import pareto_front
+from ftray.analysis.ranking import describe_hardly_trading, pareto_front
 from ftray.errors import NoResultError, QueryError
-from ftray.metrics import CPU_SECONDS, GPU_SECONDS, WALL_SECONDS, Direction, validation
+from ftray.metrics import CPU_SECONDS, GPU_SECONDS, ROUND_TRIPS, WALL_SECONDS, Direction, validation
 from ftray.runs.folder import RunFolder
 from ftray.runs.records import TrialRecord
 from ftray.runs.version_0_1 import read_spec
@@ -102,14 +103,17 @@ class Study(Queries):
         reports = [] if scope == "last" else self._reports(metric)
         best = best_of(self.records(), objectives, self.constraints, scope, reports)
         if best is None:
-            problem = f"{self.run.where} has no {metric!r} in {SCOPES[scope]}: a study that has just begun has none yet"
+            idle = describe_hardly_trading(self.records(), self.constraints)
+            why = idle[0] if idle else "a study that has just begun has none yet"
+            problem = f"{self.run.where} has no {metric!r} in {SCOPES[scope]}: {why}"
             raise self.missing_metric(metric, problem)
         return best
 
     def _reports(self, metric: str) -> list[dict[str, Any]]:
-        """What was reported together with a metric, and the inputs of its luck line."""
-        names = [validation(name) for name in ("sharpe", "n_bars", "years", "skewness", "kurtosis")]
-        return self.read("metrics", ["trial", "env_steps", "epoch", metric, *names]).to_pylist()
+        """What was reported together with a metric: the inputs of luck lines, and how much was traded."""
+        names = ["n_bars", "years", *(name for _, *inputs in RATIOS.values() for name in inputs)]
+        columns = ["trial", "env_steps", "epoch", metric, *RATIOS, ROUND_TRIPS, *map(validation, names)]
+        return self.read("metrics", list(dict.fromkeys(columns))).to_pylist()
 
     def curve(self, trial: str, metric: str) -> "pd.DataFrame":
         """What a trial or a pre-training job reported on its way: a column of steps, and the metric.

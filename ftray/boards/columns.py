@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ftray.analysis.leaderboard import COLUMNS
-from ftray.metrics import PRETRAINING_LOSS, SHARPE, UNITS, WALL_SECONDS, metric, metric_title
+from ftray.analysis.luck import RATIOS
+from ftray.metrics import PRETRAINING_LOSS, WALL_SECONDS, metric, metric_title
+from ftray.units import UNITS
 
 
 class TableColumn(NamedTuple):
@@ -82,12 +84,13 @@ FAILURES: Columns = {
 def leaderboard_columns(goal: str, rows: Sequence[Mapping[str, Any]] | None = None) -> Columns:
     """The columns of a study's leaderboard.
 
-    goal: the metric that it searches for. It appears once, as `objective`, and with its error where it is the
-    Sharpe ratio. rows: costs that none of them has are left out.
+    goal: the metric that it searches for. It appears once, as `objective`, and with its error where it is a plain or
+    active Sharpe ratio. rows: what none of them has is left out of the costs, and of what earlier versions lack.
     """
-    left_out = set() if goal == SHARPE else {"error", "deflated_sharpe"}
+    left_out = set() if goal in RATIOS else {"error", "deflated_sharpe"}
     if rows is not None:
-        left_out |= {key for key in ("cpu_seconds", "gpu_seconds") if not any(row[key] for row in rows)}
+        rare = ("validation_active_sharpe", "validation_round_trips", "cpu_seconds", "gpu_seconds")
+        left_out |= {key for key in rare if not any(row[key] for row in rows)}
     own = next((key for key, name in COLUMNS.items() if name == goal), "objective")
     shown: dict[str, TableColumn] = {}
     for key, column in LEADERBOARD.items():

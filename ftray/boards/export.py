@@ -11,6 +11,7 @@ from collections import Counter
 from ftray.analysis.failures import crashes_data, failure_rows
 from ftray.analysis.leaderboard import COLUMNS, leaderboard_rows
 from ftray.analysis.luck import luck_of_best
+from ftray.analysis.ranking import hardly_trading
 from ftray.runs.events import to_json
 from ftray.runs.folder import RunFolder
 from ftray.search.objectives import constraints_of, objectives_of
@@ -27,8 +28,8 @@ def leaderboard_csv(run: RunFolder) -> str:
 
 
 def leaderboard_json(run: RunFolder) -> str:
-    """What `ftray results` shows: study, done, objectives, states, leaderboard, luck, failures, and the processes that
-    crashed of each job (`crashes`)."""
+    """What `ftray results` shows: study, done, objectives, states, leaderboard, luck, the trials that hardly trade,
+    failures, and the processes that crashed of each job (`crashes`)."""
     records, objectives, constraints = run.records(), objectives_of(run.study), constraints_of(run.study)
     luck = luck_of_best(records, objectives, constraints)
     content = {
@@ -38,6 +39,7 @@ def leaderboard_json(run: RunFolder) -> str:
         "states": Counter(record.state for record in records),
         "leaderboard": leaderboard_rows(records, objectives, constraints, run.benchmarks()),
         "luck": None if luck is None else dataclasses.asdict(luck),
+        "hardly_trading": [record.id for record in hardly_trading(records, constraints)],
         "failures": failure_rows(records),
         "crashes": crashes_data(run.events()),
     }

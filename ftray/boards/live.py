@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from ftray.analysis.failures import failure_rows
 from ftray.analysis.leaderboard import BENCHMARK, encoder_rows, leaderboard_rows
 from ftray.analysis.luck import luck_of_best
-from ftray.analysis.ranking import rank_trials
+from ftray.analysis.ranking import describe_hardly_trading, rank_trials
 from ftray.analysis.study import Study
 from ftray.analysis.test_window import describe_reads
 from ftray.boards.status import StudyStatus
@@ -104,9 +104,12 @@ def describe_state(status: StudyStatus) -> tuple[str, str]:
 
 
 def describe_luck(study: Study) -> list[str]:
-    """What belongs under a leaderboard: what luck explains of its best trial, and each read of the test window."""
-    luck = luck_of_best(study.records(), study.objectives, study.constraints)
-    return [*([] if luck is None else [str(luck)]), *describe_reads(study.run.events())]
+    """What belongs under a leaderboard: what luck explains of its best trial, which trials hardly trade, and each read
+    of the test window."""
+    records = study.records()
+    luck = luck_of_best(records, study.objectives, study.constraints)
+    idle = describe_hardly_trading(records, study.constraints)
+    return [*([] if luck is None else [str(luck)]), *idle, *describe_reads(study.run.events())]
 
 
 def leaderboard_page(study: Study) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from dash import dcc, html
 from ftray.boards.blocks import render
 from ftray.boards.columns import Columns, TableColumn
 from ftray.boards.sidecars import Link
-from ftray.metrics import CLOCK, UNITS
+from ftray.units import CLOCK, UNITS
 
 MIN_WIDTHS = dict.fromkeys(("trial", "encoder", "pretrained"), 132) | {"rank": 70, "state": 126}
 MIN_WIDTHS |= {"validation_max_drawdown": 104, "validation_exposure": 100}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ftray.analysis.failures import describe_crashes, describe_failures
 from ftray.analysis.leaderboard import BENCHMARK, describe_states, encoder_rows, first_rows, leaderboard_rows
 from ftray.analysis.luck import luck_of_best
-from ftray.analysis.ranking import pareto_front
+from ftray.analysis.ranking import describe_hardly_trading, pareto_front
 from ftray.analysis.test_window import describe_reads
 from ftray.boards.columns import ENCODERS, leaderboard_columns
 from ftray.boards.terminal import print_lines, print_table
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 def print_leaderboard(run: RunFolder, *, top: int | None = None, console: "Console | None" = None) -> None:
     """Prints all benchmarks and the trials, or the first `top` of them; without a terminal in plain lines.
 
-    Below it: how many trials are in which state, the failed ones by error, and crashed processes.
+    Below it: how many trials are in which state and hardly trade, the failed ones by error, and crashed processes.
     """
     from rich.console import Console
 
     console = console or Console()
-    records, objectives = run.records(), objectives_of(run.study)
-    rows = leaderboard_rows(records, objectives, constraints_of(run.study), run.benchmarks())
+    records, objectives, constraints = run.records(), objectives_of(run.study), constraints_of(run.study)
+    rows = leaderboard_rows(records, objectives, constraints, run.benchmarks())
     if top is not None:
         rows = first_rows(rows, top)
     if not records:
@@ -39,7 +39,8 @@ def print_leaderboard(run: RunFolder, *, top: int | None = None, console: "Conso
         columns = leaderboard_columns(objectives[0].metric, rows)
         print_table(f"{run.name}, on the validation window", columns, rows, console)
         print_lines([f"\n{describe_states(records)}"], console)
-    print_lines([*describe_failures(records), *describe_crashes(run.events(), run.path)], console)
+    below = (*describe_hardly_trading(records, constraints), *describe_failures(records))
+    print_lines([*below, *describe_crashes(run.events(), run.path)], console)
 
 
 def print_encoders(run: RunFolder, *, console: "Console | None" = None) -> None:

@@ -28,6 +28,7 @@ COMPARED = [
     validation(measure)
     for measure in (
         *(
+            "active_sharpe",
             "sharpe",
             "sortino",
             "annual_return",
@@ -54,7 +55,7 @@ def question(study: Study) -> list[Block]:
         Facts(
             {
                 "trials": f"{status.n_ended}{total} ended ({states})",
-                "subject to": ", ".join(search.get("constraints") or []) or None,
+                "subject to": ", ".join(map(str, study.constraints)) or None,
                 "sampler": _on_a_line(search.get("sampler")),
                 "scheduler": _on_a_line(search.get("scheduler")),
             }

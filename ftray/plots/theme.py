@@ -7,7 +7,8 @@ so that each of the three is enough. plotly is imported when the first figure is
 from typing import Any, NamedTuple
 
 from ftray.errors import MissingDependencyError
-from ftray.metrics import ANY_SIZE, CLOCK, EQUAL_WEIGHT, UNITS, find_metric, metric_title
+from ftray.metrics import EQUAL_WEIGHT, find_metric, metric_title
+from ftray.units import ANY_SIZE, CLOCK, UNITS
 
 BLACK, BLUE, VERMILLION, GREEN = "#000000", "#0072b2", "#d55e00", "#009e73"
 ORANGE, PURPLE, SKY, GREY = "#e69f00", "#cc79a7", "#56b4e9", "#8c8c8c"

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, TypeGuard
 
-from ftray.metrics import SHARPE, Direction
+from ftray.metrics import ROUND_TRIPS, SHARPE, Direction, find_metric
 from ftray.spec import NUMBER, Matching, parse, spec
 
 
@@ -44,6 +44,7 @@ Bound = Annotated[str, _BOUND]
 """A constraint as a study file has it."""
 
 DEFAULT = Objective(metric=SHARPE, direction="maximize")
+"""Of a study that stored none: those of early versions searched for it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,10 +88,28 @@ def objectives_of(study: Mapping[str, Any]) -> tuple[Objective, ...]:
 
 
 def constraints_of(study: Mapping[str, Any]) -> tuple[Constraint, ...]:
-    """The constraints of a study."""
-    return tuple(Constraint.parse(text) for text in (study.get("search") or {}).get("constraints") or [])
+    """The constraints of a study: its own, and the least number of round trips."""
+    search = study.get("search") or {}
+    return bounds_of(search.get("constraints") or (), search.get("min_round_trips") or 0)
+
+
+def bounds_of(constraints: Iterable[str], min_round_trips: int) -> tuple[Constraint, ...]:
+    """Constraints, parsed, and that of a least number of round trips; 0: none, as in studies of earlier versions."""
+    trades = (Constraint(ROUND_TRIPS, ">=", float(min_round_trips)),) if min_round_trips else ()
+    return (*map(Constraint.parse, constraints), *trades)
 
 
 def is_feasible(metrics: Mapping[str, Any], constraints: Iterable[Constraint]) -> bool:
     """Whether every bound is known to be met."""
     return all(constraint.violation(metrics) <= 0 for constraint in constraints)
+
+
+def hardly_trades(metrics: Mapping[str, Any], constraints: Iterable[Constraint]) -> bool:
+    """Whether a trial is known to make fewer round trips than its study asks for: its ratios mean nothing."""
+    return any(one.metric == ROUND_TRIPS and one.operator == ">=" and one.violation(metrics) > 0 for one in constraints)
+
+
+def is_undefined(name: str, metrics: Mapping[str, Any]) -> bool:
+    """Whether a trial reported that it has no value of a metric, as one without assets does of an active measure."""
+    found = find_metric(name)
+    return found is not None and found.nullable and name in metrics and not is_number(metrics[name])

@@ -6,6 +6,7 @@ studies of them in memory for `optuna.visualization` and `optuna.importance`. Ne
 
 import contextlib
 import datetime
+import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ftray.runs.records import TrialRecord
-from ftray.search.objectives import Constraint, Objective, is_number
+from ftray.search.objectives import Constraint, Objective, hardly_trades, is_number, is_undefined
 from ftray.search.space import Space
 
 OPTUNA_STATES = {"COMPLETE": TrialState.COMPLETE, "PRUNED": TrialState.PRUNED, "FAILED": TrialState.FAIL}
@@ -63,7 +64,7 @@ def frozen_trial(
 ) -> FrozenTrial:
     """A record as Optuna stores it.
 
-    A complete trial without a value for each objective counts as failed, as in Optuna.
+    A complete trial that lacks an objective's value counts as failed, as in Optuna; see `values_of`.
 
     steps: the objective's intermediate values, of a study with one objective. system_attributes: what a sampler stored
     with the trial.
@@ -71,7 +72,7 @@ def frozen_trial(
     steps, values = dict(steps or {}), None
     state = OPTUNA_STATES.get(record.state, TrialState.RUNNING)
     if state == TrialState.COMPLETE:
-        values = _values(record, objectives)
+        values = values_of(record.metrics, objectives, constraints)
         state = state if values else TrialState.FAIL
     elif state == TrialState.PRUNED and steps and len(objectives) == 1:
         values = [steps[max(steps)]]  # as `Study.tell` does
@@ -128,10 +129,25 @@ def quiet() -> Iterator[None]:
         optuna.logging.set_verbosity(level)
 
 
-def _values(record: TrialRecord, objectives: Sequence[Objective]) -> list[float] | None:
-    """A trial's last value of each objective; None unless all are known."""
-    known = [value for value in (record.metrics.get(one.metric) for one in objectives) if is_number(value)]
-    return known if len(known) == len(objectives) else None
+def values_of(
+    metrics: Mapping[str, Any], objectives: Sequence[Objective], constraints: Sequence[Constraint]
+) -> list[float] | None:
+    """A complete trial's values as Optuna stores them; None if one is unknown.
+
+    A trial that hardly trades, or reported an objective as undefined, has the worst value that there is: −∞ of one that
+    is maximized. No finite value would do. 0, a ratio of nothing, would draw a sampler that knows no constraints to
+    such trials wherever traders lose, and the worst value so far would turn into a good one when later trials do worse.
+    Optuna's samplers rank an infinite value last, or take it for the worst finite one of the study (gp).
+    """
+    idle = hardly_trades(metrics, constraints)
+    values: list[float] = []
+    for one in objectives:
+        value = metrics.get(one.metric)
+        if idle or is_undefined(one.metric, metrics):
+            values.append(-math.inf if one.direction == "maximize" else math.inf)
+        elif is_number(value):
+            values.append(value)
+    return values if len(values) == len(objectives) else None
 
 
 def _local(at: datetime.datetime) -> datetime.datetime:

@@ -5,6 +5,7 @@ runs is luck; which of several runs are better, and how surely; what kind of mar
 defined for any legal input.
 """
 
+from ftray.stats.active import MIN_EXPOSURE, active_performance
 from ftray.stats.comparison import (
     interquartile_mean,
     interquartile_mean_interval,
@@ -24,6 +25,7 @@ from ftray.stats.measures import (
     kurtosis,
     max_drawdown,
     performance,
+    round_trips,
     sharpe,
     skewness,
     sortino,
@@ -31,7 +33,7 @@ from ftray.stats.measures import (
     total_return,
     volatility,
 )
-from ftray.stats.newey_west import sharpe_newey_west
+from ftray.stats.newey_west import long_run_variance, sharpe_newey_west
 from ftray.stats.overfitting import overfitting_probability, returns_matrix
 from ftray.stats.paired import signed_rank_probability
 from ftray.stats.regimes import (
@@ -58,10 +60,12 @@ from ftray.stats.significance import (
 
 __all__ = [
     "MIN_BARS",
+    "MIN_EXPOSURE",
     "REGIMES",
     "UNKNOWN",
     "RegimePerformance",
     "RegimeThresholds",
+    "active_performance",
     "annual_return",
     "break_even_fee",
     "calmar",
@@ -77,6 +81,7 @@ __all__ = [
     "interquartile_mean_interval",
     "intraclass_correlation",
     "kurtosis",
+    "long_run_variance",
     "luck_line",
     "max_drawdown",
     "minimum_backtest_length",
@@ -90,6 +95,7 @@ __all__ = [
     "regime_performance",
     "regime_thresholds",
     "returns_matrix",
+    "round_trips",
     "sharpe",
     "sharpe_error",
     "sharpe_interval",

@@ -11,9 +11,10 @@ from numpy.typing import ArrayLike
 
 from ftray.stats.checks import checked_along, checked_equity, checked_periods, checked_returns
 from ftray.stats.costs import break_even_fee
+from ftray.stats.newey_west import sharpe_newey_west
 
-# Returns are ratios of equities near 1, so float64 carries them to about 2e-16: less variation than this is rounding.
-_ROUNDING = 1e-14
+ROUNDING = 1e-14
+"""Less variation than this is rounding: returns are ratios of equities near 1, so float64 carries them to 2e-16."""
 # Annualising multiplies the log growth of a short run many times; exp(500) keeps the answer, and ratios of it, finite.
 _MAX_LOG_GROWTH = 500.0
 
@@ -159,6 +160,22 @@ def exposure_matched(benchmark: ArrayLike, benchmark_exposure: ArrayLike, exposu
     return benchmark * _ratio(checked_along(exposure, benchmark, "exposure").mean(), own)
 
 
+def round_trips(returns: ArrayLike, turnover: ArrayLike) -> float:
+    """How often the account was turned over: traded notional over twice the mean equity.
+
+    Buying with all equity and selling it all again is one. Equity is that before each bar, chained from 1, so that it
+    makes no difference what an account began with.
+
+    turnover: (T,) notional traded in each bar, as a fraction of the equity before it.
+
+    >>> round_trips([0.0, 0.0, 0.0], [1.0, 0.0, 1.0])
+    1.0
+    """
+    returns = checked_returns(returns)
+    before = equity_curve(returns)[:-1]
+    return float((checked_along(turnover, returns, "turnover") * before).sum() / (2.0 * before.mean()))
+
+
 def performance(
     returns: ArrayLike,
     periods_per_year: float,
@@ -167,21 +184,25 @@ def performance(
     fees: ArrayLike | None = None,
     exposure: ArrayLike | None = None,
     orders: ArrayLike | None = None,
+    segment_starts: ArrayLike | None = None,
 ) -> dict[str, float]:
     """Every measure of one run, under flat names.
 
-    turnover: (T,) notional traded in each bar, as a fraction of equity; answered per year.
+    turnover: (T,) notional traded in each bar, as a fraction of equity; answered per year, and as `round_trips`.
     fees: (T,) fees paid in each bar, as a fraction of equity; answered as the sum, and with turnover as
         `break_even_fee`.
     exposure: (T,) fraction of equity in assets; answered as the mean.
     orders: (T,) orders filled in each bar; answered as their number, `n_trades`.
+    segment_starts: (G,) index of each segment's first return, for `sharpe_newey_west`; None: one segment.
     Returns: what depends on an argument only where it is given; `drawdown_length` and `n_bars` in bars, `years` all of
         them together.
     """
     returns, periods = checked_returns(returns), checked_periods(periods_per_year)
     measures = _of_returns(returns, periods)
+    measures["sharpe_newey_west"] = sharpe_newey_west(returns, periods, segment_starts)
     if turnover is not None:
         measures["turnover"] = float(checked_along(turnover, returns, "turnover").mean() * periods)
+        measures["round_trips"] = round_trips(returns, turnover)
     if fees is not None:
         measures["fees"] = float(checked_along(fees, returns, "fees").sum())
     if turnover is not None and fees is not None:
@@ -221,11 +242,11 @@ def _deviation(returns: np.ndarray) -> float:
 
 
 def _ratio(numerator: float, denominator: float) -> float:
-    return float(numerator / denominator) if denominator > _ROUNDING else 0.0
+    return float(numerator / denominator) if denominator > ROUNDING else 0.0
 
 
 def _standardised_moment(returns: ArrayLike, order: int, of_nothing: float) -> float:
     returns = checked_returns(returns)
     deviations = returns - returns.mean()
     scale = float(np.sqrt(np.mean(deviations**2)))
-    return float(np.mean((deviations / scale) ** order)) if scale > _ROUNDING else of_nothing
+    return float(np.mean((deviations / scale) ** order)) if scale > ROUNDING else of_nothing

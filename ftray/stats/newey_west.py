@@ -8,7 +8,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ftray.stats.checks import checked_periods, checked_returns
+from ftray.stats.checks import checked_periods, checked_returns, checked_series
 
 _ROUNDING = 1e-14
 _LARGEST_PERSISTENCE = 0.97
@@ -39,6 +39,18 @@ def sharpe_newey_west(returns: ArrayLike, periods_per_year: float, segment_start
     scores = (returns - returns.mean()) / deviation
     influence = scores - returns.mean() / deviation / 2 * (scores**2 - 1.0)
     return math.sqrt(_long_run_variance(influence, _segments(segment_starts, n)) / (n - 1) * periods)
+
+
+def long_run_variance(values: ArrayLike, segment_starts: ArrayLike | None = None) -> float:
+    """T times the variance of the mean of values that depend on each other, as `sharpe_newey_west` estimates it.
+
+    values: (T,), at least two. segment_starts: (G,) as there.
+    Returns: 0.0 where the values do not vary.
+    """
+    values = checked_series(values, "values")
+    if len(values) < 2 or float(values.std()) <= _ROUNDING:
+        return 0.0
+    return _long_run_variance(values, _segments(segment_starts, len(values)))
 
 
 def _segments(starts: ArrayLike | None, n: int) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import Any
 from ray.tune.progress_reporter import TrialProgressCallback
 
 from ftray.boards.tensorboard import TensorBoard
-from ftray.metrics import UNITS
+from ftray.metrics import format_metric
 from ftray.runs import RunFolder
 from ftray.runs.provenance import git_commit
 from ftray.runs.records import JobKind
@@ -16,6 +16,7 @@ from ftray.study.searcher import StudySearcher
 from ftray.tables.parquet import compact
 from ftray.trial import TrialSpec
 from ftray.trial.out_of_memory import memory_plan_of
+from ftray.units import UNITS
 
 DURATION = UNITS["duration"]
 
@@ -49,11 +50,9 @@ class TuneReporter(TrialProgressCallback):
         job = self.searcher.job(trial.trial_id)
         self.tensorboard.follow(job.id)
         if job.kind == JobKind.TRIAL and "env_steps" in result:
-            value = result.get(self.searcher.spec.search.metric, float("nan"))
-            self._line(
-                job.id,
-                f"{result['env_steps']:,}/{job.spec.env_steps:,} steps, {self.searcher.spec.search.metric} {value:.2f}",
-            )
+            metric = self.searcher.spec.search.metric
+            value = format_metric(metric, result.get(metric))
+            self._line(job.id, f"{result['env_steps']:,}/{job.spec.env_steps:,} steps, {metric} {value}")
         elif "train_loss" in result:
             self._line(
                 job.id,

@@ -13,7 +13,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianSt
 
 from ftray import stats
 from ftray.runs import RunFolder
-from ftray.search.objectives import is_number
+from ftray.search.objectives import hardly_trades, is_number, is_undefined
 from ftray.spec import parse
 from ftray.study.spec import StudySpec
 from ftray.study.stopping import AshaSpec, HyperbandSpec, MedianSpec, Scheduler, WilcoxonSpec
@@ -50,18 +50,39 @@ def build_rule(spec: StudySpec) -> TrialScheduler | None:
     return build(spec.search.scheduler, spec) if build else None
 
 
+class Compared:
+    """What a rule compares jobs by: the first objective's metric, of trials that trade."""
+
+    def __init__(self, spec: StudySpec):
+        self.metric, self.bounds = spec.search.metric, spec.search.bounds
+        self.sign = 1.0 if spec.search.goal == "maximize" else -1.0
+
+    def is_known(self, metrics: Mapping[str, Any]) -> bool:
+        """Whether a report has the metric: a value, or the news that it is undefined."""
+        return is_number(metrics.get(self.metric)) or is_undefined(self.metric, metrics)
+
+    def gain(self, metrics: Mapping[str, Any]) -> float:
+        """The metric, with the sign that makes a larger one better; NaN where there is none, or too little trading."""
+        value = metrics.get(self.metric)
+        return self.sign * value if is_number(value) and not hardly_trades(metrics, self.bounds) else math.nan
+
+
 class OneKind(FIFOScheduler):
     """Shows a rule the jobs of one kind: each job once, each of its steps with the metric once.
 
     A job is retried after it ran out of memory or its process died, and repeats the steps since its checkpoint. The
     rule decides by results alone: it does not need to know that a job has ended.
+
+    A job that hardly trades, or whose metric is undefined, counts as somewhat worse than the worst value that any job
+    has reported so far. Before the first value there is nothing to compare with, and the rule is not shown it.
     """
 
     def __init__(self, rule: TrialScheduler, spec: StudySpec):
         super().__init__()
         search = spec.search
         self.rule, self.kind, self.compared_metric, self.resource = rule, search.job, search.metric, search.resource
-        self._resource_of = spec.resource_of
+        self._resource_of, self._compared = spec.resource_of, Compared(spec)
+        self._worst = math.inf  # with the sign that makes a larger value better
         self._jobs: dict[str, RungEntry] = {}
         self._reached: dict[str, float] = {}
         self._stopped: set[str] = set()
@@ -102,14 +123,21 @@ class OneKind(FIFOScheduler):
 
     def _is_new(self, job_id: str, metrics: Mapping[str, Any]) -> bool:
         step = metrics.get(self.resource)
-        if step is None or not is_number(step) or not is_number(metrics.get(self.compared_metric)):
+        if step is None or not is_number(step) or not self._compared.is_known(metrics):
             return False
         return step > self._reached.get(job_id, -1)
 
     def _decide(self, job_id: str, result: dict[str, Any]) -> None:
-        job, step = self._jobs[job_id], result[self.resource]
+        job, step, gain = self._jobs[job_id], result[self.resource], self._compared.gain(result)
+        if math.isnan(gain):
+            if math.isinf(self._worst):
+                return
+            gain = math.nextafter(self._worst, -math.inf)
+        else:
+            self._worst = min(self._worst, gain)
         self._reached[job_id] = step
-        action = self.rule.on_trial_result(None, job, result)  # type: ignore[arg-type]
+        shown = result | {self.compared_metric: self._compared.sign * gain}
+        action = self.rule.on_trial_result(None, job, shown)  # type: ignore[arg-type]
         if action == TrialScheduler.STOP and step < job.max_resource:  # a job that reaches its end is COMPLETE
             self._stopped.add(job_id)
 
@@ -139,11 +167,14 @@ class Median(MedianStoppingRule):
 
 
 class Wilcoxon(FIFOScheduler):
-    """Stops a job whose trainings are worse than the best finished job's, in pairs of the same fold and seed."""
+    """Stops a job whose trainings are worse than the best finished job's, in pairs of the same fold and seed.
 
-    def __init__(self, options: WilcoxonSpec, metric: str, sign: float):
+    A training that hardly trades is worse than any other, and a job with one is never the best.
+    """
+
+    def __init__(self, options: WilcoxonSpec, compared: Compared):
         super().__init__()
-        self.options, self.compared_metric, self.sign = options, metric, sign
+        self.options, self.compared = options, compared
         self.best: dict[tuple[int, int], float] = {}
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
@@ -151,21 +182,22 @@ class Wilcoxon(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         trainings = result.get("runs") or []  # listed in the results that end a training
-        gains = {(one["fold"], one["seed"]): self.sign * one[self.compared_metric] for one in trainings}
-        worse = self._is_worse(gains)
-        if len(gains) == trial.n_trainings and (not self.best or _mean(gains) > _mean(self.best)):
+        gains = {(one["fold"], one["seed"]): self.compared.gain(one) for one in trainings}
+        worse, mean = self._is_worse(gains), _mean(gains)
+        if len(gains) == trial.n_trainings and (mean > _mean(self.best) if self.best else not math.isnan(mean)):
             self.best = gains
         return TrialScheduler.STOP if worse else TrialScheduler.CONTINUE
 
     def _is_worse(self, gains: Mapping[tuple[int, int], float]) -> bool:
         differences = [gain - self.best[pair] for pair, gain in gains.items() if pair in self.best]
-        return (
-            len(differences) >= self.options.min_pairs and stats.signed_rank_probability(differences) <= self.options.p
-        )
+        largest = max((abs(one) for one in differences if not math.isnan(one)), default=0.0)
+        ranked = [-largest - 1.0 if math.isnan(one) else one for one in differences]  # the test goes by ranks alone
+        return len(ranked) >= self.options.min_pairs and stats.signed_rank_probability(ranked) <= self.options.p
 
 
 def _mean(gains: Mapping[tuple[int, int], float]) -> float:
-    return sum(gains.values()) / len(gains)
+    """NaN if one of them is, and of none."""
+    return sum(gains.values()) / len(gains) if gains else math.nan
 
 
 def _compared_by(spec: StudySpec) -> dict[str, Any]:
@@ -197,7 +229,7 @@ def _median(options: MedianSpec, spec: StudySpec) -> TrialScheduler:
 
 
 def _wilcoxon(options: WilcoxonSpec, spec: StudySpec) -> TrialScheduler:
-    return Wilcoxon(options, spec.search.metric, 1.0 if spec.search.goal == "maximize" else -1.0)
+    return Wilcoxon(options, Compared(spec))
 
 
 RULES: dict[type[Scheduler], Callable[[Any, StudySpec], TrialScheduler]] = {

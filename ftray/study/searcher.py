@@ -20,7 +20,7 @@ from ftray.capacity.elastic import ElasticCapacity
 from ftray.runs import RunFolder, State, TrialRecord
 from ftray.runs.events import Event
 from ftray.runs.records import JobKind
-from ftray.search.objectives import is_number
+from ftray.search.objectives import is_number, is_undefined
 from ftray.search.optuna_trials import OPTUNA_STATES, sampled_trials
 from ftray.search.samplers import build_sampler
 from ftray.study.budget import Limits
@@ -186,13 +186,14 @@ class StudySearcher(OptunaSearch):
             self._record_end(waiter, "FAILED", {}, reason)
 
     def _unmet(self, job: Job, metrics: dict[str, Any]) -> str | None:
-        """What a job that ended without an error lacks, if anything."""
+        """What a job that ended without an error lacks, if anything. An undefined metric is an answer, too."""
         if job.number is None:
             (encoder,) = job.encoders
             if self.inputs.has_encoder(encoder):
                 return None
             return f"it ended without the encoder {encoder}: do all nodes run the same version of ftray?"
-        missing = [name for name in self.spec.search.required_metrics if not is_number(metrics.get(name))]
+        required = [name for name in self.spec.search.required_metrics if not is_undefined(name, metrics)]
+        missing = [name for name in required if not is_number(metrics.get(name))]
         return f"{missing[0]} is {metrics.get(missing[0])}: not a number to compare" if missing else None
 
     def _final_state(self, job: Job, metrics: dict[str, Any], error: str | None) -> State:

@@ -15,7 +15,7 @@ from ftray.metrics import PRETRAINING_LOSS, SHARPE, Direction, Metric, searchabl
 from ftray.plugins import parse_plugins
 from ftray.runs import RunFolder
 from ftray.runs.records import JobKind
-from ftray.search.objectives import Bound, Constraint, Objective
+from ftray.search.objectives import Bound, Constraint, Objective, bounds_of
 from ftray.search.optuna_trials import RESOURCE
 from ftray.search.samplers import SAMPLERS, SamplerSpec, TpeSpec, check_sampler
 from ftray.search.space import Space
@@ -40,9 +40,12 @@ class SearchSpec:
     job: what is searched: whole RL trials, or pre-training alone (the rest of the trial is then idle).
     n_trials: sampled configurations, over all runs of the command; the pre-training behind a trial does not count.
     objective: a reported metric, by its last value; by default `validation/sharpe`, or pre-training's validation loss.
+        The study files that come with ftray search for `validation/active_sharpe`, which also means something in a
+        falling market.
     direction: the one in which the metric is better; it may be left out.
     objectives: several metrics with their directions, in place of one. A scheduler compares by the first.
     constraints: bounds like `validation/max_drawdown <= 0.3`; a trial that ends beyond one is never among the best.
+    min_round_trips: a trial that makes fewer on its validation windows hardly trades: it has no rank; 0 ranks all.
     scheduler: which trials are stopped early: its name alone, or with its options.
     sampler: how configurations are sampled: its name alone, or with its options.
     storage: where Optuna keeps the study for a team to see, `postgresql://[USER@]HOST[:PORT]/DATABASE`, the password in
@@ -65,6 +68,7 @@ class SearchSpec:
     direction: Literal["maximize", "minimize"] | None = None
     objectives: tuple[Objective, ...] = ()
     constraints: tuple[Bound, ...] = ()
+    min_round_trips: Index = 10
     scheduler: Scheduler = NoSchedulerSpec()
     sampler: SamplerSpec = TpeSpec()
     storage: DatabaseUrl | None = None
@@ -91,8 +95,8 @@ class SearchSpec:
 
     @property
     def bounds(self) -> tuple[Constraint, ...]:
-        """The constraints, parsed."""
-        return tuple(Constraint.parse(text) for text in self.constraints)
+        """The constraints, parsed; of trials, also the least number of round trips."""
+        return bounds_of(self.constraints, self.min_round_trips if self.job == JobKind.TRIAL else 0)
 
     @property
     def required_metrics(self) -> list[str]:
@@ -166,13 +170,17 @@ class StudySpec:
     def identity(self) -> dict[str, Any]:
         """What makes it the same study when the command is repeated: everything but its budgets.
 
-        The objectives are always a list, however they were given, so that run folders are read in one way.
+        The objectives are always a list, however they were given, so that run folders are read in one way. No least
+        number of round trips is what studies of earlier versions have.
         """
         budget = {"n_trials", "max_concurrent", "max_failures", "pending_timeout"}
         budget |= {"retry_after", "budget", "patience_trials", "storage"}
-        given = {"objective", "direction"}
+        given = {"objective", "direction", "min_round_trips"}
         search = {key: value for key, value in to_mapping(self.search).items() if key not in budget | given}
-        search |= {"objectives": to_mapping(self.search.goals), "constraints": [str(b) for b in self.search.bounds]}
+        own = [str(bound) for bound in bounds_of(self.search.constraints, 0)]
+        search |= {"objectives": to_mapping(self.search.goals), "constraints": own}
+        if self.search.job == JobKind.TRIAL and self.search.min_round_trips:
+            search["min_round_trips"] = self.search.min_round_trips
         plugins = {"plugins": dict(self.plugins)} if self.plugins else {}
         return {"name": self.name, **plugins, "trial": to_mapping(self.space.tree), "search": search}
 

@@ -21,8 +21,9 @@ import datetime
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ftray.metrics import UNITS, VALIDATION, find_metric
+from ftray.metrics import VALIDATION, find_metric
 from ftray.runs.events import to_json
+from ftray.units import UNITS
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -66,12 +66,28 @@ class Backtest:
     def __len__(self) -> int:
         return len(self.bars)
 
-    def performance(self) -> dict[str, float]:
+    def performance(self, benchmark: "Backtest | None" = None) -> dict[str, float]:
         """Its measures by name: total_return, annual_return, volatility, sharpe, max_drawdown, turnover and more.
 
         Ratios are annualised, drawdowns are fractions, `n_bars` and `drawdown_length` count bars. The fees are a sum of
         fractions of the equity that they were paid from. See `ftray.stats.performance` for all of them.
+
+        benchmark: equal weight on the same bars; with it come the measures relative to it, like `active_sharpe`: see
+            `ftray.stats.active_performance`.
         """
+        return self._own_performance() | ({} if benchmark is None else self._active_performance(benchmark))
+
+    def _active_performance(self, benchmark: "Backtest") -> dict[str, float]:
+        return stats.active_performance(
+            self.returns,
+            benchmark.returns,
+            self.bars_per_year,
+            exposure=self.weights.sum(axis=1),
+            benchmark_exposure=benchmark.weights.sum(axis=1),
+            segment_starts=self.segment_starts,
+        )
+
+    def _own_performance(self) -> dict[str, float]:
         return stats.performance(
             self.returns,
             self.bars_per_year,
@@ -79,6 +95,7 @@ class Backtest:
             fees=self.fees / np.concatenate(([self.initial_cash], self.equity[:-1])),
             exposure=self.weights.sum(axis=1),
             orders=np.count_nonzero(self.notional, axis=1),
+            segment_starts=self.segment_starts,
         )
 
 

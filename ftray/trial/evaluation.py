@@ -1,7 +1,7 @@
 """Evaluation of the policy on the validation windows: in the trial's process, or in another while training continues.
 
 Takes: the module as it is after an iteration. Gives: its validation metrics and those of its encoder, at once or
-later, with the same values.
+later, with the same values. Equal weight, which a policy is measured relative to, is backtested once per training.
 """
 
 from concurrent.futures import Future
@@ -23,7 +23,7 @@ from ftray.errors import NeverPlacedError
 from ftray.features import Dataset
 from ftray.metrics import validation
 from ftray.nets import encoder_metrics, weight_drift
-from ftray.trading import Backtest, MarketRules, backtest
+from ftray.trading import Backtest, MarketRules, backtest, equal_weight
 
 Weights = dict[str, Tensor]
 
@@ -33,6 +33,20 @@ class EvalResult(NamedTuple):
 
     metrics: dict[str, float]
     backtest: Backtest | None = None
+
+
+class Yardstick:
+    """Equal weight on the validation windows of the training that is evaluated: computed once, and then kept."""
+
+    def __init__(self, rules: MarketRules):
+        self.rules = rules
+        self._of, self._kept = "", None
+
+    def on(self, dataset: Dataset) -> Backtest:
+        """Its backtest on a dataset."""
+        if self._kept is None or self._of != dataset.fingerprint:
+            self._of, self._kept = dataset.fingerprint, equal_weight(dataset, dataset.windows.validation, self.rules)
+        return self._kept
 
 
 N_PROBED = 64
@@ -49,6 +63,7 @@ class Evaluation:
 
     def __init__(self, rules: MarketRules, cpus: int, trial: str):
         self.rules, self.cpus, self.trial = rules, cpus, trial
+        self._yardstick = Yardstick(rules)
         self._actor: Any = None
 
     def begin(self, module: FTPolicy, dataset: Dataset, start: Weights) -> "Future[EvalResult]":
@@ -58,7 +73,7 @@ class Evaluation:
         """
         if self.cpus == 0:
             here: Future[EvalResult] = Future()
-            here.set_result(evaluate(module, dataset, self.rules, start))
+            here.set_result(evaluate(module, dataset, self._yardstick, start))
             return here
         if self._actor is None:
             self._actor = (
@@ -78,7 +93,7 @@ class EvalActor:
     """The process that evaluates a trial's policies while the trial trains."""
 
     def __init__(self, rules: MarketRules, cpus: int, trial: str):
-        self.rules, self.trial = rules, trial
+        self.trial, self._yardstick = trial, Yardstick(rules)
         torch.set_num_threads(cpus)
 
     def __repr__(self) -> str:
@@ -89,7 +104,7 @@ class EvalActor:
         module = blueprint.build()
         assert isinstance(module, FTPolicy)
         module.set_state(weights)
-        return evaluate(module, Dataset.load(Path(module.model_config["dataset"])), self.rules, start)
+        return evaluate(module, Dataset.load(Path(module.model_config["dataset"])), self._yardstick, start)
 
 
 def result_of(evaluation: "Future[EvalResult]") -> EvalResult:
@@ -100,18 +115,18 @@ def result_of(evaluation: "Future[EvalResult]") -> EvalResult:
         raise error.cause from error
 
 
-def evaluate(module: FTPolicy, dataset: Dataset, rules: MarketRules, start: Weights) -> EvalResult:
+def evaluate(module: FTPolicy, dataset: Dataset, yardstick: Yardstick, start: Weights) -> EvalResult:
     """The deterministic policy on the validation windows, with its performance under `validation/` names.
 
     Under `encoder/` names: how far its market tower moved from its start, and its attention in a few train windows.
     """
     act = acting(module, dataset, dataset.table.decision_bars(dataset.windows.validation))
-    tested = backtest(act, dataset, dataset.windows.validation, rules)
+    tested = backtest(act, dataset, dataset.windows.validation, yardstick.rules)
     train = dataset.table.decision_bars(dataset.windows.train)
     probe = train[np.linspace(0, len(train) - 1, min(N_PROBED, len(train))).astype(int)]
     encoder = encoder_metrics(module.encoder, module.windows(torch.from_numpy(probe).to(module.table.device)))
     encoder["weight_drift"] = weight_drift(module.encoder, start)
-    metrics = {validation(name): value for name, value in tested.performance().items()}
+    metrics = {validation(name): value for name, value in tested.performance(yardstick.on(dataset)).items()}
     return EvalResult(metrics | {f"encoder/{name}": value for name, value in encoder.items()}, tested)
 
 

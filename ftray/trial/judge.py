@@ -73,10 +73,13 @@ def judge_bars(policy: Policy, spec: TrialSpec, dataset: Dataset, bars: Pieces) 
 
 
 def performance_table(backtests: dict[str, Backtest]) -> dict[str, dict[str, float]]:
-    """Every measure of every backtest, and of equal weight at the policy's mean exposure: `exposure_matched`."""
+    """Every measure of every backtest, and of equal weight at the policy's mean exposure: `exposure_matched`.
+
+    The measures of backtests are also relative to equal weight: see `ftray.stats.active_performance`.
+    """
     policy, even = backtests["policy"], backtests[EQUAL_WEIGHT]
     matched = stats.exposure_matched(even.returns, even.weights.sum(axis=1), policy.weights.sum(axis=1))
-    table = {name: one.performance() for name, one in backtests.items()}
+    table = {name: one.performance(even) for name, one in backtests.items()}
     return {
         "policy": table.pop("policy"),
         EQUAL_WEIGHT: table.pop(EQUAL_WEIGHT),
@@ -96,7 +99,7 @@ def record_benchmarks(spec: TrialSpec, run: RunFolder) -> None:
         held = benchmarks(dataset, dataset.windows.validation, spec.trading.rules)
         save_benchmarks(run.path, fold, dataset, held)
         for name, one in held.items():
-            metrics.setdefault(name, []).append(one.performance())
+            metrics.setdefault(name, []).append(one.performance(held[EQUAL_WEIGHT]))
     run.sync("benchmarks")
     run.record_benchmarks(
         {name: {key: fmean(one[key] for one in folds) for key in folds[0]} for name, folds in metrics.items()}

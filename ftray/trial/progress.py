@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ftray.errors import RunFolderError
-from ftray.metrics import SHARPE, SHARPE_ERROR, VALIDATION
+from ftray.metrics import ERRORS, VALIDATION
 from ftray.trial.spec import TrialSpec
 
 FILE = "progress.json"
@@ -76,8 +76,8 @@ class TrialProgress:
         """The trial's result for an iteration of a training.
 
         Env steps are summed over the trainings; validation metrics are means over the finished trainings and this one,
-        with the standard error of the Sharpe ratio from two on. The result that ends a training lists all finished
-        ones in `runs`.
+        with the standard errors of the Sharpe ratios from two on; NaN, undefined, where one of them is. The result that
+        ends a training lists all finished ones in `runs`.
         """
         own = {**dataclasses.asdict(training), "env_steps": metrics["env_steps"]}
         own |= {name: value for name, value in metrics.items() if name.startswith(VALIDATION)}
@@ -85,10 +85,11 @@ class TrialProgress:
         result = {**metrics, **own, "run_done": done, "runs_done": len(self.finished) + done}
         result["env_steps"] = sum(one["env_steps"] for one in shown)
         validated = [name for name in own if name.startswith(VALIDATION)]
-        result |= {name: float(np.mean([one[name] for one in shown])) for name in validated}
-        if validated and len(shown) > 1:
-            sharpes = [one[SHARPE] for one in shown]
-            result[SHARPE_ERROR] = float(np.std(sharpes, ddof=1) / math.sqrt(len(shown)))
+        values = {name: [one.get(name, math.nan) for one in shown] for name in validated}
+        result |= {name: float(np.mean(of)) for name, of in values.items()}
+        if len(shown) > 1:
+            known = {error: values[ratio] for ratio, error in ERRORS.items() if ratio in values}
+            result |= {error: float(np.std(of, ddof=1) / math.sqrt(len(of))) for error, of in known.items()}
         if done:
             self.finished.append(own)
             result["runs"] = list(self.finished)

@@ -9,7 +9,14 @@ import optuna
 
 from ftray.runs import RunFolder, TrialRecord
 from ftray.search.objectives import is_number
-from ftray.search.optuna_trials import OPTUNA_STATES, frozen_trial, intermediate_values, user_attributes, violations
+from ftray.search.optuna_trials import (
+    OPTUNA_STATES,
+    frozen_trial,
+    intermediate_values,
+    user_attributes,
+    values_of,
+    violations,
+)
 from ftray.search.samplers import SAMPLERS
 from ftray.study.spec import StudySpec
 
@@ -56,7 +63,7 @@ class OptunaMirror:
         if record.state != "FAILED":
             for name, violation in violations(record.metrics, search.bounds).items():
                 trial.set_constraint(name, violation)
-        values = [record.metrics[goal.metric] for goal in search.goals] if record.state == "COMPLETE" else None
+        values = values_of(record.metrics, search.goals, search.bounds) if record.state == "COMPLETE" else None
         self.optuna_study.tell(record.number, values, state=OPTUNA_STATES[record.state])
 
     def _add_steps(self, number: int, steps: dict[int, float]) -> None:
