@@ -95,11 +95,10 @@ def study(device: str, quick: bool) -> Iterator[Row]:
         "features": {"lookback": 60 if big else 8},
         "encoder": ft | ({} if big else {"patch_length": 8}),
         "ppo": {"env_steps": 4_096, "train_batch_size": 1_024, "n_env_runners": 0, "evaluate_every": 1},
-        "trading": {"episode_bars": 100},
+        "trading": {"episode_bars": {"int": [100, 105]}},
         "onnx": False,
-        "seed": {"int": [0, 100]},
     }
-    points = [{"trial/seed": seed} for seed in range(6)]
+    points = [{"trial/trading/episode_bars": 100 + number} for number in range(6)]
     search = {"n_trials": len(points), "points": points, "retry_after": 1}
     spec = parse_study({"name": "shared", "trial": trial, "search": search})
     with tempfile.TemporaryDirectory() as root:
@@ -130,15 +129,17 @@ def unlucky(spec: Any, report: Any, *, folder: Path, resume: Path | None, memory
     from ftray.trial.out_of_memory import translate_out_of_memory
     from ftray.trial.run import run_trial
 
+    number = spec.trading.episode_bars - 100
+
     def reported(metrics: Row, checkpoint: Path | None = None) -> None:
         report(metrics, checkpoint=checkpoint)
-        if spec.seed == 2 and resume is None and checkpoint is not None:
+        if number == 2 and resume is None and checkpoint is not None:
             os.kill(os.getpid(), signal.SIGKILL)
-        if spec.seed == 5 and given["gpus"].learner:
+        if number == 5 and given["gpus"].learner:
             fields = "--query-compute-apps=pid,process_name,used_memory"
             (folder / "processes.txt").write_text(output_of("nvidia-smi", fields, "--format=csv,noheader"))
 
-    if spec.seed == 1 and memory_plan == FULL:
+    if number == 1 and memory_plan == FULL:
         with translate_out_of_memory(spec, memory_plan):
             cap_gpu_memory(given["gpus"].learner_cap_gib, given["gpus"].planned_gib)
             hoard: list[torch.Tensor] = []

@@ -7,7 +7,7 @@ alone, the `ObservationLayout` that everyone slices through, and the `Dataset` t
 from ftray.features.dataset import Dataset, build_dataset, dataset_fingerprint, dataset_of
 from ftray.features.indicators import INDICATORS, Indicator
 from ftray.features.layout import ObservationLayout
-from ftray.features.table import FeatureSpec, FeatureTable, Scaler, build_table
+from ftray.features.table import FeatureSpec, FeatureTable, Scaler, build_table, reach_of
 
 __all__ = [
     "INDICATORS",
@@ -21,4 +21,5 @@ __all__ = [
     "build_table",
     "dataset_fingerprint",
     "dataset_of",
+    "reach_of",
 ]

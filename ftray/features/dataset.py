@@ -13,16 +13,20 @@ import numpy as np
 
 from ftray.errors import DataError, RunFolderError
 from ftray.features.layout import ObservationLayout
-from ftray.features.table import FeatureSpec, FeatureTable, Scaler, build_table
+from ftray.features.table import FeatureSpec, FeatureTable, Scaler, build_table, reach_of
 from ftray.files import create_folder, sha256
 from ftray.market import Candles, FoldsSpec, MarketSpec, Segment, Window, Windows, load_market, pieces
 from ftray.market import fold as split_into_folds
-from ftray.spec import fingerprint
+from ftray.spec import fingerprint, to_mapping
 
 FORMAT = 2
 """Part of every fingerprint; to be raised with a change of an indicator's formula or of the folder's files."""
 
+FOLDS_FORMAT = {"combinatorial": 2}
+"""Part of the fingerprint of folds of this kind; raised where a kind cuts its train windows in another way."""
+
 WINDOWS = ("train", "validation", "test")
+REACH = ("lookback", "warm_up")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -113,6 +117,8 @@ class Dataset:
             "layout": self.layout.to_mapping(),
             "scaler": self.table.scaler.to_mapping(),
             "segments": [[segment.start, segment.stop] for segment in self.table.segments],
+            "lookback": self.table.lookback,
+            "gaps": [self.windows.gap_before, self.windows.gap_after],
             "windows": {
                 name: [[piece.start, piece.stop] for piece in pieces(getattr(self.windows, name))] for name in WINDOWS
             },
@@ -125,7 +131,7 @@ def build_dataset(market: MarketSpec, windows: FoldsSpec, features: FeatureSpec,
     fold: which of the windows' folds, counted from 0.
 
     Raises: DataError for candles that cannot be used, or for a window without a bar at which a policy could decide;
-    SpecError for a purge below lookback + holding.
+    SpecError for a purge below lookback + holding, or a `windows.lookback` or `.warm_up` below what is observed.
 
     >>> import ftray
     >>> market = ftray.SimulatorSpec(n_assets=2, n_bars=3_000)
@@ -144,14 +150,15 @@ def dataset_of(candles: Candles, windows: FoldsSpec, features: FeatureSpec, fold
     Raises: DataError if the train windows, a validation window or the test window hold no bar at which a policy could
     decide.
     """
-    parts = split_into_folds(len(candles), windows, features.lookback).windows[fold]
-    table = build_table(candles, features, parts.train)
+    reach = reach_of(windows, features)
+    parts = split_into_folds(len(candles), windows, reach.lookback, reach.warm_up).windows[fold]
+    table = build_table(candles, features, parts.train, reach)
     evaluated = [("validation", piece) for piece in parts.validation] + [("test", parts.test)] * bool(len(parts.test))
     for name, window in (("train", parts.train), *evaluated):
         if not len(table.decision_bars(window)):
             raise DataError(
                 f"the {name} window {', '.join(map(str, pieces(window)))} must hold an unbroken run of "
-                f"{features.lookback} bars after {features.warm_up} bars of warm-up, and has none: "
+                f"{reach.lookback} bars after {reach.warm_up} bars of warm-up, and has none: "
                 "take more candles or a larger share"
             )
     return Dataset(candles, table, parts, dataset_fingerprint(candles, windows, features, fold))
@@ -162,8 +169,11 @@ def dataset_fingerprint(candles: Candles, windows: FoldsSpec, features: FeatureS
 
     The source of a plug-in's indicators is part of it. That of its market is not: the candles themselves are.
     """
+    # A reach that is not given is left out: earlier versions knew none, and what they prepared is still found.
+    given = {key: value for key, value in to_mapping(windows).items() if key not in REACH or value is not None}
     plugins = [features.plugins] if features.plugins else []
-    return fingerprint(FORMAT, candles.fingerprint, windows, features, fold, *plugins)
+    changed = [FOLDS_FORMAT[windows.kind]] if windows.kind in FOLDS_FORMAT else []
+    return fingerprint(FORMAT, candles.fingerprint, given, features, fold, *plugins, *changed)
 
 
 def _loaded(folder: Path) -> Dataset:
@@ -183,9 +193,17 @@ def _loaded(folder: Path) -> Dataset:
         regimes=arrays.get("regimes.npy"),
     )
     segments = tuple(Segment(*edges) for edges in meta["segments"])
-    table = FeatureTable(layout, arrays["features.npy"], Scaler.from_mapping(meta["scaler"]), segments)
+    scaler, lookback = Scaler.from_mapping(meta["scaler"]), meta.get("lookback")
+    table = FeatureTable(layout, arrays["features.npy"], scaler, segments, lookback)
     train, validation, (test,) = (tuple(Window(*edges) for edges in meta["windows"][name]) for name in WINDOWS)
-    return Dataset(candles, table, Windows(train, validation, test), meta["fingerprint"])
+    gaps = meta.get("gaps") or _smallest_gap(train, (*validation, test))
+    return Dataset(candles, table, Windows(train, validation, test, *gaps), meta["fingerprint"])
+
+
+def _smallest_gap(train: tuple[Window, ...], evaluated: tuple[Window, ...]) -> tuple[int, int]:
+    """The gaps of a dataset of an earlier version, which did not store them: the smallest that its windows have."""
+    gaps = [max(b.start - a.stop, a.start - b.stop) for a in train for b in evaluated if len(b)]
+    return (min(gaps, default=0),) * 2
 
 
 def _mapped(file: Path) -> np.ndarray:

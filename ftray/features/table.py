@@ -16,8 +16,7 @@ import numpy as np
 from ftray.errors import DataError
 from ftray.features.indicators import INDICATORS
 from ftray.features.layout import ObservationLayout
-from ftray.market.candles import Candles, Segment
-from ftray.market.windows import Pieces, Window, pieces
+from ftray.market import Candles, FoldsSpec, Pieces, Reach, Segment, Window, pieces
 from ftray.spec import Between, Count, Distinct, NameIn, spec
 
 IndicatorName = Annotated[str, NameIn(INDICATORS)]
@@ -46,6 +45,11 @@ class FeatureSpec:
     def warm_up(self) -> int:
         """Bars at the start of every segment before all indicators are known."""
         return max(INDICATORS[name].warm_up for name in self.indicators)
+
+    @property
+    def reach(self) -> Reach:
+        """How far back an observation looks: its lookback, and what its indicators remember before that."""
+        return Reach(self.lookback, self.warm_up)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -85,13 +89,16 @@ class FeatureTable:
     """The scaled features of every bar.
 
     values: (T, S) float32; row t belongs to bar t of the candles. NaN where an indicator still warms up.
-    segments: the runs of bars in which every feature is known.
+    segments: the runs of bars in which every feature is known, less the bars that decisions wait for.
+    lookback: bars of a segment and of a window before the first decision in it, that bar included: at least those of
+        an observation, and more where a study compares it with longer ones; None: those of an observation.
     """
 
     layout: ObservationLayout
     values: np.ndarray
     scaler: Scaler
     segments: tuple[Segment, ...]
+    lookback: int | None = None
 
     def __post_init__(self) -> None:
         self.values.flags.writeable = False
@@ -105,7 +112,7 @@ class FeatureTable:
         The whole lookback is known, unbroken and inside the window: of several, inside one of them.
         """
         known = (segment.within(w.start, w.stop) for w in pieces(window) for segment in self.segments)
-        ready = (Segment(run.start + self.layout.lookback - 1, run.stop) for run in known)
+        ready = (Segment(run.start + (self.lookback or self.layout.lookback) - 1, run.stop) for run in known)
         return tuple(run for run in ready if len(run))
 
     def decision_bars(self, window: Pieces) -> np.ndarray:
@@ -154,22 +161,33 @@ class FeatureTable:
         return observable
 
 
-def build_table(candles: Candles, spec: FeatureSpec, train: Pieces) -> FeatureTable:
+def build_table(candles: Candles, spec: FeatureSpec, train: Pieces, reach: Reach | None = None) -> FeatureTable:
     """The features of all candles, with a scaler that has seen the bars of the train window, or windows, alone.
+
+    reach: what decisions wait for (`reach_of`), at least what the spec needs; None: exactly that.
 
     Raises: DataError if no bar of the train windows has its whole lookback.
     """
-    segments = tuple(Segment(s.start + spec.warm_up, s.stop) for s in candles.segments if len(s) > spec.warm_up)
+    reach = reach or spec.reach
+    segments = tuple(Segment(s.start + reach.warm_up, s.stop) for s in candles.segments if len(s) > reach.warm_up)
     seen = [run for w in pieces(train) for run in (s.within(w.start, w.stop) for s in segments) if len(run)]
-    if max(map(len, seen), default=0) < spec.lookback:
+    if max(map(len, seen), default=0) < reach.lookback:
         raise DataError(
-            f"the train window {', '.join(map(str, pieces(train)))} must hold an unbroken run of {spec.lookback} bars "
-            f"after {spec.warm_up} bars of warm-up, and has none: take more candles or a shorter lookback"
+            f"the train window {', '.join(map(str, pieces(train)))} must hold an unbroken run of {reach.lookback} bars "
+            f"after {reach.warm_up} bars of warm-up, and has none: take more candles or a shorter lookback"
         )
     raw = raw_features(candles, spec)
     scaler = Scaler.fit(np.concatenate([raw[run.start : run.stop] for run in seen]), spec.clip)
     layout = ObservationLayout(candles.symbols, spec.indicators, spec.lookback)
-    return FeatureTable(layout, scaler(raw), scaler, segments)
+    return FeatureTable(layout, scaler(raw), scaler, segments, reach.lookback)
+
+
+def reach_of(windows: FoldsSpec, features: FeatureSpec) -> Reach:
+    """How far back the decisions look that windows are made for: as far as the features need, or as the windows say.
+
+    Raises: SpecError for windows that say less than the features need.
+    """
+    return features.reach.within(windows.lookback, windows.warm_up)
 
 
 def raw_features(candles: Candles, spec: FeatureSpec) -> np.ndarray:

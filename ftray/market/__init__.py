@@ -11,7 +11,7 @@ from ftray.market.intervals import parse_interval
 from ftray.market.simulator import SimulatorSpec, simulate, simulated_symbols
 from ftray.market.sources import MARKETS, Market, MarketSpec, load_market, market_symbols
 from ftray.market.survey import CandleFile, LeftOut, Survey, survey_candles
-from ftray.market.windows import Pieces, Window, Windows, WindowsSpec, pieces, split
+from ftray.market.windows import Pieces, Reach, Window, Windows, WindowsSpec, pieces, purge_gap, split
 
 __all__ = [
     "COLUMNS",
@@ -28,6 +28,7 @@ __all__ = [
     "Market",
     "MarketSpec",
     "Pieces",
+    "Reach",
     "Segment",
     "SimulatorSpec",
     "Survey",
@@ -42,6 +43,7 @@ __all__ = [
     "n_folds",
     "parse_interval",
     "pieces",
+    "purge_gap",
     "read_candles",
     "simulate",
     "simulated_symbols",

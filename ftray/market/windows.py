@@ -4,6 +4,10 @@ An observation looks `lookback` bars back and a position is held for up to `hold
 than the sum share information: the last labels of one are in the first observations of the next (López de Prado 2018,
 Advances in Financial Machine Learning, chapter 7). Windows in time order need the purge alone: an embargo is for
 training bars after an evaluated window, and here there are none.
+
+What an observation looks back on is its lookback, and what its indicators remember before that: their warm-up. A study
+that searches either one gives the largest of both to all its trials (`Reach`), so that one judge compares them: the
+edges of windows and the first decisions in them do not depend on what a trial observes.
 """
 
 import dataclasses
@@ -55,6 +59,10 @@ class WindowsSpec:
     test: fraction of all bars at the end, which `ftray promote` alone reads.
     purge: bars left out between two windows; None: lookback + holding, the least without leakage.
     holding: bars that a position or a label may reach into the future.
+    lookback: bars that decisions wait for in every window, and that the purge is for; None: `features.lookback`, or the
+        largest that the study searches.
+    warm_up: bars that decisions wait for before that, in which indicators become known; None: what the trial's
+        indicators need, or the most that those of the study's trials need.
     """
 
     kind: Literal["single"] = "single"
@@ -62,6 +70,8 @@ class WindowsSpec:
     test: Part = 0.15
     purge: Index | None = None
     holding: Count = 24
+    lookback: Count | None = None
+    warm_up: Index | None = None
 
     def check(self) -> None:
         if self.validation + self.test >= 1:
@@ -71,40 +81,73 @@ class WindowsSpec:
 
 
 @dataclasses.dataclass(frozen=True)
+class Reach:
+    """How far back the decisions look that windows are made for.
+
+    lookback: bars of an observation, the deciding bar included. warm_up: bars before those that indicators need.
+    """
+
+    lookback: int
+    warm_up: int = 0
+
+    def within(self, lookback: int | None, warm_up: int | None) -> "Reach":
+        """The reach that windows give, where they give one: it is for observations that look back this far.
+
+        Raises: SpecError for a given one that is smaller.
+        """
+        for name, given in (("lookback", lookback), ("warm_up", warm_up)):
+            if given is not None and given < getattr(self, name):
+                raise SpecError(
+                    f"must be at least what the trial's observations need, {getattr(self, name)} bars, got {given}; "
+                    "leave it out to get exactly that",
+                    (name,),
+                )
+        return Reach(
+            self.lookback if lookback is None else lookback,
+            self.warm_up if warm_up is None else warm_up,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class Windows:
     """What one policy trains on, is validated on and, once, tested on; no window closer to another than the purge gap.
 
     train, validation: separate windows in time order. test: after all of them; empty if there is none.
+    gap_before, gap_after: bars before and after an evaluated window that no weights may be trained on.
     """
 
     train: tuple[Window, ...]
     validation: tuple[Window, ...]
     test: Window
+    gap_before: int = 0
+    gap_after: int = 0
 
 
-def split(n_bars: int, spec: WindowsSpec, lookback: int) -> Windows:
-    """The only fold of a market with `n_bars` bars, observed through `lookback` bars.
+def split(n_bars: int, spec: WindowsSpec, lookback: int, warm_up: int = 0) -> Windows:
+    """The only fold of a market with `n_bars` bars, observed through `lookback` bars after `warm_up` more.
 
-    Raises: SpecError for a purge below lookback + holding; DataError for a window too short for one observation and
-    the holding horizon after it.
+    Raises: SpecError for a purge below lookback + holding, or a reach of the spec below what is observed; DataError for
+    a window too short for one observation and the holding horizon after it.
 
     >>> windows = split(1_000, WindowsSpec(), lookback=60)
     >>> print(*windows.train, *windows.validation, windows.test)
     [0, 532) [616, 766) [850, 1000)
     """
-    reach = lookback + spec.holding
-    purge = purge_gap(spec.purge, spec.holding, lookback)
+    reach = Reach(lookback, warm_up).within(spec.lookback, spec.warm_up)
+    least = reach.lookback + spec.holding
+    purge = purge_gap(spec.purge, spec.holding, reach.lookback)
     n_validation, n_test = round(n_bars * spec.validation), round(n_bars * spec.test)
     n_train = n_bars - n_validation - n_test - 2 * purge
     for name, length in (("train", n_train), ("validation", n_validation), ("test", n_test)):
-        if length < reach:
+        if length < least:
             raise DataError(
-                f"the {name} window must hold at least lookback + holding = {lookback} + {spec.holding} = {reach} "
-                f"bars, got {max(length, 0)} ({n_bars} bars in all, less 2 purge gaps of {purge}, validation "
+                f"the {name} window must hold at least lookback + holding = {reach.lookback} + {spec.holding} = "
+                f"{least} bars, got {max(length, 0)} ({n_bars} bars in all, less 2 purge gaps of {purge}, validation "
                 f"{spec.validation:g}, test {spec.test:g}); take more candles, a shorter lookback or other fractions"
             )
     validation = Window(n_train + purge, n_train + purge + n_validation)
-    return Windows(train=(Window(0, n_train),), validation=(validation,), test=Window(n_bars - n_test, n_bars))
+    test = Window(n_bars - n_test, n_bars)
+    return Windows((Window(0, n_train),), (validation,), test, purge, purge + reach.warm_up)
 
 
 def purge_gap(purge: int | None, holding: int, lookback: int) -> int:

@@ -14,7 +14,7 @@ import dataclasses
 import inspect
 import re
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from ftray.search.space import RANGE_KINDS
@@ -104,11 +104,11 @@ class SchemaWriter:
     """Writes the schemas of specs, and collects the definitions that they refer to.
 
     definitions: the content of `$defs`. section: what the names of specs begin with there. ranges: whether search
-    parameters may stand in place of values.
+    parameters may stand in place of values. fixed: paths of fields, `trading.rules`, in which none may.
     """
 
-    def __init__(self, definitions: dict[str, Schema], section: str, ranges: bool):
-        self.definitions, self.section, self.ranges = definitions, section, ranges
+    def __init__(self, definitions: dict[str, Schema], section: str, ranges: bool, fixed: Collection[str] = ()):
+        self.definitions, self.section, self.ranges, self.fixed = definitions, section, ranges, fixed
 
     def spec(self, cls: type) -> Schema:
         """The mapping of one spec, or in a study a choice between several."""
@@ -131,6 +131,11 @@ class SchemaWriter:
             return plain
         return self._shared(hint.name(), _or_range(plain, self._range_kinds(hint), hint.options()), "_or_range")
 
+    def _inside(self, field: str) -> "SchemaWriter":
+        """What writes the value of a field."""
+        deeper = [path.removeprefix(f"{field}.") for path in self.fixed if path.startswith(f"{field}.")]
+        return SchemaWriter(self.definitions, self.section, self.ranges and field not in self.fixed, deeper)
+
     def _one(self, cls: type) -> Schema:
         ours = cls.__module__.startswith("ftray.")
         name = f"{self.section}.{cls.__name__ if ours else f'{cls.__module__}.{cls.__name__}'}"
@@ -151,7 +156,7 @@ class SchemaWriter:
             made = properties[field.name] = {"description": text} if text else {}
             if field.default is not dataclasses.MISSING:
                 made["default"] = _default(field.default)
-            made |= self.value(hint, field.default, f"{name}.{field.name}")
+            made |= self._inside(field.name).value(hint, field.default, f"{name}.{field.name}")
         required = [f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING]
         made = {"type": "object", "description": _summary(cls), "properties": properties, "additionalProperties": False}
         return made | ({"required": required} if required else {})

@@ -30,6 +30,13 @@ class Param:
     distribution: BaseDistribution
     subtrees: dict[str, Any] | None = None
 
+    @property
+    def path(self) -> tuple[str, ...]:
+        """Of the field that it searches, the tree's root included: `("trial", "encoder")` for `trial/encoder/kind`,
+        which chooses a subtree."""
+        names = tuple(self.name.split("/"))
+        return names[:-1] if self.subtrees else names
+
     def extremes(self) -> tuple[Any, ...]:
         """Both ends of the range, or every option."""
         if isinstance(self.distribution, CategoricalDistribution):

@@ -1,9 +1,9 @@
 """The JSON Schema of study files, and of trial files: those without search parameters.
 
 Takes: the specs and families as they are. Gives: a plain mapping, for editors and validators. What it leaves to the
-parser: see `ftray.search.json_schema`; of a whole file also whether an objective's direction is the metric's, whether a
-constraint's metric is reported, whether an objective is there twice, whether plug-ins can be imported, and whether
-points name search parameters and values in their ranges.
+parser: see `ftray.search.json_schema`; of a whole file also whether the options of a choice judge trials alike, whether
+an objective's direction is the metric's, whether a constraint's metric is reported, whether an objective is there
+twice, whether plug-ins can be imported, and whether points name search parameters and values in their ranges.
 
 The members of plug-ins are known if their modules are imported before; a name that is not known is refused, with a
 message about `--plugin`, whether or not a file has plug-ins: passing any name there would pass every misspelt one.
@@ -16,6 +16,7 @@ from ftray.metrics import searchable
 from ftray.search.json_schema import Hint, Schema, SchemaWriter, one_of, or_null
 from ftray.study.spec import SearchSpec, StudyName
 from ftray.study.tree import NAMED, SECTIONS
+from ftray.trial.judging import JUDGE
 from ftray.trial.spec import TrialSpec
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -28,7 +29,7 @@ def study_schema(ranges: bool = True) -> Schema:
     'string'
     """
     definitions: dict[str, Schema] = {}
-    trial = SchemaWriter(definitions, "trial", ranges).spec(TrialSpec)
+    trial = SchemaWriter(definitions, "trial", ranges, fixed=JUDGE).spec(TrialSpec)
     search = SchemaWriter(definitions, "search", ranges=False)
     sections = {
         "name": {

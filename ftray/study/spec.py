@@ -17,7 +17,7 @@ from ftray.runs import RunFolder
 from ftray.runs.records import JobKind
 from ftray.search.objectives import Bound, Constraint, Objective, bounds_of
 from ftray.search.optuna_trials import RESOURCE
-from ftray.search.samplers import SAMPLERS, SamplerSpec, TpeSpec, check_sampler
+from ftray.search.samplers import SamplerSpec, TpeSpec, check_sampler
 from ftray.search.space import Space
 from ftray.shipped import find_study
 from ftray.spec import Count, Index, Matching, nearest, parse, parse_member, spec, to_mapping
@@ -26,6 +26,14 @@ from ftray.study.budget import BudgetSpec, check_patience
 from ftray.study.optuna.storage import DatabaseUrl
 from ftray.study.stopping import NoSchedulerSpec, Scheduler, check_scheduler
 from ftray.study.tree import SECTIONS, expand_shorthand, load_tree, with_absolute_paths
+from ftray.study.trial_checks import (
+    check_judged_alike,
+    check_one_judge,
+    check_plugins,
+    check_pretraining,
+    check_searched_fields,
+)
+from ftray.trial.judging import common_reach, with_reach
 from ftray.trial.spec import TrialSpec
 
 StudyName = Annotated[str, Matching("[^./][^/]*", "a folder's name")]
@@ -134,8 +142,14 @@ class StudySpec:
     plugins: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def trial(self, filled: Mapping[str, Any]) -> TrialSpec:
-        """The trial that a filled tree describes."""
-        return parse(TrialSpec, filled, path=("trial",))
+        """The trial that a filled tree describes, with the reach of all trials in its windows."""
+        return with_reach(_parsed(filled), self.reach)
+
+    @functools.cached_property
+    def reach(self) -> dict[str, int]:
+        """The largest lookback and warm-up of the trials, where the space varies them: the windows of each trial begin
+        and end, and decisions in them begin, as the one that looks back furthest needs it."""
+        return common_reach(self._corners)
 
     def only_trial(self, verb: str) -> TrialSpec:
         """The one trial of a file without search parameters.
@@ -153,9 +167,17 @@ class StudySpec:
     def corner_trials(self) -> tuple[TrialSpec, ...]:
         """The trials at the corners of the space (`Space.corners`), which take a while to parse.
 
-        Raises: SpecError for a corner that describes no trial.
+        Raises: SpecError for a corner that describes no trial, and for trials that would not be judged alike
+        (`ftray.trial.judging`).
         """
-        return tuple(self.trial(filled) for filled in self.space.corners())
+        trials = tuple(with_reach(trial, self.reach) for trial in self._corners)
+        check_one_judge(trials)
+        return trials
+
+    @functools.cached_property
+    def _corners(self) -> tuple[TrialSpec, ...]:
+        check_searched_fields(self.space)
+        return tuple(map(_parsed, self.space.corners()))
 
     def resource_of(self, spec: TrialSpec) -> int:
         """How far a trial goes: env steps, or epochs of pre-training."""
@@ -200,7 +222,10 @@ def load_study(file: Path | str, overrides: Iterable[str] = ()) -> StudySpec:
 
 
 def parse_study(tree: Mapping[str, Any], default_name: str = "study", folder: Path | None = None) -> StudySpec:
-    """The study that a plain mapping describes. folder: where its plug-ins may be, too."""
+    """The study that a plain mapping describes. folder: where its plug-ins may be, too.
+
+    Raises: SpecError, also for a range in a field that judges trials (`ftray.trial.judging`); PluginError.
+    """
     for key in tree:
         if key not in SECTIONS:
             raise SpecError(f"no such key; {nearest(str(key), SECTIONS)}", (str(key),))
@@ -214,39 +239,23 @@ def parse_study(tree: Mapping[str, Any], default_name: str = "study", folder: Pa
     check_sampler(search.sampler, len(search.goals), len(search.constraints))
     check_patience(search.patience_trials, len(search.goals))
     spec = StudySpec(name, Space(with_absolute_paths(trial)), search, plugins)
-    _check_plugins(spec)
+    trials = spec.corner_trials
+    check_plugins(plugins, search.sampler.kind, trials)
     if search.job == JobKind.PRETRAINING:
-        _check_pretraining(spec.corner_trials)
-    check_scheduler(search.scheduler, search.metric, max(one.n_trainings for one in spec.corner_trials))
+        check_pretraining(trials)
+    check_scheduler(search.scheduler, search.metric, max(one.n_trainings for one in trials))
     for number, point in enumerate(search.points):
         spec.space.check_point(point, ("search", "points", str(number)))
     return spec
 
 
+def _parsed(filled: Mapping[str, Any]) -> TrialSpec:
+    return parse(TrialSpec, filled, path=("trial",))
+
+
 def _section(tree: Mapping[str, Any], name: str, absent: Any) -> Any:
     """A section's content. absent: what one means that is left out, or has a key without a value."""
     return absent if tree.get(name) is None else tree[name]
-
-
-def _check_plugins(spec: StudySpec) -> None:
-    """Refuses a member of a module that this process imported, and no other process of the study would."""
-    used = [SAMPLERS.sources([spec.search.sampler.kind]), *(trial.plugins for trial in spec.corner_trials)]
-    named = {module.partition(".")[0] for module in spec.plugins}
-    for module in dict.fromkeys(module for one in used for module in one):
-        if module.partition(".")[0] not in named:
-            raise SpecError(f"must name {module}, as the study uses what it registers", ("plugins",))
-
-
-def _check_pretraining(trials: Iterable[TrialSpec]) -> None:
-    """Refuses a search for pre-training where there is none, or several losses that cannot be compared."""
-    for trial in trials:
-        if trial.encoder_to_pretrain is None:
-            raise SpecError("a search for pre-training needs kind: ft and pretrained: auto", ("trial", "encoder"))
-        if trial.n_folds > 1:
-            raise SpecError(
-                f"a search for pre-training compares losses on one fold, not on {trial.n_folds}: leave windows out",
-                ("trial", "windows"),
-            )
 
 
 def open_run(spec: StudySpec, root: Location) -> RunFolder:
@@ -258,6 +267,8 @@ def open_run(spec: StudySpec, root: Location) -> RunFolder:
     """
     candles = load_market(spec.corner_trials[0].market)
     run = RunFolder.create(join(root, spec.name), {**spec.identity, "candles": candles.fingerprint[:16]})
+    if spec.reach:
+        check_judged_alike(run, spec.corner_trials[0])
     if any(trial.encoder_to_pretrain for trial in spec.corner_trials):
         run.fetch_sibling_encoders()
     return run

@@ -13,7 +13,8 @@ values, so that the files of a study always fit each other.
 
 `SCHEMA` has the columns. A study adds its own: to `trials` the searched values (`trial/encoder/d_token`) and the last
 metrics (`validation/sharpe`), to `metrics` every reported metric, to `folds` the `validation/` metrics. They keep the
-names that a study file uses, and `ftray.metrics` says what they mean; in SQL, quote a name with a slash: "trial/seed".
+names that a study file uses, and `ftray.metrics` says what they mean; in SQL, quote a name with a slash:
+"trial/ppo/epochs".
 Fractions are never percentages, Sharpe ratios are annual, times are UTC (without a time zone, as in numpy).
 """
 

@@ -1,8 +1,9 @@
 """`TrialSpec`: everything that decides what one trial does."""
 
 from ftray.agent.spec import PPOSpec
-from ftray.features import FeatureSpec
-from ftray.market import MARKETS, FoldsSpec, MarketSpec, SimulatorSpec, WindowsSpec, n_folds
+from ftray.errors import SpecError
+from ftray.features import FeatureSpec, reach_of
+from ftray.market import MARKETS, FoldsSpec, MarketSpec, SimulatorSpec, WindowsSpec, n_folds, purge_gap
 from ftray.nets import ENCODERS, EncoderSpec, FTSpec
 from ftray.pretraining import PretrainingSpec
 from ftray.spec import Count, Index, spec
@@ -42,6 +43,13 @@ class TrialSpec:
     seed: Index = 0
     seeds: Count = 1
     onnx: bool = True
+
+    def check(self) -> None:
+        try:
+            reach = reach_of(self.windows, self.features)
+            purge_gap(self.windows.purge, self.windows.holding, reach.lookback)
+        except SpecError as error:
+            raise error.within("windows") from None
 
     @property
     def plugins(self) -> dict[str, str]:

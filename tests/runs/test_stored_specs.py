@@ -90,8 +90,8 @@ def test_so_is_an_override(tmp_path):
 
 
 def test_so_is_a_starting_point():
-    trial = {"trading": {"rules": {"fee": {"log": [1e-4, 1e-2]}}}}
-    with pytest.raises(SpecError, match=r"did you mean 'trial/trading/rules/fee'"):
+    trial = {"trading": {"turnover_penalty": {"float": [0.0, 0.01]}}}
+    with pytest.raises(SpecError, match=r"no such search parameter"):
         parse_study({"trial": trial, "search": {"points": [{"trial/trading/fee": 0.001}]}})
 
 

@@ -1,6 +1,6 @@
 """Trials that only report, wait and misbehave as scripted: the study's machinery around them is real.
 
-What a trial plays is sampled like any other value: it is the trial's seed.
+What a trial plays is sampled like any other value: it is the length of its episodes.
 """
 
 import json
@@ -31,6 +31,8 @@ PLAYS = (
     "ends well", "is bad", "raises", "reports NaN", "reports no metric", "needs a smaller plan", "fits in no plan",
     "dies once", "dies always", "waits", "raises once",
 )  # fmt: skip
+PART = "trial/trading/episode_bars"
+"""The search parameter that says what a trial plays."""
 PER_REPORT = TINY["trial"]["ppo"]["env_steps"] // STEPS
 
 
@@ -38,8 +40,8 @@ def study_of(name: str, plays: list[str], trial: Mapping[str, Any] | None = None
     """A study whose trials play these parts, in this order. trial: what they would train, if they did."""
     pretended = trial or {"encoder": TINY["trial"]["encoder"]["choice"][0]}
     trial = TINY["trial"] | {"ppo": TINY["trial"]["ppo"] | {"learning_rate": 1e-3}}
-    trial |= {**pretended, "seed": {"int": [0, 10_000]}}
-    points = [{"trial/seed": len(PLAYS) * turn + PLAYS.index(play)} for turn, play in enumerate(plays)]
+    trial |= {**pretended, "trading": {"episode_bars": {"int": [1, 10_000]}}}
+    points = [{PART: len(PLAYS) * turn + PLAYS.index(play)} for turn, play in enumerate(plays, start=1)]
     search = {"n_trials": len(plays), "points": points, "max_concurrent": 2, "retry_after": 1} | search
     return parse_study({"name": name, "trial": trial, "search": search})
 
@@ -50,7 +52,7 @@ def fine() -> GpuFacts:
 
 
 def play_of(values: Any) -> str:
-    return PLAYS[values["trial/seed"] % len(PLAYS)]
+    return PLAYS[values[PART] % len(PLAYS)]
 
 
 def play(
@@ -67,7 +69,7 @@ def play(
 
     pace: seconds per report.
     """
-    part, own = PLAYS[spec.seed % len(PLAYS)], TrialFolder(folder)
+    part, own = PLAYS[spec.trading.episode_bars % len(PLAYS)], TrialFolder(folder)
     done = json.loads((resume / "step.json").read_text()) if resume else 0
     for step in range(min(done + 1, STEPS), STEPS + 1):  # the last row again: it may not have been received
         time.sleep(pace)

@@ -91,10 +91,10 @@ VALID: dict[str, Any] = {
                     {"kind": "ft", "n_blocks": {"int": [1, 4]}, "patch_length": {"log": [1, 60]}},
                 ]
             },
-            "windows": {"choice": [{"test": 0.1}, {"kind": "walk_forward", "n_folds": {"choice": [2, 4]}}]},
+            "features": {"choice": [{"lookback": 24}, {"lookback": 48, "clip": {"choice": [4, 8]}}]},
         }
     },
-    "no limit among options": {"trial": {"windows": {"purge": {"choice": [None, 90]}}}},
+    "no limit among options": {"trial": {"pretraining": {"patience": {"choice": [None, 90]}}}},
     "a number as text": {"trial": {"ppo": {"learning_rate": "1e-4", "entropy": {"log": ["1e-5", 0.01]}}}},
     "objectives and constraints": {
         "search": {
@@ -192,16 +192,29 @@ MISTAKES: dict[str, list[tuple[str, str]]] = {
         ("trial: {ppo: {epochs: {choice: []}}}", "trial.ppo.epochs"),
         ("trial: {ppo: {entropy: {log: [0, 1]}}}", "trial.ppo.entropy"),
         ("trial: {onnx: {int: [0, 1]}}", "trial.onnx"),
-        ("trial: {trading: {rules: {fill: {choice: [open, high]}}}}", "trial.trading.rules.fill"),
+        ("trial: {trading: {reward: {choice: [log_growth, high]}}}", "trial.trading.reward"),
         ("trial: {encoder: {choice: [{kind: mlp}, 3]}}", "trial.encoder"),
         ("trial: {features: {choice: [3, 4]}}", "trial.features"),
         ("search: {n_trials: {int: [1, 4]}}", "search.n_trials"),
         ("trial: {features: {indicators: {choice: [[rsi], [cci]]}}}", "trial.features.indicators"),
     ],
+    "a range in what judges a trial": [
+        ("trial: {seed: {int: [0, 3]}}", "trial.seed"),
+        ("trial: {seeds: {choice: [3]}}", "trial.seeds"),
+        ("trial: {trading: {rules: {fee: {log: [1e-4, 1e-2]}}}}", "trial.trading.rules.fee"),
+        ("trial: {trading: {rules: {fill: {choice: [open, close]}}}}", "trial.trading.rules.fill"),
+        ("trial: {trading: {rules: {choice: [{fee: 0.0}, {fee: 0.01}]}}}", "trial.trading.rules"),
+        ("trial: {trading: {choice: [{rules: {fee: {choice: [0.0]}}}]}}", "trial.trading"),
+        ("trial: {market: {choice: [{kind: simulator}, {kind: files, path: x}]}}", "trial.market"),
+        ("trial: {market: {kind: {choice: [simulator]}}}", "trial.market.kind"),
+        ("trial: {market: {n_bars: {int: [2000, 4000]}}}", "trial.market.n_bars"),
+        ("trial: {windows: {purge: {choice: [null, 90]}}}", "trial.windows.purge"),
+        ("trial: {windows: {kind: walk_forward, n_folds: {choice: [2, 4]}}}", "trial.windows.n_folds"),
+        ("trial: {windows: {choice: [{test: 0.1}, {kind: walk_forward}]}}", "trial.windows"),
+    ],
     "missing key": [
         ("trial: {market: {kind: files}}", "trial.market.path"),
         ("search: {objectives: [{metric: validation/sharpe}]}", "search.objectives.0.direction"),
-        ("trial: {market: {choice: [{kind: simulator}, {kind: files}]}}", "trial.market.path"),
     ],
     "missing kind": [
         ("trial: {encoder: {hidden: 64}}", "trial.encoder"),

@@ -164,10 +164,10 @@ def test_a_search_for_pretraining_takes_one_fold():
 def test_check_prints_folds_seeds_and_the_env_steps_of_all_trainings():
     trial = {
         "market": {"kind": "simulator"},
-        "windows": {"kind": "combinatorial", "n_groups": 4, "n_validation_groups": {"choice": [1, 2]}},
+        "windows": {"kind": "combinatorial", "n_groups": 4, "n_validation_groups": 2},
         "seeds": 3,
-        "ppo": {"env_steps": 1_000},
+        "ppo": {"env_steps": {"choice": [1_000, 2_000]}},
     }
     text = "\n".join(describe_study(parse_study({"trial": trial})))
-    assert "4 to 6 folds × 3 seeds = 12 to 18 trainings per trial, 1,000 env steps each" in text
-    assert "12,000 to 18,000 env steps per trial" in text
+    assert "6 folds × 3 seeds = 18 trainings per trial, 1,000 to 2,000 env steps each" in text
+    assert "18,000 to 36,000 env steps per trial" in text
