@@ -228,8 +228,11 @@ _FAMILY_NAMES = tuple(_FAMILIES)
 PLACES = ("fold", "seed", "run_done", "runs_done", "runs")
 """What a report holds that is no metric: which training it is of, and which are finished, each with its own metrics."""
 
-EQUAL_WEIGHT = "equal_weight"
-"""The name of the benchmark that a policy is first compared with."""
+EQUAL_WEIGHT, CASH = "equal_weight", "cash"
+"""The names of the benchmark that a policy is first compared with, and of the one that never trades."""
+
+CANNOT_TRADE = "cannot_trade"
+"""What a benchmark has in place of measures if its orders would all be dropped: why."""
 
 
 def find_metric(name: str) -> Metric | None:

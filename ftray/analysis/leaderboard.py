@@ -13,6 +13,7 @@ from ftray.analysis.luck import RATIOS, luck_of, scored_trials
 from ftray.analysis.ranking import rank_trials
 from ftray.metrics import (
     ACTIVE_SHARPE,
+    CANNOT_TRADE,
     CPU_SECONDS,
     GPU_SECONDS,
     ROUND_TRIPS,
@@ -51,7 +52,7 @@ objective: the value of the study's first objective. error: its standard error, 
 deflated_sharpe: probability that it lies above its luck line. turnover: a year's."""
 
 BENCHMARK = "BENCHMARK"
-"""The `state` of a row that is not a trial."""
+"""The `state` of a row that is not a trial; of a benchmark that cannot trade, its beginning."""
 
 INFEASIBLE = "COMPLETE, infeasible"
 """The `state` of a finished trial that misses a constraint of its study: it has no rank."""
@@ -82,11 +83,10 @@ def leaderboard_rows(
         if record.kind != JobKind.PRETRAINING
     ]
     rows.sort(key=lambda row: row["rank"] or math.inf)
-    named = ((name, _as_reported(measures)) for name, measures in (benchmarks or {}).items())
-    rows += [_row(name, BENCHMARK, goal, metrics) for name, metrics in named]
+    rows += [_benchmark_row(name, measures, goal) for name, measures in (benchmarks or {}).items()]
 
     def best_first(row: Mapping[str, Any]) -> tuple[bool, float]:
-        compared = row["rank"] is not None or (row["state"] == BENCHMARK and row["objective"] is not None)
+        compared = row["rank"] is not None or (is_benchmark(row) and row["objective"] is not None)
         return (not compared, -goal.gain({goal.metric: row["objective"]}) if compared else 0.0)
 
     return sorted(rows, key=best_first)
@@ -94,10 +94,15 @@ def leaderboard_rows(
 
 def first_rows(rows: Sequence[dict[str, Any]], top: int) -> list[dict[str, Any]]:
     """All benchmarks, and `top` trials: by rank, then those that run, then the rest."""
-    trials = [row for row in rows if row["state"] != BENCHMARK]
+    trials = [row for row in rows if not is_benchmark(row)]
     order = sorted(trials, key=lambda row: (row["rank"] is None, row["rank"] or 0, row["state"] != "RUNNING"))
     chosen = {row["trial"] for row in order[:top]}
-    return [row for row in rows if row["state"] == BENCHMARK or row["trial"] in chosen]
+    return [row for row in rows if is_benchmark(row) or row["trial"] in chosen]
+
+
+def is_benchmark(row: Mapping[str, Any]) -> bool:
+    """Whether a row is of a benchmark, not of a trial."""
+    return row["state"].startswith(BENCHMARK)
 
 
 def describe_states(records: Iterable[TrialRecord]) -> str:
@@ -161,9 +166,11 @@ def _encoder_row(job: TrialRecord) -> dict[str, Any]:
     }
 
 
-def _as_reported(performance: Mapping[str, Any]) -> dict[str, Any]:
-    """A benchmark's measures under the names by which a trial reports them."""
-    return {validation(name): value for name, value in performance.items()}
+def _benchmark_row(name: str, performance: Mapping[str, Any], goal: Objective) -> dict[str, Any]:
+    """A benchmark's measures under the names by which a trial reports them, and why it cannot trade, if it cannot."""
+    why = performance.get(CANNOT_TRADE)
+    metrics = {validation(measure): value for measure, value in performance.items() if measure != CANNOT_TRADE}
+    return _row(name, f"{BENCHMARK}, cannot trade: {why}" if why else BENCHMARK, goal, metrics)
 
 
 def _row(name: str, state: str, goal: Objective, metrics: Mapping[str, Any]) -> dict[str, Any]:

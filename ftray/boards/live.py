@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
 from ftray.analysis.failures import failure_rows
-from ftray.analysis.leaderboard import BENCHMARK, encoder_rows, leaderboard_rows
+from ftray.analysis.leaderboard import encoder_rows, is_benchmark, leaderboard_rows
 from ftray.analysis.luck import luck_of_best
 from ftray.analysis.ranking import describe_hardly_trading, rank_trials
 from ftray.analysis.study import Study
@@ -115,7 +115,7 @@ def describe_luck(study: Study) -> list[str]:
 def leaderboard_page(study: Study) -> list[dict[str, Any]]:
     """Rows of the leaderboard, benchmarks among them, each with an `id` of its own."""
     rows = leaderboard_rows(study.records(), study.objectives, study.constraints, study.run.benchmarks())
-    return [row | {"id": row["trial"], "is_benchmark": row["state"] == BENCHMARK} for row in rows]
+    return [row | {"id": row["trial"], "is_benchmark": is_benchmark(row)} for row in rows]
 
 
 def jobs_page(study: Study) -> list[dict[str, Any]]:

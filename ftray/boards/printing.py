@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING
 
 from ftray.analysis.failures import describe_crashes, describe_failures
-from ftray.analysis.leaderboard import BENCHMARK, describe_states, encoder_rows, first_rows, leaderboard_rows
+from ftray.analysis.leaderboard import describe_states, encoder_rows, first_rows, is_benchmark, leaderboard_rows
 from ftray.analysis.luck import luck_of_best
 from ftray.analysis.ranking import describe_hardly_trading, pareto_front
 from ftray.analysis.test_window import describe_reads
@@ -35,7 +35,7 @@ def print_leaderboard(run: RunFolder, *, top: int | None = None, console: "Conso
     if not records:
         console.print(f"{run.name}: no trials yet", highlight=False)
         return
-    if any(row["state"] != BENCHMARK for row in rows):
+    if not all(map(is_benchmark, rows)):
         columns = leaderboard_columns(objectives[0].metric, rows)
         print_table(f"{run.name}, on the validation window", columns, rows, console)
         print_lines([f"\n{describe_states(records)}"], console)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ftray import plots
 from ftray.analysis.best import Best
-from ftray.analysis.leaderboard import BENCHMARK, leaderboard_rows
+from ftray.analysis.leaderboard import is_benchmark, leaderboard_rows
 from ftray.analysis.study import Study
 from ftray.boards.blocks import Block, Code, Facts, Paragraph, Plot, Table, table_of
 from ftray.boards.columns import TableColumn, leaderboard_columns, of_metric
@@ -139,9 +139,9 @@ def verdict(best: Best) -> str:
 
 def leaderboard(study: Study) -> list[Block]:
     rows = leaderboard_rows(study.records(), study.objectives, study.constraints, study.run.benchmarks())
-    trials = [row for row in rows if row["state"] != BENCHMARK]
+    trials = [row for row in rows if not is_benchmark(row)]
     first = {row["trial"] for row in trials[:TOP]}
-    shown = [row for row in rows if row["trial"] in first or row["state"] == BENCHMARK]
+    shown = [row for row in rows if row["trial"] in first or is_benchmark(row)]
     blocks: list[Block] = [table_of(leaderboard_columns(study.objectives[0].metric, rows), shown)]
     if len(trials) > TOP:
         words = f"The first {TOP} of {len(trials)} trials; ftray results RUN --csv FILE writes all."

@@ -210,11 +210,12 @@ class RunFolder(Located):
             self.trial_ended(trial.id, "INTERRUPTED", cost, last_seen=max(times, default=None))
         return [trial.id for trial in zombies]
 
-    def record_benchmarks(self, benchmarks: Mapping[str, Mapping[str, float]]) -> None:
-        """Records the performance of portfolios to compare with, by name, on the validation window."""
+    def record_benchmarks(self, benchmarks: Mapping[str, Mapping[str, Any]]) -> None:
+        """Records the performance of portfolios to compare with, by name, on the validation window; of one that cannot
+        trade, why."""
         self.append_event("benchmarks", benchmarks=benchmarks)
 
-    def benchmarks(self) -> dict[str, dict[str, float]]:
+    def benchmarks(self) -> dict[str, dict[str, Any]]:
         """The benchmarks recorded last: name → performance; empty before."""
         self._follow()
         return dict(self._log.benchmarks)

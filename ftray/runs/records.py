@@ -71,7 +71,7 @@ class StudyLog:
         """offset: bytes already read. records: of the trials in those bytes that may still change."""
         self._reader = EventReader(path, offset)
         self.records = {record.id: record for record in records}
-        self.benchmarks: dict[str, dict[str, float]] = {}
+        self.benchmarks: dict[str, dict[str, Any]] = {}
 
     @property
     def offset(self) -> int:

@@ -4,10 +4,12 @@ from collections.abc import Iterator, Sequence
 
 from ftray.capacity.placement import cpus
 from ftray.errors import MissingCandlesError, SpecError
+from ftray.market import market_symbols
 from ftray.nets import actor_critic_parameters
 from ftray.runs.records import JobKind
 from ftray.search.samplers import sampled_independently
 from ftray.study.spec import StudySpec
+from ftray.trading import cannot_trade
 from ftray.trial import TrialSpec, place_pretraining, place_trial
 from ftray.trial.vram import layout_of, plan_trial
 from ftray.vram.gpus import Gpu
@@ -21,7 +23,8 @@ def describe_study(spec: StudySpec, gpu: Gpu | None = None) -> Iterator[str]:
     """
     trials = spec.corner_trials
     try:
-        observations, parameters = list(_observations(trials)), list(_parameters(trials))
+        unable = [f"  benchmark     {line}" for line in describe_benchmarks(trials[0])]
+        observations, parameters = [*_observations(trials), *unable], list(_parameters(trials))
     except MissingCandlesError as error:  # a cluster may have them, and the rest of the file can be checked here
         observations = [f"  observation   unknown, and all sizes with it: {error}"]
         parameters, gpu = [], None
@@ -29,6 +32,7 @@ def describe_study(spec: StudySpec, gpu: Gpu | None = None) -> Iterator[str]:
     for module, source in spec.plugins.items():
         yield f"  plug-in       {module}, source {source}"
     yield from observations
+    yield from _reach(spec)
     search = spec.search
     goals = ", ".join(f"{goal.metric} to be {goal.direction}d" for goal in search.goals)
     yield f"  trials        {search.n_trials}, {goals} ({search.sampler.kind})"
@@ -52,6 +56,23 @@ def describe_study(spec: StudySpec, gpu: Gpu | None = None) -> Iterator[str]:
     yield from _pretraining(trials)
     if gpu is not None and search.job == JobKind.TRIAL:
         yield from _shares(gpu, trials)
+
+
+def describe_benchmarks(trial: TrialSpec) -> list[str]:
+    """A line for each benchmark that cannot trade under the trial's rules, with the reason.
+
+    Raises: MissingCandlesError where the symbols are not known on this machine.
+    """
+    unable = cannot_trade(trial.trading.rules, market_symbols(trial.market))
+    return [f"{name} cannot trade, and is no comparison: {why}" for name, why in unable.items()]
+
+
+def _reach(spec: StudySpec) -> Iterator[str]:
+    """What windows are made for where trials look back differently far."""
+    if spec.reach:
+        words = {"lookback": "lookback", "warm_up": "indicators' warm-up"}
+        longest = " and ".join(f"{words[name]} of {bars} bars" for name, bars in spec.reach.items())
+        yield f"  windows       the same for all trials: made for the longest {longest} that is searched"
 
 
 def _observations(trials: Sequence[TrialSpec]) -> Iterator[str]:

@@ -20,6 +20,7 @@ from ftray.say import Say
 from ftray.search.optuna_trials import OPTUNA_STATES, sampled_trials
 from ftray.storage import Location
 from ftray.study.budget import Limits
+from ftray.study.check import describe_benchmarks
 from ftray.study.jobs import trainable
 from ftray.study.optuna.storage import translate_database_errors
 from ftray.study.placing import elastic_capacity
@@ -121,6 +122,8 @@ def _search(
 ) -> None:
     already = len(_ended(run))
     say(f"study {spec.name}: {spec.search.n_trials} trials, {already} of them ended earlier, in {run.where}")
+    for line in describe_benchmarks(spec.corner_trials[0]):
+        say(line)
     run.append_event("study_started", n_trials=spec.search.n_trials)
     try:
         with translate_database_errors(spec.search.storage):

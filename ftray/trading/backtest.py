@@ -11,7 +11,7 @@ Legend: N steps in time order, G segments, E accounts, A assets.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from ftray import stats
 from ftray.errors import DataError
 from ftray.features import Dataset
 from ftray.market import Pieces
-from ftray.metrics import EQUAL_WEIGHT
+from ftray.metrics import CASH, EQUAL_WEIGHT
 from ftray.spec import nearest
 from ftray.trading.account import target_weights
 from ftray.trading.advance import advance
@@ -146,13 +146,40 @@ def buy_and_hold(dataset: Dataset, window: Pieces, rules: MarketRules, symbol: s
     return _run(decide, dataset, window, rules)
 
 
-def benchmarks(dataset: Dataset, window: Pieces, rules: MarketRules) -> dict[str, Backtest]:
-    """What everyone could have had on a window: `equal_weight`, and `hold_BTC` and so on for each asset.
+def cash(dataset: Dataset, window: Pieces, rules: MarketRules) -> Backtest:
+    """Nothing but cash: what a policy has that never trades."""
+    return _run(lambda k, bars, accounts: None, dataset, window, rules)
 
-    The names are the same wherever a benchmark is stored or printed.
+
+def benchmarks(dataset: Dataset, window: Pieces, rules: MarketRules) -> dict[str, Backtest]:
+    """What everyone could have had on a window: `equal_weight`, `cash`, and `hold_BTC` and so on for each asset.
+
+    The names are the same wherever a benchmark is stored or printed. `cannot_trade` says which of them stay in cash.
     """
-    held = {f"hold_{symbol}": buy_and_hold(dataset, window, rules, symbol) for symbol in dataset.layout.symbols}
-    return {EQUAL_WEIGHT: equal_weight(dataset, window, rules), **held}
+    held = {hold_name(symbol): buy_and_hold(dataset, window, rules, symbol) for symbol in dataset.layout.symbols}
+    return {EQUAL_WEIGHT: equal_weight(dataset, window, rules), CASH: cash(dataset, window, rules), **held}
+
+
+def hold_name(symbol: str) -> str:
+    """The name of the benchmark that buys one asset: `hold_BTC`."""
+    return f"hold_{symbol}"
+
+
+def cannot_trade(rules: MarketRules, symbols: Sequence[str]) -> dict[str, str]:
+    """The benchmarks whose orders would all be below `min_order`, and so are dropped: name → why.
+
+    They would show the return of cash, as if the market had not moved.
+
+    >>> cannot_trade(MarketRules(min_order=2_000), ["AAVE", "AVAX", "BTC", "LINK", "ETH", "LTC"])
+    {'equal_weight': 'orders of 1,661.68 after costs are below min_order 2,000'}
+    """
+    parts = {EQUAL_WEIGHT: len(symbols), **{hold_name(symbol): 1 for symbol in symbols}}
+    orders = {name: rules.initial_cash / n / (1.0 + rules.cost) for name, n in parts.items()}
+    return {
+        name: f"orders of {order:,.2f} after costs are below min_order {rules.min_order:,g}"
+        for name, order in orders.items()
+        if order < rules.min_order
+    }
 
 
 Decision = Callable[[int, np.ndarray, np.ndarray], np.ndarray | None]

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Literal
 
+from ftray.errors import SpecError
 from ftray.spec import Between, NonNegative, spec
 
 CostRate = Annotated[float, Between(0.0, 0.1)]
@@ -19,7 +20,7 @@ class MarketRules:
     impact: what an order of its bar's whole volume slips further, as a fraction of notional; an order for a share q of
         that volume slips impact × √q. About one bar's volatility is realistic: 0.01 for hourly crypto. Above 0 the
         market has depth, and no order is larger than what its bar traded; at 0 any order fills, whatever its size.
-    min_order: smallest order that is sent, in quote currency; smaller ones are dropped.
+    min_order: smallest order that is sent, in quote currency, at most the initial cash; smaller ones are dropped.
     initial_cash: what an account starts with, in quote currency.
     fill: the price orders fill at, next bar's open or the deciding bar's close.
 
@@ -35,6 +36,14 @@ class MarketRules:
     min_order: NonNegative = 10.0
     initial_cash: Annotated[float, Between(1e-2)] = 10_000.0
     fill: Literal["open", "close"] = "open"
+
+    def check(self) -> None:
+        if self.min_order > self.initial_cash:
+            raise SpecError(
+                f"must be at most initial_cash = {self.initial_cash:g}, or no account ever trades, got "
+                f"{self.min_order:g}: lower it, or start with more cash",
+                ("min_order",),
+            )
 
     @property
     def cost(self) -> float:

@@ -13,8 +13,8 @@ from ftray.agent.module import FTPolicy
 from ftray.analysis.ranking import best_trial
 from ftray.errors import NoResultError, SpecError, WeightsError
 from ftray.features import Dataset, build_dataset
-from ftray.market import Pieces
-from ftray.metrics import EQUAL_WEIGHT
+from ftray.market import Pieces, market_symbols
+from ftray.metrics import CANNOT_TRADE, EQUAL_WEIGHT
 from ftray.nets import Policy, PolicyNetwork, exporting_onnx
 from ftray.plugins import check_loaded
 from ftray.runs import RunFolder
@@ -23,7 +23,7 @@ from ftray.runs.version_0_1 import upgrade_trial
 from ftray.search.objectives import constraints_of, objectives_of
 from ftray.spec import parse, to_mapping
 from ftray.storage import Location, is_url
-from ftray.trading import Backtest, backtest, benchmarks
+from ftray.trading import Backtest, backtest, benchmarks, cannot_trade
 from ftray.trial.bars import save_benchmarks
 from ftray.trial.preparation import prepare_dataset
 from ftray.trial.progress import Training, trainings_of
@@ -91,7 +91,8 @@ def performance_table(backtests: dict[str, Backtest]) -> dict[str, dict[str, flo
 def record_benchmarks(spec: TrialSpec, run: RunFolder) -> None:
     """Stores the benchmarks on the validation windows, which every trial is compared with.
 
-    Metrics are means over the folds, as a trial's own are.
+    Metrics are means over the folds, as a trial's own are. A benchmark that cannot trade has none: those of an account
+    that stays in cash would say that the market did not move.
     """
     metrics: dict[str, list[dict[str, float]]] = {}
     for fold in range(spec.n_folds):
@@ -101,9 +102,9 @@ def record_benchmarks(spec: TrialSpec, run: RunFolder) -> None:
         for name, one in held.items():
             metrics.setdefault(name, []).append(one.performance(held[EQUAL_WEIGHT]))
     run.sync("benchmarks")
-    run.record_benchmarks(
-        {name: {key: fmean(one[key] for one in folds) for key in folds[0]} for name, folds in metrics.items()}
-    )
+    found = {name: {key: fmean(one[key] for one in folds) for key in folds[0]} for name, folds in metrics.items()}
+    unable = cannot_trade(spec.trading.rules, market_symbols(spec.market))
+    run.record_benchmarks(found | {name: {CANNOT_TRADE: why} for name, why in unable.items()})
 
 
 def judge_folder(location: Location, trial: str | None, window: str) -> tuple[Path, dict[str, Backtest]]:

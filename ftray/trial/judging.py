@@ -8,6 +8,7 @@ Takes: trees of trials, `TrialSpec`s. Gives: the class of a field, and what judg
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, Literal
 
 from ftray.spec import to_mapping
@@ -45,14 +46,7 @@ def class_of(path: Sequence[str]) -> FieldClass | None:
 
 def judge_of(trial: TrialSpec) -> dict[str, Any]:
     """What judges a trial: the path of each field → its plain value."""
-    tree = to_mapping(trial)
-    judge: dict[str, Any] = {}
-    for path in JUDGE:
-        value = tree
-        for name in path.split("."):
-            value = value[name]
-        judge |= _leaves(path, value)
-    return judge
+    return {name: value for path in JUDGE for name, value in _leaves(path, to_mapping(attrgetter(path)(trial)))}
 
 
 def common_reach(trials: Iterable[TrialSpec]) -> dict[str, int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from ftray.analysis.leaderboard import encoder_rows, leaderboard_rows
+from ftray.analysis.leaderboard import encoder_rows, first_rows, is_benchmark, leaderboard_rows
 from ftray.analysis.luck import luck_of_best
 from ftray.boards.export import leaderboard_csv, leaderboard_json
 from ftray.boards.printing import print_encoders, print_leaderboard
@@ -64,6 +64,17 @@ def test_the_best_validation_sharpe_ratio_comes_first_and_benchmarks_stand_betwe
     ]
     assert [row["rank"] for row in rows] == [1, None, 2, None, None, None, None, None]
     assert [row["validation_sharpe"] for row in rows[:4]] == [1.6, 0.5, 0.4, 0.1]
+
+
+def test_a_benchmark_that_cannot_trade_says_why_and_is_not_compared(run: RunFolder):
+    why = "orders of 1,428.57 are below min_order 2,000"
+    run.record_benchmarks({"equal_weight": {"cannot_trade": why}, "cash": {"sharpe": 0.0, "total_return": 0.0}})
+    rows = rows_of(run)
+    assert [row["trial"] for row in rows][:3] == ["trial-0002", "trial-0001", "cash"]
+    (row,) = [row for row in rows if row["trial"] == "equal_weight"]
+    assert row["state"] == f"BENCHMARK, cannot trade: {why}" and is_benchmark(row)
+    assert row["rank"] is row["objective"] is row["validation_sharpe"] is row["validation_return"] is None
+    assert [one["trial"] for one in first_rows(rows, 1)] == ["trial-0002", "cash", "equal_weight"]
 
 
 def test_a_row_says_what_was_trained(run: RunFolder):

@@ -161,6 +161,20 @@ def test_a_search_for_pretraining_takes_one_fold():
         parse_study({"trial": trial, "search": {"job": "pretraining"}})
 
 
+def test_check_prints_what_the_windows_are_made_for_where_the_space_decides_it():
+    short = {"features": {"lookback": {"choice": [24, 480]}}}
+    text = "\n".join(describe_study(parse_study({"trial": short})))
+    assert "the same for all trials: made for the longest lookback of 480 bars that is searched" in text
+    assert "made for" not in "\n".join(describe_study(parse_study({"trial": {}})))
+
+
+def test_check_prints_which_benchmarks_cannot_trade_and_why():
+    trial = {"market": {"n_assets": 7}, "trading": {"rules": {"min_order": 2_000}}}
+    text = "\n".join(describe_study(parse_study({"trial": trial})))
+    assert "equal_weight cannot trade, and is no comparison: orders of 1,424.30 after costs are below" in text
+    assert "hold_BTC" not in text
+
+
 def test_check_prints_folds_seeds_and_the_env_steps_of_all_trainings():
     trial = {
         "market": {"kind": "simulator"},

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from ftray.errors import DataError, TrainingError
+from ftray.errors import DataError, SpecError, TrainingError
 from ftray.features import Dataset
-from ftray.trading import MarketRules, backtest, benchmarks, buy_and_hold, equal_weight
+from ftray.trading import MarketRules, backtest, benchmarks, buy_and_hold, cannot_trade, cash, equal_weight
 from ftray.trading.prices import tradable_segments
 from tests.trading.conftest import PIECES
 
@@ -58,10 +58,13 @@ def test_a_policy_sees_its_bar_and_its_own_account(dataset: Dataset):
 
 
 def test_cash_earns_nothing_and_costs_nothing(dataset: Dataset):
-    result = backtest(lambda bars, _: np.zeros((len(bars), 3)), dataset, dataset.windows.test, MarketRules())
-    performance = result.performance()
-    for name in ("total_return", "sharpe", "max_drawdown", "turnover", "fees", "exposure"):
-        assert performance[name] == 0.0, name
+    window, rules = dataset.windows.test, MarketRules()
+    never = backtest(lambda bars, _: np.zeros((len(bars), 3)), dataset, window, rules)
+    for result in (never, cash(dataset, window, rules)):
+        performance = result.performance()
+        assert (result.equity == rules.initial_cash).all() and not result.notional.any()
+        for name in ("total_return", "sharpe", "max_drawdown", "turnover", "fees", "exposure"):
+            assert performance[name] == 0.0, name
 
 
 def test_the_performance_is_that_of_the_equity(dataset: Dataset):
@@ -150,9 +153,32 @@ def test_buy_and_hold_buys_once(dataset: Dataset):
 def test_benchmarks_are_named_alike_wherever_they_come_from(dataset: Dataset):
     window, rules = dataset.windows.validation, MarketRules(fee=0.001)
     found = benchmarks(dataset, window, rules)
-    assert list(found) == ["equal_weight", "hold_AAVE", "hold_AVAX", "hold_BTC"]
+    assert list(found) == ["equal_weight", "cash", "hold_AAVE", "hold_AVAX", "hold_BTC"]
     np.testing.assert_array_equal(found["equal_weight"].equity, equal_weight(dataset, window, rules).equity)
     np.testing.assert_array_equal(found["hold_BTC"].equity, buy_and_hold(dataset, window, rules, "BTC").equity)
+
+
+@pytest.mark.parametrize("min_order", [10.0, 3_320.0, 3_325.0, 9_960.0, 9_980.0, 10_000.0])
+@pytest.mark.parametrize("fee", [0.0, 0.0025])
+def test_the_benchmarks_that_cannot_trade_are_those_that_never_do(dataset: Dataset, min_order, fee):
+    rules = MarketRules(min_order=min_order, fee=fee)
+    found = benchmarks(dataset, dataset.windows.validation, rules)
+    idle = {name for name, one in found.items() if not one.notional.any()}
+    assert set(cannot_trade(rules, dataset.layout.symbols)) | {"cash"} == idle
+
+
+def test_a_benchmark_that_cannot_trade_says_by_how_much_its_orders_are_too_small():
+    rules = MarketRules(min_order=2_000, fee=0.0, slippage=0.0)
+    assert cannot_trade(rules, "ABCDEFG") == {
+        "equal_weight": "orders of 1,428.57 after costs are below min_order 2,000"
+    }
+    assert cannot_trade(MarketRules(), "ABCDEFG") == {}
+
+
+def test_a_smallest_order_above_the_initial_cash_is_refused_with_both():
+    with pytest.raises(SpecError, match=r"min_order: must be at most initial_cash = 500, .* got 600"):
+        MarketRules(initial_cash=500, min_order=600)
+    assert MarketRules(initial_cash=500, min_order=500)
 
 
 def test_an_unknown_symbol_is_refused_with_the_nearest_one(dataset: Dataset):

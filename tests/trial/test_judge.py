@@ -73,7 +73,7 @@ def test_the_best_trial_of_a_run_is_backtested_and_everything_is_written(run, ca
     equity = pd.read_parquet(folder / "equity.parquet")
     weights = pd.read_parquet(folder / "weights.parquet")
     fills = pd.read_parquet(folder / "fills.parquet")
-    assert list(equity) == ["time", "policy", "equal_weight", "hold_AAVE", "hold_AVAX"]
+    assert list(equity) == ["time", "policy", "equal_weight", "cash", "hold_AAVE", "hold_AVAX"]
     assert len(equity) == len(weights) > 100
     np.testing.assert_allclose(weights[["cash", "AAVE", "AVAX"]].sum(axis=1), 1.0)
     assert set(fills["symbol"]) <= {"AAVE", "AVAX"} and (fills["notional"] != 0).all()
