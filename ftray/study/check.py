@@ -31,8 +31,7 @@ def describe_study(spec: StudySpec, gpu: Gpu | None = None) -> Iterator[str]:
     yield f"study {spec.name}"
     for module, source in spec.plugins.items():
         yield f"  plug-in       {module}, source {source}"
-    yield from observations
-    yield from _reach(spec)
+    yield from (*observations, *_reach(spec))
     search = spec.search
     goals = ", ".join(f"{goal.metric} to be {goal.direction}d" for goal in search.goals)
     yield f"  trials        {search.n_trials}, {goals} ({search.sampler.kind})"
