@@ -4,12 +4,13 @@ Takes: an `FTSpec`, a `PretrainingSpec`, a `Dataset` and a folder. Gives: checkp
 `ftray.nets.load_market_weights`, and the `EncoderCard` of the best one.
 """
 
-from ftray.pretraining.folder import BEST_ENCODER, FINAL_ENCODER, EncoderCard, is_finished, read_card
+from ftray.pretraining.folder import BAR_SECONDS, BEST_ENCODER, FINAL_ENCODER, EncoderCard, is_finished, read_card
 from ftray.pretraining.job import pretrain
 from ftray.pretraining.spec import PretrainingSpec, encoder_fingerprint
 from ftray.pretraining.store import Choice, EncoderStore, overlaps
 
 __all__ = [
+    "BAR_SECONDS",
     "BEST_ENCODER",
     "FINAL_ENCODER",
     "Choice",

@@ -28,6 +28,8 @@ BEST_ENCODER = "best_encoder.pth"
 FINAL_ENCODER = "final_encoder.pth"
 CONFIG, HISTORY, LOG, RESUME, DONE = "config.json", "training_history.json", "train.log", "resume.pth", "DONE"
 CARD = "encoder_card.json"
+BAR_SECONDS = "bar_seconds"
+"""The key in `config.json` and in checkpoints of how long a bar lasts: `train_windows` has opening times alone."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +119,7 @@ class JobFolder:
         }
         origin = {
             key: self.config[key]
-            for key in ("fingerprint", "encoder", "pretraining", "layout", "dataset", "train_windows")
+            for key in ("fingerprint", "encoder", "pretraining", "layout", "dataset", "train_windows", BAR_SECONDS)
         }
         self._save(name, {**weights, "metrics": dict(row), **origin})
 

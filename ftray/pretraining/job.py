@@ -12,7 +12,7 @@ from ftray.features import INDICATORS, Dataset
 from ftray.market.windows import Window
 from ftray.nets import FTSpec, read_checkpoint, weights_fingerprint
 from ftray.pretraining.card import exam_size, examine
-from ftray.pretraining.folder import BEST_ENCODER, FINAL_ENCODER, EncoderCard, JobFolder, read_card
+from ftray.pretraining.folder import BAR_SECONDS, BEST_ENCODER, FINAL_ENCODER, EncoderCard, JobFolder, read_card
 from ftray.pretraining.probes import Bars
 from ftray.pretraining.progress import ProgressBar, epoch_line, show_progress
 from ftray.pretraining.samples import draw_samples
@@ -74,6 +74,7 @@ def _config(encoder: FTSpec, spec: PretrainingSpec, dataset: Dataset) -> dict[st
         "method": METHOD,
         "scaler": scaler_fingerprint(dataset.table.scaler),
         "train_windows": [dataset.times(window) for window in dataset.windows.train],
+        BAR_SECONDS: float(dataset.candles.interval / np.timedelta64(1, "s")),
         "torch": str(torch.__version__),
         "plugins": INDICATORS.sources(dataset.layout.indicators),
     }

@@ -20,11 +20,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ftray.errors import RunFolderError
 from ftray.features import INDICATORS, Dataset
 from ftray.files import create_folder, locked, move_folder, replace_file
 from ftray.nets import FTSpec
-from ftray.pretraining.folder import CONFIG, RESUME, EncoderCard, is_finished, read_card
+from ftray.pretraining.folder import BAR_SECONDS, CONFIG, RESUME, EncoderCard, is_finished, read_card
 from ftray.pretraining.spec import LOSS, METHOD, PretrainingSpec, encoder_fingerprint, scaler_fingerprint, tower_of
 from ftray.spec import to_mapping
 
@@ -194,7 +196,8 @@ class EncoderStore:
                     or config["layout"] != dataset.layout.to_mapping()
                 ):
                     continue
-                problem = overlaps(config["train_windows"], dataset) or _other_loss(config, spec, dataset)
+                seen = overlaps(config["train_windows"], dataset, config.get(BAR_SECONDS))
+                problem = seen or _other_loss(config, spec, dataset)
             except (OSError, ValueError, LookupError, TypeError, RunFolderError) as error:
                 refused.append(f"{folder} is damaged ({error})")
                 continue
@@ -215,19 +218,31 @@ def _todo(wanted: str) -> tuple[Choice, None]:
     return Choice(wanted, wanted, f"pre-trains encoder {wanted[:12]}"), None
 
 
-def overlaps(trained: Sequence[Sequence[str]], dataset: Dataset) -> str | None:
-    """Which of the windows that a trial is evaluated on holds bars that weights were trained on; None if none does.
+def overlaps(trained: Sequence[Sequence[str]], dataset: Dataset, seconds: float | None = None) -> str | None:
+    """Which of the windows that a trial is evaluated on weights must not know, by the bars that they were trained on.
 
-    trained: first and last bar of each train window, as `Dataset.times` writes them.
+    They must not know a bar of a window, nor one within the gap around it that the trial's own train windows keep: the
+    last labels before it and the indicators after it know the window, too. None if they know none.
+
+    trained: when the first and the last bar of each train window open, as `Dataset.times` writes them.
+    seconds: how long those bars last; None: as long as the dataset's.
     """
+    own = dataset.candles.interval.astype("timedelta64[s]")
+    theirs = own if seconds is None else np.timedelta64(round(seconds), "s")
+    before, after = (gap * max(own, theirs) for gap in (dataset.windows.gap_before, dataset.windows.gap_after))
     windows = [("validation", window) for window in dataset.windows.validation]
     for name, window in (*windows, ("test", dataset.windows.test)):
-        first, last = dataset.times(window) if len(window) else ("~", "")  # an empty window overlaps nothing
+        if not len(window):
+            continue
+        first, last = dataset.times(window)
         for start, end in trained:
-            if start <= last and end >= first:
+            if np.datetime64(end) + theirs + before > np.datetime64(first) and (
+                np.datetime64(start) < np.datetime64(last) + own + after
+            ):
                 return (
                     f"trained on bars from {start} to {end}, and the trial's {name} window begins at {first} and "
-                    f"ends at {last}"
+                    f"ends at {last}; {dataset.windows.gap_before} bars before it and {dataset.windows.gap_after} "
+                    "after it are left out, too"
                 )
     return None
 

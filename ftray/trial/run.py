@@ -17,7 +17,7 @@ from ftray.capacity.local_ray import check_capacity
 from ftray.errors import WeightsError
 from ftray.features import Dataset
 from ftray.nets import FTSpec, market_state_dict, read_checkpoint
-from ftray.pretraining import overlaps
+from ftray.pretraining import BAR_SECONDS, overlaps
 from ftray.storage import local
 from ftray.trial.attempt import Report
 from ftray.trial.bars import save_backtest
@@ -183,14 +183,16 @@ def origin(dataset: Dataset, weights: Path | None) -> dict[str, Any]:
 
 
 def check_no_leakage(weights: Path, dataset: Dataset) -> None:
-    """Refuses weights that were trained on bars of a validation window or the test window, or do not record on which.
+    """Refuses weights that were trained on bars of a validation window or the test window, or closer to one than the
+    purge, or that do not record on which.
 
     Raises: WeightsError with all four times.
     """
-    trained = read_checkpoint(weights).get("train_windows")
+    found = read_checkpoint(weights)
+    trained = found.get("train_windows")
     if not trained:
         raise WeightsError(f"{weights} does not say on which bars it was trained; pre-train it with `ftray pretrain`")
-    if problem := overlaps(trained, dataset):
+    if problem := overlaps(trained, dataset, found.get(BAR_SECONDS)):
         raise WeightsError(
             f"{weights} was {problem}: its metrics there would prove nothing. "
             "Pre-train on the trial's own train windows (pretrained: auto)."
