@@ -86,13 +86,14 @@ class Mirror:
         return Mirror(self.url.rpartition("/")[0], self.role)
 
     def folders(self) -> list[str]:
-        """The names of the folders on object storage."""
+        """The names of the folders on object storage, without those that begin with a dot."""
         from pyarrow import fs
 
         with _translate_errors(self.url):
             system, root = self._system
             listed = system.get_file_info(fs.FileSelector(root, allow_not_found=True))
-        return [info.base_name for info in listed if info.type == fs.FileType.Directory]
+        folders = (info.base_name for info in listed if info.type == fs.FileType.Directory)
+        return [name for name in folders if name[0] != "."]
 
     def pull(self, *names: str) -> None:
         """Downloads files and folders, by default all. Skips what has not changed, and names that do not exist.

@@ -13,9 +13,10 @@ from ftray.analysis.queries import Queries
 from ftray.analysis.study import Study
 from ftray.errors import NoResultError, QueryError, RunFolderError
 from ftray.runs.folder import RunFolder
+from ftray.runs.location import is_run_folder, run_folders
 from ftray.runs.records import TrialRecord
 from ftray.spec import nearest
-from ftray.storage import Location, Mirror, is_url, join
+from ftray.storage import Location, join
 from ftray.tables.bars import SPLIT
 from ftray.tables.parquet import Tables
 from ftray.tables.schema import concat
@@ -34,9 +35,9 @@ def open_study(location: Location) -> Study:
 
     Raises: RunFolderError if it is no run folder, or is damaged; StorageError for object storage that cannot be read.
     """
-    if _is_run_folder(location):
+    if is_run_folder(location):
         return Study(RunFolder.open(location))
-    names = _run_folders(location)
+    names = run_folders(location)
     held = f"holds {len(names)}; name one of them: {', '.join(names)} (`ftray.open_studies` opens all)"
     raise RunFolderError(
         f"{location} must be a run folder, and {held if names else 'has no study.json: check the path'}"
@@ -50,25 +51,11 @@ def open_studies(location: Location) -> "Studies":
 
     Raises: RunFolderError if it holds none, or a damaged one; StorageError for object storage that cannot be read.
     """
-    names = _run_folders(location)
+    names = run_folders(location)
     if not names:
-        what = "is one itself: use `open_study`" if _is_run_folder(location) else "holds none: check the path"
+        what = "is one itself: use `open_study`" if is_run_folder(location) else "holds none: check the path"
         raise RunFolderError(f"{location} must be a folder of run folders, and {what}")
     return Studies({name: Study(RunFolder.open(join(location, name))) for name in names})
-
-
-def _is_run_folder(location: Location) -> bool:
-    if is_url(location):
-        return Mirror(location, "read").read("study.json") is not None
-    return (Path(location) / "study.json").exists()
-
-
-def _run_folders(location: Location) -> list[str]:
-    """The names of the run folders in a folder, sorted."""
-    if is_url(location):
-        mirror = Mirror(location, "read")
-        return sorted(name for name in mirror.folders() if mirror.read(f"{name}/study.json") is not None)
-    return sorted(file.parent.name for file in Path(location).glob("*/study.json"))
 
 
 class Studies(Queries, Mapping[str, Study]):

@@ -3,14 +3,17 @@
 Takes: what a promotion read. Gives: recorded reads, and lines that describe them.
 """
 
+import contextlib
 import dataclasses
 import datetime
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from ftray.errors import StorageError
 from ftray.runs.events import Event
 from ftray.runs.folder import RunFolder
+from ftray.runs.looks import Look, LookKind
 
 EVENT = "test_window_read"
 
@@ -42,8 +45,15 @@ class Read:
 def record_read(
     run: RunFolder, trial: str, seeds: Sequence[int], measures: Sequence[Mapping[str, Any]], **facts: Any
 ) -> None:
-    """Records a read; it is on disk when this returns. facts: `forced`, and whatever else to record."""
+    """Records a read, in the run folder and in the ledger; both are on disk when this returns. facts: `forced`, and
+    whatever else to record.
+    """
     run.append_event(EVENT, trial=trial, seeds=seeds, figures=measures, **facts)
+    bars = run.bars
+    if bars is not None and not bars.simulated and bars.test_window is not None:
+        at = run.events()[-1]["at"]
+        with contextlib.suppress(OSError, StorageError):  # the next driver writes what is missing
+            run.ledger.record(Look(LookKind.TEST_WINDOW, run.name, run.id, trial, bars.test_window, at))
 
 
 def reads_of(events: Iterable[Event]) -> list[Read]:

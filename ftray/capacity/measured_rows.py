@@ -5,11 +5,10 @@ Takes: where run folders lie, nodes. Gives: the same nodes, whose GPUs know thei
 
 import dataclasses
 from collections.abc import Iterable
-from pathlib import Path
 
 from ftray.capacity.cluster_view import ClusterView, cluster_view
 from ftray.capacity.nodes import Node
-from ftray.storage import Location, Mirror, is_url
+from ftray.storage import Location
 from ftray.vram.gpus import Measured
 from ftray.vram.rows import read_rows
 
@@ -40,8 +39,3 @@ class MeasuredRows:
         if name not in self._rows:
             self._rows[name] = read_rows(self.runs, name)
         return self._rows[name]
-
-
-def runs_root(run: Location) -> Location:
-    """Where the run folders lie that a run folder is one of."""
-    return Mirror(run, role="read").parent.url if is_url(run) else Path(run).parent

@@ -20,20 +20,21 @@ starts from (`staging`); a reader the events, and the rest after `fetch`.
 """
 
 import contextlib
-import functools
 import json
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ftray.errors import QueryError, RunFolderError
+from ftray.errors import QueryError, RunFolderError, StorageError
 from ftray.files import replace_file
 from ftray.runs.events import Event, EventReader, EventWriter, to_json
 from ftray.runs.lease import driving, leased
-from ftray.runs.location import DRIVER, JOB, Located
+from ftray.runs.location import DRIVER, JOB
+from ftray.runs.looks import Look, LookKind, saw_validation
 from ftray.runs.records import ENDED, FINAL, State, StudyLog, TrialRecord
-from ftray.runs.study_file import differences, read_study, write_study
+from ftray.runs.seen_bars import StudyBars
+from ftray.runs.study_file import StudyFolder, differences, write_study
 from ftray.runs.trial import TrialFolder
 from ftray.say import Say
 from ftray.spec import fingerprint, nearest, to_mapping
@@ -45,7 +46,7 @@ FACTS = ("study.json", "events.jsonl", "encoders.json")
 JOURNAL = "optuna.journal"
 
 
-class RunFolder(Located):
+class RunFolder(StudyFolder):
     """A study's run folder. Any number of processes may read it; one, the driver, writes its events."""
 
     def __init__(self, location: Location, role: str = "read"):
@@ -93,29 +94,6 @@ class RunFolder(Located):
             run.mirror.pull(*(name for name in run.mirror.names("trials") if name.endswith("/events.jsonl")))
         _ = run._content
         return run
-
-    @property
-    def name(self) -> str:
-        return self.path.name
-
-    @property
-    def study(self) -> dict[str, Any]:
-        """The resolved study: the mapping it was created with, in this version's form."""
-        return self._content["study"]
-
-    @property
-    def fingerprint(self) -> str:
-        return self._content["fingerprint"]
-
-    @property
-    def id(self) -> str:
-        """Its own name, which no other run folder has, not even one of the same study; 12 hex digits."""
-        return self._content.get("id") or fingerprint(self._content["created_at"], self.fingerprint)[:12]
-
-    @property
-    def versions(self) -> dict[str, str]:
-        """Versions of Python and the libraries at creation."""
-        return self._content["versions"]
 
     @property
     def encoders_folder(self) -> Path:
@@ -195,6 +173,7 @@ class RunFolder(Located):
         last = {**trial.metrics, **folder.last_metrics(), **(metrics or {})}
         seen = {} if last_seen is None else {"last_seen": last_seen}
         self.append_event("trial_ended", id=trial_id, state=state, metrics=last, error=error, **seen)
+        self.record_look(trial_id, last)
 
     def sweep(self) -> list[str]:
         """Records as INTERRUPTED the trials that a dead driver's events have as RUNNING; returns their ids.
@@ -219,6 +198,25 @@ class RunFolder(Located):
         """The benchmarks recorded last: name → performance; empty before."""
         self._follow()
         return dict(self._log.benchmarks)
+
+    @property
+    def bars(self) -> StudyBars | None:
+        """The bars that trials are judged on; None before they are recorded, and in folders of earlier versions."""
+        self._follow()
+        return self._log.bars
+
+    @property
+    def also_counts(self) -> list[str]:
+        """Every other place whose looks count for this study: run folders, and folders of them."""
+        self._follow()
+        return self._log.also_counts
+
+    def record_look(self, trial_id: str, metrics: Mapping[str, Any]) -> None:
+        """Records in the ledger that a trial looked at the validation windows, if it has reported a metric of them."""
+        bars, numbered = self.bars, self._known(trial_id).number is not None
+        if bars is not None and not bars.simulated and numbered and saw_validation(metrics):
+            with contextlib.suppress(OSError, StorageError):  # the next driver writes what is missing
+                self.ledger.record(Look(LookKind.TRIAL, self.name, self.id, trial_id, bars.validation))
 
     def trial_folder(self, trial_id: str) -> TrialFolder:
         """The folder of a trial's files; this does not check whether the study has the trial."""
@@ -258,10 +256,6 @@ class RunFolder(Located):
             (self.path / "DONE").unlink(missing_ok=True)
             if self.mirror:
                 self.mirror.delete("DONE")
-
-    @functools.cached_property
-    def _content(self) -> dict[str, Any]:
-        return read_study(self.path / "study.json")
 
     def _expecting(self, study: dict[str, Any]) -> "RunFolder":
         if fingerprint(self.study) != fingerprint(study):

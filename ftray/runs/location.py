@@ -1,15 +1,38 @@
 """The location of a run folder: on a disk, or on object storage with a partial copy on this disk.
 
-Takes: a path or URL, and the role of the process. Gives: `Located`, the base class of a run folder.
+Takes: a path or URL, and the role of the process. Gives: `Located`, the base class of a run folder; the run folders of
+a place, and the place of a run folder.
 """
 
+import functools
 import re
 from pathlib import Path
 
+from ftray.runs.looks import Ledger
 from ftray.storage import Location, Mirror, is_url
 
 DRIVER, JOB = "driver", "job"
 """Roles: the one process that writes a study's events; the processes of its trials."""
+
+
+def is_run_folder(location: Location) -> bool:
+    """Whether there is a `study.json`."""
+    if is_url(location):
+        return Mirror(location, "read").read("study.json") is not None
+    return (Path(location) / "study.json").exists()
+
+
+def run_folders(root: Location) -> list[str]:
+    """The names of the run folders in a folder, sorted."""
+    if is_url(root):
+        mirror = Mirror(root, "read")
+        return sorted(name for name in mirror.folders() if mirror.read(f"{name}/study.json") is not None)
+    return sorted(file.parent.name for file in Path(root).glob("*/study.json") if file.parent.name[0] != ".")
+
+
+def runs_root(run: Location) -> Location:
+    """Where the run folders lie that a run folder is one of."""
+    return Mirror(run, role="read").parent.url if is_url(run) else Path(run).absolute().parent
 
 
 class Located:
@@ -23,6 +46,11 @@ class Located:
     def location(self) -> Location:
         """Its URL or absolute path, for other processes."""
         return self.mirror.url if self.mirror else self.path.absolute()
+
+    @functools.cached_property
+    def ledger(self) -> Ledger:
+        """The looks of all studies whose run folders lie in the same place."""
+        return Ledger(runs_root(self.location))
 
     @property
     def where(self) -> str:

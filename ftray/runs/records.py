@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 from ftray.errors import RunFolderError
 from ftray.runs.events import Event, EventReader, to_json
+from ftray.runs.seen_bars import StudyBars
 from ftray.runs.version_0_1 import upgrade_trial
 
 State = Literal["PENDING", "RUNNING", "COMPLETE", "PRUNED", "FAILED", "INTERRUPTED"]
@@ -63,8 +64,9 @@ class TrialRecord:
 class StudyLog:
     """Follows a study's events. It is the only code that turns them into trial records.
 
-    records: by id, in the order they were added; `forget` drops one. benchmarks: as recorded last. `offset` and
-    the records, stored with `to_plain`, are enough to continue from there.
+    records: by id, in the order they were added; `forget` drops one. benchmarks: as recorded last. bars: that trials
+    are judged on; None before. also_counts: every other place whose looks the study has ever counted. `offset` and the
+    records, stored with `to_plain`, are enough to continue from there.
     """
 
     def __init__(self, path: Path, offset: int = 0, records: Iterable[TrialRecord] = ()):
@@ -72,6 +74,8 @@ class StudyLog:
         self._reader = EventReader(path, offset)
         self.records = {record.id: record for record in records}
         self.benchmarks: dict[str, dict[str, Any]] = {}
+        self.bars: StudyBars | None = None
+        self.also_counts: list[str] = []
 
     @property
     def offset(self) -> int:
@@ -121,6 +125,10 @@ class StudyLog:
                 self.records[event["id"]] = _ended(self.records[event["id"]], event)
             case "benchmarks":
                 self.benchmarks = event["benchmarks"]
+            case "bars":
+                self.bars = StudyBars.from_plain(event)
+            case "also_counts":
+                self.also_counts += [place for place in event["places"] if place not in self.also_counts]
 
 
 def _ended(trial: TrialRecord, event: Event) -> TrialRecord:

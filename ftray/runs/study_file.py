@@ -1,9 +1,11 @@
 """`study.json`: the study of a run folder, written once.
 
-Takes: a study as a plain mapping. Gives: the file, its content, and how two studies differ.
+Takes: a study as a plain mapping. Gives: the file, its content, and how two studies differ; `StudyFolder`, a folder
+that has one.
 """
 
 import datetime
+import functools
 import importlib.metadata
 import json
 import platform
@@ -15,6 +17,7 @@ from typing import Any
 from ftray.errors import RunFolderError
 from ftray.files import replace_file
 from ftray.runs.events import to_json
+from ftray.runs.location import Located
 from ftray.runs.version_0_1 import upgrade_study
 from ftray.spec import fingerprint
 from ftray.version import __version__
@@ -23,6 +26,37 @@ FORMAT = 1
 """Number of the run folder's format; raised when an older reader would misread a newer folder."""
 
 VERSIONS_OF = ("torch", "ray", "optuna", "numpy")
+
+
+class StudyFolder(Located):
+    """A folder with a `study.json`: which study it is of."""
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def study(self) -> dict[str, Any]:
+        """The resolved study: the mapping it was created with, in this version's form."""
+        return self._content["study"]
+
+    @property
+    def fingerprint(self) -> str:
+        return self._content["fingerprint"]
+
+    @property
+    def id(self) -> str:
+        """Its own name, which no other run folder has, not even one of the same study; 12 hex digits."""
+        return self._content.get("id") or fingerprint(self._content["created_at"], self.fingerprint)[:12]
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Versions of Python and the libraries at creation."""
+        return self._content["versions"]
+
+    @functools.cached_property
+    def _content(self) -> dict[str, Any]:
+        return read_study(self.path / "study.json")
 
 
 def write_study(path: Path, study: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ from ftray.errors import MissingDependencyError
 from ftray.metrics import SHARPE
 from ftray.pretraining import EncoderCard
 from ftray.runs import RunFolder, TrialFolder
+from ftray.runs.location import runs_root
 from ftray.runs.provenance import git_commit
 from ftray.runs.records import JobKind
 from ftray.tables.parquet import compact
@@ -64,7 +65,7 @@ def train_trial(
     Raises: FtrayError for what the user can fix; OutOfMemoryError, with all that was tried, if no memory plan fits.
     """
     from ftray.capacity.cluster_view import nodes_at_hand
-    from ftray.capacity.measured_rows import MeasuredRows, runs_root
+    from ftray.capacity.measured_rows import MeasuredRows
     from ftray.trial.run import run_trial
 
     def print_progress(metrics: dict[str, Any], checkpoint: Path | None = None) -> None:

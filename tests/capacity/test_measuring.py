@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ftray.capacity.measured_rows import MeasuredRows, runs_root
+from ftray.capacity.measured_rows import MeasuredRows
 from ftray.capacity.measuring import gpu_models, measure_on_cluster
 from ftray.capacity.nodes import Node
 from ftray.cli import main
