@@ -95,6 +95,22 @@ def earlier_reads(run: RunFolder) -> list[Look]:
     return _reads(looks_elsewhere(run).test_window)
 
 
+def count_also(run: RunFolder, places: Iterable[Location], say: Say = print) -> None:
+    """Records other places, run folders or folders of them, whose looks count for this study from now on.
+
+    The caller is about to drive `run`. Raises: RunFolderError for a place that has neither run folders nor a ledger.
+    """
+    new = [place for place in map(str, places) if place not in run.also_counts]
+    for place in new:
+        if not (is_run_folder(place) or run_folders(place) or Ledger(place).read().looks):
+            raise RunFolderError(
+                f"search.also_counts must name run folders, or folders of them, and {place} has none: check the path"
+            )
+    if new:
+        with run.driven(say):
+            run.append_event("also_counts", places=new)
+
+
 def restore_looks(run: RunFolder, say: Say = print) -> None:
     """Writes to the ledger what the run folders next to it have and it lacks: lost or damaged entries, and those of
     studies of earlier versions, which had none. The caller is the driver of `run`."""

@@ -8,6 +8,7 @@ from ray.tune.stopper import Stopper
 
 from ftray.agent.names import has_dashboard
 from ftray.analysis.failures import describe_crashes, describe_failures
+from ftray.analysis.looks import count_also, restore_looks
 from ftray.capacity.elastic import ElasticCapacity
 from ftray.capacity.local_ray import local_ray
 from ftray.capacity.measured_rows import MeasuredRows
@@ -33,6 +34,7 @@ from ftray.tables.parquet import compact
 from ftray.trial.attempt import TrialFn
 from ftray.trial.judge import record_benchmarks
 from ftray.trial.run import run_trial
+from ftray.trial.windows import record_bars
 from ftray.vram.probe import probe_gpu
 
 MAX_PENDING = 100_000
@@ -63,6 +65,7 @@ def run_study(
     resources; UnusableGpuError if torch cannot use the GPUs; everything up to the last checkpoints is kept.
     """
     run = open_run(spec, root)
+    count_also(run, spec.search.also_counts, say)
     failed = [record for record in _ended(run) if record.state == "FAILED"] if retry_failed else []
     if run.is_done and len(_ended(run)) >= spec.search.n_trials and not failed:
         say(f"{run.where} is finished: nothing to run")
@@ -74,6 +77,8 @@ def run_study(
         limits = Limits(spec, run)
         if limits.before_start() is None:
             record_benchmarks(spec.corner_trials[0], run)
+            record_bars(spec.corner_trials[0], run)
+            restore_looks(run, say)
             with local_ray(say):
                 capacity = _wait_for_capacity(spec, run, root, say, probe)
                 _search(spec, run, limits, capacity, say, show, trial_fn, callbacks)

@@ -109,9 +109,10 @@ class StudySearcher(OptunaSearch):
         return self._handed_out[trial_id]
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        number = self.job(trial_id).number
-        if number is not None:
-            self.mirror.on_report(number, result)
+        job = self.job(trial_id)
+        if job.number is not None:
+            self.mirror.on_report(job.number, result)
+            self.run.record_look(job.id, result)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         job = self._handed_out.pop(trial_id, None)

@@ -68,6 +68,8 @@ class SearchSpec:
     points: hand-written starting points, values by search parameter; those that a point leaves out are sampled.
     warm_start: the run folder of another study, whose best points follow the hand-written ones where they fit.
     warm_start_best: how many of that study's best points.
+    also_counts: run folders, and folders of them, in other places: looks there at the same bars count, as those of the
+        studies in the same place do. A study counts them for good, once they were named.
     """
 
     job: Literal["trial", "pretraining"] = "trial"
@@ -90,6 +92,7 @@ class SearchSpec:
     points: tuple[dict, ...] = ()
     warm_start: str | None = None
     warm_start_best: Count = 5
+    also_counts: tuple[str, ...] = ()
 
     @property
     def goals(self) -> tuple[Objective, ...]:
@@ -196,7 +199,7 @@ class StudySpec:
         number of round trips is what studies of earlier versions have.
         """
         budget = {"n_trials", "max_concurrent", "max_failures", "pending_timeout"}
-        budget |= {"retry_after", "budget", "patience_trials", "storage"}
+        budget |= {"retry_after", "budget", "patience_trials", "storage", "also_counts"}
         given = {"objective", "direction", "min_round_trips"}
         search = {key: value for key, value in to_mapping(self.search).items() if key not in budget | given}
         own = [str(bound) for bound in bounds_of(self.search.constraints, 0)]

@@ -76,12 +76,15 @@ def apply_override(tree: dict[str, Any], override: str) -> None:
 NAMED: dict[str, Collection[str]] = {"sampler": SAMPLERS, "scheduler": SCHEDULERS}
 """Fields of the search section whose value may be the name of a family's member."""
 
+PLACES = ("warm_start", "also_counts")
+"""Fields of the search section that name run folders."""
+
 
 def expand_shorthand(search: Any) -> Any:
-    """The search section with its shorthand expanded: sampler and scheduler by name, a relative path."""
+    """The search section with its shorthand expanded: sampler and scheduler by name, relative paths."""
     if not isinstance(search, Mapping):
         return search
-    made, other = dict(search), search.get("warm_start")
+    made = dict(search)
     for key, members in NAMED.items():
         name = search.get(key)
         if isinstance(name, str):
@@ -89,9 +92,7 @@ def expand_shorthand(search: Any) -> Any:
                 hint = f"; {MISSING_PLUGIN}" if members is SAMPLERS else ""
                 raise SpecError(f"no such {key}; {nearest(name, members)}{hint}", ("search", key))
             made[key] = {"kind": name}
-    if isinstance(other, str):
-        made["warm_start"] = _absolute(other)
-    return made
+    return made | {key: _absolute(search[key]) for key in PLACES if key in search}
 
 
 def with_absolute_paths(node: Any) -> Any:
@@ -124,8 +125,9 @@ def relative_paths(tree: Mapping[str, Any]) -> dict[str, str]:
     """
     trial, search = tree.get("trial") or {}, tree.get("search") or {}
     found = dict(_differing("trial", trial, with_absolute_paths(trial)))
-    warm = search.get("warm_start") if isinstance(search, Mapping) else None
-    return found | dict(_differing("search.warm_start", warm, _absolute(warm)))
+    for key in PLACES if isinstance(search, Mapping) else ():
+        found |= _differing(f"search.{key}", search.get(key), _absolute(search.get(key)))
+    return found
 
 
 def _differing(key: str, before: Any, after: Any) -> Iterator[tuple[str, str]]:
@@ -141,6 +143,8 @@ def _differing(key: str, before: Any, after: Any) -> Iterator[tuple[str, str]]:
 
 
 def _absolute(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_absolute(item) for item in value]
     if not isinstance(value, str) or value in ("", "none", "auto") or is_url(value):
         return value
     return str(Path(value).expanduser().absolute())

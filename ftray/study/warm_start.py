@@ -3,12 +3,15 @@
 Takes: a study, its run folder, the other one's. Gives: points to sample before the sampler chooses its own.
 """
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ftray.analysis.looks import bars_of
 from ftray.analysis.ranking import pareto_front, rank_trials
 from ftray.errors import RunFolderError, SpecError
 from ftray.runs import RunFolder, TrialRecord
+from ftray.runs.seen_bars import SeenBars
 from ftray.search.space import Space
 from ftray.study.spec import SearchSpec, StudySpec
 
@@ -21,18 +24,46 @@ def starting_points(spec: StudySpec, run: RunFolder) -> list[dict[str, Any]]:
     The other study is read once, and what was taken from it is recorded in the run folder: it may change or vanish
     later, and a resumed study must know which points it has sampled already.
 
-    Raises: RunFolderError if the other study has nothing to begin with.
+    Raises: RunFolderError if the other study has nothing to begin with, or has seen this study's test window.
     """
     points = [dict(point) for point in spec.search.points]
     if spec.search.warm_start is None:
         return points
     recorded = next((event for event in run.events() if event["event"] == EVENT), None)
     if recorded is None:
-        taken, left_out = best_points(RunFolder.open(spec.search.warm_start), spec.space, spec.search)
+        other = RunFolder.open(spec.search.warm_start)
+        chosen_on = _chosen_on(other)
+        _check_no_leakage(chosen_on, other, run)
+        taken, left_out = best_points(other, spec.space, spec.search)
         new = {trial: point for trial, point in taken.items() if point not in points}
-        run.append_event(EVENT, run=spec.search.warm_start, points=new, left_out=left_out)
+        facts = {"points": new, "left_out": left_out, "chosen_on": [dataclasses.asdict(bars) for bars in chosen_on]}
+        run.append_event(EVENT, run=spec.search.warm_start, **facts)
         return points + list(new.values())
     return points + list(recorded["points"].values())
+
+
+def _chosen_on(run: RunFolder) -> list[SeenBars]:
+    """The bars that the best points of a study were chosen on: its validation windows, and those of all studies behind
+    its own warm start."""
+    bars = bars_of(run)
+    before = [one for event in run.events() if event["event"] == EVENT for one in event.get("chosen_on", ())]
+    return [*([] if bars is None else [bars.validation]), *map(SeenBars.from_plain, before)]
+
+
+def _check_no_leakage(chosen_on: Iterable[SeenBars], other: RunFolder, run: RunFolder) -> None:
+    """Refuses points that were chosen on bars of this study's test window, like weights that were trained there.
+
+    Raises: RunFolderError with both windows' times.
+    """
+    bars = bars_of(run)
+    test_window = None if bars is None else bars.test_window
+    for seen in () if test_window is None else chosen_on:
+        if shared := seen.overlap(test_window):
+            raise RunFolderError(
+                f"search.warm_start: the best points of {other.where} were chosen on validation windows {seen}, and "
+                f"this study's test window is {test_window}: {shared[0]} to {shared[1]} is in both, so that the test "
+                "window would prove nothing. Start from a study that was validated on earlier bars"
+            )
 
 
 def describe_warm_start(run: RunFolder) -> list[str]:

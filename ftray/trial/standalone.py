@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ftray.analysis.looks import restore_looks
 from ftray.boards.tensorboard import TensorBoard
 from ftray.capacity.nodes import this_machine
 from ftray.errors import MissingDependencyError
@@ -20,6 +21,7 @@ from ftray.trial.out_of_memory import memory_plan_of, release_memory
 from ftray.trial.preparation import choose_encoder, prepare_dataset, pretrain_encoder
 from ftray.trial.resources import place_pretraining, place_trial
 from ftray.trial.spec import TrialSpec
+from ftray.trial.windows import record_bars
 
 TRIAL_ID = "trial-0000"
 
@@ -34,6 +36,8 @@ def train(spec: TrialSpec, run: RunFolder, trial_fn: TrialFn | None = None) -> N
 
     with run.driven():
         record_benchmarks(spec, run)
+        record_bars(spec, run)
+        restore_looks(run)
         if spec.encoder_to_pretrain:
             _pretrain(spec, run, similar=True)
         if _is_unfinished(run, TRIAL_ID, 0, JobKind.TRIAL, spec):

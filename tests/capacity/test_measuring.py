@@ -11,6 +11,7 @@ from ftray.capacity.measuring import gpu_models, measure_on_cluster
 from ftray.capacity.nodes import Node
 from ftray.cli import main
 from ftray.errors import SpecError
+from ftray.runs.location import runs_root
 from ftray.study import StudySpec
 from ftray.study.vram import describe_vram, workers_of
 from ftray.vram.gpus import Gpu, Measured, parse_gpu
