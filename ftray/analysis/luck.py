@@ -1,13 +1,13 @@
 """How much of a study's best Sharpe ratio luck alone explains: the luck line, and the deflated Sharpe ratio.
 
 Takes: trial records, or the validation metrics of one trial and how many trials it was chosen from. Gives: a `Luck`.
-The luck line is the expected maximum Sharpe ratio under the null: Bailey and López de Prado (2014).
+The luck line is the expected maximum Sharpe ratio under the null: Bailey and López de Prado (2014), here for returns
+that depend on each other, trials that resemble each other, and policies that bet rarely.
 """
 
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from statistics import NormalDist
 from typing import Any
 
 from ftray import stats
@@ -33,7 +33,8 @@ class Luck:
     metric: `validation/sharpe` or `validation/active_sharpe`. value: its. error: its standard error.
     n_trials: trials of its study that it was chosen from. n_elsewhere: those of other studies on the same bars.
     effective: how many independent ones they all are worth. years: of distinct validation bars.
-    luck_line: the expected best of them without skill. deflated: probability that the true ratio is above it.
+    luck_line: the expected best of them without skill, all with this error. deflated: probability that the true ratio
+        is above it.
     """
 
     metric: str
@@ -91,18 +92,19 @@ def luck_of(
     known, error = _measures(metrics, metric), sharpe_error(metrics, windows, metric)
     if known is None or error is None:
         return None
-    years = known["years"] * folds_apart(windows)
-    line = stats.luck_line(effective, years)
+    value, distinct = known["value"], folds_apart(windows)
+    line = stats.expected_maximum_sharpe(max(1, n_trials + n_elsewhere), error, effective)
+    bars = known["n_bars"] * distinct
     return Luck(
         metric=metric,
-        value=known["value"],
+        value=value,
         error=error,
         n_trials=n_trials,
         n_elsewhere=n_elsewhere,
         effective=effective,
-        years=years,
+        years=known["years"] * distinct,
         luck_line=line,
-        deflated=NormalDist().cdf((known["value"] - line) / error),
+        deflated=stats.probability_above(value, line, error, bars, kurtosis=known["kurtosis"]),
     )
 
 
@@ -128,8 +130,11 @@ def luck_of_best(
 def sharpe_error(metrics: Mapping[str, Any], windows: Mapping[str, Any], metric: str = SHARPE) -> float | None:
     """The standard error of a trial's ratio, a mean over its trainings; None where it needs an unknown metric.
 
-    Robust to autocorrelation; by the moments of the returns where an earlier version of ftray reported no such error.
-    Trainings on the same bars count as one: another seed says nothing new about the market.
+    Robust to autocorrelation, or by the moments of the returns where an earlier version of ftray reported no such
+    error; and never below 1/√years, that of independent returns whose true ratio is 0. Positive skewness and negative
+    autocorrelation lower an error, and a short window shows more of them than there is: an error that trusts them
+    passes too many lucky policies. Trainings on the same bars count as one: another seed says nothing new about the
+    market.
 
     metric: one of `RATIOS`.
     """
@@ -137,12 +142,14 @@ def sharpe_error(metrics: Mapping[str, Any], windows: Mapping[str, Any], metric:
     if known is None:
         return None
     distinct = folds_apart(windows)
-    robust = metrics.get(validation(RATIOS[metric][3]))
-    if is_number(robust):
-        return robust / math.sqrt(distinct)
-    bars, periods = known["n_bars"] * distinct, known["n_bars"] / known["years"]
-    moments = {name: known[name] for name in ("skewness", "kurtosis")}
-    return stats.sharpe_error(known["value"], bars, periods, **moments)
+    bars, years = known["n_bars"] * distinct, known["years"] * distinct
+    error = metrics.get(validation(RATIOS[metric][3]))
+    if is_number(error):
+        error = error / math.sqrt(distinct)
+    else:
+        moments = {name: known[name] for name in ("skewness", "kurtosis")}
+        error = stats.sharpe_error(known["value"], bars, bars / years, **moments)
+    return max(error, 1.0 / math.sqrt(years))
 
 
 def folds_apart(windows: Mapping[str, Any]) -> float:

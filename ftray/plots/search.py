@@ -3,15 +3,15 @@
 Takes: a study. Gives: `search_data`, a plain frame; `plot_*`, figures that compute nothing but positions.
 """
 
-import json
 import math
 from typing import TYPE_CHECKING
 
 from ftray import stats
 from ftray.analysis.best import direction_of
-from ftray.analysis.luck import folds_apart
-from ftray.metrics import SHARPE, YEARS, metric_title
+from ftray.analysis.luck import luck_of_best
+from ftray.metrics import metric_title
 from ftray.plots.theme import BLACK, GREY, figure, metric_axis, series
+from ftray.search.objectives import Objective
 from ftray.tables.schema import Frame
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 def search_data(study: "Study", metric: str | None = None) -> Frame:
     """Trials in the order they were sampled, for `plot_search`.
 
-    Columns: trial, number, encoder, state, value, best (so far, of complete, feasible trials), luck_line (the Sharpe
-    ratio to expect of the best of as many trials without skill; null for other metrics).
+    Columns: trial, number, encoder, state, value, best (so far, of complete, feasible trials), luck_line (the ratio to
+    expect of the best of as many trials without skill; null for other metrics than Sharpe ratios).
 
     metric: the study's first objective by default.
 
@@ -32,20 +32,18 @@ def search_data(study: "Study", metric: str | None = None) -> Frame:
     """
     metric = metric or study.objectives[0].metric
     direction = direction_of(metric, study.objectives)
-    names = ["trial", "number", "encoder", "state", "feasible", metric, YEARS, "spec"]
+    names = ["trial", "number", "encoder", "state", "feasible", metric]
     trials: Frame = study.frame("trials", names).reindex(columns=names).dropna(subset=["number"]).sort_values("number")
     trials = trials.rename(columns={metric: "value"}).reset_index(drop=True)
     counted = trials["value"].where((trials["state"] == "COMPLETE") & trials["feasible"].fillna(False))
     trials["best"] = (counted.cummax() if direction == "maximize" else counted.cummin()).ffill()
     trials["luck_line"] = math.nan
-    known = trials.dropna(subset=[YEARS])
-    if metric == SHARPE and len(known):
-        windows = json.loads(known["spec"].iloc[0]).get("windows") or {}
-        years = float(known[YEARS].median()) * folds_apart(windows)
+    luck = luck_of_best(study.records(), [Objective(metric=metric, direction=direction)], study.constraints)
+    if luck is not None:
         scored = trials["value"].notna().cumsum()
-        trials["luck_line"] = [stats.luck_line(n, years) if n else math.nan for n in scored]
+        trials["luck_line"] = [stats.expected_maximum_sharpe(n, luck.error) if n else math.nan for n in scored]
     trials.attrs |= {"metric": metric}
-    return trials.drop(columns=["spec", YEARS, "feasible"])
+    return trials.drop(columns="feasible")
 
 
 def plot_search(data: Frame) -> "go.Figure":

@@ -54,6 +54,7 @@ from ftray.stats.significance import (
     minimum_backtest_length,
     minimum_track_record,
     probabilistic_sharpe,
+    probability_above,
     sharpe_error,
     sharpe_interval,
 )
@@ -89,6 +90,7 @@ __all__ = [
     "overfitting_probability",
     "performance",
     "probabilistic_sharpe",
+    "probability_above",
     "probability_of_improvement",
     "probability_of_improvement_interval",
     "regime_labels",

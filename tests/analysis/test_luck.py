@@ -9,7 +9,7 @@ from rich.console import Console
 
 import ftray
 from ftray import stats
-from ftray.analysis.luck import Luck, folds_apart, luck_of, luck_of_best
+from ftray.analysis.luck import ACTIVE_SHARPE, Luck, folds_apart, gate_opens, luck_of, luck_of_best
 from ftray.analysis.test_window import reads_of, record_read
 from ftray.boards.printing import print_luck, print_reads
 from ftray.runs import RunFolder
@@ -45,18 +45,56 @@ def printed(what, run: RunFolder) -> str:
 
 def test_it_is_the_expected_maximum_of_that_many_trials():
     luck = luck_of(figures(2.0), SINGLE, n_trials=40, effective=10.0)
-    assert luck.luck_line == pytest.approx(stats.luck_line(10.0, years=0.5))
-    expected = stats.deflated_sharpe(2.0, 4_380, HOURS, n_trials=10.0, skewness=-0.5, kurtosis=6.0)
+    error = stats.sharpe_error(2.0, 4_380, HOURS, skewness=-0.5, kurtosis=6.0)
+    assert luck.error == pytest.approx(error) and error > 1 / math.sqrt(0.5)
+    assert luck.luck_line == pytest.approx(stats.expected_maximum_sharpe(40, error, 10.0))
+    expected = stats.probability_above(2.0, luck.luck_line, error, 4_380, kurtosis=6.0)
     assert luck.deflated == pytest.approx(expected) and not luck.clears
     assert luck_of(figures(9.0), SINGLE, n_trials=40, effective=10.0).clears
     assert "40 trials (worth 10.0 independent ones)" in str(luck)
+
+
+def test_four_trials_worth_little_more_than_one_still_have_a_line():
+    luck = luck_of(figures(2.0), SINGLE, n_trials=4, effective=1.3)
+    assert luck.luck_line == pytest.approx(math.sqrt(0.1) * stats.expected_maximum_sharpe(4, luck.error))
+    assert luck.luck_line > 0.45
+
+
+def test_an_error_that_knows_autocorrelation_widens_the_line_and_one_that_is_too_good_does_not_lower_it():
+    usual, least = luck_of(figures(2.0), SINGLE, 40, 40.0), 1 / math.sqrt(0.5)
+    wide = luck_of(figures(2.0, sharpe_newey_west=2.0), SINGLE, 40, 40.0)
+    assert wide.error == 2.0 and wide.luck_line == pytest.approx(2.0 / usual.error * usual.luck_line)
+    narrow = luck_of(figures(2.0, sharpe_newey_west=0.5), SINGLE, 40, 40.0)
+    assert narrow.error == pytest.approx(least) and narrow.luck_line == pytest.approx(stats.luck_line(40, 0.5))
+    folds = luck_of(figures(2.0, sharpe_newey_west=4.0), {"kind": "walk_forward", "n_folds": 4}, 40, 40.0)
+    assert folds.error == pytest.approx(2.0)
+
+
+def test_trials_of_other_studies_on_the_same_bars_count():
+    here = luck_of(figures(2.0), SINGLE, 4, 4.0)
+    both = luck_of(figures(2.0), SINGLE, 4, 24.0, n_elsewhere=20)
+    assert both.luck_line == luck_of(figures(2.0), SINGLE, 24, 24.0).luck_line > here.luck_line
+    assert "of 4 trials here and 20 in other studies without skill" in str(both)
+
+
+def test_an_active_ratio_has_a_line_of_its_own_and_the_gate_asks_for_both():
+    figures_of_both = figures(9.0, active_sharpe=1.0, active_skewness=0.0, active_kurtosis=3.0, active_newey_west=1.5)
+    plain = luck_of(figures_of_both, SINGLE, 4, 4.0)
+    active = luck_of(figures_of_both, SINGLE, 4, 4.0, ACTIVE_SHARPE)
+    assert (active.metric, active.value, active.error) == (ACTIVE_SHARPE, 1.0, 1.5)
+    assert "deflated active Sharpe ratio" in str(active)
+    assert plain.clears and not active.clears and not gate_opens(plain, active)
+    skilled = luck_of(figures_of_both | {ACTIVE_SHARPE: 9.0}, SINGLE, 4, 4.0, ACTIVE_SHARPE)
+    assert gate_opens(plain, skilled) and not gate_opens(active, skilled)
+    undefined = luck_of(figures_of_both | {ACTIVE_SHARPE: None}, SINGLE, 4, 4.0, ACTIVE_SHARPE)
+    assert undefined is None and not gate_opens(plain, undefined) and not gate_opens(None, skilled)
 
 
 def test_more_trials_raise_the_line_and_more_bars_lower_it():
     few, many = (luck_of(figures(2.0), SINGLE, n, float(n)) for n in (2, 200))
     assert many.luck_line > few.luck_line and many.deflated < few.deflated
     folds = luck_of(figures(2.0), {"kind": "walk_forward", "n_folds": 4}, 200, 200.0)
-    assert folds.luck_line == pytest.approx(many.luck_line / 2) and folds.years == 2.0
+    assert folds.luck_line == pytest.approx(many.luck_line / 2, rel=1e-3) and folds.years == 2.0
 
 
 def test_combinatorial_folds_share_their_bars():

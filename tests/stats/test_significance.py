@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import t as student
 
 from ftray import stats
 
@@ -197,6 +198,30 @@ def test_effective_trials_err_on_the_side_of_many(rho):
     rng = np.random.default_rng(0)
     sharpes = math.sqrt(rho) * rng.normal(size=(20_000, 1)) + math.sqrt(1 - rho) * rng.normal(size=(20_000, 50))
     assert sharpes.max(axis=1).mean() < stats.expected_maximum_sharpe(rho + (1 - rho) * 50, 1.0)
+
+
+@pytest.mark.parametrize("n_trials", [2, 4, 20])
+@pytest.mark.parametrize("rho", [0.0, 0.8, 0.95, 1.0])
+def test_the_line_of_correlated_trials_is_at_least_what_the_best_of_them_shows(n_trials, rho):
+    rng = np.random.default_rng(0)
+    own = rng.normal(size=(20_000, n_trials)).max(axis=1).mean()
+    line = stats.expected_maximum_sharpe(n_trials, 1.0, rho + (1 - rho) * n_trials)
+    assert line > math.sqrt(1 - rho) * (own - 0.06) - 1e-9  # 0.06: the formula is a limit
+    assert stats.luck_line(n_trials, 0.25, rho + (1 - rho) * n_trials) == pytest.approx(2 * line)
+
+
+def test_trials_are_not_worth_more_than_there_are():
+    with pytest.raises(ValueError, match="4 trials are worth at most as many independent ones, got 5"):
+        stats.luck_line(4, 1.0, effective=5.0)
+
+
+@pytest.mark.parametrize("degrees", [2, 3, 5, 30, 1_000])
+def test_the_probability_above_a_benchmark_has_the_tails_of_few_bets(degrees):
+    distances = np.linspace(-6, 6, 121)
+    found = [stats.probability_above(1.0 + 0.5 * one, 1.0, 0.5, degrees) for one in distances]
+    np.testing.assert_allclose(found, student.cdf(distances, degrees), atol=0.002)
+    assert stats.probability_above(2.0, 1.0, 0.5, 1_000, kurtosis=201.0) == pytest.approx(student.cdf(2, 10), abs=2e-3)
+    assert stats.probability_above(2.0, 1.0, 0.0, 10) == 1.0
 
 
 def test_nothing_warns_on_returns_without_variation():
