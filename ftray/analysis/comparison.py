@@ -3,7 +3,7 @@
 Takes: the tables `trials`, `folds` and `returns` as frames. Gives: frames of plain numbers.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,13 @@ GROUP = "group"
 MAX_BLOCKS = 16
 MAX_COMPARED = 500
 """Trials that the probability of overfitting is computed over, at most: all their bars are in memory at once."""
+
+
+class Runs(NamedTuple):
+    """scores: (trials × seeds, folds). trials: (trials × seeds,) which one each row is of."""
+
+    scores: np.ndarray
+    trials: np.ndarray
 
 
 COMPARED = ("n_trials", "n_runs", "mean", "low", "high", "improvement", "improvement_low", "improvement_high")
@@ -38,9 +45,10 @@ def compare_data(
     by: a column of `trials`, like `encoder`, or the end of a search parameter's name, like `d_token`. metric: a column
     of `folds`. where: a condition on `trials` in pandas' syntax. baseline: by default the group with the lowest mean.
 
-    Columns: n_trials, n_runs (fold × seed), the interquartile mean of all trainings with its stratified bootstrap
-    interval, and with its interval the probability that a training beats one of the baseline on the same fold
-    (`improvement`). Groups also differ in what else was searched. Only folds that all groups share are compared.
+    Columns: n_trials, n_runs (fold × seed), the interquartile mean of all trainings with its interval, and with its
+    interval the probability that a training beats one of the baseline on the same fold (`improvement`). The intervals
+    are over whole trials, with their seeds and folds: NaN below 5 of them, here or in the baseline. Groups also differ
+    in what else was searched. Only folds that all groups share are compared.
 
     Raises: QueryError for an unknown column or baseline; NoResultError if there are no groups to compare.
     """
@@ -52,13 +60,13 @@ def compare_data(
     if runs.empty:
         raise NoResultError(f"there is no finished training to compare by {column}")
     n_trials = {str(name): len(group[keys].drop_duplicates()) for name, group in runs.groupby(GROUP)}
-    scores, n_folds = _shared_scores(runs, metric, keys)
-    means = {name: stats.interquartile_mean(found) for name, found in scores.items()}
+    runs_of, n_folds = _shared_runs(runs, metric, keys)
+    means = {name: stats.interquartile_mean(found.scores) for name, found in runs_of.items()}
     beaten = _baseline(means, baseline)
     rows = [
         {column: name, "n_trials": n_trials[name], "mean": means[name], **_interval(found, confidence)}
-        | ({} if name == beaten else _improvement(found, scores[beaten], confidence))
-        for name, found in scores.items()
+        | ({} if name == beaten else _improvement(found, runs_of[beaten], confidence))
+        for name, found in runs_of.items()
     ]
     compared = pd.DataFrame(rows, columns=[column, *COMPARED]).sort_values("mean", ascending=False).set_index(column)
     compared.attrs |= {"metric": metric, "baseline": beaten, "confidence": confidence, "folds": n_folds}
@@ -71,9 +79,9 @@ def _baseline(means: dict[str, float], wanted: str | None) -> str:
     return wanted or min(means, key=lambda name: means[name])
 
 
-def _interval(scores: Any, confidence: float) -> dict[str, float]:
-    low, high = stats.interquartile_mean_interval(scores, confidence=confidence)
-    return {"n_runs": scores.size, "low": low, "high": high}
+def _interval(runs: Runs, confidence: float) -> dict[str, float]:
+    low, high = stats.interquartile_mean_interval(runs.scores, trials=runs.trials, confidence=confidence)
+    return {"n_runs": runs.scores.size, "low": low, "high": high}
 
 
 def _finished_runs(
@@ -123,8 +131,8 @@ def overfitting_data(returns: "pd.DataFrame") -> float | None:
     return stats.overfitting_probability(by_bar.to_numpy(), n_blocks)
 
 
-def _shared_scores(runs: "pd.DataFrame", metric: str, keys: list[str]) -> tuple[dict[str, np.ndarray], int]:
-    """A metric by group, on the folds that all groups share: a row per trial and seed, a column per fold; how many.
+def _shared_runs(runs: "pd.DataFrame", metric: str, keys: list[str]) -> tuple[dict[str, Runs], int]:
+    """The runs of each group, on the folds that all groups share; how many folds.
 
     Raises: NoResultError if the groups share no fold.
     """
@@ -135,10 +143,16 @@ def _shared_scores(runs: "pd.DataFrame", metric: str, keys: list[str]) -> tuple[
     shared = sorted(set.intersection(*(set(group.columns) for group in groups.values())))
     if not shared:
         raise NoResultError(f"groups must share a fold to be compared, and {', '.join(groups)} share none")
-    return {name: group[shared].dropna().to_numpy(float) for name, group in groups.items()}, len(shared)
+    complete = {name: group[shared].dropna() for name, group in groups.items()}
+    return {
+        name: Runs(group.to_numpy(float), group.index.droplevel("seed").factorize()[0])
+        for name, group in complete.items()
+    }, len(shared)
 
 
-def _improvement(scores: np.ndarray, baseline: np.ndarray, confidence: float) -> dict[str, float]:
-    low, high = stats.probability_of_improvement_interval(scores, baseline, confidence=confidence)
-    value = stats.probability_of_improvement(scores, baseline)
+def _improvement(runs: Runs, baseline: Runs, confidence: float) -> dict[str, float]:
+    value = stats.probability_of_improvement(runs.scores, baseline.scores)
+    low, high = stats.probability_of_improvement_interval(
+        runs.scores, baseline.scores, trials=runs.trials, other_trials=baseline.trials, confidence=confidence
+    )
     return {"improvement": value, "improvement_low": low, "improvement_high": high}

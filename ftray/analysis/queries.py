@@ -92,10 +92,11 @@ class Queries:
     ) -> "pd.DataFrame":
         """Groups of finished trials compared: a row per group, the best first. See `plots.plot_comparison`.
 
-        `mean` with `low` and `high`: the interquartile mean over all trainings (folds × seeds) of a group, with its
-        stratified bootstrap interval (Agarwal et al. 2021, arXiv:2108.13264). `improvement`, with its interval: the
-        probability that a training beats one of the baseline on the same fold. Only folds that all groups share are
-        compared. Groups also differ in what else was searched.
+        `mean` with `low` and `high`: the interquartile mean over all trainings (folds × seeds) of a group (Agarwal et
+        al. 2021, arXiv:2108.13264), with its interval. `improvement`, with its interval: the probability that a
+        training beats one of the baseline on the same fold. The intervals are over whole trials, with their seeds and
+        folds; NaN where a side has fewer than 5 trials. Only folds that all groups share are compared. Groups also
+        differ in what else was searched.
 
         by: a column of `trials`, like `encoder`, or the end of a search parameter's name, like `d_token`.
         metric: a validation metric, as each training has it.

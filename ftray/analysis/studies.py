@@ -151,10 +151,18 @@ class Studies(Queries, Mapping[str, Study]):
         return pd.concat(fronts, names=["study"]).reset_index(level="study").reset_index(drop=True)
 
     def importance(self) -> "pd.DataFrame":
-        """`Study.importance` of each study that has enough finished trials, a column each."""
+        """`Study.importance` of each study whose trials say which parameter matters, one below the other.
+
+        Columns: importance, low, high. Index: study, parameter.
+
+        Raises: NoResultError where no study's trials do.
+        """
         import pandas as pd
 
-        return pd.DataFrame(self._each(lambda study: study.importance()))
+        found = self._each(lambda study: study.importance())
+        if not found:
+            raise NoResultError("the trials of no study say which search parameter matters")
+        return pd.concat(found, names=["study", "parameter"])
 
     def _each(self, ask: Callable[[Study], Answer]) -> dict[str, Answer]:
         """The answers of the studies that have one. Raises: QueryError if what is asked for is unknown to all."""

@@ -215,19 +215,18 @@ class Study(Queries):
         front = [record.id for record in pareto_front(self.records(), self.objectives, self.constraints)]
         return self.trials.set_index("trial").loc[front].reset_index()
 
-    def importance(self) -> "pd.Series":
-        """How much each search parameter matters for being among the best, largest first; the shares add up to 1.
+    def importance(self) -> "pd.DataFrame":
+        """How much each search parameter matters for being among the best, largest first, as shares to a tenth.
 
-        By conditional PED-ANOVA (Watanabe et al. 2023, arXiv:2304.10255) over the complete trials. A handful is not
-        enough.
+        Columns: importance, and low, high: its 95 % interval, by a bootstrap over whole trials. A row per parameter.
+        By conditional PED-ANOVA (Watanabe et al. 2023, arXiv:2304.10255) over the complete trials.
 
-        Raises: NoResultError for fewer than two complete trials, or without search parameters.
+        Raises: NoResultError for fewer than ten complete trials, without search parameters, and where the intervals of
+            all parameters overlap: then the trials do not say which one matters.
         """
-        import pandas as pd
-
         from ftray.analysis.importance import importance
 
-        return pd.Series(importance(self.to_optuna(reports=False)), name="importance", dtype=float)
+        return importance(self.to_optuna(reports=False))
 
     def to_optuna(self, *metrics: str, reports: bool = True) -> "optuna.Study":
         """The study in Optuna's own form, in memory: for `optuna.visualization` and `optuna.importance`.

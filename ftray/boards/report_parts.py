@@ -191,8 +191,8 @@ def comparison(study: Study) -> list[Block]:
         table_of(columns, rows),
         Paragraph(
             f"mean, low, high: interquartile mean of {compared.attrs['metric']} over all trainings with its 95 % "
-            "bootstrap interval. improvement: the probability that a training beats one of the last group on the same "
-            "fold. "
+            "interval over whole trials. improvement: the probability that a training beats one of the last group on "
+            "the same fold. Groups of fewer than 5 trials have no interval. "
             "Groups also differ in their other settings, which were searched.",
             "note",
         ),
@@ -200,8 +200,11 @@ def comparison(study: Study) -> list[Block]:
 
 
 def importance(study: Study) -> list[Block]:
-    mattered = Plot(plots.plot_param_importances(study), "importance")
-    return [mattered, Plot(plots.plot_slice(study), "slices")]
+    slices = Plot(plots.plot_slice(study), "slices")
+    try:
+        return [Plot(plots.plot_param_importances(study), "importance"), slices]
+    except NoResultError as unknown:
+        return [Paragraph(f"No importance: {unknown}.", "note"), slices]
 
 
 def regimes(study: Study) -> list[Block]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ftray.errors import NoResultError
 from ftray.metrics import metric_title, validation
-from ftray.plots.theme import BLUE, GREEN, ORANGE, SERIES, VERMILLION, metric_axis, plotly, themed
+from ftray.plots.theme import BLUE, GREEN, ORANGE, SERIES, VERMILLION, figure, metric_axis, plotly, themed
+from ftray.tables.schema import Frame
 
 if TYPE_CHECKING:
     import optuna
@@ -94,26 +95,50 @@ def plot_parallel_coordinate(
 
 
 def plot_param_importances(study: "Study", metric: str | None = None) -> "go.Figure":
-    """How much each search parameter matters, as shares; see `Study.importance`.
+    """How much each search parameter matters, as shares with their intervals; see `Study.importance`.
 
-    metric: what they matter for; each of the study's objectives by default.
+    metric: what they matter for; each of the study's objectives by default, in bars of their own.
 
-    Raises: NoResultError with fewer than two complete trials; MetricError for a metric that is better neither way;
-    MissingDependencyError where plotly is missing.
+    Raises: NoResultError with fewer than ten complete trials, and where they do not say which parameter matters for any
+    of the metrics; MetricError for a metric that is better neither way; MissingDependencyError where plotly is missing.
     """
-    from ftray.analysis.importance import importance
+    from ftray.analysis.importance import share_text
 
     goals = [metric] if metric else [goal.metric for goal in study.objectives]
-    _, found = _optuna_study(study, *goals)
-    importance(found)  # refuses too few trials, which Optuna draws as nothing
-    made = _draw("plot_param_importances", found)
-    for bars, look, hatching in zip(made.data, SERIES, HATCHINGS, strict=False):
-        bars.marker.update(color=look.color, pattern={"shape": hatching, "solidity": 0.25})
-    made.update_traces(texttemplate="%{x:.1%}").update_layout(showlegend=len(goals) > 1)
-    title = f"Importance for {' and '.join(map(metric_title, goals))}"
-    note = "share of the variance among the best trials (conditional PED-ANOVA); few trials say little"
-    themed(made, title, note, height=150 + 34 * sum(len(bars.y) for bars in made.data)).update_layout(margin={"l": 20})
-    return made.update_xaxes(title=None, tickformat=".0%", rangemode="tozero").update_yaxes(title=None, automargin=True)
+    found, unknown = _importances(study, goals)
+    if not found:
+        raise unknown[0]
+    title = f"Importance for {' and '.join(map(metric_title, found))}"
+    note = "share of the variance among the best trials (conditional PED-ANOVA), with 95 % intervals over trials"
+    made = figure(title, note, height=150 + 34 * sum(map(len, found.values())))
+    for (goal, frame), look, hatching in zip(found.items(), SERIES, HATCHINGS, strict=False):
+        shown = frame[::-1]
+        spread = {"array": shown["high"] - shown["importance"], "arrayminus": shown["importance"] - shown["low"]}
+        made.add_bar(
+            x=shown["importance"],
+            y=list(shown.index),
+            error_x=spread,
+            text=[share_text(*row) for row in shown.itertuples(index=False)],
+            marker={"color": look.color, "pattern": {"shape": hatching, "solidity": 0.25}},
+            orientation="h",
+            name=metric_title(goal),
+        )
+    made.update_layout(showlegend=len(found) > 1, margin={"l": 20})
+    return made.update_xaxes(range=[0, 1]).update_yaxes(automargin=True)
+
+
+def _importances(study: "Study", goals: Sequence[str]) -> tuple[dict[str, Frame], list[NoResultError]]:
+    """The importance for each metric that the trials say something about, and why not for the others."""
+    from ftray.analysis.importance import importance
+
+    found: dict[str, Frame] = {}
+    unknown: list[NoResultError] = []
+    for goal in goals:
+        try:
+            found[goal] = importance(_optuna_study(study, goal)[1])
+        except NoResultError as error:
+            unknown.append(error)
+    return found, unknown
 
 
 def plot_pareto_front(study: "Study", metrics: Sequence[str] = ()) -> "go.Figure":
@@ -223,9 +248,9 @@ def _panels(made: "go.Figure", title: str, note: str) -> "go.Figure":
 
 def _chosen(study: "optuna.Study", params: Sequence[str] | None) -> list[str]:
     """The given search parameters, or the most important ones."""
-    from ftray.analysis.importance import importance
+    from ftray.analysis.importance import shares
 
-    return _short_names(params) or list(importance(study))[:MAX_PANELS]
+    return _short_names(params) or list(shares(study))[:MAX_PANELS]
 
 
 def _short_names(params: Sequence[str] | None) -> list[str] | None:

@@ -4,7 +4,7 @@ Takes: a study. Gives: `search_data`, a plain frame; `plot_*`, figures that comp
 """
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ftray import stats
 from ftray.analysis.best import direction_of
@@ -15,6 +15,7 @@ from ftray.search.objectives import Objective
 from ftray.tables.schema import Frame
 
 if TYPE_CHECKING:
+    import pandas as pd
     import plotly.graph_objects as go
 
     from ftray.analysis.study import Study
@@ -81,7 +82,7 @@ def plot_comparison(data: Frame) -> "go.Figure":
     metric, baseline = data.attrs["metric"], data.attrs["baseline"]
     made = figure(
         f"{metric_title(metric)} by {str(data.index.name).removeprefix('trial/')}",
-        f"interquartile mean over trainings with {data.attrs['confidence']:.0%} bootstrap intervals; "
+        f"interquartile mean over trainings, {data.attrs['confidence']:.0%} intervals over trials from 5 on; "
         f"right: probability that a training beats one of {baseline} on the same fold",
         height=170 + 46 * len(data),
     )
@@ -91,15 +92,19 @@ def plot_comparison(data: Frame) -> "go.Figure":
         made.add_scatter(
             x=[row["mean"]],
             y=[str(name)],
-            error_x={"array": [row["high"] - row["mean"]], "arrayminus": [row["mean"] - row["low"]], "thickness": 1.5},
+            error_x=None if math.isnan(row["low"]) else _bars(row),
             mode="markers",
             marker={"symbol": look.symbol, "size": 12, "color": look.color},
             showlegend=False,
         )
         counted = f"{int(row['n_runs'])} trainings"
-        beats = "" if math.isnan(row["improvement"]) else f", {row['improvement']:.0%}"
+        beats = "" if math.isnan(row["improvement_low"]) else f", {row['improvement']:.0%}"
         made.add_annotation(
             x=1.01, y=str(name), xref="paper", text=f"{counted}{beats}", showarrow=False, xanchor="left", align="left"
         )
     made.update_layout(margin={"r": 150, "l": 20})
     return made.update_xaxes(metric_axis(metric)).update_yaxes(type="category", automargin=True)
+
+
+def _bars(row: "pd.Series") -> dict[str, Any]:
+    return {"array": [row["high"] - row["mean"]], "arrayminus": [row["mean"] - row["low"]], "thickness": 1.5}

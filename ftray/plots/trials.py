@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 def curves_data(study: "Study", by: str = "trial", metric: str = SHARPE, top: int = 6) -> Frame:
     """Learning curves of groups of trials: at each evaluation, the interquartile mean over a group's trainings.
 
-    Columns: group, env_steps (of a training, its median over the group), mean, low, high (95 % bootstrap), n_runs.
+    Columns: group, env_steps (of a training, its median over the group), mean, n_runs, and low, high: the 95 % interval
+    over whole trials, NaN below 5 of them.
 
     by: a column of `Study.trials`, or the end of a searched value's name.
     metric: a reported one.
@@ -45,7 +46,7 @@ def curves_data(study: "Study", by: str = "trial", metric: str = SHARPE, top: in
         group = runs[runs[column] == name]
         for _, at in group.groupby("evaluation"):
             scores = at[metric].to_numpy(float)[:, None]
-            low, high = stats.interquartile_mean_interval(scores, n_resamples=500)
+            low, high = stats.interquartile_mean_interval(scores, trials=at["trial"])
             steps, mean = int(at["run_steps"].median()), stats.interquartile_mean(scores)
             row = {"group": str(name), "env_steps": steps, "mean": mean, "low": low, "high": high}
             rows.append(row | {"n_runs": len(at)})
@@ -92,12 +93,12 @@ def plot_curves(data: Frame) -> "go.Figure":
     Raises: MissingDependencyError where plotly is missing.
     """
     metric, by = data.attrs["metric"], data.attrs["by"]
-    note = f"by {by}: interquartile mean over trainings, with 95 % bootstrap intervals"
+    note = f"by {by}: interquartile mean over trainings; band: 95 % interval, from 5 trials on"
     made = figure(f"Learning curves: {metric_title(metric)}", note)
     looks = series(data["group"])
     for name, group in data.groupby("group", sort=False):
         look = looks[str(name)]
-        x, low, high = (group[key].tolist() for key in ("env_steps", "low", "high"))
+        x, low, high = (group.dropna(subset=["low"])[key].tolist() for key in ("env_steps", "low", "high"))
         band = {
             "mode": "lines",
             "fill": "toself",

@@ -18,6 +18,7 @@ from ftray.stats.checks import (
     checked_positive,
     checked_trials,
 )
+from ftray.stats.student import student_probability
 
 NORMAL = NormalDist()
 
@@ -98,17 +99,13 @@ def probability_above(sharpe: float, benchmark: float, error: float, n_bars: flo
 
     T is Student's distribution with ν = 2 T / (γ₄ − 1) degrees of freedom: those of a normal sample whose variance is
     as uncertain (Satterthwaite 1946). A policy that trades on 2 % of the bars has a kurtosis of about 3 / 0.02: it is
-    judged like one of 2/3 as many independent bets. Its tails are those of Wallace's normal approximation (1959), which
-    are wrong by less than 0.002.
+    judged like one of 2/3 as many independent bets.
 
     error: a standard error, such as `sharpe_newey_west`. n_bars, kurtosis: of the returns.
     """
-    degrees = 2.0 * n_bars / max(kurtosis - 1.0, 1e-9)
     if error == 0.0:
         return _cdf(sharpe - benchmark, error)
-    distance = (sharpe - benchmark) / error
-    normal = math.sqrt(degrees * math.log1p(distance**2 / degrees)) * (8 * degrees + 1) / (8 * degrees + 3)
-    return NORMAL.cdf(math.copysign(normal, distance))
+    return student_probability((sharpe - benchmark) / error, 2.0 * n_bars / max(kurtosis - 1.0, 1e-9))
 
 
 def expected_maximum_sharpe(n_trials: float, deviation: float, effective: float | None = None) -> float:

@@ -7,7 +7,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from ftray.analysis.importance import importance
+from ftray.analysis.importance import shares
 from ftray.analysis.studies import open_study
 from ftray.analysis.study import Study
 from ftray.runs.records import State, TrialRecord
@@ -107,9 +107,9 @@ def test_every_plot_of_optuna_draws_it(name, study, front):
 
 def test_importance_is_shares_by_stable_names(study, front):
     for one in (study, front):
-        shares = importance(one)
-        assert set(shares) == set(SPACE.params) and sum(shares.values()) == pytest.approx(1.0)
-        assert list(shares.values()) == sorted(shares.values(), reverse=True)
+        found = shares(one)
+        assert set(found) == set(SPACE.params) and sum(found.values()) == pytest.approx(1.0)
+        assert list(found.values()) == sorted(found.values(), reverse=True)
 
 
 def test_a_study_of_an_older_version_is_one_with_any_metric_as_its_objective():

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rliable import metrics
+from scipy.stats import t as student
 
 from ftray import stats
 
@@ -32,32 +33,48 @@ def test_the_probability_of_improvement_agrees_with_rliable(shapes, rounded):
     assert stats.probability_of_improvement(scores, others) == pytest.approx(expected)
 
 
-def test_the_interval_is_that_of_resampling_the_runs_of_each_task_independently(scores):
-    rng = np.random.default_rng(3)
-    means = []
-    for _ in range(3_000):
-        sampled = np.sort(np.concatenate([rng.choice(column, 6) for column in scores.T]))
-        means.append(sampled[6:-6].mean())
-    low, high = stats.interquartile_mean_interval(scores, n_resamples=4_000)
-    expected = np.quantile(means, [0.025, 0.975])
-    np.testing.assert_allclose([low, high], expected, atol=0.05 * (expected[1] - expected[0]))
+def test_the_interval_is_that_of_leaving_out_whole_trials(scores):
+    """With a trial per run, and a mean whose middle half is the same with and without it, by hand."""
+    trials = np.repeat(np.arange(6), 2)
+    both = np.concatenate([scores, scores + 0.1])[np.argsort(np.tile(np.arange(6), 2), kind="stable")]
+    mean = stats.interquartile_mean(both)
+    left = [stats.interquartile_mean(both[trials != trial]) for trial in range(6)]  # 40 of 48 scores: 10 of 12 cut
+    error = np.sqrt(np.sum((np.array(left) - mean) ** 2))
+    low, high = stats.interquartile_mean_interval(both, trials=trials)
+    np.testing.assert_allclose([low, high], mean + error * student.ppf([0.025, 0.975], 5), rtol=0.01)
 
 
-def test_differences_between_tasks_do_not_widen_the_interval(scores):
-    """Only within a task are runs exchanged: where seeds agree, tasks may be as different as they like."""
+def test_differences_between_tasks_do_not_widen_the_interval():
+    """Where trials agree, tasks may be as different as they like."""
     agreed = np.tile([-50.0, 0.0, 1.0, 70.0], (5, 1))
     assert stats.interquartile_mean_interval(agreed) == (0.5, 0.5)
 
 
-def test_the_interval_of_the_improvement_is_that_of_resampling_both_groups():
+def test_seeds_of_one_trial_count_as_one_where_they_agree():
     rng = np.random.default_rng(4)
-    scores, others = rng.normal(0.5, 1, (6, 3)), rng.normal(0, 1, (5, 3))
-    sampled = []
-    for _ in range(2_000):
-        wins = [(rng.choice(scores[:, task], 6)[:, None] > rng.choice(others[:, task], 5)).mean() for task in range(3)]
-        sampled.append(np.mean(wins))
-    low, high = stats.probability_of_improvement_interval(scores, others, n_resamples=4_000)
-    np.testing.assert_allclose([low, high], np.quantile(sampled, [0.025, 0.975]), atol=0.03)
+    one, other = rng.normal(0.7, 1, (8, 1)), rng.normal(0, 1, (8, 1))
+    once = stats.probability_of_improvement_interval(one, other)
+    trials = np.repeat(np.arange(8), 3)
+    again = {"trials": trials, "other_trials": trials}
+    copied = np.repeat(one, 3, axis=0), np.repeat(other, 3, axis=0)
+    assert stats.probability_of_improvement_interval(*copied, **again) == pytest.approx(once)
+    low, high = stats.probability_of_improvement_interval(*copied)  # as if they were 24 trials
+    assert high - low < 0.7 * (once[1] - once[0])
+    few, many = (stats.interquartile_mean_interval(copied[0], trials=given) for given in (trials, None))
+    assert many[1] - many[0] < 0.7 * (few[1] - few[0])
+
+
+def test_a_side_that_always_wins_is_not_certain_to_win():
+    low, high = stats.probability_of_improvement_interval(np.arange(5.0)[:, None] + 10, np.arange(5.0)[:, None])
+    assert 0.5 < low < 0.75 and high == pytest.approx(1.0)
+
+
+def test_below_five_trials_a_side_there_is_no_interval(scores):
+    assert np.isnan(stats.interquartile_mean_interval(scores[:4])).all()
+    assert np.isnan(stats.interquartile_mean_interval(scores, trials=[0, 0, 1, 1, 2, 3])).all()
+    assert np.isnan(stats.probability_of_improvement_interval(scores, scores[:1])).all()
+    assert np.isnan(stats.probability_of_improvement_interval(scores[:3], scores)).all()
+    assert not np.isnan(stats.interquartile_mean_interval(scores[:5])).any()
 
 
 def test_intervals_are_reproducible_and_grow_with_the_confidence(scores):
@@ -65,10 +82,6 @@ def test_intervals_are_reproducible_and_grow_with_the_confidence(scores):
     narrow = stats.interquartile_mean_interval(scores, confidence=0.8)
     assert wide == stats.interquartile_mean_interval(scores, confidence=0.99)
     assert wide[0] < narrow[0] < stats.interquartile_mean(scores) < narrow[1] < wide[1]
-
-
-def test_a_single_run_has_an_interval_without_width():
-    assert stats.interquartile_mean_interval([[1.0, 2.0]]) == (1.5, 1.5)
 
 
 SCORES = st.lists(st.lists(st.integers(-20, 20), min_size=3, max_size=3), min_size=1, max_size=8)
@@ -106,4 +119,6 @@ def test_illegal_scores_are_refused():
     with pytest.raises(ValueError, match="the same tasks, got 2 and 1"):
         stats.probability_of_improvement([[1.0, 2.0]], [[1.0]])
     with pytest.raises(ValueError, match="confidence"):
-        stats.interquartile_mean_interval([[1.0]], confidence=95)
+        stats.interquartile_mean_interval([[1.0]] * 5, confidence=95)
+    with pytest.raises(ValueError, match="trials must name one per run: 5, got the shape"):
+        stats.interquartile_mean_interval([[1.0]] * 5, trials=[1, 2])

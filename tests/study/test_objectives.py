@@ -1,15 +1,16 @@
 """Several objectives, constraints, the front, a warm start from another study, the importance of values."""
 
-import itertools
 import math
 import random
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from optuna.trial import TrialState
 from rich.console import Console
 
+from ftray.analysis.importance import shares
 from ftray.analysis.leaderboard import leaderboard_rows
 from ftray.analysis.ranking import pareto_front
 from ftray.analysis.studies import open_study
@@ -252,18 +253,28 @@ def test_the_best_of_several_objectives_are_the_front_first(other, tmp_path):
 def test_importance_finds_the_value_that_matters_in_a_conditional_space_by_its_stable_name(tmp_path):
     hand = Hand(tiny_study(sampler="random"), tmp_path / "run")
     hand.runs(40, lambda values: {SHARPE: -abs(values["trial/ppo/gamma"] - 0.95)})
-    shares = open_study(hand.run.path).importance().to_dict()
-    assert set(shares) == set(hand.study.space.params) and sum(shares.values()) == pytest.approx(1.0)
-    assert next(iter(shares)) == "trial/ppo/gamma" and shares["trial/ppo/gamma"] > 0.5
-    assert all(a >= b for a, b in itertools.pairwise(shares.values()))
+    found = open_study(hand.run.path).importance()
+    assert set(found.index) == set(hand.study.space.params) and list(found) == ["importance", "low", "high"]
+    assert found.index[0] == "trial/ppo/gamma" and found["importance"].iloc[0] > 0.5
+    assert found["importance"].is_monotonic_decreasing and (found["low"] <= found["high"]).all()
+    assert found["low"].iloc[0] > found["high"].min()
+    assert (found * 10).map(lambda value: value == round(value)).all(axis=None)  # no digits that mean nothing
+
+
+def test_importance_of_noise_is_not_shown(tmp_path):
+    hand = Hand(tiny_study(sampler="random"), tmp_path / "run")
+    rng = np.random.default_rng(0)
+    hand.runs(20, lambda values: {SHARPE: rng.normal()})
+    with pytest.raises(NoResultError, match="20 complete trials do not say which search parameter matters"):
+        open_study(hand.run.path).importance()
 
 
 def test_importance_knows_several_objectives_and_says_what_it_needs(tmp_path):
     hand = Hand(tiny_study(sampler="random", objectives=BOTH), tmp_path / "run")
-    with pytest.raises(NoResultError, match="at least 2 complete trials"):
+    with pytest.raises(NoResultError, match="at least 10 complete trials"):
         open_study(hand.run.path).importance()
     hand.runs(40, traded)
-    assert {"trial/ppo/gamma", "trial/ppo/learning_rate"} & set(open_study(hand.run.path).importance().index[:2])
+    assert set(shares(open_study(hand.run.path).to_optuna())) == set(hand.study.space.params)
 
 
 @pytest.mark.ray
