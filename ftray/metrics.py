@@ -120,7 +120,6 @@ _VALIDATION = (
         ("exposure", None, "fraction", "exposure", "mean fraction of equity in assets"),
         ("n_trades", DOWN, "count", "trades", "orders that were filled"),
         ("round_trips", None, "number", "round trips", "traded notional over twice the mean equity"),
-        ("sharpe_newey_west", DOWN, "annual ratio", "robust error of Sharpe", "of one training, by Newey and West"),
         prefix=VALIDATION,
     )
     + _of(
@@ -145,9 +144,10 @@ _VALIDATION = (
         ("information_ratio", UP, "annual ratio", "information ratio", "Sharpe ratio of returns less equal weight's"),
         ("alpha", UP, "fraction", "alpha", "mean return that equal weight's returns do not explain, annual"),
         ("alpha_error", DOWN, "fraction", "error of alpha", "standard error of alpha, by Newey and West"),
+        ("sharpe_newey_west", DOWN, "annual ratio", "robust error of Sharpe", "of one training, by Newey and West"),
         ("beta", None, "ratio", "beta", "slope of the returns on equal weight's, by least squares"),
         prefix=VALIDATION,
-        nullable=True,  # below 1 % mean exposure
+        nullable=True,  # below 1 % mean exposure, and the error of a single return
     )
     + _of(
         "validation",

@@ -58,17 +58,13 @@ def active_performance(
         return dict.fromkeys(MEASURES, math.nan)
     active = _scaled(returns - exposure_matched(benchmark, benchmark_exposure, exposure))
     alpha, alpha_error, beta = _line(returns, benchmark, segment_starts)
-    measures = (
-        sharpe(active, periods),
-        skewness(active),
-        kurtosis(active),
+    of_active = sharpe(active, periods), skewness(active), kurtosis(active)
+    error, information = (
         sharpe_newey_west(active, periods, segment_starts),
         sharpe(_scaled(returns - benchmark), periods),
-        alpha * periods,
-        alpha_error * periods,
-        beta,
     )
-    return dict(zip(MEASURES, measures, strict=True))
+    of_line = alpha * periods, alpha_error * periods, beta
+    return dict(zip(MEASURES, (*of_active, error, information, *of_line), strict=True))
 
 
 def _scaled(differences: np.ndarray) -> np.ndarray:

@@ -27,7 +27,7 @@ from ftray.boards.terminal import align
 from ftray.capacity.local_ray import local_ray
 from ftray.errors import NoResultError, RefusedError, RunFolderError, SpecError
 from ftray.market import load_market
-from ftray.metrics import EQUAL_WEIGHT, SHARPE, VALIDATION, format_metric, measure_of
+from ftray.metrics import SHARPE, VALIDATION, format_metric, measure_of
 from ftray.nets import Policy
 from ftray.plugins import check_loaded
 from ftray.runs import RunFolder, TrialFolder, TrialRecord
@@ -79,9 +79,8 @@ def read_test_window(
     for seed, spec in specs.items():
         _, dataset = prepare_dataset(spec, run.path, spec.n_folds - 1)
         backtests = judge_bars(Policy.load(folders[seed] / "policy"), spec, dataset, dataset.windows.test)
-        even = backtests[EQUAL_WEIGHT]
-        measures.append(backtests.pop("policy").performance(even))
-        benchmarks = {name: found.performance(even) for name, found in backtests.items()}
+        measures.append(backtests.pop("policy").performance())
+        benchmarks = {name: found.performance() for name, found in backtests.items()}
     return tuple(measures), benchmarks
 
 

@@ -1,6 +1,7 @@
 """A study driven by hand: the searcher and the run folder as in a real one, without Ray and without training."""
 
 import copy
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from optuna.storages.journal import JournalFileBackend
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ftray.runs import RunFolder
+from ftray.search.objectives import hardly_trades
 from ftray.search.optuna_trials import OPTUNA_STATES, sampled_trials, user_attributes
 from ftray.study import StudySpec, parse_study
 from ftray.study.searcher import StudySearcher
@@ -21,6 +23,9 @@ from .tiny import TINY
 
 STEPS = 256
 """Env steps of a whole trial."""
+
+TRADES = {"validation/round_trips": 100.0}
+"""What every trial reports unless it says otherwise."""
 
 
 def tiny_study(**search: Any) -> StudySpec:
@@ -68,7 +73,7 @@ class Hand:
 
     def report(self, asked: str, steps: int, metrics: Mapping[str, Any]) -> None:
         job = self.searcher.job(asked).id
-        row = {"env_steps": steps, "runs_done": int(steps == STEPS), **metrics}
+        row = {"env_steps": steps, "runs_done": int(steps == STEPS), **TRADES, **metrics}
         self.run.trial_folder(job).report(row)
         self.searcher.on_trial_result(asked, row)
 
@@ -81,7 +86,8 @@ class Hand:
 
     def prune(self, asked: str, metrics: Mapping[str, Any]) -> None:
         """A trial that a scheduler stops at a result, which Tune then keeps from the searcher."""
-        self.run.trial_folder(self.searcher.job(asked).id).report({"env_steps": STEPS // 2, "runs_done": 0, **metrics})
+        row = {"env_steps": STEPS // 2, "runs_done": 0, **TRADES, **metrics}
+        self.run.trial_folder(self.searcher.job(asked).id).report(row)
         self.searcher.on_trial_complete(asked)
 
     def fail(self, asked: str) -> None:
@@ -128,7 +134,9 @@ def assert_stores_agree(spec: StudySpec, run: RunFolder) -> None:
         }
         assert trial.intermediate_values == (curve if len(search.goals) == 1 else {})
         if record.state == "COMPLETE":
-            assert trial.values == [record.metrics[goal.metric] for goal in search.goals]
+            worst = [-math.inf if goal.direction == "maximize" else math.inf for goal in search.goals]
+            idle = hardly_trades(record.metrics, search.bounds)
+            assert trial.values == (worst if idle else [record.metrics[goal.metric] for goal in search.goals])
         if record.state in ("COMPLETE", "PRUNED"):
             expected = {str(bound): bound.violation(record.metrics) for bound in search.bounds}
             assert trial.constraints == expected

@@ -82,7 +82,7 @@ def play(
         }
         if part != "reports no metric":
             row["validation/sharpe"] = {"is bad": -1.0, "reports NaN": float("nan")}.get(part, 1.0)
-            row["validation/max_drawdown"] = 0.1
+            row |= {"validation/max_drawdown": 0.1, "validation/round_trips": 100.0}
         with own.new_checkpoint(env_steps=row["env_steps"]) as empty:
             (empty / "step.json").write_text(json.dumps(step))
         report(row, checkpoint=own.checkpoint)

@@ -134,7 +134,7 @@ def test_a_trial_beyond_a_constraint_is_complete_and_marked_and_never_the_best(s
     hand.runs(2, traded)
     hand.assert_stores_agree()
     assert hand.run.record(beyond).state == "COMPLETE"
-    assert hand.stored()[11].constraints == {CAPPED[0]: pytest.approx(0.01)}
+    assert hand.stored()[11].constraints[CAPPED[0]] == pytest.approx(0.01)
     assert front_of(hand.run)[0].id == on_it and beyond not in [trial.id for trial in front_of(hand.run)]
     rows = {row["trial"]: row for row in leaderboard_rows(*asked_of(hand.run))}
     assert rows[on_it]["rank"] == 1 and rows[beyond]["rank"] is None
@@ -235,7 +235,7 @@ def test_a_warm_start_without_anything_to_begin_with_is_refused_with_the_reason(
     with pytest.raises(RunFolderError, match="no run folder"):
         Hand(six_point_study(warm_start=str(tmp_path / "nowhere")), tmp_path / "a")
     strict = six_point_study(warm_start=str(other.run.path), constraints=[f"{SHARPE} >= 100"])
-    with pytest.raises(RunFolderError, match=r"needs finished trials with .*>= 100; .* has 6 finished trials"):
+    with pytest.raises(RunFolderError, match=r"needs finished trials with .*>= 100, .*; .* has 6 finished trials"):
         Hand(strict, tmp_path / "b")
 
 
