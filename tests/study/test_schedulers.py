@@ -27,6 +27,7 @@ OPTIONS = {
     "median": {"grace": STEP, "min_trials": 2},
     "wilcoxon": {"p": 0.05, "min_pairs": 6},
 }
+ACTIVE, TRIPS = "validation/active_sharpe", "validation/round_trips"
 STOPPING = [name for name in SCHEDULERS if name != "none"]
 
 
@@ -212,6 +213,50 @@ def test_a_job_that_was_not_stopped_before_a_resume_is_not_stopped_by_it(driver)
     driver.begin()
     driver.hand_out(4)
     assert driver.report(job, 90.0) == CONTINUE
+
+
+def idle(driver: Driver, number: int, early: int = SEEDS) -> str:
+    """A trial that hardly trades in its first trainings, and leads in all later ones; its state."""
+    job_id, name = driver.hand_out(number), driver.study.search.metric
+    for seed in range(SEEDS):
+        nothing = {name: None if name == ACTIVE else 0.0, TRIPS: 0.2}
+        runs = driver.seeds_done.setdefault(job_id, [])
+        runs.append({"fold": 0, "seed": seed, **(nothing if seed < early else {name: 9.0, TRIPS: 400.0})})
+        trips, values = sum(one[TRIPS] for one in runs) / len(runs), [one[name] for one in runs]
+        mean = None if None in values else sum(values) / len(runs)
+        row = {"env_steps": STEP * len(runs), name: mean, TRIPS: trips, "runs": list(runs), "runs_done": len(runs)}
+        driver.run.trial_folder(job_id).report(row)
+        if driver.judge(job_id, row) == STOP:
+            return "PRUNED"
+    return "COMPLETE"
+
+
+@pytest.mark.parametrize("objective", ["validation/sharpe", ACTIVE])
+@pytest.mark.parametrize("kind", STOPPING)
+def test_a_trial_that_does_nothing_is_never_preferred_to_traders_that_lose(kind, objective, tmp_path):
+    driver = Driver(kind, tmp_path / "stubs", objective=objective)
+    for number in range(4):
+        driver.whole(number, -3.0 - 0.1 * number)
+    assert idle(driver, 8) == "PRUNED"  # a Sharpe ratio of 0.00 would lead
+    assert driver.whole(10, -2.0) == "COMPLETE"
+    driver.begin()
+    assert idle(driver, 12) == "PRUNED"
+
+
+@pytest.mark.parametrize("objective", ["validation/sharpe", ACTIVE])
+@pytest.mark.parametrize("kind", STOPPING)
+def test_where_nothing_trades_nothing_is_stopped_and_the_first_trader_is_not_either(kind, objective, tmp_path):
+    driver = Driver(kind, tmp_path / "stubs", objective=objective)
+    assert [idle(driver, number) for number in range(4)] == ["COMPLETE"] * 4
+    assert driver.whole(4, -3.0) == "COMPLETE"
+
+
+def test_wilcoxon_never_takes_a_trial_that_does_nothing_for_the_best(tmp_path):
+    driver = Driver("wilcoxon", tmp_path / "stubs")
+    assert idle(driver, 0) == "COMPLETE" and driver.scheduler.rule.best == {}
+    assert driver.whole(1, -3.0) == "COMPLETE" and driver.scheduler.rule.best[0, 0] == -3.0
+    assert idle(driver, 2, early=2) == "COMPLETE"  # it is worse in two pairs of eight
+    assert driver.scheduler.rule.best[0, 0] == -3.0
 
 
 def test_hyperbands_brackets_begin_at_different_rungs_and_keep_their_trials(tmp_path):

@@ -75,6 +75,42 @@ def test_the_performance_is_that_of_the_equity(dataset: Dataset):
     assert performance["n_bars"] == len(result)
 
 
+def test_equal_weight_has_no_active_return_and_cash_has_none_that_is_defined(dataset: Dataset):
+    window, rules = dataset.windows.validation, MarketRules()
+    held = benchmarks(dataset, window, rules)
+    even = held["equal_weight"].performance(held["equal_weight"])
+    zeros = ("active_sharpe", "active_skewness", "information_ratio", "alpha", "alpha_error")
+    assert [even[name] for name in zeros] == [0.0] * 5 and even["beta"] == 1.0
+    one = held[f"hold_{dataset.layout.symbols[0]}"].performance(held["equal_weight"])
+    assert np.isfinite(list(one.values())).all() and one["active_sharpe"] != 0.0
+    cash = backtest(lambda bars, _: np.zeros((len(bars), 3)), dataset, window, rules)
+    assert all(np.isnan(cash.performance(held["equal_weight"])[name]) for name in (*zeros, "beta"))
+
+
+def test_half_of_equal_weight_has_hardly_any_active_return(dataset: Dataset):
+    """It earns half of what equal weight does, with its costs: what is left comes from rebalancing against cash."""
+    window = dataset.windows.validation
+    even = equal_weight(dataset, window, FREE, every=1)
+    half = backtest(lambda bars, _: np.full((len(bars), 3), 1 / 6), dataset, window, FREE)
+    performance = half.performance(even)
+    assert performance["beta"] == pytest.approx(0.5, abs=1e-9) and performance["alpha"] == pytest.approx(0.0, abs=1e-9)
+    assert performance["sharpe"] == pytest.approx(even.performance()["sharpe"], rel=1e-6)
+    np.testing.assert_allclose(half.returns, even.returns * 0.5, atol=1e-12)
+
+
+def test_round_trips_count_what_was_traded_in_units_of_the_mean_equity(dataset: Dataset):
+    rules = MarketRules(min_order=0)
+    result = backtest(
+        lambda bars, _: np.tile((bars % 2)[:, None] / 3, (1, 3)), dataset, dataset.windows.validation, rules
+    )
+    before = np.concatenate(([result.initial_cash], result.equity[:-1]))
+    expected = np.abs(result.notional).sum() / (2 * before.mean())
+    assert result.performance()["round_trips"] == pytest.approx(expected, rel=1e-9)
+    assert expected == pytest.approx(len(result) / 2, rel=0.05)  # all in at one bar, all out at the next
+    held = buy_and_hold(dataset, window, rules, dataset.layout.symbols[0])
+    assert 0.2 < held.performance()["round_trips"] < 1.0  # bought once, never sold
+
+
 def test_equal_weight_rebalances_daily_at_the_same_costs(dataset: Dataset):
     window, rules = dataset.windows.validation, MarketRules(min_order=0)
     daily = equal_weight(dataset, window, rules)
