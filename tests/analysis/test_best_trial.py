@@ -22,7 +22,7 @@ from ftray.study.promote import chosen
 from ftray.tables.parquet import compact
 from ftray.trial.judge import policy_folder
 
-SHARPE, DRAWDOWN = "validation/sharpe", "validation/max_drawdown"
+SHARPE, DRAWDOWN, TRIPS = "validation/sharpe", "validation/max_drawdown", "validation/round_trips"
 UP, DOWN = {"metric": SHARPE, "direction": "maximize"}, {"metric": DRAWDOWN, "direction": "minimize"}
 CAPPED = f"{DRAWDOWN} <= 0.3"
 NAN = float("nan")
@@ -34,16 +34,18 @@ class Played(NamedTuple):
     state: str
     sharpe: float | None = None
     drawdown: float | None = None
+    round_trips: float | None = 100.0
 
     def metrics(self) -> dict:
         moments = {"n_bars": 8_760.0, "years": 1.0, "skewness": 0.0, "kurtosis": 3.0}
-        known = {SHARPE: self.sharpe, DRAWDOWN: self.drawdown} | {f"validation/{k}": v for k, v in moments.items()}
+        own = {SHARPE: self.sharpe, DRAWDOWN: self.drawdown, TRIPS: self.round_trips}
+        known = own | {f"validation/{k}": v for k, v in moments.items()}
         return {name: value for name, value in known.items() if value is not None}
 
 
 def played_study(folder: Path, trials: list[Played], objectives: list[dict], constraints: list[str]) -> RunFolder:
     """A study of these trials, which nothing has trained."""
-    search = {"objectives": objectives, "constraints": constraints}
+    search = {"objectives": objectives, "constraints": constraints, "min_round_trips": 10}
     run = RunFolder.create(folder, {"name": folder.name, "search": search, "trial": {}})
     run.add_trial("encoder-0", None, "pretraining", {}, {})
     run.trial_started("encoder-0")
@@ -74,6 +76,8 @@ def expected_best(trials: list[Played], objectives: list[dict], constraints: lis
     for number, trial in enumerate(trials):
         if trial.state != "COMPLETE" or not all(map(known, values(trial))):
             continue
+        if not (known(trial.round_trips) and trial.round_trips >= 10):
+            continue
         if constraints and not (known(trial.drawdown) and trial.drawdown <= 0.3):
             continue
         gains = [
@@ -92,9 +96,8 @@ def printed(*arguments: str) -> str:
 
 def ranked_first(table: str) -> str | None:
     """The trial of rank 1 in a printed leaderboard."""
-    return next(
-        (cells[1] for line in table.splitlines() if (cells := line.split())[:1] == ["1"] and len(cells) > 9), None
-    )
+    rows = (line.split() for line in table.splitlines())
+    return next((cells[1] for cells in rows if cells[:1] == ["1"] and cells[1].startswith("trial-")), None)
 
 
 def named_by_all(run: RunFolder) -> dict[str, str | None]:
@@ -129,7 +132,8 @@ def named_by_all(run: RunFolder) -> dict[str, str | None]:
 
 VALUES = st.sampled_from([None, NAN, 0.1, 0.2, 0.3, 0.4])
 STATES = st.sampled_from(["COMPLETE"] * 6 + ["PRUNED", "FAILED", "INTERRUPTED", "RUNNING", "PENDING"])
-TRIALS = st.lists(st.builds(Played, STATES, VALUES, VALUES), max_size=7)
+TRADED = st.sampled_from([100.0] * 4 + [10.0, 9.9, 0.0, None])
+TRIALS = st.lists(st.builds(Played, STATES, VALUES, VALUES, TRADED), max_size=7)
 GOALS = st.sampled_from([[UP], [DOWN], [UP, DOWN], [DOWN, UP]])
 TIED = [Played("COMPLETE", 0.4, 0.3), Played("COMPLETE", 0.4, 0.2), Played("COMPLETE", 0.4, 0.2)]
 BETTER_IF_IT_COUNTED = [
@@ -137,6 +141,7 @@ BETTER_IF_IT_COUNTED = [
     *(Played(state, 0.4, 0.1) for state in ("PRUNED", "FAILED", "INTERRUPTED", "RUNNING", "PENDING")),
     Played("COMPLETE", 0.4, 0.4),
     Played("COMPLETE", 0.4, NAN),
+    Played("COMPLETE", 0.4, 0.0, 9.9),
 ]
 
 
@@ -166,7 +171,8 @@ def test_everyone_shows_the_same_luck_line(tmp_path):
     luck = study.best().luck
     assert luck is not None and luck.value == 0.3
     assert luck.n_trials == sum(trial.state != "PENDING" for trial in trials)
-    assert describe_luck(study) == [str(luck)]
+    shown, idle = describe_luck(study)
+    assert shown == str(luck) and "1 of 5 finished trials (trial-0008) hardly trade" in idle
     assert str(luck) in printed("results", str(run.path))
     shown = json.loads(printed("results", str(run.path), "--json", "-"))
     assert shown["luck"]["luck_line"] == pytest.approx(luck.luck_line)

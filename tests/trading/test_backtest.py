@@ -107,7 +107,7 @@ def test_round_trips_count_what_was_traded_in_units_of_the_mean_equity(dataset: 
     expected = np.abs(result.notional).sum() / (2 * before.mean())
     assert result.performance()["round_trips"] == pytest.approx(expected, rel=1e-9)
     assert expected == pytest.approx(len(result) / 2, rel=0.05)  # all in at one bar, all out at the next
-    held = buy_and_hold(dataset, window, rules, dataset.layout.symbols[0])
+    held = buy_and_hold(dataset, dataset.windows.validation, rules, dataset.layout.symbols[0])
     assert 0.2 < held.performance()["round_trips"] < 1.0  # bought once, never sold
 
 
