@@ -93,8 +93,8 @@ def leaderboard() -> str:
         "encoder": "kind and size in a few letters: `ft 64/2/4 p60` has d_token 64, 2 blocks, 4 heads, patches of 60",
         "pretrained": "where its weights came from, and whether they were frozen",
         "objective": "the value of the first objective",
-        "error": "standard error of the Sharpe ratio",
-        "deflated_sharpe": "probability that the true ratio is above the luck line",
+        "error": "standard error of the objective, of a plain or active Sharpe ratio",
+        "deflated_sharpe": "probability that the true ratio is above its luck line",
         "state": "COMPLETE, PRUNED, FAILED, INTERRUPTED, RUNNING, PENDING or BENCHMARK",
     }
     rows = ((f"`{key}`", LEADERBOARD[key].title, f"`{name}`" if name else other[key]) for key, name in COLUMNS.items())

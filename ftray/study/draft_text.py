@@ -221,10 +221,11 @@ def _search(plan: Plan) -> Iterator[str]:
     if plan.estimate:
         yield from _comment(
             *budget_lines(plan),
-            f"Of {plan.n_trials} trials without skill, the best is expected to show a Sharpe ratio of "
+            f"Of {plan.n_trials} trials without skill, the best is expected to show an active Sharpe ratio of "
             f"{luck_line(plan.n_trials, plan.years_validated):.2f} on these validation bars by luck alone (the luck "
             "line of `ftray results`): more trials raise it.",
         )
+    yield "objective: validation/active_sharpe  # relative to equal weight at the same exposure"
     yield f"n_trials: {plan.n_trials}"
     yield f"budget: {{hours: {plan.hours:g}}}  # then it stops; the same command with a larger budget continues"
     yield "# The first trials, so that every kind of encoder is tried. Values that a point leaves out are sampled."
