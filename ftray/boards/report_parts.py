@@ -9,6 +9,7 @@ from typing import Any
 from ftray import plots
 from ftray.analysis.best import Best
 from ftray.analysis.leaderboard import is_benchmark, leaderboard_rows
+from ftray.analysis.ranking import describe_hardly_trading
 from ftray.analysis.study import Study
 from ftray.boards.blocks import Block, Code, Facts, Paragraph, Plot, Table, table_of
 from ftray.boards.columns import TableColumn, leaderboard_columns, of_metric
@@ -196,6 +197,7 @@ def comparison(study: Study) -> list[Block]:
             "Groups also differ in their other settings, which were searched.",
             "note",
         ),
+        *(Paragraph(line, "note") for line in describe_hardly_trading(study.records(), study.constraints)),
     ]
 
 

@@ -1,5 +1,6 @@
 """The contract of samplers: configurations inside the space, by the seed, in a study that continues, too."""
 
+import math
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -29,6 +30,8 @@ ENDS = (TrialState.COMPLETE, TrialState.COMPLETE, TrialState.PRUNED, TrialState.
 """How one trial after the other ends."""
 
 N_TRIALS = 10
+HARDLY_TRADES = 5
+"""Every fifth trial does; the first one, too."""
 
 
 class SamplerContract(Contract):
@@ -63,7 +66,10 @@ class SamplerContract(Contract):
             sampler.on_sampled(values)
             state = ENDS[i % len(ENDS)]
             trial.report(_score(values), 1)
-            study.tell(trial, _score(values) if state is TrialState.COMPLETE else None, state=state)
+            idle = i % HARDLY_TRADES == 0  # complete and infeasible, with the worst value there is
+            trial.set_constraint("validation/round_trips >= 10", 10.0 if idle else -90.0)
+            score = -math.inf if idle else _score(values)
+            study.tell(trial, score if state is TrialState.COMPLETE else None, state=state)
             found.append(values)
         return found
 
@@ -105,9 +111,10 @@ class SamplerContract(Contract):
                 self.configurations(study, seed=seed)
         except Exception as error:
             raise broken(
-                "a sampler must go on in a study whose trials are complete, pruned or failed",
+                "a sampler must go on in a study whose trials are complete, infeasible, pruned or failed",
                 f"after {len(study.trials) - 1} trials it raised {type(error).__name__}: {error}",
-                "filter by state: `study.get_trials(states=[TrialState.COMPLETE])`; others may have no value",
+                "filter by state: `study.get_trials(states=[TrialState.COMPLETE])`; others may have no value, "
+                "and that of a trial that hardly trades is infinite",
             ) from error
 
     def test_values_sampled_jointly_are_search_parameters(self) -> None:
