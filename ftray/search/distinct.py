@@ -3,8 +3,9 @@
 Takes: an Optuna sampler, a space, the values sampled before. Gives: an Optuna sampler.
 """
 
+import contextlib
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -54,7 +55,8 @@ class DistinctSampler(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         fixed = trial.system_attrs.get("fixed_params", {})
-        relative = self.inner.sample_relative(study, trial, self._relative)
+        with _as_intended():
+            relative = self.inner.sample_relative(study, trial, self._relative)
 
         def completed(known: Mapping[str, Any], sampler: BaseSampler) -> dict[str, Any]:
             def choice(param: Param) -> Any:
@@ -83,11 +85,19 @@ class DistinctSampler(BaseSampler):
     def after_trial(
         self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
-        with warnings.catch_warnings():
-            # Every study has a constraint, its least number of round trips; what misses it has the worst of all values.
-            warnings.filterwarnings("ignore", message="Constraints have been set, but CmaEsSampler")
+        with _as_intended():
             self.inner.after_trial(study, trial, state, values)
 
     def reseed_rng(self) -> None:
         self.inner.reseed_rng()
         self._random.reseed_rng()
+
+
+@contextlib.contextmanager
+def _as_intended() -> Iterator[None]:
+    """Without Optuna's warnings of what every study has: a constraint, the least number of round trips, and the worst
+    of all values where a trial misses it. cmaes goes by that value alone, gp takes it for the worst finite one."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Constraints have been set, but CmaEsSampler")
+        warnings.filterwarnings("ignore", message="Clip non-finite values")
+        yield
