@@ -39,6 +39,7 @@ TINY = {
     },
     "search": {
         "n_trials": 4,
+        "min_round_trips": 0,  # 256 steps teach nobody to trade
         "points": [
             {"trial/encoder/kind": "ft", "trial/encoder/pretrained": "auto"},
             {"trial/encoder/kind": "ft", "trial/encoder/pretrained": "/nowhere/weights.pth"},
