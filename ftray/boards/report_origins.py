@@ -108,4 +108,6 @@ def study_file(study: Study) -> str:
     }
     if "plugins" in tree:
         tree["plugins"] = list(tree["plugins"])
+    if "search" in tree:  # a study that stores no least number of round trips has none
+        tree["search"] = {"min_round_trips": 0} | tree["search"]
     return yaml.safe_dump(json.loads(json.dumps(tree)), sort_keys=False)
