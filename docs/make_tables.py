@@ -25,6 +25,7 @@ from ftray.study.spec import SearchSpec
 from ftray.tables import schema
 from ftray.trading.rewards import REWARDS
 from ftray.trial import TrialSpec
+from ftray.trial.judging import FIELDS
 from ftray.vram.table import REFERENCE, TABLE, n_tokens
 
 PAGES = Path(__file__).parent
@@ -69,6 +70,14 @@ def patch_lengths() -> str:
 
 def rewards() -> str:
     return table(("`trading.reward`", "of a step"), ((f"`{n}`", first_sentence(r.compute)) for n, r in REWARDS.items()))
+
+
+def classes_of_fields() -> str:
+    whose = {"policy": "the policy: may be searched", "judge": "the judge: one value for all trials"}
+    rows = (
+        (words, ", ".join(f"`{path}`" for path, one in FIELDS.items() if one == name)) for name, words in whose.items()
+    )
+    return table(("whose", "fields of `trial`, with all fields in them"), rows)
 
 
 def samplers() -> str:
@@ -197,6 +206,7 @@ def kind_of(cls: Any) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "indicators": indicators,
     "patch lengths": patch_lengths,
+    "classes of fields": classes_of_fields,
     "rewards": rewards,
     "samplers": samplers,
     "schedulers": schedulers,

@@ -203,7 +203,8 @@ def _loaded(folder: Path) -> Dataset:
 def _smallest_gap(train: tuple[Window, ...], evaluated: tuple[Window, ...]) -> tuple[int, int]:
     """The gaps of a dataset of an earlier version, which did not store them: the smallest that its windows have."""
     gaps = [max(b.start - a.stop, a.start - b.stop) for a in train for b in evaluated if len(b)]
-    return (min(gaps, default=0),) * 2
+    smallest = min(gaps, default=0)
+    return smallest, smallest
 
 
 def _mapped(file: Path) -> np.ndarray:

@@ -5,6 +5,7 @@ the line above names a block, for a test that says what it must leave behind.
 """
 
 import dataclasses
+import itertools
 import re
 import shlex
 from collections.abc import Iterator
@@ -69,7 +70,22 @@ def prose(page: Path) -> str:
 
 
 def commands(code: str) -> Iterator[list[str]]:
-    """The commands of a block for a shell, as words, without comments and redirections."""
+    """The commands of a block for a shell, as words, without comments and redirections; those of a loop, once for each
+    of its values."""
+    rest = _simple_commands(code)
+    for words in rest:
+        if words[0] == "for":
+            _, name, _, *values = words
+            body = list(itertools.takewhile(lambda inner: inner != ["done"], rest))
+            assert body and body[0][0] == "do", code
+            body = [inner for inner in (body[0][1:], *body[1:]) if inner]  # `do` may be on a line of its own
+            for value in values:
+                yield from ([word.replace(f"${name}", value) for word in inner] for inner in body)
+        else:
+            yield words
+
+
+def _simple_commands(code: str) -> Iterator[list[str]]:
     words: list[str] = []
     skip = False
     for line in _whole_lines(code):

@@ -201,3 +201,9 @@ def test_the_demo_does_what_the_readme_says(folder):
 def test_commands_are_read_as_a_shell_reads_them():
     code = "a b \\\n  'c d'  # said\nx=1\nexport y=$(e f) && g > h\n"
     assert list(commands(code)) == [["a", "b", "c d"], ["x=1"], ["export", "y=$"], ["e", "f"], ["g"]]
+
+
+def test_the_commands_of_a_loop_are_read_once_for_each_of_its_values():
+    code = "for x in 1 2; do\n  a b_$x\n  c\ndone\nd\n"
+    assert list(commands(code)) == [["a", "b_1"], ["c"], ["a", "b_2"], ["c"], ["d"]]
+    assert list(commands("for x in 1 2; do a $x; done")) == [["a", "1"], ["a", "2"]]
