@@ -101,7 +101,7 @@ class Best:
         if self.luck is not None:
             verdict = "above what luck explains" if self.luck.clears else "luck may explain it"
             described |= {
-                "luck line": f"{self.luck.luck_line:.2f}   (best of {self.luck.n_trials} without skill over "
+                "luck line": f"{self.luck.luck_line:.2f}   (best of {self.luck.chosen_from} without skill over "
                 f"{self.luck.years:.2g} years)",
                 "deflated": f"{self.luck.deflated:.0%}   (deflated {RATIOS[self.metric][0]}; {CONFIDENCE:.0%} would be "
                 f"convincing: {verdict})",
@@ -119,10 +119,12 @@ def best_of(
     constraints: Sequence[Constraint] = (),
     scope: Scope = "last",
     reports: Iterable[Mapping[str, Any]] = (),
+    n_elsewhere: int = 0,
 ) -> Best | None:
     """The best trial by the first objective; None where no value of it is known. See `Study.best`.
 
     reports: what trials reported, each with its `trial`; scopes other than `last` need them.
+    n_elsewhere: looks of other studies.
 
     Raises: QueryError for an unknown scope.
     """
@@ -142,8 +144,8 @@ def best_of(
     if goal.metric not in RATIOS:
         luck, error = None, _spread(metrics, goal.metric) if scope == "last" else None
     else:
-        of_reports = luck_of(metrics, windows, n, float(n), goal.metric)
-        luck = luck_of_best(records, objectives, constraints) if scope == "last" else of_reports
+        of_reports = luck_of(metrics, windows, n, float(n + n_elsewhere), goal.metric, n_elsewhere)
+        luck = luck_of_best(records, objectives, constraints, n_elsewhere) if scope == "last" else of_reports
         error = sharpe_error(metrics, windows, goal.metric)
     interval = None if error is None else (value - NORMAL * error, value + NORMAL * error)
     step = None if scope == "last" else metrics.get("env_steps") or metrics.get("epoch")

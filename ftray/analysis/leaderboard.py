@@ -69,16 +69,17 @@ def leaderboard_rows(
     objectives: Sequence[Objective],
     constraints: Sequence[Constraint] = (),
     benchmarks: Mapping[str, Mapping[str, Any]] | None = None,
+    n_elsewhere: int = 0,
 ) -> list[dict[str, Any]]:
     """The rows, best first: ranked trials and benchmarks by the first objective, then all other trials.
 
     A trial that is not finished has no rank: its metrics cannot be compared yet. benchmarks: name → performance.
-    Returns, drawdowns and exposure are fractions; None where a value is unknown.
+    n_elsewhere: looks of other studies. Returns, drawdowns and exposure are fractions; None where a value is unknown.
     """
-    goal, n_scored = objectives[0], len(scored_trials(records))
+    goal, counted = objectives[0], (len(scored_trials(records)), n_elsewhere)
     ranks = {record.id: rank for rank, record in enumerate(rank_trials(records, objectives, constraints), start=1)}
     rows = [
-        _trial_row(record, goal, constraints, n_scored) | {"rank": ranks.get(record.id)}
+        _trial_row(record, goal, constraints, counted) | {"rank": ranks.get(record.id)}
         for record in records
         if record.kind != JobKind.PRETRAINING
     ]
@@ -118,10 +119,14 @@ def encoder_rows(records: Iterable[TrialRecord]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row["loss"] is None, row["loss"] or 0.0))
 
 
-def _trial_row(trial: TrialRecord, goal: Objective, constraints: Sequence[Constraint], n_scored: int) -> dict[str, Any]:
+def _trial_row(
+    trial: TrialRecord, goal: Objective, constraints: Sequence[Constraint], counted: tuple[int, int]
+) -> dict[str, Any]:
+    """counted: scored trials of the study, and looks of other studies."""
+    here, elsewhere = counted
     encoder, windows = trial.spec.get("encoder") or {}, trial.spec.get("windows") or {}
-    has_luck = n_scored > 0 and goal.metric in RATIOS
-    luck = luck_of(trial.metrics, windows, n_scored, float(n_scored), goal.metric) if has_luck else None
+    has_luck = here > 0 and goal.metric in RATIOS
+    luck = luck_of(trial.metrics, windows, here, float(here + elsewhere), goal.metric, elsewhere) if has_luck else None
     row = _row(trial.id, _state(trial, goal, constraints), goal, trial.metrics) | {
         "encoder": encoder_label(encoder),
         "pretrained": pretrained_label(encoder),

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 SIMULATOR = "simulator"
 """The kind of market that nobody trades: looks at it are not counted."""
 
+UNKNOWN = "records no windows, and its prepared data are gone"
+
 Found = dict[tuple[str, ...], Look]
 """Looks by their keys: each once, however many places have it."""
 
@@ -74,17 +76,16 @@ def looks_elsewhere(run: RunFolder) -> Elsewhere:
     """
     if _is_simulated(run):
         return Elsewhere()
-    mine = bars_of(run)
-    if mine is None:
-        problem = f"looks of other studies, as {run.where} records no windows, and its prepared data are gone"
-        return Elsewhere(not_counted=(problem,))
-    found, problems = Found(), list[str]()
+    mine, found, problems = bars_of(run), Found(), list[str]()
     for place in (runs_root(run.location), *run.also_counts):
         try:
             found |= _looks_in(place, run, mine, problems)
         except StorageError as error:
             problems.append(f"looks in {place}, which cannot be read: {error}")
     others = [look for look in found.values() if look.run != run.id]
+    if mine is None:
+        problem = f"looks of other studies ({len(others)}), as {run.where} {UNKNOWN}"
+        return Elsewhere(not_counted=(problem,) if others else ())
     validation = tuple(look for look in others if look.bars.overlap(mine.validation))
     test_window = tuple(look for look in others if mine.test_window and look.bars.overlap(mine.test_window))
     return Elsewhere(validation, test_window, tuple(dict.fromkeys(problems)))
@@ -121,7 +122,7 @@ def restore_looks(run: RunFolder, say: Say = print) -> None:
             other = run if name == run.name else _opened(join(root, name), [])
             for look in _looks_of(other, bars_of(other)) if other else ():
                 if look.key not in {one.key for one in held.looks}:
-                    run.ledger.record(look, replace=held.damaged.get(look.key) == look.name)
+                    run.ledger.record(look, replace=True)
                     n += 1
     except (OSError, StorageError) as error:
         say(f"{run.ledger.folder} cannot be written: a look will count only until its run folder is deleted ({error})")
@@ -160,11 +161,11 @@ def _is_simulated(run: RunFolder) -> bool:
     """Whether nobody trades the candles of a study; also of one without trials, which looks at nothing."""
     if run.bars is not None:
         return run.bars.simulated
-    return all((record.spec.get("market") or {}).get("kind") == SIMULATOR for record in run.records())
+    return all((record.spec.get("market") or {}).get("kind", SIMULATOR) == SIMULATOR for record in run.records())
 
 
-def _looks_in(place: Location, run: RunFolder, mine: StudyBars, problems: list[str]) -> Found:
-    """The looks of all studies in a place, or of one run folder. mine: the bars of `run`."""
+def _looks_in(place: Location, run: RunFolder, mine: StudyBars | None, problems: list[str]) -> Found:
+    """The looks of all studies in a place, or of one run folder. mine: the bars of `run`, if they are known."""
     only = str(place).rstrip("/").rpartition("/")[2] if is_run_folder(place) else None
     root = runs_root(place) if only else place
     held = (run.ledger if str(root) == str(runs_root(run.location)) else Ledger(root)).read(only)
@@ -176,7 +177,7 @@ def _looks_in(place: Location, run: RunFolder, mine: StudyBars, problems: list[s
             if bars is None and other.study.get("candles") == run.study.get("candles"):
                 bars = mine
             if bars is None and not _is_simulated(other):
-                problems.append(f"{other.where}, as it records no windows, and its prepared data are gone")
+                problems.append(f"{other.where}, as it {UNKNOWN}")
             found = {look.key: look for look in _looks_of(other, bars)} | found
     if lost := [name for key, name in held.damaged.items() if key not in found]:
         problems.append(

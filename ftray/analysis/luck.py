@@ -52,10 +52,14 @@ class Luck:
         """Whether the ratio is so far above the luck line that chance hardly explains it."""
         return self.deflated >= CONFIDENCE
 
-    def __str__(self) -> str:
-        n, what = self.n_trials + self.n_elsewhere, RATIOS[self.metric][0]
+    @property
+    def chosen_from(self) -> str:
+        """How many trials the ratio is the best of, in words."""
         elsewhere = f" here and {self.n_elsewhere} in other studies" if self.n_elsewhere else ""
-        trials = f"{self.n_trials} {'trial' if self.n_trials == 1 else 'trials'}{elsewhere}"
+        return f"{self.n_trials} {'trial' if self.n_trials == 1 else 'trials'}{elsewhere}"
+
+    def __str__(self) -> str:
+        n, what, trials = self.n_trials + self.n_elsewhere, RATIOS[self.metric][0], self.chosen_from
         worth = "" if self.effective == n else f" (worth {self.effective:.1f} independent ones)"
         return (
             f"luck line {self.luck_line:.2f}: the best {what} to expect of {trials}{worth} without skill over "
@@ -114,17 +118,20 @@ def scored_trials(records: Iterable[TrialRecord]) -> list[TrialRecord]:
 
 
 def luck_of_best(
-    records: Sequence[TrialRecord], objectives: Sequence[Objective], constraints: Sequence[Constraint] = ()
+    records: Sequence[TrialRecord],
+    objectives: Sequence[Objective],
+    constraints: Sequence[Constraint] = (),
+    n_elsewhere: int = 0,
 ) -> Luck | None:
     """What luck explains of the best trial, where the first objective is one of `RATIOS`; otherwise None.
 
-    All trials count as independent, so the line is rather too high than too low.
+    All trials count as independent, so the line is rather too high than too low. n_elsewhere: looks of other studies.
     """
     best, metric = best_trial(records, objectives, constraints), objectives[0].metric
     if metric not in RATIOS or best is None:
         return None
     n = len(scored_trials(records))
-    return luck_of(best.metrics, best.spec.get("windows") or {}, n, float(n), metric)
+    return luck_of(best.metrics, best.spec.get("windows") or {}, n, float(n + n_elsewhere), metric, n_elsewhere)
 
 
 def sharpe_error(metrics: Mapping[str, Any], windows: Mapping[str, Any], metric: str = SHARPE) -> float | None:

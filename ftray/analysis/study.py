@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftray.analysis.best import SCOPES, Best, Scope, best_of, direction_of
+from ftray.analysis.looks import looks_elsewhere
 from ftray.analysis.luck import RATIOS
 from ftray.analysis.queries import Queries
 from ftray.analysis.ranking import describe_hardly_trading, pareto_front
@@ -101,7 +102,7 @@ class Study(Queries):
         goal = Objective(metric=metric, direction=direction or direction_of(metric, self.objectives))
         objectives = (goal, *(other for other in self.objectives if other.metric != metric))
         reports = [] if scope == "last" else self._reports(metric)
-        best = best_of(self.records(), objectives, self.constraints, scope, reports)
+        best = best_of(self.records(), objectives, self.constraints, scope, reports, looks_elsewhere(self.run).n)
         if best is None:
             idle = describe_hardly_trading(self.records(), self.constraints)
             why = idle[0] if idle else "a study that has just begun has none yet"

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from ftray.analysis.failures import failure_rows
 from ftray.analysis.leaderboard import encoder_rows, is_benchmark, leaderboard_rows
-from ftray.analysis.luck import luck_of_best
+from ftray.analysis.looks import looks_elsewhere
+from ftray.analysis.luck import luck_of_best, scored_trials
 from ftray.analysis.ranking import describe_hardly_trading, rank_trials
 from ftray.analysis.study import Study
 from ftray.analysis.test_window import describe_reads
@@ -104,17 +105,19 @@ def describe_state(status: StudyStatus) -> tuple[str, str]:
 
 
 def describe_luck(study: Study) -> list[str]:
-    """What belongs under a leaderboard: what luck explains of its best trial, which trials hardly trade, and each read
-    of the test window."""
-    records = study.records()
-    luck = luck_of_best(records, study.objectives, study.constraints)
+    """What belongs under a leaderboard: looks of other studies, what luck explains of its best trial, which trials
+    hardly trade, and each read of the test window."""
+    records, elsewhere = study.records(), looks_elsewhere(study.run)
+    looks = elsewhere.describe(len(scored_trials(records)))
+    luck = luck_of_best(records, study.objectives, study.constraints, elsewhere.n)
     idle = describe_hardly_trading(records, study.constraints)
-    return [*([] if luck is None else [str(luck)]), *idle, *describe_reads(study.run.events())]
+    return [*looks, *([] if luck is None else [str(luck)]), *idle, *describe_reads(study.run.events())]
 
 
 def leaderboard_page(study: Study) -> list[dict[str, Any]]:
     """Rows of the leaderboard, benchmarks among them, each with an `id` of its own."""
-    rows = leaderboard_rows(study.records(), study.objectives, study.constraints, study.run.benchmarks())
+    given = study.records(), study.objectives, study.constraints, study.run.benchmarks()
+    rows = leaderboard_rows(*given, looks_elsewhere(study.run).n)
     return [row | {"id": row["trial"], "is_benchmark": is_benchmark(row)} for row in rows]
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from ftray.analysis.failures import describe_crashes, describe_failures
 from ftray.analysis.leaderboard import describe_states, encoder_rows, first_rows, is_benchmark, leaderboard_rows
-from ftray.analysis.luck import luck_of_best
+from ftray.analysis.looks import looks_elsewhere
+from ftray.analysis.luck import luck_of_best, scored_trials
 from ftray.analysis.ranking import describe_hardly_trading, pareto_front
 from ftray.analysis.test_window import describe_reads
 from ftray.boards.columns import ENCODERS, leaderboard_columns
@@ -29,7 +30,7 @@ def print_leaderboard(run: RunFolder, *, top: int | None = None, console: "Conso
 
     console = console or Console()
     records, objectives, constraints = run.records(), objectives_of(run.study), constraints_of(run.study)
-    rows = leaderboard_rows(records, objectives, constraints, run.benchmarks())
+    rows = leaderboard_rows(records, objectives, constraints, run.benchmarks(), looks_elsewhere(run).n)
     if top is not None:
         rows = first_rows(rows, top)
     if not records:
@@ -72,12 +73,15 @@ def print_front(run: RunFolder, *, console: "Console | None" = None) -> None:
 
 
 def print_luck(run: RunFolder, *, console: "Console | None" = None) -> None:
-    """Prints the line that belongs under every leaderboard of Sharpe ratios."""
+    """Prints what belongs under every leaderboard: looks of other studies, and the luck line of Sharpe ratios."""
     from rich.console import Console
 
-    luck = luck_of_best(run.records(), objectives_of(run.study), constraints_of(run.study))
+    records, elsewhere = run.records(), looks_elsewhere(run)
+    lines = elsewhere.describe(len(scored_trials(records)))
+    luck = luck_of_best(records, objectives_of(run.study), constraints_of(run.study), elsewhere.n)
     if luck is not None and math.isfinite(luck.luck_line):
-        print_lines([f"\n{luck}"], console or Console())
+        lines.append(str(luck))
+    print_lines(["", *lines] if lines else [], console or Console())
 
 
 def print_reads(run: RunFolder, *, console: "Console | None" = None) -> None:

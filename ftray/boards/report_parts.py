@@ -9,6 +9,7 @@ from typing import Any
 from ftray import plots
 from ftray.analysis.best import Best
 from ftray.analysis.leaderboard import is_benchmark, leaderboard_rows
+from ftray.analysis.looks import looks_elsewhere
 from ftray.analysis.ranking import describe_hardly_trading
 from ftray.analysis.study import Study
 from ftray.boards.blocks import Block, Code, Facts, Paragraph, Plot, Table, table_of
@@ -133,13 +134,14 @@ def verdict(best: Best) -> str:
     if best.luck.clears:
         return f"{words}. That is more than luck explains: the deflated Sharpe ratio is {best.luck.deflated:.0%}."
     return (
-        f"{words}. Luck may explain it: {best.luck.n_trials} trials without skill are expected to show "
+        f"{words}. Luck may explain it: {best.luck.chosen_from} without skill are expected to show "
         f"{best.luck.luck_line:.2f} at best, and the deflated Sharpe ratio is {best.luck.deflated:.0%}, not 95 %."
     )
 
 
 def leaderboard(study: Study) -> list[Block]:
-    rows = leaderboard_rows(study.records(), study.objectives, study.constraints, study.run.benchmarks())
+    given = study.records(), study.objectives, study.constraints, study.run.benchmarks()
+    rows = leaderboard_rows(*given, looks_elsewhere(study.run).n)
     trials = [row for row in rows if not is_benchmark(row)]
     first = {row["trial"] for row in trials[:TOP]}
     shown = [row for row in rows if row["trial"] in first or is_benchmark(row)]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftray import stats
 from ftray.analysis.best import direction_of
+from ftray.analysis.looks import looks_elsewhere
 from ftray.analysis.luck import luck_of_best
 from ftray.metrics import metric_title
 from ftray.plots.theme import BLACK, GREY, figure, metric_axis, series
@@ -25,7 +26,8 @@ def search_data(study: "Study", metric: str | None = None) -> Frame:
     """Trials in the order they were sampled, for `plot_search`.
 
     Columns: trial, number, encoder, state, value, best (so far, of complete, feasible trials), luck_line (the ratio to
-    expect of the best of as many trials without skill; null for other metrics than Sharpe ratios).
+    expect of the best of as many trials and looks of other studies without skill; null for other metrics than Sharpe
+    ratios).
 
     metric: the study's first objective by default.
 
@@ -39,9 +41,10 @@ def search_data(study: "Study", metric: str | None = None) -> Frame:
     counted = trials["value"].where((trials["state"] == "COMPLETE") & trials["feasible"].fillna(False))
     trials["best"] = (counted.cummax() if direction == "maximize" else counted.cummin()).ffill()
     trials["luck_line"] = math.nan
-    luck = luck_of_best(study.records(), [Objective(metric=metric, direction=direction)], study.constraints)
+    goal, elsewhere = Objective(metric=metric, direction=direction), looks_elsewhere(study.run).n
+    luck = luck_of_best(study.records(), [goal], study.constraints, elsewhere)
     if luck is not None:
-        scored = trials["value"].notna().cumsum()
+        scored = trials["value"].notna().cumsum() + elsewhere
         trials["luck_line"] = [stats.expected_maximum_sharpe(n, luck.error) if n else math.nan for n in scored]
     trials.attrs |= {"metric": metric}
     return trials.drop(columns="feasible")

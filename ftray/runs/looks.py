@@ -100,7 +100,7 @@ class Ledger:
         self._bars: dict[str, SeenBars] = {}  # by the name of the object that they were read from: none ever changes
 
     def record(self, look: Look, *, replace: bool = False) -> None:
-        """Writes a look, unless it is there. replace: an object of its name that is damaged.
+        """Writes a look, unless it is there. replace: whatever is there may be damaged.
 
         Raises: OSError; StorageError for object storage.
         """

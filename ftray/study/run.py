@@ -71,19 +71,29 @@ def run_study(
         say(f"{run.where} is finished: nothing to run")
         return run
     with run.driven(say):
-        run.sweep()
-        for record in failed:
-            run.trial_ended(record.id, "INTERRUPTED", error=f"to be retried: {record.error}")
+        _take_over(run, failed)
         limits = Limits(spec, run)
         if limits.before_start() is None:
-            record_benchmarks(spec.corner_trials[0], run)
-            record_bars(spec.corner_trials[0], run)
-            restore_looks(run, say)
+            _record_judge(spec, run, say)
             with local_ray(say):
                 capacity = _wait_for_capacity(spec, run, root, say, probe)
                 _search(spec, run, limits, capacity, say, show, trial_fn, callbacks)
         _close(spec, run, limits, say)
     return run
+
+
+def _take_over(run: RunFolder, failed: Sequence[TrialRecord]) -> None:
+    """Records as interrupted what an earlier driver left running, and what is to be retried."""
+    run.sweep()
+    for record in failed:
+        run.trial_ended(record.id, "INTERRUPTED", error=f"to be retried: {record.error}")
+
+
+def _record_judge(spec: StudySpec, run: RunFolder, say: Say) -> None:
+    """Records what all trials are judged by: benchmarks, bars, and what others have seen of these."""
+    record_benchmarks(spec.corner_trials[0], run)
+    record_bars(spec.corner_trials[0], run)
+    restore_looks(run, say)
 
 
 def _wait_for_capacity(spec: StudySpec, run: RunFolder, root: Location, say: Say, probe: Probe) -> ElasticCapacity:

@@ -199,7 +199,7 @@ def test_a_study_of_an_earlier_version_without_its_data_counts_if_it_had_the_sam
         f"{old.where}, as it records no windows, and its prepared data are gone",
     )
     (problem,) = looks_elsewhere(old).not_counted
-    assert problem.startswith("looks of other studies, as")
+    assert problem.startswith(f"looks of other studies (1), as {old.where} records no windows")
 
 
 def test_the_ledger_is_no_study(tmp_path: Path):
