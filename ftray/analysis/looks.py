@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 SIMULATOR = "simulator"
 """The kind of market that nobody trades: looks at it are not counted."""
 
+LATER_READ = "later_candles_read"
+"""The event of a look at later candles: `trial`, `bars`, and whether they are `simulated`."""
+
 UNKNOWN = "records no windows, and its prepared data are gone"
 
 Found = dict[tuple[str, ...], Look]
@@ -171,7 +174,10 @@ def _looks_in(place: Location, run: RunFolder, mine: StudyBars | None, problems:
     held = (run.ledger if str(root) == str(runs_root(run.location)) else Ledger(root)).read(only)
     found: Found = {look.key: look for look in held.looks}
     complete = {look.study for look in held.looks} - {name.partition("/")[0] for name in held.damaged.values()}
-    for name in [only] if only else run_folders(root):
+    names = [only] if only else run_folders(root)
+    if not (names or held.looks or held.damaged):
+        problems.append(f"looks in {place}, where this machine sees no run folders")
+    for name in names:
         if name not in complete and (other := _opened(join(root, name), problems)):
             bars = bars_of(other)
             if bars is None and other.study.get("candles") == run.study.get("candles"):
@@ -198,7 +204,12 @@ def _opened(location: Location, problems: list[str]) -> RunFolder | None:
 
 
 def _looks_of(run: RunFolder, bars: StudyBars | None) -> Iterator[Look]:
-    """What a run folder itself has: trials that saw the validation windows, and reads of the test window."""
+    """What a run folder itself has: trials that saw the validation windows, reads of the test window and of later
+    candles."""
+    for event in run.events():
+        if event["event"] == LATER_READ and not event["simulated"]:
+            later = SeenBars.from_plain(event["bars"])
+            yield Look(LookKind.LATER, run.name, run.id, event["trial"], later, event["at"])
     if bars is None or _is_simulated(run):
         return
     for record in run.records():

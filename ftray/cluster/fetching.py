@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ftray.cluster.ray_cli import RayCli
-from ftray.errors import RunFolderError, SpecError
+from ftray.errors import ClusterError, RunFolderError, SpecError
 from ftray.runs import RunFolder
+from ftray.runs.looks import FOLDER
 from ftray.say import Say
 from ftray.storage import is_url, join
 
@@ -32,7 +33,8 @@ def place_of(run: str, runs: str | None) -> str:
 def fetch(place: str, to: Path, cluster: Path | None, ray: Callable[[], RayCli], say: Say) -> Path:
     """Copies a run folder to `to/NAME` and returns that; again, it copies what is new.
 
-    From object storage it copies what people read; checkpoints stay there.
+    From object storage it copies what people read; checkpoints stay there. The looks of the studies next to it come
+    with it: they count wherever its results are read.
 
     Raises: RunFolderError if there is none; SpecError for a head's disk without a cluster file; ClusterError.
     """
@@ -41,11 +43,23 @@ def fetch(place: str, to: Path, cluster: Path | None, ray: Callable[[], RayCli],
         run = RunFolder.open(place)
         run.fetch()
         shutil.copytree(run.path, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
+        run.ledger.copy_to(to)
         return target
     if cluster is None:
         raise SpecError(f"{place} is on a cluster's disks: name the cluster with --cluster FILE")
     target.mkdir(parents=True, exist_ok=True)
-    ray().run("rsync-down", str(cluster), f"{place}/", f"{target}/")
+    down = ray()
+    down.run("rsync-down", str(cluster), f"{place}/", f"{target}/")
+    _fetch_ledger(place.rpartition("/")[0], to, cluster, down, say)
     if not (target / "study.json").is_file():
         raise RunFolderError(f"{place} on the head of {cluster} must be a run folder, but has no study.json")
     return target
+
+
+def _fetch_ledger(root: str, to: Path, cluster: Path, ray: RayCli, say: Say) -> None:
+    """Copies the looks of all studies on the head; studies of earlier versions have none."""
+    (to / FOLDER).mkdir(exist_ok=True)
+    try:
+        ray.run("rsync-down", str(cluster), f"{root}/{FOLDER}/", f"{to / FOLDER}/")
+    except ClusterError as error:
+        say(f"looks of other studies on the head were not copied, and do not count here: {error}")

@@ -112,6 +112,12 @@ class Ledger:
             replace_file(Path(self.folder) / look.name, look.content)
         self._written.add(look.name)
 
+    def copy_to(self, root: Location) -> None:
+        """Writes all looks to the ledger of another place, too."""
+        other = Ledger(root)
+        for look in self.read().looks:
+            other.record(look)
+
     def read(self, study: str | None = None) -> Looks:
         """All looks, or those of one study.
 

@@ -1,5 +1,6 @@
 """The best of ten studies is the best of ten, wherever they lie, and a test window is new once."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -93,6 +94,10 @@ def test_studies_in_other_places_count_if_they_are_named_and_from_then_on(tmp_pa
     assert n_elsewhere(RunFolder.open(run.path)) == 6
     with pytest.raises(RunFolderError, match=r"search\.also_counts must name run folders"):
         count_also(run, [tmp_path / "nowhere"])
+    shutil.rmtree(tmp_path / "there")
+    assert set(looks_elsewhere(run).not_counted) == {
+        f"looks in {tmp_path / name}, where this machine sees no run folders" for name in ("there", "there/a")
+    }
 
 
 def test_a_ledger_that_is_lost_is_counted_from_the_run_folders_and_written_again(tmp_path: Path):
@@ -166,6 +171,18 @@ def test_a_look_at_later_candles_is_a_read_of_the_test_window_that_has_them(tmp_
         Look(LookKind.LATER, "old", "0123456789ab", "trial-0003", seen(candles(200), 0.4, 0.5), "2026-11-27T08:00:00")
     )
     assert [look.kind for look in earlier_reads(run)] == ["later"]
+
+
+def test_a_look_at_later_candles_that_the_ledger_has_lost_is_counted_from_its_run_folder(tmp_path: Path):
+    run, other = ran(tmp_path / "ours", OURS), ran(tmp_path / "other", OURS, 0)
+    bars = dataclasses.asdict(seen(candles(200), 0.4, 0.5))
+    for simulated in (False, True):
+        other.append_event("later_candles_read", trial="trial-0003", bars=bars, simulated=simulated)
+    (read,) = earlier_reads(run)
+    assert (read.kind, read.study, read.trial) == ("later", "other", "trial-0003")
+    restore_looks(run, lambda line: None)
+    shutil.rmtree(other.path)
+    assert earlier_reads(run) == [read]
 
 
 def stored(run: RunFolder, windows: WindowsSpec | WalkForwardSpec, folds: int = 1) -> None:

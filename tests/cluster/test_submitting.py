@@ -16,10 +16,12 @@ from ftray.cluster.status import demands, pending_nodes
 from ftray.cluster.submitting import job_name, jobs_of, measuring_name, place_of_runs
 from ftray.errors import SpecError, StorageError
 from ftray.runs import RunFolder
+from ftray.runs.looks import Ledger
 from ftray.study import load_study
 from ftray.study.tree import check_portable
 from ftray.tables.parquet import compact
 
+from ..runs.seen import candles, ran, study_bars
 from .head import study_file
 from .waiting import until
 
@@ -215,6 +217,8 @@ def test_results_on_object_storage_are_fetched_whole_and_again(bucket, machine, 
         run.trial_ended("trial-0000", "COMPLETE", {"validation/sharpe": 1.0})
         compact(run, whole=True)
         run.mark_done()
+    near = ran(f"{bucket}/runs/near", study_bars(candles()), 2)
     assert main(["fetch", f"{bucket}/runs/far", "--to", str(tmp_path)]) == 0
+    assert {look.run for look in Ledger(tmp_path).read().looks} == {near.id}  # it counts here, too
     assert RunFolder.open(tmp_path / "far").is_done and (tmp_path / "far" / "tables" / "manifest.json").is_file()
     assert f"ftray results {tmp_path / 'far'}" in capsys.readouterr().out
