@@ -65,7 +65,6 @@ def test_a_trial_has_looked_as_soon_as_it_has_reported(tmp_path: Path):
     hand = Hand(six_point_study(), tmp_path / "run")
     hand.run.append_event("bars", **dataclasses.asdict(study_bars(candles())))
     asked, job = hand.start()
-    hand.report(asked, 128, {"loss/value": 0.5})
     assert Ledger(tmp_path).read().looks == ()
     hand.report(asked, 128, {SHARPE: 0.5})
     (look,) = Ledger(tmp_path).read().looks
