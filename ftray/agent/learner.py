@@ -6,6 +6,7 @@ minibatch is one CUDA graph instead. A minibatch too large for the memory is pro
 gradients. A gradient that is not finite ends the trial: RLlib would replace it by zeros and continue.
 """
 
+import json
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -21,12 +22,14 @@ from torch import Tensor
 from ftray.agent.captured import CapturedGradients
 from ftray.agent.loss import ppo_loss
 from ftray.agent.minibatches import minibatches, parts
+from ftray.agent.randomness import random_state, set_random_state
 from ftray.errors import TrainingError
 from ftray.nets.graphs import worth_a_graph
 from ftray.nets.optimisers import within_its_devices
 from ftray.vram.table import Worker, step_bytes
 
 METRICS, TOTAL = "metrics", "total"
+MINIBATCHES = "minibatches"
 
 
 class FTLearner(PPOTorchLearner):
@@ -61,6 +64,15 @@ class FTLearner(PPOTorchLearner):
                     params=parameters,
                     lr_or_lr_schedule=rates[name],
                 )
+
+    def random_state(self) -> dict[str, np.ndarray | str]:
+        """The states of what the minibatches' order and torch's random numbers come from."""
+        return {MINIBATCHES: json.dumps(self._rng.bit_generator.state), **random_state(self._device)}
+
+    def set_random_state(self, state: Mapping[str, Any]) -> None:
+        """Continues from what `random_state` gave."""
+        self._rng.bit_generator.state = json.loads(str(state[MINIBATCHES]))
+        set_random_state(state, self._device)
 
     def _create_iterator_if_necessary(
         self, *, training_data: Any, num_epochs: int = 1, minibatch_size: int | None = None, **given: Any

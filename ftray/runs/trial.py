@@ -3,8 +3,8 @@
 Takes: metrics, checkpoints and errors of one trial. Gives: `TrialFolder`.
 
     trial.json      the trial's identity: id, number, kind, values, resolved spec
-    events.jsonl    written by the trial's process alone: started, run_started, report, checkpoint, out_of_memory,
-                    finished, failed, spent
+    events.jsonl    written by the trial's process alone: started, run_started, resumed, report, checkpoint,
+                    out_of_memory, finished, failed, spent
     returns-*, fills-*   each finished training bar by bar; see `ftray.tables.bars`
     checkpoint/     the last complete checkpoint
     error.txt       why the trial failed
@@ -40,6 +40,11 @@ class TrialFolder:
     def run_started(self, **facts: Any) -> None:
         """A training of the trial begins or continues; `facts` say on what data and from which weights."""
         self._writer.append("run_started", facts, durable=False)
+
+    def resumed(self, *, exactly: bool, why: str | None) -> None:
+        """Records that a training continues from a checkpoint: as if it had never stopped, or `why` only with the
+        weights, optimisers and counts of steps."""
+        self._writer.append("resumed", {"exactly": exactly, "why": why}, durable=False)
 
     def report(self, metrics: Mapping[str, Any]) -> None:
         """Stores metrics. Cheap: they survive a killed process, but not a machine that crashes within seconds.

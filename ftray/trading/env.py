@@ -9,6 +9,7 @@ Legend: E accounts, A assets.
 """
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -26,10 +27,13 @@ from ftray.trading.books import Account, Step
 from ftray.trading.episodes import EpisodeStarts, EpisodeStatistics
 from ftray.trading.prices import PriceTape, tradable_segments
 from ftray.trading.rewards import REWARDS
+from ftray.trading.spaces import observation_space
 from ftray.trading.spec import TradingSpec
 
 EXACT_IN_FLOAT32 = 2**24
 """Bars from here on are not all different numbers in float32, the type that a compact observation travels in."""
+STATE = ("bars", "ends", "ended", "memory")
+"""The arrays of an environment's state, each replaced as a whole by a step."""
 
 
 class VectorTradingEnv(gym.vector.VectorEnv):
@@ -79,7 +83,7 @@ class VectorTradingEnv(gym.vector.VectorEnv):
         self.num_envs, self.reward_scale = n_envs, reward_scale
         self._np_random, self._np_random_seed = seeding.np_random(seed)
 
-        self.single_observation_space = _observation_space(dataset, observation)
+        self.single_observation_space = observation_space(dataset, observation)
         self.single_action_space = gym.spaces.Box(-1.0, 1.0, (dataset.layout.n_assets,), np.float32)
         self.observation_space = batch_space(self.single_observation_space, n_envs)
         self.action_space = batch_space(self.single_action_space, n_envs)
@@ -157,6 +161,26 @@ class VectorTradingEnv(gym.vector.VectorEnv):
             self._restart(restarting, self._starts.sample(n_timelines, self.np_random))
         self._ended = terminated | truncated
         return self._observations(), rewards, terminated, truncated, self._infos(self._ended)
+
+    def get_state(self) -> dict[str, np.ndarray | str]:
+        """Where every account stands, and the random state. `set_state` of an environment with the same arguments takes
+        it, and continues to the last bit.
+
+        Raises: TrainingError before the first reset.
+        """
+        if self._ended is None:
+            raise TrainingError("an environment has no state before its first reset; call reset()")
+        state: dict[str, np.ndarray | str] = {name: getattr(self, f"_{name}") for name in STATE}
+        state |= {"cash": self._account.cash, "units": self._account.units, **self._statistics.get_state()}
+        return state | {"random": json.dumps(self.np_random.bit_generator.state)}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Continues from what `get_state` gave; the next call is `step`."""
+        for name in STATE:
+            setattr(self, f"_{name}", np.array(state[name]))
+        self._account = Account(np.array(state["cash"]), np.array(state["units"]))
+        self._statistics.set_state(state)
+        self.np_random.bit_generator.state = json.loads(str(state["random"]))
 
     def _rewards(self, result: Step) -> np.ndarray:
         rewards, self._memory = self._reward.compute(result, self._memory)
@@ -273,16 +297,3 @@ class TradingEnv(gym.Env):
 
     def _info(self) -> dict[str, Any]:
         return {"bar": int(self._vector.bars[0]), "equity": float(self._vector.equity[0])}
-
-
-def _observation_space(dataset: Dataset, observation: Literal["compact", "full"]) -> gym.spaces.Box:
-    layout = dataset.layout
-    if observation == "compact":
-        high = np.ones(layout.compact_size, dtype=np.float32)
-        high[layout.compact_bar] = len(dataset.candles)
-        return gym.spaces.Box(np.zeros_like(high), high)
-    high = np.ones(layout.size, dtype=np.float32)
-    high[layout.features] = dataset.table.scaler.clip
-    low = np.zeros_like(high)
-    low[layout.features] = -dataset.table.scaler.clip
-    return gym.spaces.Box(low, high)

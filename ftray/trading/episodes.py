@@ -5,7 +5,7 @@ Takes: tradable segments, finished steps. Gives: random starts with their ends, 
 Legend: E accounts, N possible starts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,14 @@ class EpisodeStatistics:
         self._equity = np.full(n_accounts, initial_cash)
         self._peak = np.full(n_accounts, initial_cash)
         self._drawdown = np.zeros(n_accounts)
+
+    def get_state(self) -> dict[str, np.ndarray]:
+        return {name: getattr(self, f"_{name}").copy() for name in ("n_bars", "sums", "equity", "peak", "drawdown")}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Continues from what `get_state` gave."""
+        for name in self.get_state():
+            setattr(self, f"_{name}", np.array(state[name]))
 
     def restart(self, which: np.ndarray) -> None:
         """Forget the episodes of the accounts in the mask `which` (E,)."""

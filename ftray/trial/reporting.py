@@ -61,12 +61,12 @@ class ResultQueue:
         self._send_ready()
 
     def add_evaluated(
-        self, metrics: dict[str, Any], done: bool, evaluation: "Future[EvalResult]", save_state: Callable[[str], Any]
+        self, metrics: dict[str, Any], done: bool, evaluation: "Future[EvalResult]", save_state: Callable[[Path], Any]
     ) -> None:
         """Adds a result with validation metrics, and a checkpoint of their PPO state; one evaluation at a time."""
         self.finish()
         shutil.rmtree(self.state, ignore_errors=True)
-        save_state(str(self.state.absolute()))
+        save_state(self.state)
         self._pending.append(_Pending(metrics, done, evaluation))
         self._send_ready()
 

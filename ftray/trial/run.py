@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ftray.agent.checkpoint import restore_checkpoint, save_checkpoint
 from ftray.agent.devices import cap_gpu_memory
 from ftray.agent.training import check_start, iterate, learner_module, ppo_config
 from ftray.agent.vectors import write_market_vectors
@@ -53,7 +54,8 @@ def run_trial(
         None otherwise. `ftray.metrics.METRICS` has all names. An exception that it raises ends the trial.
     folder: the trial's own, which its other processes are named after; checkpoints are written here, and to
         `folder/policy` the policy of the training that ended last.
-    resume: a checkpoint to continue from, inside its training, with optimiser state and step count.
+    resume: a checkpoint to continue from, inside its training, as if it had never stopped: on CPU cores of one machine,
+        with the same data and number of env runners, to the last bit. Otherwise episodes begin anew.
     shared: where many trials share prepared data and pre-trained encoders; by default `folder`.
     memory_plan: how it computes; a smaller plan needs less memory for the same results.
     gpus: what learner and env runners book of a GPU; nothing by default.
@@ -104,11 +106,13 @@ def _train(trial: _Trial, training: Training) -> dict[str, Any]:
         _algorithm(trial, training, data, weights, vectors) as algorithm,
     ):
         start = market_state_dict(learner_module(algorithm).encoder)  # pre-trained, or the seed's own
-        if progress.inside_training:
-            algorithm.restore_from_path(str(Path(trial.resume).absolute()))  # type: ignore[arg-type]
-        check_start(algorithm, trial.gpus, None if progress.inside_training else weights)
+        resume = trial.resume if progress.inside_training else None
+        why = restore_checkpoint(algorithm, resume, dataset.fingerprint) if resume else None
+        check_start(algorithm, trial.gpus, None if resume else weights)
         progress.inside_training = False
         results.folder.run_started(**dataclasses.asdict(training), **origin(dataset, weights))
+        if resume:
+            results.folder.resumed(exactly=why is None, why=why)
         while not _advance(trial, training, algorithm, dataset, start, results):
             pass
         return results.finish()
@@ -129,7 +133,8 @@ def _advance(
         module, policy = learner_module(algorithm), trial.folder / "policy"
         with exporting_policy(module, spec, dataset, policy, training) if done else contextlib.nullcontext():
             pending = trial.evaluation.begin(module, dataset, start)
-        results.add_evaluated(metrics, done, pending, algorithm.save_to_path)
+        save = functools.partial(save_checkpoint, algorithm, dataset=dataset.fingerprint)
+        results.add_evaluated(metrics, done, pending, save)
     else:
         results.add(metrics, done)
     return done
