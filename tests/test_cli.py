@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from ftray.cli import main
 from ftray.cli.looking import watch
 from ftray.runs import RunFolder
 from tests.study.tiny import TINY
+from tests.trial.clocks import without_clocks
 
 OLD_STUDY = Path(__file__).parent / "runs" / "format_1"
 CONFIGS = Path(__file__).parents[1] / "tune_configs"
@@ -144,22 +146,15 @@ def test_check_prints_the_sizes_of_the_real_study(capsys):
 @pytest.mark.ray
 @pytest.mark.long
 def test_a_study_stopped_by_ctrl_c_continues_where_it_was(tmp_path):
-    command = [sys.executable, "-m", "ftray", "tune", str(stoppable(tmp_path)), "--runs", str(tmp_path / "runs")]
-    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    run_path = tmp_path / "runs" / "tiny"
-    deadline = time.monotonic() + 200
-    while time.monotonic() < deadline and not _completed(run_path):
-        assert first.poll() is None, first.communicate()
-        time.sleep(0.1)
-    first.send_signal(signal.SIGINT)
-    _, errors = first.communicate(timeout=100)
-    assert first.returncode == 130 and "the same command continues" in errors
+    command, run_path = ["tune", stoppable(tmp_path), "--runs", tmp_path / "runs"], tmp_path / "runs" / "tiny"
+    status, errors = stopped(command, signal.SIGINT, lambda: _completed(run_path))
+    assert status == 130 and "the same command continues" in errors
     assert "Traceback" not in errors
     assert {r.state for r in RunFolder.open(run_path).records()}.isdisjoint({"RUNNING"})
     kept = {r.id: r.ended_at for r in RunFolder.open(run_path).records() if r.state == "COMPLETE"}
     assert kept and not RunFolder.open(run_path).is_done
 
-    second = ftray(*command[3:])
+    second = ftray(*command)
     assert second.returncode == 0, second.stderr
     run = RunFolder.open(run_path)
     trials = {r.id: r for r in run.records()}
@@ -171,9 +166,84 @@ def test_a_study_stopped_by_ctrl_c_continues_where_it_was(tmp_path):
     assert "rank" in second.stdout and str(run_path) in second.stdout
 
 
-def stoppable(folder: Path) -> Path:
+@pytest.mark.ray
+@pytest.mark.long
+def test_a_study_stopped_by_sigterm_ends_as_if_nothing_had_stopped_it(tmp_path):
+    """`kill`, `ray job stop` and batch systems send it. Ray's own handler prints a native stack and aborts."""
+    file = stoppable(tmp_path, env_steps=2048)
+    whole, parts = (["tune", file, "--runs", tmp_path / name] for name in ("whole", "parts"))
+    assert ftray(*whole).returncode == 0
+    run_path = tmp_path / "parts" / "tiny"
+    status, errors = stopped(parts, signal.SIGTERM, lambda: _has_checkpoint(run_path))
+    assert status == 143 and errors.endswith("the same command continues\n"), errors
+    assert not {"Traceback", "SIGTERM", "Stack trace"} & set(errors.split()) and len(errors.splitlines()) == 1
+    assert {r.state for r in RunFolder.open(run_path).records()}.isdisjoint({"RUNNING"})
+
+    assert ftray(*parts).returncode == 0
+    runs = [RunFolder.open(tmp_path / name / "tiny") for name in ("whole", "parts")]
+    assert all(run.is_done for run in runs)
+    for record in runs[0].records():
+        folders = [run.trial_folder(record.id) for run in runs]
+        metrics = [without_clocks([folder.last_metrics()]) for folder in folders]
+        assert metrics[0] == metrics[1]
+        if record.state == "COMPLETE":
+            weights = [(folder.folder / "policy" / "weights.npz").read_bytes() for folder in folders]
+            assert weights[0] == weights[1]
+    resumed = [event["exactly"] for event in runs[1].trial_folder("trial-0000").events() if event["event"] == "resumed"]
+    assert resumed == [True]
+
+
+@pytest.mark.long
+def test_pretraining_ends_by_sigterm_as_by_ctrl_c(tmp_path):
+    """It runs without Ray, where Python's own handler of SIGTERM would end the process on the spot."""
+    encoder = TINY["trial"]["encoder"]["choice"][1] | {"pretrained": "auto"}
+    longer = TINY["trial"]["pretraining"] | {"epochs": 200}
+    (tmp_path / "alone.yaml").write_text(
+        yaml.safe_dump({"trial": TINY["trial"] | {"encoder": encoder, "pretraining": longer, "ppo": {}}})
+    )
+    command = ["pretrain", tmp_path / "alone.yaml", "--runs", tmp_path / "runs"]
+    status, errors = stopped(command, signal.SIGTERM, lambda: [*tmp_path.glob("runs/alone/encoders/.*/resume.pth")])
+    assert status == 143 and errors == "\nftray: stopped; finished work is kept, and the same command continues\n"
+    assert {r.state for r in RunFolder.open(tmp_path / "runs" / "alone").records()} == {"INTERRUPTED"}
+
+
+def test_sigterm_ends_a_command_like_ctrl_c_and_with_a_status_of_its_own(tmp_path, monkeypatch, capsys):
+    run, before = RunFolder.create(tmp_path / "run", {"name": "run"}), signal.getsignal(signal.SIGTERM)
+    for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        monkeypatch.setattr("ftray.cli.looking.time.sleep", lambda seconds, number=number: os.kill(os.getpid(), number))
+        assert main(["results", str(run.path), "--watch"]) == status
+        assert capsys.readouterr().err == "\nftray: stopped; finished work is kept, and the same command continues\n"
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_sigterm_ends_a_command_that_ignores_ctrl_c(tmp_path, monkeypatch):
+    """As background processes of a shell do."""
+    run, before = RunFolder.create(tmp_path / "run", {"name": "run"}), signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        monkeypatch.setattr("ftray.cli.looking.time.sleep", lambda seconds: os.kill(os.getpid(), signal.SIGTERM))
+        assert main(["results", str(run.path), "--watch"]) == 143
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def stopped(arguments: Sequence[object], number: int, ready: Callable[[], object]) -> tuple[int, str]:
+    """The status and the errors of a command that gets a signal as soon as it is ready for it."""
+    command = [sys.executable, "-m", "ftray", *map(str, arguments)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline and not ready():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=100)
+    return process.returncode, errors
+
+
+def stoppable(folder: Path, env_steps: int = 1024) -> Path:
     """A study of two trials that take a few seconds and one that fails, one after the other."""
-    ppo = TINY["trial"]["ppo"] | {"env_steps": 1024}
+    ppo = TINY["trial"]["ppo"] | {"env_steps": env_steps, "learning_rate": 1e-3, "evaluate_every": 2}
     points = [*({"trial/encoder/kind": "mlp"} for _ in range(2)), TINY["search"]["points"][1]]
     search = {"n_trials": 3, "points": points, "max_concurrent": 1, "scheduler": "none"}
     file = folder / "tiny.yaml"
@@ -186,3 +256,8 @@ def _completed(path: Path) -> bool:
     if not (path / "study.json").exists():
         return False
     return any(r.kind == "trial" and r.state == "COMPLETE" for r in RunFolder.open(path).records())
+
+
+def _has_checkpoint(path: Path) -> bool:
+    """Whether the first trial of the study is in the middle of its training."""
+    return (path / "trials" / "trial-0000" / "checkpoint" / "progress.json").exists()

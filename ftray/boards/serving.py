@@ -15,6 +15,7 @@ from ftray.boards.sidecars import INSTALL, Sidecar, links, run_sidecars
 from ftray.errors import MissingDependencyError
 from ftray.ports import LOOPBACK, listener
 from ftray.say import Say
+from ftray.signals import like_ctrl_c
 from ftray.storage import Location
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def serve(
     """
     study = open_study(location)
     for ending in (signal.SIGTERM, signal.SIGHUP):  # the latter where the terminal or the tunnel goes away
-        signal.signal(ending, _end)
+        signal.signal(ending, like_ctrl_c)
     with run_sidecars(study.run, optuna=optuna, tensorboard=tensorboard, storage=storage) as sidecars:
         server = build_server(study, host, port, sidecars)
         say(f"{study.name}: http://{_in_url(host)}:{server.port}/    Ctrl-C ends it")
@@ -100,7 +101,3 @@ def _refuse_other_names(names: Sequence[str]) -> Any:
 
 def _in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
-
-
-def _end(signum: int, frame: Any) -> None:
-    raise KeyboardInterrupt

@@ -23,6 +23,7 @@ from ray.exceptions import RayError
 
 from ftray.errors import ClusterError
 from ftray.families import registered, sources_of
+from ftray.signals import keeping_sigterm
 
 PATIENCE = 10.0
 """Seconds that a head may take to answer."""
@@ -47,7 +48,8 @@ def connect(environment: Mapping[str, str], **options: Any) -> None:
             _check_answer(address)
         options["runtime_env"] = {"env_vars": _for_processes(environment), **_plugins()}
     try:
-        ray.init(**options)
+        with keeping_sigterm():
+            ray.init(**options)
     except (OSError, RuntimeError, ValueError, RayError) as error:  # Ray's ConnectionError is an OSError
         why = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
         if address is None:

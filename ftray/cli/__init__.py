@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 from ftray.cli import boards, clusters, drafting, judging, looking, studies
 from ftray.errors import FtrayError, StudyInterruptedError
+from ftray.signals import sigterm_like_ctrl_c
 from ftray.version import __version__
 
 EXAMPLES = """examples:
@@ -24,19 +25,29 @@ EXAMPLES = """examples:
   ftray dashboard runs/crypto_1h
 """
 
+INTERRUPTED, TERMINATED = 130, 143
+"""Exit statuses as shells have them: 128 and the number of SIGINT or SIGTERM."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns its exit status: 0, 1 for an error, 2 for a wrong command line, 130 for Ctrl-C."""
+    """Runs one command; returns its exit status: 0, 1 for an error, 2 for a wrong command line, 130 for Ctrl-C, and 143
+    for SIGTERM, which ends a command like Ctrl-C."""
+    with sigterm_like_ctrl_c() as came:
+        status = _run(arguments)
+    return TERMINATED if status == INTERRUPTED and came else status
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         given = _parser().parse_args(arguments)
         command: Callable[[argparse.Namespace], int] = given.command
         return command(given)
     except FtrayError as error:
         print(f"ftray: {error}", file=sys.stderr)
-        return 130 if isinstance(error, StudyInterruptedError) else 1
+        return INTERRUPTED if isinstance(error, StudyInterruptedError) else 1
     except KeyboardInterrupt:
         print("\nftray: stopped; finished work is kept, and the same command continues", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:  # `ftray results RUN | head`
         sys.stderr.close()
         return 0

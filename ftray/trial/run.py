@@ -54,8 +54,7 @@ def run_trial(
         None otherwise. `ftray.metrics.METRICS` has all names. An exception that it raises ends the trial.
     folder: the trial's own, which its other processes are named after; checkpoints are written here, and to
         `folder/policy` the policy of the training that ended last.
-    resume: a checkpoint to continue from, inside its training, as if it had never stopped: on CPU cores of one machine,
-        with the same data and number of env runners, to the last bit. Otherwise episodes begin anew.
+    resume: a checkpoint to continue from, inside its training, on CPU cores of the same machine to the last bit.
     shared: where many trials share prepared data and pre-trained encoders; by default `folder`.
     memory_plan: how it computes; a smaller plan needs less memory for the same results.
     gpus: what learner and env runners book of a GPU; nothing by default.
@@ -70,7 +69,9 @@ def run_trial(
     cap_gpu_memory(gpus.learner_cap_gib, gpus.planned_gib)  # before anything allocates; weights may still be missing
     if not trainings:  # killed before its last result was read
         report(last, checkpoint=resume)
-    with contextlib.closing(Evaluation(spec.trading.rules, spec.ppo.evaluation_cpus, name)) as evaluation:
+    with contextlib.closing(
+        Evaluation(spec.trading.rules, spec.ppo.evaluation_cpus, folder.absolute().name)
+    ) as evaluation:
         trial = _Trial(spec, memory_plan, gpus, folder, shared, resume, progress, report, evaluation, started)
         for training in trainings:
             last = _train(trial, training)

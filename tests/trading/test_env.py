@@ -289,6 +289,27 @@ def test_a_seed_names_the_same_episodes(dataset):
     assert (trace(1) != trace(2)).any()
 
 
+@pytest.mark.parametrize("reward", ["log_growth", "differential_sharpe"])
+def test_another_environment_continues_from_a_state_to_the_last_bit(reward, dataset):
+    spec = TradingSpec(episode_bars=40, accounts_per_bar=2, reward=reward)
+    first, other = (VectorTradingEnv(dataset, dataset.windows.train, spec, n_envs=8, seed=seed) for seed in (1, 2))
+    with pytest.raises(TrainingError, match="no state before its first reset"):
+        first.get_state()
+    actions = np.random.default_rng(0).uniform(-1, 1, (200, *first.action_space.shape))
+    first.reset()
+    for step in actions[:70]:  # accounts restart at different steps, some with the very next one
+        ended = first.step(step)[3]
+        if ended.any():
+            break
+    other.set_state(first.get_state())
+    for step in actions[70:]:
+        (*one, infos), (*two, others) = first.step(step), other.step(step)
+        assert all(a.tobytes() == b.tobytes() for a, b in zip(one, two, strict=True))
+        for name, values in infos.get("performance", {}).items():
+            np.testing.assert_array_equal(values, others["performance"][name])
+    assert ended.any() and "performance" not in infos
+
+
 def test_accounts_that_share_a_bar_share_a_timeline_and_differ_in_holdings(dataset):
     spec = dataclasses.replace(SPEC, accounts_per_bar=4)
     env = VectorTradingEnv(dataset, dataset.windows.train, spec, n_envs=12)
