@@ -41,13 +41,18 @@ def sigterm_like_ctrl_c() -> Iterator[list[int]]:
 
 @contextlib.contextmanager
 def keeping_sigterm() -> Iterator[None]:
-    """For `ray.init`, which replaces SIGTERM's handler, in its C++ core by one that prints a native stack and aborts.
+    """For `ray.init`, which replaces SIGTERM's handler: at first by one that exits, then, in its C++ core, by one that
+    prints a native stack and aborts.
 
     The process's own handler is back after the block; where it had none, SIGTERM ends it like Ctrl-C from then on.
     """
     before = signal.getsignal(signal.SIGTERM)
+    own = before if callable(before) else like_ctrl_c
     try:
         yield
+    except SystemExit:  # SIGTERM came while Ray started
+        own(signal.SIGTERM, None)
+        raise
     finally:
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before if callable(before) else like_ctrl_c)
+            signal.signal(signal.SIGTERM, own)
