@@ -82,12 +82,10 @@ class VectorTradingEnv(gym.vector.VectorEnv):
         self.dataset, self.window, self.trading, self.observation = dataset, window, spec, observation
         self.num_envs, self.reward_scale = n_envs, reward_scale
         self._np_random, self._np_random_seed = seeding.np_random(seed)
-
         self.single_observation_space = observation_space(dataset, observation)
         self.single_action_space = gym.spaces.Box(-1.0, 1.0, (dataset.layout.n_assets,), np.float32)
         self.observation_space = batch_space(self.single_observation_space, n_envs)
         self.action_space = batch_space(self.single_action_space, n_envs)
-
         self._tape = PriceTape(dataset.candles, spec.rules)
         self._starts = EpisodeStarts(tradable_segments(dataset, window), spec.episode_bars)
         self._reward = REWARDS[spec.reward]
@@ -163,8 +161,7 @@ class VectorTradingEnv(gym.vector.VectorEnv):
         return self._observations(), rewards, terminated, truncated, self._infos(self._ended)
 
     def get_state(self) -> dict[str, np.ndarray | str]:
-        """Where every account stands, and the random state. `set_state` of an environment with the same arguments takes
-        it, and continues to the last bit.
+        """Where every account stands, and the random state, for `set_state`.
 
         Raises: TrainingError before the first reset.
         """
@@ -175,7 +172,10 @@ class VectorTradingEnv(gym.vector.VectorEnv):
         return state | {"random": json.dumps(self.np_random.bit_generator.state)}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Continues from what `get_state` gave; the next call is `step`."""
+        """Continues to the last bit; the next call is `step`.
+
+        state: of an environment with the same arguments, by `get_state`.
+        """
         for name in STATE:
             setattr(self, f"_{name}", np.array(state[name]))
         self._account = Account(np.array(state["cash"]), np.array(state["units"]))
