@@ -18,8 +18,11 @@ def add_verbs(add: Add) -> None:
     verb = add_verb(add, promote, "train the best trial again on fresh seeds, and read the test window: once")
     verb.add_argument("run", type=location, metavar="RUN", help="a run folder, like runs/demo")
     verb.add_argument("--trial", metavar="ID", help="a trial of the run, like trial-0003 (default: the best)")
-    verb.add_argument("--seeds", type=int, default=5, metavar="N", help="fresh seeds to train (default: 5)")
-    line = "read the test window even if luck explains the Sharpe ratio, or it was read before; this is recorded"
+    line = "fresh seeds to train, at least 3 (default: 5)"
+    verb.add_argument("--seeds", type=int, default=5, metavar="N", help=line)
+    line = "train even where the trial's own ratios say that it will hardly pass (default: asks, on a terminal)"
+    verb.add_argument("--yes", action="store_true", help=line)
+    line = "train all seeds, and read the test window even if luck explains a ratio or it was read before; recorded"
     verb.add_argument("--force", action="store_true", help=line)
     _add_plugins(verb)
 
@@ -56,11 +59,20 @@ def promote(given: argparse.Namespace) -> int:
     from ftray.boards.printing import print_reads
     from ftray.plugins import load_plugins
     from ftray.runs import RunFolder
-    from ftray.study.promote import describe_promotion, promote
+    from ftray.study.promote import promote
+    from ftray.study.promotion.outcome import describe_promotion
 
     load_plugins(given.plugin)
-    with live() as (say, _):
-        promotion = promote(given.run, given.trial, n_seeds=given.seeds, force=given.force, say=say)
+    with live() as (say, show, ask):
+
+        def agree(question: str) -> bool:
+            say(f"{question} yes, by --yes")
+            return True
+
+        answer = agree if given.yes else ask
+        promotion = promote(
+            given.run, given.trial, n_seeds=given.seeds, force=given.force, ask=answer, say=say, show=show
+        )
     print("", *describe_promotion(promotion), "", sep="\n")
     run = RunFolder.open(given.run)
     print_reads(run)

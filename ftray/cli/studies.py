@@ -147,7 +147,7 @@ def tune(given: argparse.Namespace) -> int:
     from ftray.study.run import run_study
 
     spec = study_of(given)
-    with live() as (say, show):
+    with live() as (say, show, _):
         run = run_study(spec, given.runs, say, show, given.retry_failed)
     finish(run)
     if not any(record.state == "COMPLETE" for record in run.records()):

@@ -6,7 +6,7 @@ import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ftray.storage import Location, is_url
 
@@ -73,14 +73,37 @@ def location(text: str) -> "Location":
     return text if is_url(text) else Path(text)
 
 
+class Live(NamedTuple):
+    """Printers and a question. say: a line that stays. show: a status line below, on a terminal alone.
+
+    ask: a question whose answer is yes or no, no where it is empty; None where there is no terminal.
+    """
+
+    say: "Say"
+    show: "Say"
+    ask: Callable[[str], bool | None]
+
+
 @contextlib.contextmanager
-def live() -> "Iterator[tuple[Say, Say]]":
-    """Two printers: for lines that stay, and on a terminal for a status line below them."""
+def live() -> "Iterator[Live]":
+    """What a verb that takes a while prints with, and asks with."""
     from rich.console import Console
 
     if not sys.stdout.isatty():
-        yield lambda line: print(line, flush=True), lambda line: None
+        yield Live(say, lambda line: None, lambda question: None)
         return
     console = Console()
     with console.status("starting") as status:
-        yield lambda line: console.print(line, markup=False, highlight=False), status.update
+
+        def ask(question: str) -> bool | None:
+            if not sys.stdin.isatty():
+                return None
+            status.stop()  # it would draw over what is typed
+            try:
+                return console.input(f"{question} [y/N] ", markup=False).strip().lower() in ("y", "yes")
+            except EOFError:
+                return False
+            finally:
+                status.start()
+
+        yield Live(lambda line: console.print(line, markup=False, highlight=False), status.update, ask)
