@@ -14,6 +14,7 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from ftray.analysis.looks import earlier_reads, looks_elsewhere, restore_looks
 from ftray.analysis.test_window import describe_reads, reads_of, record_read
 from ftray.errors import RefusedError, RunFolderError, SpecError
 from ftray.market import load_market
@@ -21,7 +22,6 @@ from ftray.metrics import VALIDATION, measure_of
 from ftray.nets import Policy
 from ftray.plugins import check_loaded
 from ftray.runs import RunFolder, TrialFolder
-from ftray.runs.events import Event
 from ftray.runs.location import DRIVER
 from ftray.say import Say
 from ftray.spec import parse
@@ -35,6 +35,7 @@ from ftray.trial import TrialSpec, prepare_dataset
 from ftray.trial.attempt import TrialFn
 from ftray.trial.judge import judge_bars
 from ftray.trial.run import run_trial
+from ftray.trial.windows import record_bars
 
 LEAST_SEEDS = 3
 
@@ -92,15 +93,17 @@ def promote(
         record = chosen(run, trial)
         spec = parse(TrialSpec, record.spec, path=("trial",))
         _check_market(run, spec)
-        earlier = _earlier_reads(run.events(), force)
-        candidate = Candidate(run, record, spec, fresh_seeds(run.records(), n_seeds), draws_of(run))
+        record_bars(spec, run)
+        restore_looks(run, say)
+        earlier = _earlier_reads(run, force)
+        draws = draws_of(run, looks_elsewhere(run).n)
+        candidate = Candidate(run, record, spec, fresh_seeds(run.records(), n_seeds), draws)
         announce(candidate, say)
         if not force:
             check_worth(candidate, ask)
         seeds = _trained(candidate, force, say, show, trial_fn)
         gate = candidate.gate(seeds)
-        unlucky = None if gate.is_open else _shut(candidate, seeds, gate, force)
-        forced = tuple(filter(None, (earlier, unlucky)))
+        forced = (*earlier, *([] if gate.is_open else [_shut(candidate, seeds, gate, force)]))
         test, benchmarks = read(run, candidate.specs, candidate.folders)
         validation = tuple(_measures(one) for one in seeds)
         facts = {"forced": forced, **gate.facts(), "validation": validation, "benchmarks": benchmarks}
@@ -127,14 +130,25 @@ def _check_market(run: RunFolder, spec: TrialSpec) -> None:
         raise RunFolderError(f"{run.path} has no test window to read: its study has trial.windows.test 0")
 
 
-def _earlier_reads(events: Sequence[Event], force: bool) -> str | None:
-    """The objection that the test window was read before; None if it was not. Raises: RefusedError without `force`."""
-    n = len(reads_of(events))
-    earlier = f"the test window was read {'once' if n == 1 else f'{n} times'} before"
-    if n and not force:
-        reads = describe_reads(events)
-        raise RefusedError("\n".join((*reads, f"{earlier}; --force reads it again, and is recorded")))
-    return earlier if n else None
+def _earlier_reads(run: RunFolder, force: bool) -> list[str]:
+    """The objections that the test window was read before, by this study or by another one on bars that the two share.
+
+    Raises: RefusedError without `force`.
+    """
+    own, others = reads_of(run.events()), earlier_reads(run)
+    objections = []
+    if own:
+        objections.append(f"the test window was read {_times(len(own))} before")
+    if others:
+        objections.append(f"other studies read bars of the test window {_times(len(others))} before")
+    if objections and not force:
+        lines = [*describe_reads(run.events()), *(f"read elsewhere: {look}" for look in others)]
+        raise RefusedError("\n".join((*lines, f"{'; '.join(objections)}; --force reads it again, and is recorded")))
+    return objections
+
+
+def _times(n: int) -> str:
+    return "once" if n == 1 else f"{n} times"
 
 
 def _trained(candidate: Candidate, force: bool, say: Say, show: Say, trial_fn: TrialFn) -> tuple[Metrics, ...]:

@@ -8,10 +8,10 @@ before all seeds are trained, why those that are left cannot open it.
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from statistics import NormalDist, fmean, stdev
+from statistics import fmean, stdev
 from typing import Any
 
-from ftray.analysis.luck import CONFIDENCE, RATIOS, Luck, gate_opens, luck_of
+from ftray.analysis.luck import RATIOS, Luck, gate_opens, luck_of
 from ftray.metrics import ACTIVE_SHARPE, SHARPE
 from ftray.search.objectives import Constraint, hardly_trades, is_number
 from ftray.stats.student import student_quantile
@@ -24,8 +24,6 @@ IMPLAUSIBLE = 0.005
 seed that is trained before them."""
 LEAST_FREEDOM = 5
 """Degrees of freedom below which a spread of seeds is too uncertain to stop any."""
-CLEARS = NormalDist().inv_cdf(CONFIDENCE)
-"""How many standard errors above the luck line a ratio must be."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,14 +121,14 @@ def hopeless(
 ) -> str | None:
     """Why the seeds that are left cannot open the gate, whatever they plausibly reach; None if they can, or none are.
 
-    A seed without a ratio shuts the gate for good. Otherwise the mean of all n seeds has to reach the luck line and
-    1.64 standard errors, of the most favourable seed so far; so the n − k that are left have to average
-    (n · needed − sum of the k) / (n − k). They are stopped where, for either ratio, that is above their highest
+    A seed without a ratio shuts the gate for good. Otherwise the mean of all n seeds has to reach the least ratio that
+    clears, with the moments and the error of the most favourable of the k so far; so the n − k that are left have to
+    average (n · needed − sum of the k) / (n − k). They are stopped where, for either ratio, that is above their highest
     plausible mean, the upper prediction bound of as many draws from the distribution of the k:
     mean of the k + t · s · √(1/k + 1/(n − k)), t of Student's distribution at 99.5 %, s pooled over the seeds of the
     study's trials and the k.
-    So long as seeds are normal and spread like the study's, the bound is exceeded with probability 0.5 %: of promotions
-    that would have opened the gate, at most 1 % are stopped after any one seed, 4 % of those of five.
+    So long as seeds are normal and spread like the study's, the bound is exceeded with probability 0.5 %: a promotion
+    of five seeds that would open the gate is stopped with a probability of at most 2 % by either ratio.
     Source: Hahn 1969, Factors for Calculating Two-Sided Prediction Intervals for Samples from a Normal Distribution,
     Journal of the American Statistical Association 64, for the bound.
     """
@@ -150,12 +148,11 @@ def hopeless(
 def _out_of_reach(
     seeds: Sequence[Metrics], n_left: int, windows: Mapping[str, Any], draws: Draws, ratio: str
 ) -> str | None:
-    lucks = list(filter(None, (draws.luck(one, windows, ratio) for one in seeds)))
     values, k = [float(one[ratio]) for one in seeds], len(seeds)
     spread = draws.spread[ratio] + Spread.of(values)
-    if not lucks or spread.freedom < LEAST_FREEDOM:
+    if spread.freedom < LEAST_FREEDOM:
         return None
-    needed = lucks[0].luck_line + CLEARS * min(luck.error for luck in lucks)
+    needed = min(_needed(one, windows, draws, ratio) for one in seeds)
     wanted = ((k + n_left) * needed - sum(values)) / n_left
     width = math.sqrt(spread.squares / spread.freedom * (1.0 / k + 1.0 / n_left))
     most = fmean(values) + student_quantile(1.0 - IMPLAUSIBLE, spread.freedom) * width
@@ -166,6 +163,22 @@ def _out_of_reach(
         f"the {RATIOS[ratio][0]} of {left} would have to reach {wanted:.2f}; {most:.2f} is the most that is plausible "
         f"({1 - IMPLAUSIBLE:.1%}) after {', '.join(f'{value:.2f}' for value in values)}"
     )
+
+
+def _needed(metrics: Metrics, windows: Mapping[str, Any], draws: Draws, ratio: str) -> float:
+    """The least ratio that would clear with the moments and the error of this seed; inf if none would.
+
+    Bisected between the luck line and 100 errors above it.
+    """
+    luck = draws.luck(metrics, windows, ratio)
+    if luck is None:
+        return math.inf
+    low, high = luck.luck_line, luck.luck_line + 100 * luck.error
+    for _ in range(30):
+        middle = (low + high) / 2
+        found = draws.luck({**metrics, ratio: middle}, windows, ratio)
+        low, high = (low, middle) if found is not None and found.clears else (middle, high)
+    return high if high < luck.luck_line + 100 * luck.error else math.inf
 
 
 def describe_seeds(seeds: Sequence[Metrics]) -> list[str]:
