@@ -46,8 +46,8 @@ def test_a_study_of_plug_ins_runs_in_all_its_processes(cluster, tmp_path, forget
     loaded = load_policy(policy)
     assert loaded(np.zeros(loaded.layout.size)).shape == (2,)
     assert main(["backtest", str(run.path), "--plugin", "my_whole_study"]) == 0
-    assert main(["promote", str(run.path), "--seeds", "1", "--force", "--plugin", "my_whole_study"]) == 0
-    assert "trained again on 1 fresh seeds" in capsys.readouterr().out
+    assert main(["promote", str(run.path), "--seeds", "3", "--force", "--plugin", "my_whole_study"]) == 0
+    assert "trained again on 3 fresh seeds" in capsys.readouterr().out
 
 
 @pytest.mark.long

@@ -1,7 +1,7 @@
 """Of promotions whose seeds are stopped early, hardly any would have opened the gate.
 
-A configuration's seeds are drawn around its true mean, relative to the least ratio that clears; one unit is how far seeds
-are apart.
+A configuration's seeds are drawn around its true mean, relative to the least ratio that clears; one unit is how far
+seeds are apart.
 """
 
 import numpy as np
