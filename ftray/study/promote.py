@@ -21,7 +21,7 @@ from ftray.market import load_market
 from ftray.metrics import VALIDATION, measure_of
 from ftray.nets import Policy
 from ftray.plugins import check_loaded
-from ftray.runs import RunFolder, TrialFolder
+from ftray.runs import RunFolder, TrialFolder, TrialRecord
 from ftray.runs.location import DRIVER
 from ftray.say import Say
 from ftray.spec import parse
@@ -83,32 +83,46 @@ def promote(
         to train what will hardly pass, or luck explains what the fresh seeds show on the validation windows, which may
         be certain before all are trained; `force` reads it anyway, and is recorded. PluginError.
     """
+    _check_seeds(n_seeds)
+    run = _opened(location)
+    with run.driven(say):
+        record, spec = _prepared(run, trial, say)
+        earlier = _earlier_reads(run, force)
+        seeds, draws = fresh_seeds(run.records(), n_seeds), draws_of(run, looks_elsewhere(run).n)
+        candidate = Candidate(run, record, spec, seeds, draws)
+        announce(candidate, say)
+        if not force:
+            check_worth(candidate, ask)
+        found = _trained(candidate, force, say, show, trial_fn)
+        shut = _shut(candidate, found, force)
+        return _read(candidate, found, (*earlier, *shut), read)
+
+
+def _prepared(run: RunFolder, trial: str | None, say: Say) -> tuple[TrialRecord, TrialSpec]:
+    """What is promoted, once it is recorded which bars its study judges on, and who else saw them."""
+    record = chosen(run, trial)
+    spec = parse(TrialSpec, record.spec, path=("trial",))
+    _check_market(run, spec)
+    record_bars(spec, run)
+    restore_looks(run, say)
+    return record, spec
+
+
+def _read(candidate: Candidate, seeds: Sequence[Metrics], forced: tuple[str, ...], read: ReadTestWindow) -> Promotion:
+    """Reads the test window, and records it before anything of it is shown."""
+    gate, validation = candidate.gate(seeds), tuple(_measures(one) for one in seeds)
+    test, benchmarks = read(candidate.run, candidate.specs, candidate.folders)
+    facts = {"forced": forced, **gate.facts(), "validation": validation, "benchmarks": benchmarks}
+    record_read(candidate.run, candidate.record.id, candidate.seeds, test, **facts)
+    return Promotion(candidate.record.id, candidate.seeds, gate, validation, test, benchmarks, forced)
+
+
+def _check_seeds(n_seeds: int) -> None:
     if n_seeds < LEAST_SEEDS:
         raise SpecError(
             f"a promotion trains at least {LEAST_SEEDS} fresh seeds, got {n_seeds}: the mean of fewer is again one "
             "lucky or unlucky seed, and has no error worth the name"
         )
-    run = _opened(location)
-    with run.driven(say):
-        record = chosen(run, trial)
-        spec = parse(TrialSpec, record.spec, path=("trial",))
-        _check_market(run, spec)
-        record_bars(spec, run)
-        restore_looks(run, say)
-        earlier = _earlier_reads(run, force)
-        draws = draws_of(run, looks_elsewhere(run).n)
-        candidate = Candidate(run, record, spec, fresh_seeds(run.records(), n_seeds), draws)
-        announce(candidate, say)
-        if not force:
-            check_worth(candidate, ask)
-        seeds = _trained(candidate, force, say, show, trial_fn)
-        gate = candidate.gate(seeds)
-        forced = (*earlier, *([] if gate.is_open else [_shut(candidate, seeds, gate, force)]))
-        test, benchmarks = read(run, candidate.specs, candidate.folders)
-        validation = tuple(_measures(one) for one in seeds)
-        facts = {"forced": forced, **gate.facts(), "validation": validation, "benchmarks": benchmarks}
-        record_read(run, record.id, candidate.seeds, test, **facts)
-    return Promotion(record.id, candidate.seeds, gate, validation, test, benchmarks, forced)
 
 
 def _opened(location: Location) -> RunFolder:
@@ -165,11 +179,17 @@ def _trained(candidate: Candidate, force: bool, say: Say, show: Say, trial_fn: T
     return tuple(found)
 
 
-def _shut(candidate: Candidate, seeds: Sequence[Metrics], gate: Gate, force: bool) -> str:
-    """The objection that luck may explain what the fresh seeds show. Raises: RefusedError without `force`, recorded."""
+def _shut(candidate: Candidate, seeds: Sequence[Metrics], force: bool) -> list[str]:
+    """The objection that luck may explain what the fresh seeds show; none if the gate is open.
+
+    Raises: RefusedError without `force`, recorded.
+    """
+    gate = candidate.gate(seeds)
+    if gate.is_open:
+        return []
     if not force:
         _refuse(candidate, seeds, gate, "luck may explain what the fresh seeds show on the validation windows")
-    return f"on the validation windows the fresh seeds have {'; '.join(gate.shut_by.values())}"
+    return [f"on the validation windows the fresh seeds have {'; '.join(gate.shut_by.values())}"]
 
 
 def _refuse(candidate: Candidate, seeds: Sequence[Metrics], gate: Gate, why: str) -> None:
