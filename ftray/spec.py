@@ -41,6 +41,7 @@ __all__ = [
     "closest",
     "described_fields",
     "fingerprint",
+    "key_of",
     "nearest",
     "number",
     "parse",
@@ -74,7 +75,7 @@ def spec(cls: type[S]) -> type[S]:
 
     def __post_init__(self: Any) -> None:
         for name, hint in _hints(type(self)).items():
-            object.__setattr__(self, name, _converted(hint, getattr(self, name), (name,)))
+            object.__setattr__(self, name, _converted(hint, getattr(self, name), (key_of(name),)))
         if rules is not None:
             rules(self)
 
@@ -103,12 +104,21 @@ def parse_member(family: Any, mapping: Any, *, path: tuple[str, ...] = ()) -> An
 def to_mapping(value: Any) -> Any:
     """The plain mapping (dicts, lists, scalars) that parses back to an equal spec."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_mapping(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {key_of(field.name): to_mapping(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {str(key): to_mapping(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [to_mapping(item) for item in value]
     return value
+
+
+def key_of(field: str) -> str:
+    """The key of a field in a mapping: its name, without the underscore of one that Python reserves otherwise.
+
+    >>> key_of("from_"), key_of("to")
+    ('from', 'to')
+    """
+    return field.removesuffix("_")
 
 
 def fingerprint(*values: Any) -> str:
@@ -150,26 +160,33 @@ def _hints(cls: type) -> dict[str, Any]:
     return get_type_hints(cls, include_extras=True)
 
 
+@functools.cache
+def _names(cls: Any) -> dict[str, str]:
+    """The fields of a spec by their keys."""
+    return {key_of(name): name for name in _hints(cls)}
+
+
 def _is_spec(hint: Any) -> bool:
     return isinstance(hint, type) and getattr(hint, "__is_spec__", False)
 
 
 def _parsed(cls: Any, mapping: Any, path: tuple[str, ...]) -> Any:
+    names, hints = _names(cls), _hints(cls)
     if not isinstance(mapping, Mapping):
-        raise SpecError(f"expected a mapping with some of: {', '.join(_hints(cls))}; got {mapping!r}", path)
-    hints = _hints(cls)
+        raise SpecError(f"expected a mapping with some of: {', '.join(names)}; got {mapping!r}", path)
     for key in mapping:
-        if key not in hints:
+        if key not in names:
             place = getattr(cls, "MOVED", {}).get(key)
-            why = f"moved to {'.'.join((*path, place))}" if place else f"no such key; {nearest(str(key), hints)}"
+            why = f"moved to {'.'.join((*path, place))}" if place else f"no such key; {nearest(str(key), names)}"
             raise SpecError(why, (*path, str(key)))
     defaults = {field.name: field.default for field in dataclasses.fields(cls)}
     values = {
-        key: _converted(hints[key], _with_kind(value, defaults[key]), (*path, key)) for key, value in mapping.items()
+        names[key]: _converted(hints[names[key]], _with_kind(value, defaults[names[key]]), (*path, key))
+        for key, value in mapping.items()
     }
     required = {f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING}
     for name in sorted(required - set(values)):
-        raise SpecError("is required and missing", (*path, name))
+        raise SpecError("is required and missing", (*path, key_of(name)))
     try:
         return cls(**values)
     except SpecError as error:
@@ -178,7 +195,7 @@ def _parsed(cls: Any, mapping: Any, path: tuple[str, ...]) -> Any:
 
 def _with_kind(value: Any, default: Any) -> Any:
     """A mapping without a `kind` has the default's kind, if that kind knows all its keys."""
-    kinds = _hints(type(default)) if _is_spec(type(default)) else {}
+    kinds = _names(type(default)) if _is_spec(type(default)) else {}
     if "kind" in kinds and isinstance(value, Mapping) and "kind" not in value and set(value) <= set(kinds):
         return {"kind": default.kind, **value}
     return value

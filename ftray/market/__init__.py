@@ -8,6 +8,7 @@ from ftray.market.candles import COLUMNS, Candles, Segment
 from ftray.market.files import FilesSpec, list_symbols, read_candles
 from ftray.market.folds import FOLDS, CombinatorialSpec, Fold, Folds, FoldsSpec, WalkForwardSpec, fold, n_folds
 from ftray.market.intervals import parse_interval
+from ftray.market.moments import Moment, moment, moment_text, parse_moment
 from ftray.market.simulator import SimulatorSpec, simulate, simulated_symbols
 from ftray.market.sources import MARKETS, Market, MarketSpec, load_market, market_symbols
 from ftray.market.survey import CandleFile, LeftOut, Survey, survey_candles
@@ -27,6 +28,7 @@ __all__ = [
     "LeftOut",
     "Market",
     "MarketSpec",
+    "Moment",
     "Pieces",
     "Reach",
     "Segment",
@@ -40,8 +42,11 @@ __all__ = [
     "list_symbols",
     "load_market",
     "market_symbols",
+    "moment",
+    "moment_text",
     "n_folds",
     "parse_interval",
+    "parse_moment",
     "pieces",
     "purge_gap",
     "read_candles",

@@ -7,10 +7,12 @@ import dataclasses
 import functools
 import hashlib
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 
 from ftray.errors import DataError
+from ftray.market.moments import moment
 
 COLUMNS = ("open", "high", "low", "close", "volume")
 
@@ -87,6 +89,35 @@ class Candles:
     def bars_per_year(self) -> float:
         """Crypto trades every day of the year: 365 × bars per day."""
         return 365.0 * self.bars_per_day
+
+    def between(self, start: np.datetime64 | None, stop: np.datetime64 | None) -> "Candles":
+        """The bars that open from `start` on and before `stop`, UTC; None is no limit.
+
+        Raises: DataError if there is none, with the times that there are.
+        """
+        first = 0 if start is None else int(np.searchsorted(self.times, start))
+        last = len(self) if stop is None else int(np.searchsorted(self.times, stop))
+        if first >= last:
+            limits = [f"{word} {moment(at)}" for word, at in (("from", start), ("before", stop)) if at is not None]
+            raise DataError(
+                f"no bar opens {' and '.join(limits)}; there are {len(self)}, from {moment(self.times[0])} to "
+                f"{moment(self.times[-1])}"
+            )
+        regimes = None if self.regimes is None else self.regimes[first:last]
+        return dataclasses.replace(self, times=self.times[first:last], values=self.values[first:last], regimes=regimes)
+
+    def of(self, symbols: Sequence[str]) -> "Candles":
+        """The candles of these assets alone, in this order.
+
+        Raises: DataError for an asset that is missing.
+        """
+        missing = [symbol for symbol in symbols if symbol not in self.symbols]
+        if missing:
+            raise DataError(
+                f"candles of {', '.join(missing)} are missing; there are those of {', '.join(self.symbols)}"
+            )
+        columns = [self.symbols.index(symbol) for symbol in symbols]
+        return dataclasses.replace(self, symbols=tuple(symbols), values=self.values[:, columns])
 
     @functools.cached_property
     def fingerprint(self) -> str:

@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ftray.errors import DataError, MissingCandlesError
+from ftray.errors import DataError, MissingCandlesError, SpecError
 from ftray.market.candles import COLUMNS, Candles
 from ftray.market.intervals import Interval, interval_text, parse_interval
+from ftray.market.moments import Moment, moment, parse_moment
 from ftray.spec import Distinct, nearest, spec
 from ftray.storage import local
 
@@ -40,14 +41,24 @@ class FilesSpec:
         `LTC.parquet`.
     interval: length of a bar, such as `5m`, `1h`, `1d`; files whose name says another interval are left out.
     symbols: the assets to take, without the quote currency; None takes all.
+    from_: the first time of a bar that is taken, a date or a time in UTC, such as `2024-01-01` or `2024-01-01T12:00`;
+        None begins with the first bar that all files have. Its key in a file is `from`.
+    to: the time before which a bar that is taken opens: that bar itself is left out. None ends with the last bar that
+        all files have; with a time, bars that are appended to the files later change nothing.
     """
 
     kind: Literal["files"] = "files"
     path: str
     interval: Interval = "1h"
     symbols: Annotated[tuple[str, ...], Distinct("symbol", fold=True)] | None = None
+    from_: Moment | None = None
+    to: Moment | None = None
 
     PATHS = ("path",)
+
+    def check(self) -> None:
+        if self.from_ and self.to and parse_moment(self.from_) >= parse_moment(self.to):
+            raise SpecError(f"must be later than `from`, {self.from_}; got {self.to}", ("to",))
 
 
 def list_symbols(spec: FilesSpec) -> tuple[str, ...]:
@@ -59,9 +70,9 @@ def list_symbols(spec: FilesSpec) -> tuple[str, ...]:
 
 
 def read_candles(spec: FilesSpec) -> Candles:
-    """The candles of every wanted file, cut to the times that all of them share.
+    """The candles of every wanted file, cut to the times that all of them share, and to `from_` and `to`.
 
-    Raises: DataError that names the file, the column and the first bad row.
+    Raises: DataError that names the file, the column and the first bad row, or the times that the files hold.
     """
     interval = parse_interval(spec.interval)
     files = _candle_files(spec)
@@ -76,7 +87,11 @@ def read_candles(spec: FilesSpec) -> Candles:
             "leave out the file that does not overlap, with `symbols`"
         )
     values = np.stack([own[np.searchsorted(at, times)] for at, own in series.values()], axis=1)
-    return Candles(symbols=tuple(series), times=times, values=values, interval=interval)
+    candles = Candles(symbols=tuple(series), times=times, values=values, interval=interval)
+    try:
+        return candles.between(*(None if at is None else parse_moment(at) for at in (spec.from_, spec.to)))
+    except DataError as error:
+        raise DataError(f"{spec.path}: {error}") from None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -249,8 +264,3 @@ def _refuse(path: Path, column: str, times: np.ndarray, bad: np.ndarray, rule: s
         f"{path}: column {column!r}, row {row} counted from 0 ({moment(times[row])}): must be {rule}, got "
         f"{raw.iloc[row]}; {int(bad.sum())} such row(s) in all: repair them, or download the file again"
     )
-
-
-def moment(time: np.datetime64) -> str:
-    """A time to the second, as messages print it."""
-    return "no time" if np.isnat(time) else str(time.astype("datetime64[s]")).replace("T", " ")

@@ -14,8 +14,9 @@ import numpy as np
 
 from ftray.errors import DataError, SpecError
 from ftray.market.candles import Segment, unbroken_runs
-from ftray.market.files import FileName, candle_paths, moment, parse_name, read_file, usual_step
+from ftray.market.files import FileName, candle_paths, parse_name, read_file, usual_step
 from ftray.market.intervals import interval_text, parse_interval
+from ftray.market.moments import moment
 from ftray.market.overlap import Overlap
 from ftray.spec import nearest
 from ftray.storage import Location, local

@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from ftray.search.space import RANGE_KINDS
-from ftray.spec import NUMBER, Between, NameIn, Rule, described_fields, to_mapping
+from ftray.spec import NUMBER, Between, NameIn, Rule, described_fields, key_of, to_mapping
 
 Schema = dict[str, Any]
 
@@ -153,11 +153,12 @@ class SchemaWriter:
                 properties["kind"] = True  # its family checks and describes it
                 continue
             text = described.get(field.name) or (_summary(hint.base) if hasattr(hint.base, "__is_spec__") else None)
-            made = properties[field.name] = {"description": text} if text else {}
+            made = properties[key_of(field.name)] = {"description": text} if text else {}
             if field.default is not dataclasses.MISSING:
                 made["default"] = _default(field.default)
             made |= self._inside(field.name).value(hint, field.default, f"{name}.{field.name}")
-        required = [f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING]
+        fields = dataclasses.fields(cls)
+        required = [key_of(f.name) for f in fields if f.default is f.default_factory is dataclasses.MISSING]
         made = {"type": "object", "description": _summary(cls), "properties": properties, "additionalProperties": False}
         return made | ({"required": required} if required else {})
 
@@ -170,7 +171,7 @@ class SchemaWriter:
         without: Schema = {"required": ["kind"]}
         if dataclasses.is_dataclass(default):
             kinds |= {"default": default.kind}  # type: ignore[attr-defined]  # members of a family have one
-            fits = {"propertyNames": {"enum": [field.name for field in dataclasses.fields(default)]}}
+            fits = {"propertyNames": {"enum": [key_of(field.name) for field in dataclasses.fields(default)]}}
             without = {"if": fits, "then": self._one(type(default)), "else": without}
         dispatch = [{"if": _has_kind(kind, self.ranges), "then": self._one(cls)} for kind, cls in members.items()]
         self.definitions[name] = {
@@ -263,4 +264,5 @@ def _default(value: Any) -> Any:
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return to_mapping(value)
     given = {field: getattr(value, field.name) for field in dataclasses.fields(value)}
-    return {field.name: _default(one) for field, one in given.items() if one != field.default or field.name == "kind"}
+    shown = {field.name: one for field, one in given.items() if one != field.default or field.name == "kind"}
+    return {key_of(name): _default(one) for name, one in shown.items()}

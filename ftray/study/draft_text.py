@@ -15,7 +15,7 @@ import yaml
 
 from ftray.capacity.nodes import Node
 from ftray.features import FeatureSpec
-from ftray.market import Survey, Window, WindowsSpec
+from ftray.market import Survey, Window, WindowsSpec, moment_text, parse_interval
 from ftray.shipped import SCHEMA
 from ftray.stats import luck_line, sharpe_error
 from ftray.study.estimate import Estimate
@@ -128,6 +128,8 @@ def _market(plan: Plan) -> Iterator[str]:
     yield f"  interval: {_inline(survey.interval)}"
     symbols = textwrap.wrap(", ".join(_inline(symbol) for symbol in survey.symbols), WIDTH - 20)
     yield f"  symbols: [{(chr(10) + ' ' * 14).join(symbols)}]"
+    end = survey.times[-1] + parse_interval(survey.interval)
+    yield f"  to: {_inline(moment_text(end))}  # bars that are appended to the files later do not change this study"
 
 
 def _windows(plan: Plan) -> Iterator[str]:

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml
-
 from ftray.capacity.nodes import Node, this_machine
 from ftray.errors import DataError, SpecError
 from ftray.features import FeatureSpec
@@ -24,6 +22,7 @@ from ftray.study.fitting import LOOKBACKS, Fit, fits
 from ftray.study.pace import Paces
 from ftray.study.spec import StudySpec, parse_study
 from ftray.study.speed import Clock, seconds_per_sample
+from ftray.study.tree import read_yaml
 
 HOURS = 8.0
 """Of a study by default: a night."""
@@ -145,4 +144,4 @@ def _plan(survey: Survey, fit: Fit, machine: Node, hours: float, ambition: Ambit
 
 
 def _parsed(text: str, file: Path) -> StudySpec:
-    return parse_study(yaml.safe_load(text), default_name=file.stem)
+    return parse_study(read_yaml(text), default_name=file.stem)

@@ -5,7 +5,7 @@ Takes: a file, plain mappings. Gives: plain mappings.
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -22,11 +22,25 @@ SECTIONS = ("name", "plugins", "trial", "search")
 """The keys of a study file."""
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads YAML, and an unquoted date as text: specs are made of texts and numbers."""
+
+    yaml_implicit_resolvers: ClassVar = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+def read_yaml(text: str) -> Any:
+    """The value that a YAML text describes. Raises: yaml.YAMLError."""
+    return yaml.load(text, _Loader)
+
+
 def load_tree(file: Path | str, overrides: Iterable[str] = ()) -> dict[str, Any]:
     """The content of a study's file, with overrides applied, not parsed yet."""
     path = find_study(file)
     try:
-        tree = yaml.safe_load(path.read_text())
+        tree = read_yaml(path.read_text())
     except OSError as error:
         raise SpecError(f"cannot read {path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -68,7 +82,7 @@ def apply_override(tree: dict[str, Any], override: str) -> None:
         if not isinstance(node, dict) or "choice" in node:
             raise SpecError(f"--set cannot reach into {node!r}", tuple(parents[: depth + 1]))
     try:
-        node[last] = yaml.safe_load(text)
+        node[last] = read_yaml(text)
     except yaml.YAMLError as error:
         raise SpecError(f"--set {override!r} has no valid YAML value: {error}") from None
 

@@ -3,11 +3,12 @@
 Legend: T bars, A assets.
 """
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 
-from ftray.market import COLUMNS, Candles, Market, parse_interval
+from ftray.market import COLUMNS, Candles, Market, moment_text, parse_interval
 from ftray.testing.contract import Contract, broken
 from ftray.testing.specs import assert_survives_a_file
 
@@ -74,6 +75,21 @@ class MarketContract(Contract):
                 "candles must have the interval that their description names",
                 f"the description says {described}, the candles {self.load().interval}",
                 "pass `interval=parse_interval(spec.interval)` to `Candles`",
+            )
+
+    def test_dates_limit_the_bars(self) -> None:
+        if not {"from_", "to"} <= {field.name for field in dataclasses.fields(self.spec)}:
+            return
+        times = self.load().times
+        first, last = len(times) // 3, 2 * len(times) // 3
+        limits = {"from_": moment_text(times[first]), "to": moment_text(times[last])}
+        found = self.market.load(dataclasses.replace(self.spec, **limits)).times
+        if not np.array_equal(found, times[first:last]):
+            raise broken(
+                "candles must have the bars that open from `from_` on and before `to`, and no other, where the "
+                "description has these fields",
+                f"from_={limits['from_']}, to={limits['to']} gives the bars of {found[0]} to {found[-1]}",
+                "return `candles.between(parse_moment(spec.from_), parse_moment(spec.to))`; a limit of None is none",
             )
 
     def test_symbols_are_known_without_loading(self) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from ftray.errors import DataError, SpecError
 from ftray.market import FilesSpec, list_symbols, read_candles
+from ftray.spec import parse, to_mapping
 from tests.market.conftest import WRITERS, legal_frame
 
 
@@ -57,6 +58,38 @@ def test_files_are_sorted_by_symbol_and_cut_to_common_times(write):
     assert candles.column("open")[:, 1].tolist() == [10.0, 11.0, 13.0, 14.0, 15.0]
     assert candles.column("open")[:, 0].tolist() == [21.0, 22.0, 24.0, 25.0, 26.0]
     assert [len(segment) for segment in candles.segments] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("limits", "hours"),
+    [
+        ({"from_": "2024-01-01T02:00"}, [2, 3, 4, 5]),
+        ({"to": "2024-01-01 02:00:00Z"}, [0, 1]),
+        ({"from_": "2024-01-01T01:30", "to": "2024-01-01T03:30"}, [2, 3]),
+        ({"from_": "2024-01-01", "to": "2024-01-02"}, [0, 1, 2, 3, 4, 5]),
+        ({"from_": "2020-02-29", "to": "2099-01-01"}, [0, 1, 2, 3, 4, 5]),
+    ],
+)
+def test_bars_are_taken_from_a_time_on_and_before_another(write, limits, hours):
+    spec = FilesSpec(path=write(legal_frame()), **limits)
+    assert read_candles(spec).times.tolist() == _hours(hours).tolist()
+    assert parse(FilesSpec, to_mapping(spec)) == spec and set(to_mapping(spec)) >= {"from", "to"}
+
+
+def test_dates_without_bars_are_refused_with_what_the_files_hold(write):
+    folder, held = write(legal_frame()), "there are 6, from 2024-01-01 00:00:00 to 2024-01-01 05:00:00"
+    with pytest.raises(DataError, match=f"{folder}: no bar opens from 2024-01-02 00:00:00; {held}"):
+        read_candles(FilesSpec(path=folder, from_="2024-01-02"))
+    with pytest.raises(DataError, match=f"no bar opens before 2023-12-31 23:59:00; {held}"):
+        read_candles(FilesSpec(path=folder, to="2023-12-31T23:59"))
+    with pytest.raises(SpecError, match="to: must be later than `from`, 2024-02-01; got 2024-02-01"):
+        FilesSpec(path=folder, from_="2024-02-01", to="2024-02-01")
+
+
+@pytest.mark.parametrize("text", ["2024", "2024-1-1", "1st of May", "2024-02-30", "2024-01-01T25:00", "2400-01-01"])
+def test_a_date_that_is_none_is_refused_with_the_form_of_one(text):
+    with pytest.raises(SpecError, match=r"trial.market.from: must be a date, .* such as '2024-01-01'"):
+        parse(FilesSpec, {"path": "candles", "from": text}, path=("trial", "market"))
 
 
 def _hours(hours):

@@ -75,6 +75,13 @@ def test_overrides_are_laid_over_the_file(tmp_path):
     assert spec.only_trial("train").ppo.epochs == 5
 
 
+def test_dates_of_a_study_file_may_be_written_without_quotes(tmp_path):
+    path = tmp_path / "dated.yaml"
+    path.write_text("trial: {market: {kind: files, path: candles, from: 2023-01-01}}")
+    market = load_study(path, ["trial.market.to=2024-01-01T12:00:00"]).only_trial("train").market
+    assert (market.from_, market.to) == ("2023-01-01", "2024-01-01T12:00:00")
+
+
 def test_a_value_set_by_an_override_is_no_longer_searched():
     spec = load_study(CONFIGS[0].with_name("demo.yaml"), ["trial.ppo.learning_rate=1e-3"])
     assert "trial/ppo/learning_rate" not in spec.space.params

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from ftray.market import MARKETS, Candles, Market, SimulatorSpec, simulate, simulated_symbols
+from ftray.market import MARKETS, Candles, Market, Moment, SimulatorSpec, simulate, simulated_symbols
 from ftray.spec import spec
 from ftray.testing import MarketContract, check_market
 
@@ -74,7 +74,26 @@ class WindowSpec:
     values: object = None
 
 
+@spec
+class DatedSpec:
+    """A simulator with dates."""
+
+    kind: Literal["dated"] = "dated"
+    from_: Moment | None = None
+    to: Moment | None = None
+
+
+def without_dates(spec: DatedSpec) -> Candles:
+    return simulate(SPEC)
+
+
 BROKEN = {
+    "dates that change nothing": (
+        Market(DatedSpec, without_dates, lambda spec: simulated_symbols(SPEC)),
+        DatedSpec(),
+        "test_dates_limit_the_bars",
+        "from_=2020-01-01T16:00:00, to=2020-01-02T09:00:00 gives the bars of 2020-01-01T00:00.*candles.between",
+    ),
     "a price that is missing": (
         with_candle(close=np.nan),
         SPEC,
@@ -176,5 +195,5 @@ def test_every_promise_can_be_broken():
 
 def test_a_check_names_every_broken_promise_and_passes_a_member_that_keeps_them():
     check_market(MARKETS["simulator"], SPEC)
-    with pytest.raises(AssertionError, match=r"(?s)^1 of 6 promises are broken\ntimes increase by whole intervals:\n"):
+    with pytest.raises(AssertionError, match=r"(?s)^1 of 7 promises are broken\ntimes increase by whole intervals:\n"):
         check_market(with_times(twice), SPEC)
