@@ -144,15 +144,19 @@ def build_dataset(market: MarketSpec, windows: FoldsSpec, features: FeatureSpec,
     return dataset_of(load_market(market), windows, features, fold)
 
 
-def dataset_of(candles: Candles, windows: FoldsSpec, features: FeatureSpec, fold: int = 0) -> Dataset:
+def dataset_of(
+    candles: Candles, windows: FoldsSpec, features: FeatureSpec, fold: int = 0, *, scaler: Scaler | None = None
+) -> Dataset:
     """The windows of the fold with that index, and the features with a scaler of all its train windows.
+
+    scaler: one that was fitted before, in place of a new one.
 
     Raises: DataError if the train windows, a validation window or the test window hold no bar at which a policy could
     decide.
     """
     reach = reach_of(windows, features)
     parts = split_into_folds(len(candles), windows, reach.lookback, reach.warm_up).windows[fold]
-    table = build_table(candles, features, parts.train, reach)
+    table = build_table(candles, features, parts.train, reach, scaler=scaler)
     evaluated = [("validation", piece) for piece in parts.validation] + [("test", parts.test)] * bool(len(parts.test))
     for name, window in (("train", parts.train), *evaluated):
         if not len(table.decision_bars(window)):
@@ -162,6 +166,15 @@ def dataset_of(candles: Candles, windows: FoldsSpec, features: FeatureSpec, fold
                 "take more candles or a larger share"
             )
     return Dataset(candles, table, parts, dataset_fingerprint(candles, windows, features, fold))
+
+
+def open_test_window(dataset: Dataset) -> tuple[Dataset, Window]:
+    """The dataset with its test window open to backtests, which refuse it otherwise, and that window.
+
+    Whoever calls this records the read for good, and shows nothing of the window before.
+    """
+    n_bars, windows = len(dataset.candles), dataset.windows
+    return dataclasses.replace(dataset, windows=dataclasses.replace(windows, test=Window(n_bars, n_bars))), windows.test
 
 
 def dataset_fingerprint(candles: Candles, windows: FoldsSpec, features: FeatureSpec, fold: int = 0) -> str:

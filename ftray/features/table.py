@@ -161,25 +161,33 @@ class FeatureTable:
         return observable
 
 
-def build_table(candles: Candles, spec: FeatureSpec, train: Pieces, reach: Reach | None = None) -> FeatureTable:
+def build_table(
+    candles: Candles, spec: FeatureSpec, train: Pieces, reach: Reach | None = None, *, scaler: Scaler | None = None
+) -> FeatureTable:
     """The features of all candles, with a scaler that has seen the bars of the train window, or windows, alone.
 
     reach: what decisions wait for (`reach_of`), at least what the spec needs; None: exactly that.
+    scaler: one that was fitted before, in place of a new one; the train windows are then not looked at.
 
     Raises: DataError if no bar of the train windows has its whole lookback.
     """
     reach = reach or spec.reach
     segments = tuple(Segment(s.start + reach.warm_up, s.stop) for s in candles.segments if len(s) > reach.warm_up)
+    raw = raw_features(candles, spec)
+    scaler = scaler or Scaler.fit(_seen(raw, segments, train, reach), spec.clip)
+    layout = ObservationLayout(candles.symbols, spec.indicators, spec.lookback)
+    return FeatureTable(layout, scaler(raw), scaler, segments, reach.lookback)
+
+
+def _seen(raw: np.ndarray, segments: tuple[Segment, ...], train: Pieces, reach: Reach) -> np.ndarray:
+    """The rows of the train windows, in which every feature is known. Shape: raw (T, S)."""
     seen = [run for w in pieces(train) for run in (s.within(w.start, w.stop) for s in segments) if len(run)]
     if max(map(len, seen), default=0) < reach.lookback:
         raise DataError(
             f"the train window {', '.join(map(str, pieces(train)))} must hold an unbroken run of {reach.lookback} bars "
             f"after {reach.warm_up} bars of warm-up, and has none: take more candles or a shorter lookback"
         )
-    raw = raw_features(candles, spec)
-    scaler = Scaler.fit(np.concatenate([raw[run.start : run.stop] for run in seen]), spec.clip)
-    layout = ObservationLayout(candles.symbols, spec.indicators, spec.lookback)
-    return FeatureTable(layout, scaler(raw), scaler, segments, reach.lookback)
+    return np.concatenate([raw[run.start : run.stop] for run in seen])
 
 
 def reach_of(windows: FoldsSpec, features: FeatureSpec) -> Reach:

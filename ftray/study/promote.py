@@ -17,6 +17,7 @@ from pathlib import Path
 from ftray.analysis.looks import earlier_reads, looks_elsewhere, restore_looks
 from ftray.analysis.test_window import describe_reads, reads_of, record_read
 from ftray.errors import RefusedError, RunFolderError, SpecError
+from ftray.features.dataset import open_test_window
 from ftray.market import load_market
 from ftray.metrics import VALIDATION, measure_of
 from ftray.nets import Policy
@@ -52,7 +53,8 @@ def read_test_window(
     benchmarks: dict[str, Measures] = {}
     for seed, spec in specs.items():
         _, dataset = prepare_dataset(spec, run.path, spec.n_folds - 1)
-        backtests = judge_bars(Policy.load(folders[seed] / "policy"), spec, dataset, dataset.windows.test)
+        opened, window = open_test_window(dataset)
+        backtests = judge_bars(Policy.load(folders[seed] / "policy"), spec, opened, window)
         measures.append(backtests.pop("policy").performance())
         benchmarks = {name: found.performance() for name, found in backtests.items()}
     return tuple(measures), benchmarks

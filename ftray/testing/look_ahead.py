@@ -99,8 +99,8 @@ def walk(candles: Candles, table: FeatureTable, t: int, policy: Policy) -> list[
 
     Orders fill at opens, with impact: fills, too, could come from a bar that they must not know.
     """
-    whole = Window(0, len(candles))
-    dataset = Dataset(candles, table, Windows((whole,), (whole,), whole), fingerprint="")
+    whole, none = Window(0, len(candles)), Window(len(candles), len(candles))
+    dataset = Dataset(candles, table, Windows((whole,), (whole,), none), fingerprint="")
     env = TradingEnv(dataset, whole, TradingSpec(rules=MarketRules(impact=0.01), reward="differential_sharpe"))
     observation, info = env.reset(options={"bar": t - WALK})
     history = [observation, *policy(observation)]

@@ -109,7 +109,8 @@ def backtest(policy: PolicyFn, dataset: Dataset, window: Pieces, rules: MarketRu
         `lambda bars, accounts: policy(dataset.table.observation(bars, accounts))`.
     window: `dataset.windows.validation`, or any other window of the dataset.
 
-    Raises: DataError if no bar is tradable; TrainingError for actions that are not finite.
+    Raises: DataError if no bar is tradable; RefusedError for a bar of the test window, which `ftray promote` alone
+        reads; TrainingError for actions that are not finite.
 
     >>> import ftray, numpy as np
     >>> market = ftray.SimulatorSpec(n_assets=2, n_bars=3_000)

@@ -54,7 +54,7 @@ class VectorTradingEnv(gym.vector.VectorEnv):
     reward_scale: factor on every reward.
 
     Raises: SpecError for a number of accounts that is no such multiple; DataError for a window without tradable bars,
-    or for more bars than float32 counts (2^24) with compact observations.
+    or for more bars than float32 counts (2^24) with compact observations; RefusedError for bars of the test window.
     """
 
     metadata = {"autoreset_mode": gym.vector.AutoresetMode.NEXT_STEP, "render_modes": []}  # noqa: RUF012 (gymnasium's)

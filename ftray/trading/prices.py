@@ -7,7 +7,7 @@ Legend: T bars, E accounts, A assets.
 
 import numpy as np
 
-from ftray.errors import DataError
+from ftray.errors import DataError, RefusedError
 from ftray.features import Dataset
 from ftray.market import Candles, Pieces, Segment, pieces
 from ftray.trading.books import StepPrices
@@ -42,12 +42,18 @@ def tradable_segments(dataset: Dataset, window: Pieces) -> tuple[Segment, ...]:
     """The decision segments in which at least one step is possible, in time order, each inside one window.
 
     A step decided at t ends at the close of t + 1, so a segment's last bar is seen but never decided on.
-    Raises: DataError if there is none.
+    Raises: DataError if there is none; RefusedError if one holds a bar of the test window.
     """
     segments = tuple(segment for segment in dataset.table.decision_segments(window) if len(segment) > 1)
     if not segments:
         raise DataError(
             f"the window {', '.join(map(str, pieces(window)))} has no two neighbouring bars with a full lookback of "
             f"{dataset.layout.lookback} bars behind them; use more candles, a longer window or a shorter lookback"
+        )
+    closed = dataset.windows.test
+    if any(len(segment.within(closed.start, closed.stop)) for segment in segments):
+        raise RefusedError(
+            f"the test window {closed} is closed, and {', '.join(map(str, pieces(window)))} has bars of it: `ftray "
+            "promote` alone reads it, once, and records the read; take a window of `train` or `validation`"
         )
     return segments

@@ -227,7 +227,8 @@ class TestNoPieceIsJoinedToAnother:
         scaler = Scaler(np.zeros(layout.n_series), np.ones(layout.n_series), 8.0)
         values = np.zeros((self.N_BARS, layout.n_series), np.float32)
         table = FeatureTable(layout, values, scaler, candles.segments)
-        return Dataset(candles, table, Windows((whole := Window(0, self.N_BARS),), (whole,), whole), "jumping"), seams
+        whole, no_test = Window(0, self.N_BARS), Window(self.N_BARS, self.N_BARS)
+        return Dataset(candles, table, Windows((whole,), (whole,), no_test), "jumping"), seams
 
     def test_returns_inside_the_pieces_cross_no_seam(self, spec):
         dataset, _ = self.market(spec)

@@ -18,6 +18,7 @@ import ftray
 from ftray.analysis.test_window import reads_of, record_read
 from ftray.cli import main
 from ftray.errors import NoResultError, QueryError, RefusedError, RunFolderError, SpecError
+from ftray.features.dataset import open_test_window
 from ftray.metrics import ACTIVE_SHARPE, SHARPE
 from ftray.nets import Policy
 from ftray.runs import RunFolder, TrialFolder
@@ -46,6 +47,7 @@ MAY_KNOW_THE_TEST_WINDOW = {
     "study/fitting.py",  # counts its bars
     "study/promote.py",  # reads it
     "study/promotion/outcome.py",  # describes what was read
+    "trading/prices.py",  # refuses backtests and episodes on its bars
     "trial/judge.py",  # refuses it by name
     "trial/run.py",
     "trial/windows.py",  # records its dates
@@ -74,6 +76,17 @@ def test_nothing_else_in_the_package_can_reach_the_test_window():
                 isinstance(node, ast.Constant) and node.value == "test"
             )
             assert not named or file.relative_to(root).as_posix() in MAY_KNOW_THE_TEST_WINDOW, (file, node.lineno)
+
+
+def test_it_is_opened_in_two_places_which_record_every_read():
+    root = Path(ftray.__file__).parent
+    found = [
+        file.relative_to(root).as_posix()
+        for file in root.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) == "open_test_window"
+    ]
+    assert sorted(found) == ["analysis/later.py", "study/promote.py"]
 
 
 def test_neither_judge_nor_backtest_opens_it(tmp_path, capsys):
@@ -299,8 +312,9 @@ def test_a_forced_read_is_recorded_shown_and_counted_and_a_second_one_refused(ru
         def act(bars, account, policy=policy):
             return policy(dataset.table.observation(bars, account))
 
-        even = equal_weight(dataset, dataset.windows.test, spec.trading.rules)
-        own = backtest(act, dataset, dataset.windows.test, spec.trading.rules).performance(even)
+        opened, window = open_test_window(dataset)
+        even = equal_weight(opened, window, spec.trading.rules)
+        own = backtest(act, opened, window, spec.trading.rules).performance(even)
         assert test == pytest.approx(own, nan_ok=True)
         own = backtest(act, dataset, dataset.windows.validation, spec.trading.rules).performance()
         assert validation["sharpe"] == pytest.approx(own["sharpe"], rel=1e-4, abs=1e-6)

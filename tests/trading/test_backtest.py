@@ -58,7 +58,7 @@ def test_a_policy_sees_its_bar_and_its_own_account(dataset: Dataset):
 
 
 def test_cash_earns_nothing_and_costs_nothing(dataset: Dataset):
-    window, rules = dataset.windows.test, MarketRules()
+    window, rules = dataset.windows.validation, MarketRules()
     never = backtest(lambda bars, _: np.zeros((len(bars), 3)), dataset, window, rules)
     for result in (never, cash(dataset, window, rules)):
         performance = result.performance()

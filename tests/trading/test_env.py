@@ -13,6 +13,7 @@ from gymnasium.wrappers.vector import DictInfoToList
 
 from ftray import stats
 from ftray.errors import DataError, SpecError, TrainingError
+from ftray.features.dataset import open_test_window
 from ftray.market import Window
 from ftray.trading import MarketRules, TradingEnv, TradingSpec, VectorTradingEnv, backtest
 from ftray.trading.prices import tradable_segments
@@ -174,7 +175,8 @@ def test_impact_depends_on_the_volume_of_the_bar_that_orders_fill_in(dataset, fi
 
 
 def test_an_episode_may_end_with_the_data(dataset):
-    env = VectorTradingEnv(dataset, dataset.windows.test, TradingSpec(episode_bars=100_000), n_envs=2)
+    opened, window = open_test_window(dataset)
+    env = VectorTradingEnv(opened, window, TradingSpec(episode_bars=100_000), n_envs=2)
     last = len(dataset.candles) - 1
     env.reset(options={"bars": [last - 1, last - 3]})
     ends = [env.step(np.ones((2, 3)))[3].tolist() for _ in range(3)]
