@@ -4,6 +4,7 @@ from ftray import testing as testing
 from ftray.agent import PPOSpec as PPOSpec
 from ftray.agent.module import FTPolicy as FTPolicy
 from ftray.analysis.best import Best as Best
+from ftray.analysis.later import backtest_policy as backtest_policy
 from ftray.analysis.studies import Studies as Studies
 from ftray.analysis.studies import open_studies as open_studies
 from ftray.analysis.studies import open_study as open_study

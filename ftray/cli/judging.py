@@ -12,7 +12,14 @@ def add_verbs(add: Add) -> None:
         "path", type=location, metavar="RUN|POLICY", help="a run folder (its best trial), or a policy folder"
     )
     verb.add_argument("--trial", metavar="ID", help="a trial of the run, like trial-0003 (default: the best)")
-    verb.add_argument("--window", choices=("validation", "train"), default="validation", help="default: validation")
+    verb.add_argument("--window", choices=("validation", "train"), help="of its own study (default: validation)")
+    line = "a folder of candle files that have later bars: judge the policy on those; each look is recorded"
+    verb.add_argument("--market", type=location, metavar="PATH", help=line)
+    line = "judge bars of --market from this time on, UTC (default: after everything that the policy has seen)"
+    verb.add_argument("--from", dest="from_", metavar="DATE", help=line)
+    verb.add_argument("--to", metavar="DATE", help="judge bars of --market before this time, UTC (default: all)")
+    line = "judge bars of --market that the policy has seen; this is recorded"
+    verb.add_argument("--force", action="store_true", help=line)
     verb.add_argument("--out", type=Path, metavar="DIR", help="where files go (default: next to the policy)")
     _add_plugins(verb)
     verb = add_verb(add, promote, "train the best trial again on fresh seeds, and read the test window: once")
@@ -34,16 +41,26 @@ def _add_plugins(verb: argparse.ArgumentParser) -> None:
 
 def backtest(given: argparse.Namespace) -> int:
     from ftray.boards.backtest import print_performance, write_backtest
+    from ftray.market import moment
     from ftray.plugins import load_plugins
-    from ftray.trial.judge import judge_folder, performance_table
+    from ftray.trial.judge import judge_folder, judge_later, performance_table
 
+    _check_market(given)
     load_plugins(given.plugin)
-    folder, backtests = judge_folder(given.path, given.trial, given.window)
+    if given.market is None:
+        window = given.window or "validation"
+        folder, backtests = judge_folder(given.path, given.trial, window)
+        judged, name = f"on the {window} window", f"backtest-{window}"
+    else:
+        limits = {"from_": given.from_, "to": given.to, "force": given.force}
+        folder, backtests = judge_later(given.path, given.trial, given.market, **limits)
+        first, *_, last = backtests["policy"].times
+        judged, name = f"on later candles, {moment(first)} to {moment(last)}", "backtest-later"
     performance = performance_table(backtests)
     print_performance(performance)
     policy = backtests["policy"]
     written = write_backtest(
-        given.out or folder.parent / f"backtest-{given.window}",
+        given.out or folder.parent / name,
         performance,
         policy.times,
         {name: outcome.equity for name, outcome in backtests.items()},
@@ -51,8 +68,20 @@ def backtest(given: argparse.Namespace) -> int:
         policy.weights,
         policy.notional,
     )
-    print(f"\n{folder} on the {given.window} window; equity, weights, fills and a plot are in {written}")
+    print(f"\n{folder} {judged}; equity, weights, fills and a plot are in {written}")
     return 0
+
+
+def _check_market(given: argparse.Namespace) -> None:
+    """Refuses options of later candles without any, and the other way around."""
+    from ftray.errors import SpecError
+
+    options = {"--from": given.from_, "--to": given.to, "--force": given.force}
+    named = [option for option, value in options.items() if value]
+    if given.market is None and named:
+        raise SpecError(f"{', '.join(named)} choose(s) bars of --market PATH, which is missing")
+    if given.market is not None and given.window:
+        raise SpecError("--window is of the policy's own study, and --market has later bars: name one of the two")
 
 
 def promote(given: argparse.Namespace) -> int:

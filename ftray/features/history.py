@@ -47,7 +47,7 @@ class History:
         sides = (parts.train, parts.validation, (parts.test,) if len(parts.test) else ())
         own = [tuple((candles.times[w.start], candles.times[w.stop - 1]) for w in side) for side in sides]
         before = tuple(_span(one) for one in pretrained_on)
-        windows = dict(zip(SIDES, (before, *own), strict=True))
+        windows: dict[str, tuple[Span, ...]] = dict(zip(SIDES, (before, *own), strict=True))
         span = (candles.times[0], candles.times[-1])
         return cls(candles.fingerprint, len(candles), span, candles.interval, windows)
 
@@ -99,7 +99,7 @@ class History:
         return found
 
     def windows_in(self, candles: Candles) -> Windows:
-        """Its windows among candles that have all of their bars."""
+        """Its train, validation and test windows among these candles, by their times; without those that have none."""
         train, validation, test = (
             tuple(window for span in self.windows[side] if len(window := _window(span, candles))) for side in SIDES[1:]
         )

@@ -46,12 +46,13 @@ class Policy:
 
     network: what computes it.
     scaler: what turned raw features into the observations that it was trained on.
-    facts: where it comes from, as plain values: `dataset` (hash), `trial` (resolved spec), `versions`, and whatever
-        else.
+    facts: where it comes from, as plain values: `dataset` (hash), `trial` (resolved spec), `candles` and `windows`
+        (what it has seen, see `ftray.features.history`), `versions`, and whatever else.
+    folder: that it was loaded from; None for one that was not.
     """
 
-    def __init__(self, network: PolicyNetwork, scaler: Scaler, facts: Mapping[str, Any]):
-        self.network, self.scaler, self.facts = network.eval(), scaler, dict(facts)
+    def __init__(self, network: PolicyNetwork, scaler: Scaler, facts: Mapping[str, Any], folder: Path | None = None):
+        self.network, self.scaler, self.facts, self.folder = network.eval(), scaler, dict(facts), folder
 
     @property
     def layout(self) -> ObservationLayout:
@@ -157,7 +158,7 @@ class Policy:
                     f"{folder / FACTS} is not what was written: {name} was changed afterwards, and the weights were "
                     "trained with what stood there before. Export the policy again"
                 )
-        return cls(network, scaler, facts)
+        return cls(network, scaler, facts, folder)
 
 
 def load_policy(folder: Path | str, *, plugins: Iterable[str] = ()) -> Policy:

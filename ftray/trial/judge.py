@@ -2,17 +2,17 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
 
-import numpy as np
-
 from ftray import stats
 from ftray.agent.module import FTPolicy
+from ftray.analysis.later import backtest_policy, candles_of, run_policy
 from ftray.analysis.ranking import best_trial
 from ftray.errors import NoResultError, SpecError, WeightsError
-from ftray.features import Dataset, build_dataset
+from ftray.features import Dataset, build_dataset, dataset_of
+from ftray.features.history import History
 from ftray.market import Pieces, market_symbols
 from ftray.metrics import CANNOT_TRADE, EQUAL_WEIGHT
 from ftray.nets import Policy, PolicyNetwork, exporting_onnx
@@ -23,7 +23,7 @@ from ftray.runs.version_0_1 import upgrade_trial
 from ftray.search.objectives import constraints_of, objectives_of
 from ftray.spec import parse, to_mapping
 from ftray.storage import Location, is_url
-from ftray.trading import Backtest, backtest, benchmarks, cannot_trade
+from ftray.trading import Backtest, benchmarks, cannot_trade
 from ftray.trial.bars import save_benchmarks
 from ftray.trial.preparation import prepare_dataset
 from ftray.trial.progress import Training, trainings_of
@@ -35,14 +35,21 @@ OPEN_WINDOWS = ("train", "validation")
 
 @contextlib.contextmanager
 def exporting_policy(
-    module: FTPolicy, spec: TrialSpec, dataset: Dataset, folder: Path, training: Training
+    module: FTPolicy,
+    spec: TrialSpec,
+    dataset: Dataset,
+    folder: Path,
+    training: Training,
+    pretrained_on: Sequence[Sequence[str]] = (),
 ) -> Iterator[Path]:
     """Writes the policy of a training as a folder to deploy (see `ftray.nets.Policy`), in place of an earlier one.
 
+    pretrained_on: the first and the last bar of each train window of its encoder's pre-training.
     policy.onnx comes with the last training alone: it takes seconds, and the folder keeps only one. Another process
     exports it while the block runs, and the block's end waits for it.
     """
     facts = {"dataset": dataset.fingerprint, "trial": to_mapping(spec), **dataclasses.asdict(training)}
+    facts |= History.of(dataset, pretrained_on).to_facts()
     policy = Policy(PolicyNetwork(module.encoder, module.policy_head), dataset.table.scaler, facts)
     policy.save(folder)
     with exporting_onnx(folder) if spec.onnx and training == trainings_of(spec)[-1] else contextlib.nullcontext():
@@ -64,12 +71,7 @@ def judge(policy: Policy, spec: TrialSpec, dataset: Dataset, window: str = "vali
 def judge_bars(policy: Policy, spec: TrialSpec, dataset: Dataset, bars: Pieces) -> dict[str, Backtest]:
     """Does what `judge` does, on any bars; it does not check whether they may be read."""
     check_same_features(policy, dataset)
-
-    def act(at: np.ndarray, account: np.ndarray) -> np.ndarray:
-        return policy(dataset.table.observation(at, account))
-
-    rules = spec.trading.rules
-    return {"policy": backtest(act, dataset, bars, rules), **benchmarks(dataset, bars, rules)}
+    return run_policy(policy, dataset, bars, spec.trading.rules)
 
 
 def performance_table(backtests: dict[str, Backtest]) -> dict[str, dict[str, float]]:
@@ -110,15 +112,52 @@ def record_benchmarks(spec: TrialSpec, run: RunFolder) -> None:
 def judge_folder(location: Location, trial: str | None, window: str) -> tuple[Path, dict[str, Backtest]]:
     """The policy folder behind a path (a policy, or a run and one of its trials) and its backtests.
 
+    Raises: QueryError, NoResultError, WeightsError or PluginError, which say what is missing; DataError for candles of
+        its study that changed since.
+    """
+    policy, _ = open_policy(location, trial)
+    spec = parse(TrialSpec, upgrade_trial(policy.facts["trial"]), path=("trial",))
+    return Path(policy.folder or "."), judge(policy, spec, own_dataset(policy, spec), window)
+
+
+def judge_later(
+    location: Location, trial: str | None, market: Location, *, from_: str | None, to: str | None, force: bool
+) -> tuple[Path, dict[str, Backtest]]:
+    """The policy folder behind a path and its backtests on later candles: see `ftray.backtest_policy`.
+
+    Raises: as `open_policy` and `backtest_policy`.
+    """
+    policy, run = open_policy(location, trial)
+    owner = None if run is None else run.location
+    found = backtest_policy(policy, market, from_=from_, to=to, force=force, run=owner)
+    return Path(policy.folder or "."), found
+
+
+def open_policy(location: Location, trial: str | None) -> tuple[Policy, RunFolder | None]:
+    """The policy behind a path (a policy, or a run and one of its trials), and that run.
+
     Raises: QueryError, NoResultError, WeightsError or PluginError, which say what is missing.
     """
     is_policy = not is_url(location) and (Path(location) / "policy.json").exists()
-    folder = Path(location) if is_policy else policy_folder(RunFolder.open(location), trial)
-    policy = Policy.load(folder)
-    check_loaded(policy.facts.get("plugins") or {}, str(folder))
-    spec = parse(TrialSpec, upgrade_trial(policy.facts["trial"]), path=("trial",))
-    dataset = build_dataset(spec.market, spec.windows, spec.features, policy.facts["fold"])
-    return folder, judge(policy, spec, dataset, window)
+    run = None if is_policy else RunFolder.open(location)
+    policy = Policy.load(Path(location) if run is None else policy_folder(run, trial))
+    check_loaded(policy.facts.get("plugins") or {}, str(policy.folder))
+    return policy, run
+
+
+def own_dataset(policy: Policy, spec: TrialSpec) -> Dataset:
+    """The dataset that a policy was trained on, under its own scaler; candles may have been appended since.
+
+    Raises: DataError for candles of that time that are other ones now.
+    """
+    fold, history = policy.facts["fold"], History.from_facts(policy.facts)
+    if history is None:  # of an earlier version: `check_same_features` compares the scaler that is fitted here
+        return build_dataset(spec.market, spec.windows, spec.features, fold)
+    candles = history.own_candles(candles_of(policy, spec.market))
+    dataset = dataset_of(candles, spec.windows, spec.features, fold, scaler=policy.scaler)
+    own = history.windows_in(candles)
+    windows = dataclasses.replace(dataset.windows, train=own.train, validation=own.validation, test=own.test)
+    return dataclasses.replace(dataset, windows=windows)
 
 
 def policy_folder(run: RunFolder, trial: str | None = None) -> Path:
@@ -145,5 +184,6 @@ def check_same_features(policy: Policy, dataset: Dataset) -> None:
     if policy.scaler.to_mapping() != dataset.table.scaler.to_mapping():
         raise WeightsError(
             "the policy was trained on features scaled by another train window; "
-            f"its dataset was {str(policy.facts.get('dataset'))[:12]}, this one is {dataset.fingerprint[:12]}"
+            f"its dataset was {str(policy.facts.get('dataset'))[:12]}, this one is {dataset.fingerprint[:12]}. Where "
+            "candles were appended, an earlier version's policy does not say which were its own: restore them"
         )

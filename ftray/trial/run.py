@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,20 +109,27 @@ def _train(trial: _Trial, training: Training) -> dict[str, Any]:
         why = restore_checkpoint(algorithm, resume, dataset.fingerprint) if resume else None
         check_start(algorithm, trial.gpus, None if resume else weights)
         progress.inside_training = False
-        results.folder.run_started(**dataclasses.asdict(training), **origin(dataset, weights))
+        began = origin(dataset, weights)
+        results.folder.run_started(**dataclasses.asdict(training), **began)
         if resume:
             results.folder.resumed(exactly=why is None, why=why)
-        while not _advance(trial, training, algorithm, dataset, start, results):
+        while not _advance(trial, training, algorithm, dataset, start, results, began["trained_on"] or ()):
             pass
         return results.finish()
 
 
 def _advance(
-    trial: _Trial, training: Training, algorithm: Any, dataset: Dataset, start: Weights, results: ResultQueue
+    trial: _Trial,
+    training: Training,
+    algorithm: Any,
+    dataset: Dataset,
+    start: Weights,
+    results: ResultQueue,
+    pretrained_on: Sequence[Sequence[str]],
 ) -> bool:
     """One iteration, with an evaluation if it is time for one; whether the training has ended.
 
-    start: the market tower's weights at the training's start.
+    start: the market tower's weights at the training's start. pretrained_on: the bars behind them.
     """
     spec = trial.spec
     metrics: dict[str, Any] = iterate(algorithm)
@@ -130,7 +137,8 @@ def _advance(
     done = metrics["env_steps"] >= spec.ppo.env_steps
     if done or metrics["iteration"] % spec.ppo.evaluate_every == 0:
         module, policy = learner_module(algorithm), trial.folder / "policy"
-        with exporting_policy(module, spec, dataset, policy, training) if done else contextlib.nullcontext():
+        exporting = functools.partial(exporting_policy, module, spec, dataset, policy, training, pretrained_on)
+        with exporting() if done else contextlib.nullcontext():
             pending = trial.evaluation.begin(module, dataset, start)
         save = functools.partial(save_checkpoint, algorithm, dataset=dataset.fingerprint)
         results.add_evaluated(metrics, done, pending, save)
