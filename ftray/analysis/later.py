@@ -85,12 +85,7 @@ def backtest_policy(
     times = candles.times[bars.start : bars.stop]
     objections = _objections(times, history, unknown)
     if objections and not force:
-        since = "" if history is None else f", those after {moment(history.last_seen)}"
-        raise RefusedError(
-            f"a policy is judged on bars that it has not seen{since}. Of the {len(times)} from {moment(times[0])} to "
-            f"{moment(times[-1])}, {'; '.join(objections)}. Name later ones; --force (force=True) judges it anyway, "
-            "and is recorded"
-        )
+        raise _refusal(times, history, objections)
     reads_test = history is not None and overlapping(history.windows["test"], times) > 0
     with looking(policy, run, SeenBars.of(candles, [bars]), candles.regimes is not None, say) as record:
         found = _backtests(policy, candles, bars, history, opened=bool(objections), say=say)
@@ -205,6 +200,16 @@ def _objections(times: np.ndarray, history: History | None, unknown: str | None)
     found = tuple(f"{n} {SEEN[side]}" for side, n in counts.items() if n)
     early = int((times <= history.last_seen).sum())
     return found or ((f"{early} open before the last one that it has seen",) if early else ())
+
+
+def _refusal(times: np.ndarray, history: History | None, objections: Sequence[str]) -> RefusedError:
+    """What says that the bars of these times are not new to the policy."""
+    since = "" if history is None else f", those after {moment(history.last_seen)}"
+    return RefusedError(
+        f"a policy is judged on bars that it has not seen{since}. Of the {len(times)} from {moment(times[0])} to "
+        f"{moment(times[-1])}, {'; '.join(objections)}. Name later ones; --force (force=True) judges it anyway, "
+        "and is recorded"
+    )
 
 
 def _backtests(

@@ -38,8 +38,10 @@ from .tiny import TINY, tiny_file
 
 MLP = "trial.encoder={kind: mlp, hidden: 64, encoding_dim: 64}"
 MAY_KNOW_THE_TEST_WINDOW = {
+    "analysis/later.py",  # reads it where --force does, and records that
     "analysis/looks.py",  # records its dates for a study of an earlier version
     "features/dataset.py",  # builds and keeps it
+    "features/history.py",  # says when it is, so that later bars begin after it
     "market/folds.py",  # splits it off
     "market/windows.py",
     "pretraining/store.py",  # asks whether weights were trained on its bars
