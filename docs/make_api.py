@@ -60,7 +60,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Running studies": ("load_study", "StudySpec", "run_study"),
     "Search": (),
     "Results": ("open_study", "open_studies", "Study", "Studies", "Best"),
-    "Policies": ("load_policy", "Policy"),
+    "Policies": ("load_policy", "Policy", "backtest_policy"),
     "Plots": ("plots",),
     "Plug-ins": (
         "load_plugins", "families.Family", "features.Indicator", "trading.Reward", "trading.Step", "market.Market",

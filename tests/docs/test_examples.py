@@ -52,6 +52,11 @@ def one_trial(left: Left, printed: str) -> None:
     assert Path("runs/one/policy/policy.onnx").is_file()
 
 
+def later_candles(left: Left, printed: str) -> None:
+    judged, seen = left["result"]["policy"], left["policy"].facts["windows"]["test"][0][1]
+    assert judged.bars[0] == 3_000 and seen == "2020-05-04T23:00:00" and len(printed.split()) == 2
+
+
 def objective(left: Left, printed: str) -> None:
     study = left["study"]
     assert math.isfinite(study.best_value) and study.best_params["hidden"] % 64 == 0
@@ -88,6 +93,7 @@ OUTCOMES: dict[str, Callable[[Left, str], None]] = {
     "your own PPOConfig": own_config,
     "one trial": one_trial,
     "a plain Optuna objective": objective,
+    "a policy on later candles, from Python": later_candles,
     "a study by name": filled_study,
     "a rule of your own": own_rule,
     "an environment": environment,
@@ -95,7 +101,7 @@ OUTCOMES: dict[str, Callable[[Left, str], None]] = {
 }
 """What an example must leave and print, by its name."""
 
-NEEDS_RAY = {"your own PPOConfig", "one trial", "a plain Optuna objective"}
+NEEDS_RAY = {"your own PPOConfig", "one trial", "a plain Optuna objective", "a policy on later candles, from Python"}
 
 MAX_LINES = 20
 """Lines of an example that is no file."""
