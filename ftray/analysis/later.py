@@ -62,8 +62,7 @@ def backtest_policy(
 ) -> dict[str, Backtest]:
     """Backtests of a policy and of the benchmarks by name, on candles after everything that the policy has seen.
 
-    The policy observes with its own scaler and layout and trades by its own rules; nothing is fitted. The look is
-    recorded: see the page about results.
+    The policy observes with its own scaler and layout, trades by its own rules, and fits nothing. The look is recorded.
 
     policy: one of `load_policy`.
     market: a folder of candle files or its URL, any market's description, or candles. They may hold other assets, too,

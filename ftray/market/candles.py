@@ -107,7 +107,9 @@ class Candles:
         return dataclasses.replace(self, times=self.times[first:last], values=self.values[first:last], regimes=regimes)
 
     def of(self, symbols: Sequence[str]) -> "Candles":
-        """The candles of these assets alone, in this order.
+        """The candles of some assets alone.
+
+        symbols: of these, in this order.
 
         Raises: DataError for an asset that is missing.
         """
