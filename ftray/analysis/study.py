@@ -145,6 +145,8 @@ class Study(Queries):
     def returns(self, trial: str, split: str = SPLIT) -> "pd.DataFrame":
         """Returns per bar, as fractions, by fold and seed in time order.
 
+        `time` is the close at which a bar's equity was marked.
+
         trial: its id, or the name of a benchmark, like `equal_weight`.
         split: `validation`; the test window is in no table, `ftray promote` alone reads it.
 
@@ -160,7 +162,9 @@ class Study(Queries):
         return rows.sort_values(["fold", "seed", "time"], ignore_index=True)
 
     def fills(self, trial: str) -> "pd.DataFrame":
-        """Orders of a trial that were filled on its validation windows, in quote currency.
+        """What a trial bought and sold on its validation windows, in quote currency, by fold and seed in time order.
+
+        `time` is when it filled; `cause` is `order`, or says why a holding was closed into cash without an order.
 
         Raises: QueryError for an unknown trial.
         """

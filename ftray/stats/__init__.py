@@ -13,6 +13,7 @@ from ftray.stats.comparison import (
     probability_of_improvement_interval,
 )
 from ftray.stats.costs import break_even_fee
+from ftray.stats.curves import Drawdown, monthly_returns, rolling_sharpe, top_drawdowns
 from ftray.stats.dependence import intraclass_correlation
 from ftray.stats.measures import (
     annual_return,
@@ -58,18 +59,22 @@ from ftray.stats.significance import (
     sharpe_error,
     sharpe_interval,
 )
+from ftray.stats.trades import ClosedTrades, closed_trades
 
 __all__ = [
     "MIN_BARS",
     "MIN_EXPOSURE",
     "REGIMES",
     "UNKNOWN",
+    "ClosedTrades",
+    "Drawdown",
     "RegimePerformance",
     "RegimeThresholds",
     "active_performance",
     "annual_return",
     "break_even_fee",
     "calmar",
+    "closed_trades",
     "deflated_sharpe",
     "drawdown_length",
     "drawdowns",
@@ -87,6 +92,7 @@ __all__ = [
     "max_drawdown",
     "minimum_backtest_length",
     "minimum_track_record",
+    "monthly_returns",
     "overfitting_probability",
     "performance",
     "probabilistic_sharpe",
@@ -97,6 +103,7 @@ __all__ = [
     "regime_performance",
     "regime_thresholds",
     "returns_matrix",
+    "rolling_sharpe",
     "round_trips",
     "sharpe",
     "sharpe_error",
@@ -106,6 +113,7 @@ __all__ = [
     "skewness",
     "sortino",
     "tail_ratio",
+    "top_drawdowns",
     "total_return",
     "volatility",
 ]

@@ -4,7 +4,8 @@ Takes: a `BarRecord` of plain arrays. Gives: files next to the trial's events, i
 become part of (`schema`).
 
     trials/trial-0007/returns-1-3.parquet   the policy of fold 1 and seed 3
-    trials/trial-0007/fills-1-3.parquet
+    trials/trial-0007/fills-1-3.parquet     what it bought and sold
+    trials/trial-0007/weights-1-3.parquet   what it held
     benchmarks/returns-1.parquet            the benchmarks on fold 1
 
 The test window is in none of them: `ftray promote` alone reads it.
@@ -27,18 +28,28 @@ from ftray.tables.schema import SCHEMA, arrow_type
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FILES = ("returns", "fills")
+FILES = ("returns", "fills", "weights")
 """The tables that trials write files of."""
 
 POLICY, SPLIT = "policy", "validation"
+
+MAX_WEIGHTS = 1_000
+"""Steps of a training whose weights are kept: of each bar and asset, they would be larger than all the rest."""
+
+ADDED = {"returns": "fees", "fills": "price"}
+"""A column that files of version 0.1 lack; their times are the opening times of the deciding bars."""
+
+BARS_LATER = {"returns": 2, "fills": 1}
+"""What `time` is now, in bars after the deciding bar's opening time."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class BarRecord:
     """A portfolio over a fold's validation windows.
 
-    times: (N,) datetime64, opening times of the deciding bars. returns, equity, exposure, turnover: (N,).
-    notional: (N, A) bought (+) or sold (−). regimes: (N,) labels of `stats.regime_labels`.
+    times: (N,) datetime64, closes at which equity was marked. returns, equity, exposure, turnover: (N,).
+    fees, slippage: (N,) what trading cost, in quote currency. weights: (N, A). regimes: (N,) labels of
+    `stats.regime_labels`. fills: the columns of `fills` that describe one, each (M,).
     """
 
     times: np.ndarray
@@ -46,9 +57,12 @@ class BarRecord:
     equity: np.ndarray
     exposure: np.ndarray
     turnover: np.ndarray
-    notional: np.ndarray
-    symbols: Sequence[str]
+    fees: np.ndarray
+    slippage: np.ndarray
     regimes: np.ndarray
+    symbols: Sequence[str]
+    weights: np.ndarray
+    fills: Mapping[str, Any]
 
 
 def bars_file(folder: Path, table: str, fold: int, seed: int) -> Path:
@@ -57,16 +71,11 @@ def bars_file(folder: Path, table: str, fold: int, seed: int) -> Path:
 
 
 def write_bars(folder: Path, fold: int, seed: int, record: BarRecord) -> None:
-    """Writes both files of a training, each whole or not at all; one that is repeated writes the same again."""
+    """Writes the files of a training, each whole or not at all; one that is repeated writes the same again."""
     whose = {"trial": folder.name, "portfolio": POLICY, "fold": fold, "seed": seed, "split": SPLIT}
-    steps, assets = np.nonzero(record.notional)
-    fills = {
-        "time": record.times[steps],
-        "symbol": np.asarray(record.symbols, dtype=object)[assets],
-        "notional": record.notional[steps, assets],
-    }
-    _write(bars_file(folder, "returns", fold, seed), "returns", whose, _bars(record))
-    _write(bars_file(folder, "fills", fold, seed), "fills", whose, fills)
+    made = {"returns": _bars(record), "fills": record.fills, "weights": _weights(record)}
+    for table in FILES:
+        _write(bars_file(folder, table, fold, seed), table, whose, made[table])
 
 
 def write_benchmarks(run: Path, fold: int, benchmarks: Mapping[str, BarRecord]) -> None:
@@ -82,6 +91,30 @@ def write_benchmarks(run: Path, fold: int, benchmarks: Mapping[str, BarRecord]) 
         for name, record in benchmarks.items()
     ]
     replace_file(file, parquet(pa.concat_tables(tables)))
+
+
+def read_bars(file: Path, table: str) -> "pa.Table":
+    """A file that `write_bars` or `write_benchmarks` made; one of version 0.1 in the columns and times of today.
+
+    What 0.1 did not store is null. It stored no interval either: that is the shortest time between two bars.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    found = pq.read_table(file)
+    if table not in ADDED or ADDED[table] in found.column_names:
+        return found
+    bars = pq.read_table(file.with_name(file.name.replace("fills-", "returns-")), columns=["time"])
+    apart = np.diff(np.unique(bars["time"].to_numpy()))
+    interval = apart.min() if len(apart) else np.timedelta64(0, "us")
+    later = pa.scalar((BARS_LATER[table] * interval).astype("timedelta64[us]").item(), pa.duration("us"))
+    columns = {name: found[name] for name in SCHEMA[table] if name in found.column_names}
+    columns["time"] = pc.add(found["time"], later)
+    nothing = {name: pa.nulls(len(found), arrow_type(SCHEMA[table][name].kind)) for name in SCHEMA[table]}
+    if table == "fills":
+        nothing["cause"] = pa.repeat(pa.scalar("order"), len(found))
+    return pa.table({**nothing, **columns})
 
 
 def parquet(table: "pa.Table", rows_per_group: int = 64_000) -> bytes:
@@ -111,7 +144,20 @@ def _bars(record: BarRecord) -> dict[str, Any]:
         "equity": record.equity,
         "exposure": record.exposure,
         "turnover": record.turnover,
+        "fees": record.fees,
+        "slippage": record.slippage,
         "regime": names[record.regimes],
+    }
+
+
+def _weights(record: BarRecord) -> dict[str, Any]:
+    """The weights at some steps, evenly spread, the last one among them; a row per step and asset."""
+    n = len(record.times)
+    steps = n - 1 - np.linspace(0, n - 1, min(n, MAX_WEIGHTS)).round().astype(int)[::-1]
+    return {
+        "time": np.repeat(record.times[steps], len(record.symbols)),
+        "symbol": np.tile(np.asarray(record.symbols, dtype=object), len(steps)),
+        "weight": record.weights[steps].ravel(),
     }
 
 
@@ -131,7 +177,7 @@ def _table(name: str, whose: Mapping[str, Any], columns: Mapping[str, Any]) -> "
         if column not in columns:
             made[column] = pa.array([whose.get(column)] * n, type_)
         elif described.kind == "time":
-            made[column] = pa.array(columns[column].astype("datetime64[us]"), type_)
+            made[column] = pa.array(np.asarray(columns[column]).astype("datetime64[us]"), type_)
         else:
             made[column] = pa.array(columns[column], type_)
     return pa.table(made)

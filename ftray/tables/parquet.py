@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ftray.files import replace_file
 from ftray.runs.folder import RunFolder
-from ftray.tables.bars import parquet
+from ftray.tables.bars import parquet, read_bars
 from ftray.tables.ingest import CARD, Intake, New, State, from_plain, to_plain
 from ftray.tables.parts import ReadPart, read_part, select
 from ftray.tables.schema import FORMAT, SCHEMA, arrow_table, concat
@@ -191,15 +191,13 @@ class _Writer:
 
 def _tables_of(new: New) -> Iterable[tuple[str, "pa.Table"]]:
     """What was read, as tables; bars in batches, however many trials ended at once."""
-    import pyarrow.parquet as pq
-
     for name, rows in new.rows.items():
         if rows:
             yield name, arrow_table(name, rows)
     for name, files in new.files.items():
         batch: list[Any] = []
         for i, file in enumerate(files):
-            batch.append(pq.read_table(file))
+            batch.append(read_bars(file, name))
             if i == len(files) - 1 or sum(map(len, batch)) > MAX_BATCH_ROWS:
                 yield name, concat(batch)
                 batch = []

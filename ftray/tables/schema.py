@@ -7,7 +7,8 @@ values, so that the files of a study always fit each other.
     metrics   one row per report, of trials and pre-training jobs; steps that a resumed trial repeats appear once
     folds     one row per fold and seed that a trial has finished: its own validation metrics
     returns   one row per bar, trial, fold and seed, of validation windows alone; benchmarks have no trial and no seed
-    fills     one row per order that was filled
+    fills     one row per order that was filled, and per holding that a segment's end or ruin closed into cash
+    weights   one row per asset, trial, fold and seed at some of the bars of `returns`: at most 1,000, evenly spread
     events    everything else that was recorded, of the study and of its trials
     encoders  one row per finished pre-training job: the encoder card
 
@@ -16,6 +17,10 @@ metrics (`validation/sharpe`), to `metrics` every reported metric, to `folds` th
 names that a study file uses, and `ftray.metrics` says what they mean; in SQL, quote a name with a slash:
 "trial/ppo/epochs".
 Fractions are never percentages, Sharpe ratios are annual, times are UTC (without a time zone, as in numpy).
+
+`time` is the moment at which what a row says was so, never a bar's opening time: an order filled, equity was marked. A
+step is decided, and its orders fill, at the close of its deciding bar, which is the next bar's opening; it ends, and
+its equity is marked, at that next bar's close. So a step's fills are one bar earlier than its row in `returns`.
 """
 
 import datetime
@@ -29,7 +34,7 @@ from ftray.units import UNITS
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMAT = 1
+FORMAT = 2
 """Number of the tables' format. Tables of another format are ignored, and derived again from the events."""
 
 
@@ -95,21 +100,37 @@ SCHEMA: dict[str, dict[str, Column]] = {
         "fold": Column("int", "counted from 0"),
         "seed": Column("int", "null for a benchmark"),
         "split": Column("text", "validation; the test window is in no table"),
-        "time": Column("time", "opening time of the deciding bar"),
-        "return": Column("float", "of equity, from this bar's close to the next one's"),
-        "equity": Column("float", "after the step, in quote currency"),
-        "exposure": Column("float", "fraction of equity in assets after the step"),
-        "turnover": Column("float", "traded notional as a fraction of equity"),
-        "regime": Column("text", "bear, sideways or bull, by the bars up to this one; null without enough of them"),
+        "time": Column("time", "close at which equity was marked: the end of the bar that this row is of"),
+        "return": Column("float", "of equity in this bar, from the last close to this one, net of fees and slippage"),
+        "equity": Column("float", "at this close, in quote currency"),
+        "exposure": Column("float", "fraction of equity in assets at this close"),
+        "turnover": Column("float", "notional traded in this bar, as a fraction of the equity before"),
+        "fees": Column("float", "paid in this bar, in quote currency; null in what 0.1 wrote"),
+        "slippage": Column("float", "cost of slippage in this bar, in quote currency; null in what 0.1 wrote"),
+        "regime": Column("text", "bear, sideways or bull, by the bars before this one; null without enough of them"),
     },
     "fills": {
         "trial": Column("text", "id"),
         "fold": Column("int", "counted from 0"),
         "seed": Column("int", "its own"),
         "split": Column("text", "validation"),
-        "time": Column("time", "opening time of the deciding bar"),
+        "time": Column("time", "when it filled: one bar before the close in `returns` that it counts to"),
         "symbol": Column("text", "the asset"),
-        "notional": Column("float", "bought (+) or sold (−), in quote currency"),
+        "cause": Column("text", "order; end or ruin: no order, a segment's end or ruin closed the holding at a close"),
+        "notional": Column("float", "bought (+) or sold (−), in quote currency, at the price before slippage"),
+        "units": Column("float", "of the asset, bought (+) or sold (−)"),
+        "price": Column("float", "of one unit, before slippage, in quote currency"),
+        "fee": Column("float", "in quote currency"),
+        "slippage": Column("float", "what slippage cost, in quote currency"),
+    },
+    "weights": {
+        "trial": Column("text", "id"),
+        "fold": Column("int", "counted from 0"),
+        "seed": Column("int", "its own"),
+        "split": Column("text", "validation"),
+        "time": Column("time", "a close at which equity was marked"),
+        "symbol": Column("text", "the asset"),
+        "weight": Column("float", "fraction of equity in it at that close"),
     },
     "events": {
         "trial": Column("text", "id; null for an event of the study as a whole"),

@@ -6,9 +6,10 @@ gymnasium environments and `Backtest`s, whose accounts all advance by one functi
 
 from ftray.trading.account import rebalance, target_weights
 from ftray.trading.advance import advance
-from ftray.trading.backtest import Backtest, backtest, benchmarks, buy_and_hold, cannot_trade, cash, equal_weight
+from ftray.trading.backtest import backtest, benchmarks, buy_and_hold, cannot_trade, cash, equal_weight
 from ftray.trading.books import Account, Fills, Step, StepPrices
 from ftray.trading.env import TradingEnv, VectorTradingEnv
+from ftray.trading.outcome import Backtest
 from ftray.trading.prices import PriceTape
 from ftray.trading.rewards import REWARDS, Reward
 from ftray.trading.rules import MarketRules

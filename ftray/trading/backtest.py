@@ -10,12 +10,10 @@ ruined account has left stays in cash to the end of its segment (see `advance`).
 Legend: N steps in time order, G segments, E accounts, A assets.
 """
 
-import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from ftray import stats
 from ftray.errors import DataError
 from ftray.features import Dataset
 from ftray.market import Pieces
@@ -24,79 +22,12 @@ from ftray.spec import nearest
 from ftray.trading.account import target_weights
 from ftray.trading.advance import advance
 from ftray.trading.books import Account, Step
+from ftray.trading.outcome import Backtest
 from ftray.trading.prices import PriceTape, tradable_segments
 from ftray.trading.rules import MarketRules
 
 PolicyFn = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(bars (E,) int64, accounts (E, 1 + A) float32) → actions (E, A)."""
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Backtest:
-    """What happened at each of N steps; money in quote currency, of the account whose growth is chained.
-
-    bars: (N,) the deciding bars.
-    times: (N,) datetime64, their opening times.
-    segment_starts: (G,) index of each segment's first step.
-    returns: (N,) of equity, close to close.
-    equity: (N,) at the close after each step; before the first it is `initial_cash`.
-    weights: (N, A) holdings as fractions of equity at that close.
-    notional: (N, A) bought (+) or sold (−).
-    turnover: (N,) traded notional as a fraction of equity.
-    fees, slippage: (N,) what trading cost.
-    initial_cash: what the account started with.
-    bars_per_year: what ratios are annualised by.
-    symbols: the A assets.
-    """
-
-    bars: np.ndarray
-    times: np.ndarray
-    segment_starts: np.ndarray
-    returns: np.ndarray
-    equity: np.ndarray
-    weights: np.ndarray
-    notional: np.ndarray
-    turnover: np.ndarray
-    fees: np.ndarray
-    slippage: np.ndarray
-    initial_cash: float
-    bars_per_year: float
-    symbols: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.bars)
-
-    def performance(self, benchmark: "Backtest | None" = None) -> dict[str, float]:
-        """Its measures by name: total_return, annual_return, volatility, sharpe, max_drawdown, turnover and more.
-
-        Ratios are annualised, drawdowns are fractions, `n_bars` and `drawdown_length` count bars. The fees are a sum of
-        fractions of the equity that they were paid from. See `ftray.stats.performance` for all of them.
-
-        benchmark: equal weight on the same bars; with it come the measures relative to it, like `active_sharpe`: see
-            `ftray.stats.active_performance`.
-        """
-        return self._own_performance() | ({} if benchmark is None else self._active_performance(benchmark))
-
-    def _active_performance(self, benchmark: "Backtest") -> dict[str, float]:
-        return stats.active_performance(
-            self.returns,
-            benchmark.returns,
-            self.bars_per_year,
-            exposure=self.weights.sum(axis=1),
-            benchmark_exposure=benchmark.weights.sum(axis=1),
-            segment_starts=self.segment_starts,
-        )
-
-    def _own_performance(self) -> dict[str, float]:
-        return stats.performance(
-            self.returns,
-            self.bars_per_year,
-            turnover=self.turnover,
-            fees=self.fees / np.concatenate(([self.initial_cash], self.equity[:-1])),
-            exposure=self.weights.sum(axis=1),
-            orders=np.count_nonzero(self.notional, axis=1),
-            segment_starts=self.segment_starts,
-        )
 
 
 def backtest(policy: PolicyFn, dataset: Dataset, window: Pieces, rules: MarketRules) -> Backtest:
@@ -192,29 +123,33 @@ def _run(decide: Decision, dataset: Dataset, window: Pieces, rules: MarketRules)
     lengths = np.array([len(segment) - 1 for segment in segments])
     starts = np.cumsum(lengths) - lengths
     bars = np.concatenate([segment.start + np.arange(n) for segment, n in zip(segments, lengths, strict=True)])
-    before, after, turnover = np.empty((3, len(bars)))
-    weights, notional, fees, slippage = np.empty((4, len(bars), dataset.layout.n_assets))
+    before, after, ruined = np.empty(len(bars)), np.empty(len(bars)), np.empty(len(bars), dtype=bool)
+    units, closes, notional, prices, fees, slippage = np.empty((6, len(bars), dataset.layout.n_assets))
     for at, result in _steps(decide, PriceTape(dataset.candles, rules), bars, starts, lengths, rules):
-        before[at], after[at], turnover[at] = result.equity_before, result.equity, result.turnover
-        weights[at] = result.account.units * result.prices.next_close / result.equity[:, None]
+        before[at], after[at], ruined[at] = result.equity_before, result.equity, result.ruined
+        units[at], closes[at], prices[at] = result.account.units, result.prices.next_close, result.prices.fill
         notional[at], fees[at], slippage[at] = result.fills.notional, result.fills.fees, result.fills.slippage
 
     growth = after[starts + lengths - 1] / rules.initial_cash
     chained = np.repeat(np.concatenate(([1.0], np.cumprod(growth)[:-1])), lengths)
+    candles = dataset.candles
     return Backtest(
         bars=bars,
-        times=dataset.candles.times[bars],
+        filled_at=candles.times[bars] + candles.interval,
+        times=candles.times[bars] + 2 * candles.interval,
         segment_starts=starts,
         returns=after / before - 1.0,
         equity=after * chained,
-        weights=weights,
+        units=units * chained[:, None],
+        closes=closes,
         notional=notional * chained[:, None],
-        turnover=turnover,
-        fees=fees.sum(axis=1) * chained,
-        slippage=slippage.sum(axis=1) * chained,
+        prices=prices,
+        fees=fees * chained[:, None],
+        slippage=slippage * chained[:, None],
+        ruined=ruined,
         initial_cash=rules.initial_cash,
-        bars_per_year=dataset.candles.bars_per_year,
-        symbols=dataset.candles.symbols,
+        bars_per_year=candles.bars_per_year,
+        symbols=candles.symbols,
     )
 
 

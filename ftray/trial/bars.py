@@ -12,6 +12,7 @@ from ftray import stats
 from ftray.features import Dataset
 from ftray.market import Window
 from ftray.tables.bars import BarRecord, write_bars, write_benchmarks
+from ftray.tables.schema import Frame
 from ftray.trading import Backtest
 from ftray.trial.progress import Training
 
@@ -47,13 +48,18 @@ def regimes_of(dataset: Dataset) -> np.ndarray:
 
 
 def _bar_record(backtest: Backtest, regimes: np.ndarray) -> BarRecord:
+    filled: Frame = backtest.fills()
+    fills = {column: filled[column].to_numpy() for column in filled}
     return BarRecord(
         times=backtest.times,
         returns=backtest.returns,
         equity=backtest.equity,
         exposure=backtest.weights.sum(axis=1),
         turnover=backtest.turnover,
-        notional=backtest.notional,
-        symbols=backtest.symbols,
+        fees=backtest.fees.sum(axis=1),
+        slippage=backtest.slippage.sum(axis=1),
         regimes=regimes[backtest.bars],
+        symbols=backtest.symbols,
+        weights=backtest.weights,
+        fills=fills,
     )

@@ -74,17 +74,35 @@ def end(run: RunFolder, trial: str, state: Any) -> None:
 
 
 def bar_record(n_bars: int, chance: random.Random) -> BarRecord:
-    """A portfolio on hourly bars."""
+    """A portfolio on hourly bars: a quarter of its cash in either asset, bought at the first bar, BTC sold halfway."""
     returns = np.array([chance.gauss(0, 0.01) for _ in range(n_bars)])
+    equity = 10_000 * np.cumprod(1 + returns)
+    starts = np.datetime64("2024-01-01T01", "h") + np.arange(n_bars)
+    half, (fee, slippage) = n_bars // 2, (6.25, 1.25)
+    costs = np.isin(np.arange(n_bars), [0, half]).astype(float)
+    costs[0] *= 2
+    left = -(2_500 + equity[-1] - 10_000 + 3 * (fee + slippage) + 100.0)  # of ETH, so that the profits add up
     return BarRecord(
-        times=np.datetime64("2024-01-01", "h") + np.arange(n_bars),
+        times=starts + 1,
         returns=returns,
-        equity=10_000 * np.cumprod(1 + returns),
+        equity=equity,
         exposure=np.full(n_bars, 0.5),
-        turnover=np.zeros(n_bars),
-        notional=np.zeros((n_bars, 2)),
-        symbols=("BTC", "ETH"),
+        turnover=costs / 4,
+        fees=fee * costs,
+        slippage=slippage * costs,
         regimes=np.arange(n_bars) * 3 // n_bars,
+        symbols=("BTC", "ETH"),
+        weights=np.full((n_bars, 2), 0.25),
+        fills={
+            "time": np.array([starts[0], starts[0], starts[half], starts[-1] + 1]),
+            "symbol": ["BTC", "ETH", "BTC", "ETH"],
+            "cause": ["order", "order", "order", "end"],
+            "notional": [2_500.0, 2_500.0, -2_400.0, left],
+            "units": [25.0, 50.0, -25.0, -50.0],
+            "price": [100.0, 50.0, 96.0, -left / 50.0],
+            "fee": [fee, fee, fee, 0.0],
+            "slippage": [slippage, slippage, slippage, 0.0],
+        },
     )
 
 

@@ -62,7 +62,20 @@ def study(tmp_path_factory) -> Study:
 def bar_record(seed: int) -> BarRecord:
     returns = np.random.default_rng(seed).normal(0.0001, 0.01, N)
     flat, labels = np.full(N, 0.5), np.where(np.arange(N) < 2 * N // 3, 0, 2)
-    return BarRecord(TIMES, returns, np.cumprod(1 + returns), flat, flat / 10, np.zeros((N, 1)), ("BTC",), labels)
+    fills = {name: [] for name in ("time", "symbol", "cause", "notional", "units", "price", "fee", "slippage")}
+    return BarRecord(
+        times=TIMES,
+        returns=returns,
+        equity=np.cumprod(1 + returns),
+        exposure=flat,
+        turnover=flat / 10,
+        fees=flat / 1_000,
+        slippage=flat / 2_000,
+        regimes=labels,
+        symbols=("BTC",),
+        weights=flat[:, None],
+        fills=fills,
+    )
 
 
 def test_a_metric_that_runs_do_not_end_with_is_shown_as_it_was_reported(study):

@@ -5,16 +5,18 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from ftray.analysis.studies import open_study
 from ftray.analysis.study import Study
 from ftray.runs import RunFolder
-from ftray.tables.bars import BarRecord, write_bars, write_benchmarks
+from ftray.tables.bars import BarRecord, bars_file, read_bars, write_bars, write_benchmarks
 from ftray.tables.parquet import Tables, compact
 from ftray.tables.parts import read_part
 from ftray.tables.schema import SCHEMA, arrow_table, concat
 from tests.analysis.test_study import OLD
+from tests.runs.test_version_0_1 import STORED as VERSION_0_1
 
 
 @pytest.fixture
@@ -50,11 +52,31 @@ def finish(run: RunFolder) -> None:
 
 
 def bar_record(n: int = 4) -> BarRecord:
-    times = np.datetime64("2024-01-01T00:00:00") + np.arange(n) * np.timedelta64(1, "h")
-    notional = np.zeros((n, 2))
-    notional[1, 0], notional[2, 1] = 5.0, -3.0
+    times = np.datetime64("2024-01-01T02:00:00") + np.arange(n) * np.timedelta64(1, "h")
     flat = np.full(n, 0.5)
-    return BarRecord(times, flat / 100, 1 + flat, flat, flat, notional, ("BTC", "ETH"), np.array([-1, 0, 1, 2][:n]))
+    fills = {
+        "time": times[1:3] - np.timedelta64(1, "h"),
+        "symbol": ["BTC", "ETH"],
+        "cause": ["order", "order"],
+        "notional": [5.0, -3.0],
+        "units": [0.5, -3.0],
+        "price": [10.0, 1.0],
+        "fee": [0.05, 0.03],
+        "slippage": [0.02, 0.01],
+    }
+    return BarRecord(
+        times=times,
+        returns=flat / 100,
+        equity=1 + flat,
+        exposure=flat,
+        turnover=flat,
+        fees=flat / 10,
+        slippage=flat / 20,
+        regimes=np.array([-1, 0, 1, 2])[np.arange(n) % 4],
+        symbols=("BTC", "ETH"),
+        weights=np.arange(2 * n).reshape(n, 2) / (2 * n),
+        fills=fills,
+    )
 
 
 def rows(study: Study, name: str) -> list[dict]:
@@ -152,12 +174,41 @@ def test_bars_fills_and_folds_of_a_finished_run_are_tables(run, tmp_path):
         assert bars["fold"].tolist() == [0] * 4 + [1] * 4 and set(bars["portfolio"]) == {"policy"}
         assert bars["regime"].tolist()[1:4] == ["bear", "sideways", "bull"] and bars["regime"].isna().sum() == 2
         assert study.fills(name)["symbol"].tolist() == ["BTC", "ETH"] * 2
+        assert study.fills(name)["price"].tolist() == [10.0, 1.0] * 2
+        assert study.fills(name)["time"].tolist() == [*bars["time"][:2], *bars["time"][4:6]]  # a bar before their row
+        held = study.frame("weights", trial=name)
+        assert held["symbol"].tolist() == ["BTC", "ETH"] * 8 and held["weight"].tolist() == [*np.arange(8) / 8] * 2
         assert study.folds(name)["validation/sharpe"].tolist() == [1.0, 2.0]
         assert study.returns("equal_weight")["time"].tolist() == bars["time"].tolist()[:4]
         assert study.trials["n_runs"].tolist() == [2]
         run.trial_ended(name, "COMPLETE") if not run.is_done else None
         finish(run)
     assert_same(open_study(run.path), derived(run, tmp_path))
+
+
+def test_weights_of_a_long_training_are_those_of_a_thousand_bars_with_the_last_one(run):
+    record = bar_record(5_000)
+    write_bars(run.trial_folder("trial-0000").folder, 0, 1, record)
+    held = read_bars(bars_file(run.trial_folder("trial-0000").folder, "weights", 0, 1), "weights").to_pandas()
+    assert held["time"].nunique() == 1_000 and held["time"].max() == record.times[-1]
+    known = dict(zip(record.times, record.weights[:, 0], strict=True))
+    own = held[held["symbol"] == "BTC"]
+    assert own["weight"].tolist() == [known[time] for time in own["time"].to_numpy()]
+
+
+def test_bars_of_version_0_1_are_read_with_the_times_of_today(tmp_path):
+    """0.1 stored the opening time of the deciding bar; its market had bars of an hour."""
+    folder, hour = shutil.copytree(VERSION_0_1, tmp_path / "old"), np.timedelta64(1, "h")
+    study = open_study(folder)
+    stored = pq.read_table(bars_file(folder / "trials" / "trial-0000", "returns", 0, 0)).to_pandas()
+    bars = study.returns("trial-0000").query("fold == 0 and seed == 0")
+    assert (bars["time"].to_numpy() == stored["time"].to_numpy() + 2 * hour).all()
+    assert bars["return"].tolist() == stored["return"].tolist() and bars["fees"].isna().all()
+    fills = study.fills("trial-0000").query("fold == 0 and seed == 0")
+    assert set(fills["time"]) == set(bars["time"][bars["turnover"] > 0] - hour)
+    assert set(fills["cause"]) == {"order"} and fills["price"].isna().all()
+    assert study.returns("equal_weight")["time"].isin(study.returns("trial-0000")["time"]).all()
+    assert study.sql("select count(*) as n from weights")["n"].tolist() == [0]
 
 
 def test_where_a_trial_ran_and_from_what_code_is_in_its_row(run):

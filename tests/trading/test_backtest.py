@@ -24,7 +24,18 @@ def test_bars_are_all_the_tradable_ones_in_time_order(broken_dataset: Dataset):
     expected = [bar for s in tradable_segments(broken_dataset, window) for bar in range(s.start, s.stop - 1)]
     assert result.bars.tolist() == expected
     assert len(result) == len(result.returns) == len(result.equity) == len(result.weights) == len(expected)
-    np.testing.assert_array_equal(result.times, broken_dataset.candles.times[expected])
+
+
+def test_orders_fill_at_the_next_bars_opening_and_equity_is_marked_at_its_close(broken_dataset: Dataset):
+    """Candles are named by their opening times, and a bar lasts an interval."""
+    window, candles = broken_dataset.windows.train, broken_dataset.candles
+    for fill in ("open", "close"):
+        result = backtest(everything(0), broken_dataset, window, dataclasses.replace(FREE, fill=fill))
+        np.testing.assert_array_equal(result.filled_at, candles.times[result.bars + 1])
+        np.testing.assert_array_equal(result.times, candles.times[result.bars + 1] + candles.interval)
+        known = candles.column(fill)[result.bars + (fill == "open")]
+        np.testing.assert_array_equal(result.prices, known)
+        np.testing.assert_array_equal(result.closes, candles.column("close")[result.bars + 1])
 
 
 def test_a_free_account_in_one_asset_returns_what_the_asset_returns(broken_dataset: Dataset):
@@ -115,7 +126,7 @@ def test_equal_weight_rebalances_daily_at_the_same_costs(dataset: Dataset):
     window, rules = dataset.windows.validation, MarketRules(min_order=0)
     daily = equal_weight(dataset, window, rules)
     assert np.flatnonzero(daily.turnover).tolist() == list(range(0, len(daily), 24))
-    np.testing.assert_allclose(daily.fees, rules.fee * np.abs(daily.notional).sum(axis=1))
+    np.testing.assert_allclose(daily.fees, rules.fee * np.abs(daily.notional))
     hourly = equal_weight(dataset, window, rules, every=1)
     assert hourly.fees.sum() > daily.fees.sum()
 
@@ -240,3 +251,66 @@ def test_the_future_changes_nothing_before_it(dataset: Dataset):
     known = one.bars < middle
     np.testing.assert_array_equal(one.equity[known], other.equity[known])
     assert one.equity[-1] != other.equity[-1]
+
+
+def restless(bars: np.ndarray, _: np.ndarray) -> np.ndarray:
+    """Another mix of the assets at every bar."""
+    return np.abs(np.sin(np.arange(1, 4) * bars[:, None] / 7.0)) / 4.0
+
+
+@pytest.mark.parametrize("rules", [MarketRules(), MarketRules(fill="close", impact=0.01)])
+def test_the_profits_of_the_assets_add_up_to_that_of_the_account(broken_dataset: Dataset, rules):
+    result = backtest(restless, broken_dataset, broken_dataset.windows.train, rules)
+    assert len(result.segment_starts) > 1
+    np.testing.assert_allclose(result.profit.sum(axis=1), result.equity - result.equity_before, atol=1e-7)
+    fills = result.fills()
+    by_asset = -fills.eval("notional + fee + slippage").groupby(fills["symbol"]).sum()
+    np.testing.assert_allclose(by_asset[list(result.symbols)], result.profit.sum(axis=0), atol=1e-6)
+    assert by_asset.sum() == pytest.approx(result.equity[-1] - result.initial_cash, abs=0.005)
+
+
+def test_fills_say_when_at_what_price_and_at_what_cost(broken_dataset: Dataset):
+    rules = MarketRules(fee=0.002, slippage=0.001)
+    result = backtest(restless, broken_dataset, broken_dataset.windows.train, rules)
+    fills, candles = result.fills(), broken_dataset.candles
+    orders = fills[fills["cause"] == "order"]
+    assert len(orders) == np.count_nonzero(result.notional)
+    opening = candles.column("open")[np.searchsorted(candles.times, orders["time"].to_numpy())]
+    assets = [result.symbols.index(symbol) for symbol in orders["symbol"]]
+    np.testing.assert_array_equal(orders["price"], opening[np.arange(len(orders)), assets])
+    np.testing.assert_allclose(orders["notional"], orders["units"] * orders["price"], rtol=1e-12)
+    np.testing.assert_allclose(orders["fee"], 0.002 * orders["notional"].abs())
+    np.testing.assert_allclose(orders["slippage"], 0.001 * orders["notional"].abs())
+    assert fills["time"].is_monotonic_increasing
+
+
+def test_what_a_segment_leaves_is_closed_at_its_last_close_without_cost(broken_dataset: Dataset):
+    symbol = broken_dataset.layout.symbols[0]
+    result = buy_and_hold(broken_dataset, broken_dataset.windows.train, MarketRules(), symbol)
+    fills = result.fills()
+    assert fills["cause"].tolist() == ["order", "end"] * len(result.segment_starts)
+    ends = fills[fills["cause"] == "end"]
+    lasts = [*(result.segment_starts[1:] - 1), len(result) - 1]
+    np.testing.assert_array_equal(ends["time"], result.times[lasts])
+    np.testing.assert_allclose(-ends["notional"], result.equity[lasts], rtol=1e-12)
+    assert not ends[["fee", "slippage"]].to_numpy().any()
+    np.testing.assert_allclose(fills["units"].to_numpy().reshape(-1, 2).sum(axis=1), 0.0, atol=1e-9)
+
+
+def test_the_profits_of_a_ruined_account_still_add_up(broken_dataset: Dataset):
+    rules = MarketRules(fee=0.1, slippage=0.1, min_order=0)
+    policy = lambda bars, _: np.tile((bars % 2)[:, None], (1, 3))  # noqa: E731
+    result = backtest(policy, broken_dataset, broken_dataset.windows.train, rules)
+    assert "ruin" in set(result.fills()["cause"])
+    assert result.profit.sum() == pytest.approx(result.equity[-1] - result.initial_cash, abs=0.005)
+
+
+def test_gross_returns_are_those_of_the_same_trades_without_costs(dataset: Dataset):
+    """An account that never runs out of cash trades the same fractions of its equity, whatever they cost."""
+    window = dataset.windows.validation
+    paid = backtest(restless, dataset, window, MarketRules(fee=0.002, slippage=0.001, fill="close", min_order=0))
+    free = backtest(restless, dataset, window, FREE)
+    assert paid.equity[-1] < 0.95 * free.equity[-1]
+    np.testing.assert_allclose(paid.gross_returns, free.returns, atol=1e-12)
+    cost = (paid.fees + paid.slippage).sum(axis=1)
+    np.testing.assert_allclose(paid.gross_returns, (paid.equity + cost) / paid.equity_before - 1.0, atol=1e-12)
