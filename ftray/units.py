@@ -48,6 +48,7 @@ UNITS = {
     "seconds": Unit("seconds", ".2f"),
     "per second": Unit("per second", ",.0f"),
     "GiB": Unit("GiB", ".2f"),
+    "money": Unit("quote currency", ",.2f"),
     "loss": Unit("loss", ".4f"),
     "rate": Unit("rate", ".1e"),
     "number": Unit("number", ANY_SIZE),

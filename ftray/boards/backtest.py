@@ -1,23 +1,20 @@
-"""A backtest for readers and notebooks: one aligned table, parquet files, one plot.
+"""A backtest for readers and notebooks: aligned tables in a terminal, parquet files, a tear sheet.
 
-Takes: plain arrays and mappings. Gives: a folder with `equity.parquet`, `weights.parquet`, `fills.parquet`,
-`performance.json` and `equity.html`.
-
-Legend: N steps, A assets.
+Takes: backtests by name, the measures of each. Gives: a folder with `equity.parquet`, `weights.parquet`,
+`fills.parquet`, `performance.json` and `tear_sheet.html`.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from ftray.boards.tear_sheet import write_tear_sheet
 from ftray.boards.terminal import align, print_lines
-from ftray.errors import MissingDependencyError
 from ftray.files import replace_file
 from ftray.metrics import format_metric, metric_title, validation
-from ftray.plots.equity import plot_equity
+from ftray.plots.tear_sheet import backtest_data
+from ftray.trading import Backtest
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,44 +23,33 @@ Performance = Mapping[str, Mapping[str, float]]
 
 
 def write_backtest(
-    folder: Path,
-    performance: Performance,
-    times: np.ndarray,
-    equity: Mapping[str, np.ndarray],
-    symbols: Sequence[str],
-    weights: np.ndarray,
-    notional: np.ndarray,
+    folder: Path, performance: Performance, backtests: Mapping[str, Backtest], title: str, html: Path | None = None
 ) -> Path:
-    """Writes the files of one backtest.
+    """Writes the files of one backtest, and returns the path of its tear sheet.
 
-    times: (N,) of the deciding bars. equity: name → (N,) after each step. weights, notional: (N, A) of the policy.
+    `equity.parquet`: time, and a column per backtest: equity at that close. `weights.parquet`: time, cash and a column
+    per asset: fractions of equity at that close. `fills.parquet`: see `Backtest.fills`.
+
+    performance: the measures of each, and of whatever else is compared. backtests: `policy`, and the benchmarks on the
+    same bars. title: of the tear sheet. html: its file or folder; by default it is in the same folder as the rest.
+
+    Raises: MissingDependencyError where plotly is missing; everything but the tear sheet is then written.
     """
     import pandas as pd
 
+    policy = backtests["policy"]
     folder.mkdir(parents=True, exist_ok=True)
-    steps, assets = np.nonzero(notional)
+    equity = {name: one.equity for name, one in backtests.items()}
+    weights = pd.DataFrame(policy.weights, columns=list(policy.symbols))
     frames = {
-        "equity": pd.DataFrame({"time": times, **equity}),
-        "weights": pd.DataFrame({"time": times, "cash": 1.0 - weights.sum(axis=1)}).join(
-            pd.DataFrame(weights, columns=list(symbols))
-        ),
-        "fills": pd.DataFrame(
-            {
-                "time": times[steps],
-                "symbol": np.asarray(symbols, dtype=object)[assets],
-                "notional": notional[steps, assets],
-            }
-        ),
+        "equity": pd.DataFrame({"time": policy.times, **equity}),
+        "weights": pd.DataFrame({"time": policy.times, "cash": 1.0 - policy.weights.sum(axis=1)}).join(weights),
+        "fills": policy.fills(),
     }
     for name, frame in frames.items():
         replace_file(folder / f"{name}.parquet", frame.to_parquet(index=False))
     replace_file(folder / "performance.json", json.dumps(performance, indent=1).encode())
-    try:
-        page = plot_equity({"times": times, "equity": equity}).to_html(include_plotlyjs=True)
-        replace_file(folder / "equity.html", page.encode())
-    except MissingDependencyError as error:
-        print(f"no plot: {error}")
-    return folder
+    return write_tear_sheet(html or folder, title, backtest_data(backtests))
 
 
 def print_performance(performance: Performance, *, console: "Console | None" = None) -> None:

@@ -32,6 +32,13 @@ class Paragraph(NamedTuple):
     kind: str = "paragraph"
 
 
+class Heading(NamedTuple):
+    """The title of what follows, inside a part of the page."""
+
+    words: str
+    kind: str = "heading"
+
+
 class Facts(NamedTuple):
     """A table of names and values; values that are None are left out."""
 

@@ -12,10 +12,11 @@ from ftray.analysis.leaderboard import is_benchmark, leaderboard_rows
 from ftray.analysis.looks import looks_elsewhere
 from ftray.analysis.ranking import describe_hardly_trading
 from ftray.analysis.study import Study
-from ftray.boards.blocks import Block, Code, Facts, Paragraph, Plot, Table, table_of
+from ftray.boards.blocks import Block, Code, Facts, Heading, Paragraph, Plot, Table, table_of
 from ftray.boards.columns import TableColumn, leaderboard_columns, of_metric
 from ftray.boards.live import describe_luck
 from ftray.boards.status import status_data
+from ftray.boards.tear_sheet import described, tear_sheet
 from ftray.errors import NoResultError
 from ftray.metrics import EQUAL_WEIGHT, PRETRAINING_LOSS, format_metric, metric, validation
 from ftray.runs.records import JobKind
@@ -86,7 +87,7 @@ def data(study: Study) -> list[Block]:
     ]
     rows = [_window(fold, own) for fold, own in study.frame("returns", ["fold", "time", "portfolio"]).groupby("fold")]
     if rows:
-        blocks.append(Paragraph("Validation windows (opening times of the deciding bars, UTC):"))
+        blocks.append(Paragraph("Validation windows, by the closes at which equity is marked, UTC:"))
         blocks.append(Table(["fold", "from", "to", "bars"], rows, numbers=[3]))
     return blocks
 
@@ -172,9 +173,15 @@ def curves(study: Study) -> list[Block]:
     return [Plot(figure, f"curves-{i}") for i, figure in enumerate(figures)]
 
 
-def equity(study: Study) -> list[Block]:
-    found = plots.equity_data(study, study.best().trial, _benchmarks_drawn(study))
-    return [Plot(plots.plot_equity(found), "equity")]
+def money(study: Study) -> list[Block]:
+    """The tear sheet of the winner, with the band of its seeds around its equity."""
+    trial = study.best().trial
+    sheet = plots.tear_sheet_data(study, trial)
+    band = plots.equity_data(study, trial, [])
+    blocks: list[Block] = [Paragraph(described(sheet))]
+    for title, part in tear_sheet({**sheet, "low": band["low"], "high": band["high"]}).items():
+        blocks += [Heading(title), *part]
+    return blocks
 
 
 def comparison(study: Study) -> list[Block]:

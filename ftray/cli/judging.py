@@ -21,6 +21,8 @@ def add_verbs(add: Add) -> None:
     line = "judge bars of --market that the policy has seen; this is recorded"
     verb.add_argument("--force", action="store_true", help=line)
     verb.add_argument("--out", type=Path, metavar="DIR", help="where files go (default: next to the policy)")
+    line = "where the tear sheet goes, a file or a folder (default: into the folder of the other files)"
+    verb.add_argument("--html", type=Path, metavar="FILE|DIR", help=line)
     _add_plugins(verb)
     verb = add_verb(add, promote, "train the best trial again on fresh seeds, and read the test window: once")
     verb.add_argument("run", type=location, metavar="RUN", help="a run folder, like runs/demo")
@@ -41,6 +43,7 @@ def _add_plugins(verb: argparse.ArgumentParser) -> None:
 
 def backtest(given: argparse.Namespace) -> int:
     from ftray.boards.backtest import print_performance, write_backtest
+    from ftray.errors import MissingDependencyError
     from ftray.market import moment
     from ftray.plugins import load_plugins
     from ftray.trial.judge import judge_folder, judge_later, performance_table
@@ -54,21 +57,18 @@ def backtest(given: argparse.Namespace) -> int:
     else:
         limits = {"from_": given.from_, "to": given.to, "force": given.force}
         folder, backtests = judge_later(given.path, given.trial, given.market, **limits)
-        first, *_, last = backtests["policy"].times
-        judged, name = f"on later candles, {moment(first)} to {moment(last)}", "backtest-later"
+        policy = backtests["policy"]
+        judged = f"on later candles, {moment(policy.filled_at[0])} to {moment(policy.times[-1])}"
+        name = "backtest-later"
     performance = performance_table(backtests)
     print_performance(performance)
-    policy = backtests["policy"]
-    written = write_backtest(
-        given.out or folder.parent / name,
-        performance,
-        policy.times,
-        {name: outcome.equity for name, outcome in backtests.items()},
-        policy.symbols,
-        policy.weights,
-        policy.notional,
-    )
-    print(f"\n{folder} {judged}; equity, weights, fills and a plot are in {written}")
+    out = given.out or folder.parent / name
+    print(f"\n{folder} {judged}; equity, weights and fills are in {out}")
+    try:
+        written = write_backtest(out, performance, backtests, f"{folder.parent.name} {judged}", given.html)
+        print(f"tear sheet: {written}")
+    except MissingDependencyError as error:
+        print(f"no tear sheet: {error}")
     return 0
 
 

@@ -16,13 +16,17 @@ from ftray.plots.optuna import (
     plot_slice,
     plot_timeline,
 )
+from ftray.plots.portfolio import plot_activity, plot_monthly_returns, plot_rolling_sharpe, plot_weights
 from ftray.plots.search import plot_comparison, plot_search, search_data
+from ftray.plots.tear_sheet import backtest_data, tear_sheet_data
 from ftray.plots.trials import cost_data, curves_data, plot_cost, plot_curves, plot_vram, vram_data
 
 __all__ = [
+    "backtest_data",
     "cost_data",
     "curves_data",
     "equity_data",
+    "plot_activity",
     "plot_attention",
     "plot_comparison",
     "plot_contour",
@@ -31,6 +35,7 @@ __all__ = [
     "plot_edf",
     "plot_equity",
     "plot_history",
+    "plot_monthly_returns",
     "plot_parallel_coordinate",
     "plot_param_importances",
     "plot_pareto_front",
@@ -38,11 +43,14 @@ __all__ = [
     "plot_rank",
     "plot_reconstruction",
     "plot_regimes",
+    "plot_rolling_sharpe",
     "plot_search",
     "plot_slice",
     "plot_timeline",
     "plot_vram",
+    "plot_weights",
     "regimes_data",
     "search_data",
+    "tear_sheet_data",
     "vram_data",
 ]

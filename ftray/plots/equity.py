@@ -33,22 +33,39 @@ def equity_data(study: "Study", trial: str, benchmarks: Sequence[str] = (EQUAL_W
     trial: its id.
     benchmarks: names of what is shown with it: `equal_weight`, `hold_BTC` and so on; see `Study.benchmarks`.
 
-    Returns: a mapping with times (N,) datetime64; equity: name → (N,); low and high (N,): the worst and best of its
-    seeds by themselves.
+    Returns: a mapping with times (N + 1,) datetime64: where the first bar begins, then each bar's close; equity:
+    name → (N + 1,); low and high (N + 1,): the worst and best of its seeds by themselves.
 
     Raises: NoResultError where the returns per bar are not known; QueryError for an unknown trial or benchmark.
     """
+    own = bars_of(study, trial)
+    by_bar = own.pivot_table(index="time", columns="seed", values="return", aggfunc="mean").sort_index()
+    equity = {trial: stats.equity_curve(by_bar.mean(axis="columns").to_numpy())}
+    for name in benchmarks:
+        equity[name] = stats.equity_curve(benchmark_returns(study, name, by_bar.index))
+    seeds = np.stack([stats.equity_curve(by_bar[seed].fillna(0.0).to_numpy()) for seed in by_bar])
+    times = with_start(by_bar.index.to_numpy())
+    return {"times": times, "equity": equity, "low": seeds.min(axis=0), "high": seeds.max(axis=0)}
+
+
+def bars_of(study: "Study", trial: str) -> Frame:
+    """The returns of a trial. Raises: NoResultError where they are not known; QueryError for an unknown trial."""
     own: Frame = study.returns(trial)
     if own.empty:
         raise NoResultError(f"{trial} has no returns per bar: it has ended no training yet, or an older version ran it")
-    by_bar = own.pivot_table(index="time", columns="seed", values="return", aggfunc="mean").sort_index()
-    equity = {trial: _grown(by_bar.mean(axis="columns").to_numpy())}
-    for name in benchmarks:
-        found: Frame = study.returns(name)
-        aligned = found.groupby("time")["return"].mean().reindex(by_bar.index)
-        equity[name] = _grown(aligned.fillna(0.0).to_numpy())
-    seeds = np.stack([_grown(by_bar[seed].fillna(0.0).to_numpy()) for seed in by_bar])
-    return {"times": by_bar.index.to_numpy(), "equity": equity, "low": seeds.min(axis=0), "high": seeds.max(axis=0)}
+    return own
+
+
+def benchmark_returns(study: "Study", name: str, times: Frame) -> np.ndarray:
+    """A benchmark's returns at these closes, the mean over the folds that share one; 0 where it has none."""
+    found: Frame = study.returns(name)
+    return found.groupby("time")["return"].mean().reindex(times).fillna(0.0).to_numpy()
+
+
+def with_start(times: np.ndarray) -> np.ndarray:
+    """Where the first bar begins, then the closes (N,). Shape: (N + 1,). A lone bar's length is not known."""
+    interval = np.median(np.diff(times)) if len(times) > 1 else np.timedelta64(0, "s")
+    return np.concatenate((times[:1] - interval, times))
 
 
 def regimes_data(study: "Study", trial: str, benchmarks: Sequence[str] = (EQUAL_WEIGHT,)) -> Frame:
@@ -149,7 +166,13 @@ def plot_equity(data: Mapping[str, Any]) -> "go.Figure":
     times, equity = data["times"][shown], {name: np.asarray(one)[shown] for name, one in data["equity"].items()}
     grid = {"rows": 2, "cols": 1, "shared_xaxes": True, "row_heights": [0.7, 0.3], "vertical_spacing": 0.05}
     names = list(equity)
-    made = figure(f"Equity of {names[0]}", "from 1, on the validation windows", height=560, width=960, **grid)
+    made = figure(
+        f"Equity of {names[0]}",
+        "from 1, net of fees and slippage but where it says gross; across gaps in time, growth is chained",
+        height=560,
+        width=960,
+        **grid,
+    )
     looks = series(["policy", *names[1:]])
     if len(data.get("low", ())) and not np.array_equal(data["low"], data["high"]):
         edge = {"x": times, "hoverinfo": "skip", "row": 1, "col": 1}
@@ -163,12 +186,20 @@ def plot_equity(data: Mapping[str, Any]) -> "go.Figure":
     under = -stats.drawdowns(first)[shown]
     fill = {"fill": "tozeroy", "fillcolor": faint(BLACK, 0.2), "line": {"color": BLACK, "width": 1}}
     made.add_scatter(x=times, y=under, showlegend=False, name="drawdown", row=2, col=1, **fill)
-    made.update_yaxes(title="equity", type="log", row=1, col=1)
+    drawn = np.concatenate([one[shown] / one[0] for one in map(np.asarray, data["equity"].values())])
+    ticks = {"tickvals": _round_values(drawn.min(), drawn.max()), "tickformat": ".4~g"}
+    made.update_yaxes(title="equity", type="log", row=1, col=1, **ticks)
     return made.update_yaxes(title="drawdown", tickformat=".2~%", row=2, col=1)
 
 
-def _grown(returns: np.ndarray) -> np.ndarray:
-    return np.cumprod(1.0 + returns)
+def _round_values(low: float, high: float) -> list[float] | None:
+    """Values to label on a logarithmic axis of less than a decade, where plotly writes one digit; None elsewhere."""
+    if high >= 10 * low or high <= low:
+        return None
+    wanted = (high - low) / 6
+    power = 10.0 ** np.floor(np.log10(wanted))
+    step = power * next(factor for factor in (1, 2, 5, 10) if factor * power >= wanted)
+    return [step * i for i in range(int(np.ceil(low / step)), int(high / step) + 1)]
 
 
 def _shown_bars(equity: np.ndarray) -> np.ndarray:

@@ -40,6 +40,7 @@ NAMED = {
     "ft": SERIES[0],
     "mlp": SERIES[1],
     "policy": Series(BLACK, "solid", "circle"),
+    "gross": Series(BLACK, "dot", "circle-open"),
     EQUAL_WEIGHT: Series(BLUE, "dash", "square"),
 }
 """What is drawn in the same way everywhere."""

@@ -99,7 +99,6 @@ def read_bars(file: Path, table: str) -> "pa.Table":
     What 0.1 did not store is null. It stored no interval either: that is the shortest time between two bars.
     """
     import pyarrow as pa
-    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     found = pq.read_table(file)
@@ -108,9 +107,8 @@ def read_bars(file: Path, table: str) -> "pa.Table":
     bars = pq.read_table(file.with_name(file.name.replace("fills-", "returns-")), columns=["time"])
     apart = np.diff(np.unique(bars["time"].to_numpy()))
     interval = apart.min() if len(apart) else np.timedelta64(0, "us")
-    later = pa.scalar((BARS_LATER[table] * interval).astype("timedelta64[us]").item(), pa.duration("us"))
     columns = {name: found[name] for name in SCHEMA[table] if name in found.column_names}
-    columns["time"] = pc.add(found["time"], later)
+    columns["time"] = pa.array(found["time"].to_numpy() + BARS_LATER[table] * interval, arrow_type("time"))
     nothing = {name: pa.nulls(len(found), arrow_type(SCHEMA[table][name].kind)) for name in SCHEMA[table]}
     if table == "fills":
         nothing["cause"] = pa.repeat(pa.scalar("order"), len(found))

@@ -1,6 +1,6 @@
 """What came out of a backtest: a `Backtest`, step by step, and everything that derives from its steps.
 
-Takes: arrays of N steps, which `ftray.trading.backtest` makes. Gives: weights, costs, profit per asset, fills, measures.
+Takes: arrays of N steps, made by `ftray.trading.backtest`. Gives: weights, costs, profit per asset, fills, measures.
 
 Legend: N steps in time order, G segments, A assets.
 """

@@ -77,13 +77,21 @@ def test_the_best_trial_of_a_run_is_backtested_and_everything_is_written(run, ca
     assert len(equity) == len(weights) > 100
     np.testing.assert_allclose(weights[["cash", "AAVE", "AVAX"]].sum(axis=1), 1.0)
     assert set(fills["symbol"]) <= {"AAVE", "AVAX"} and (fills["notional"] != 0).all()
-    assert "plotly" in (folder / "equity.html").read_text()
+    assert fills.columns.tolist()[3:] == ["notional", "units", "price", "fee", "slippage"]
+    page = folder / "tear_sheet.html"
+    assert "trial-0000 on the validation window" in page.read_text() and f"tear sheet: {page}" in printed
+    assert not (folder / "equity.html").exists()
 
 
 def test_a_policy_folder_can_be_backtested_alone(run, tmp_path, capsys):
     policy = run.trial_folder("trial-0000").folder / "policy"
     assert main(["backtest", str(policy), "--window", "train", "--out", str(tmp_path / "out")]) == 0
-    assert (tmp_path / "out" / "performance.json").is_file()
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {
+        *("equity.parquet", "weights.parquet", "fills.parquet", "performance.json", "tear_sheet.html")
+    }
+    page = tmp_path / "pages" / "policy.html"
+    assert main(["backtest", str(policy), "--out", str(tmp_path / "second"), "--html", str(page)]) == 0
+    assert page.is_file() and not (tmp_path / "second" / "tear_sheet.html").exists()
     assert "train window" in capsys.readouterr().out
 
 

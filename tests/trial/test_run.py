@@ -80,7 +80,9 @@ def test_a_trial_reports_every_iteration_and_ends_with_validation_metrics_and_a_
     bars, fills = (pd.read_parquet(bars_file(tmp_path, table, 0, TRIAL.seed)) for table in ("returns", "fills"))
     assert len(bars) == reports[-1]["validation/n_bars"] and bars["time"].is_monotonic_increasing
     assert np.prod(1 + bars["return"]) - 1 == pytest.approx(reports[-1]["validation/total_return"])
-    assert set(fills["time"]) == set(bars["time"][bars["turnover"] > 0]) and (fills["notional"] != 0).all()
+    orders, hour = fills[fills["cause"] == "order"], pd.Timedelta("1h")
+    assert set(orders["time"]) == set(bars["time"][bars["turnover"] > 0] - hour) and (fills["notional"] != 0).all()
+    assert orders["fee"].sum() == pytest.approx(bars["fees"].sum())
 
 
 def test_the_same_seed_gives_the_same_curve_and_another_seed_another(tmp_path, shared):
