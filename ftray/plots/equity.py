@@ -168,7 +168,7 @@ def plot_equity(data: Mapping[str, Any]) -> "go.Figure":
     names = list(equity)
     made = figure(
         f"Equity of {names[0]}",
-        "from 1, net of fees and slippage but where it says gross; across gaps in time, growth is chained",
+        "from 1; after fees and slippage, but for gross; growth is chained over gaps in time",
         height=560,
         width=960,
         **grid,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ftray.trading import Backtest
 
 GROSS = "gross"
-DRAWN = (EQUAL_WEIGHT, "cash")
+DRAWN = (EQUAL_WEIGHT, CASH)
 """Benchmarks that a tear sheet compares with, where they are known."""
 
 ROLLING_DAYS = 30

@@ -5,7 +5,7 @@ Takes: metrics, checkpoints and errors of one trial. Gives: `TrialFolder`.
     trial.json      the trial's identity: id, number, kind, values, resolved spec
     events.jsonl    written by the trial's process alone: started, run_started, resumed, report, checkpoint,
                     out_of_memory, finished, failed, spent
-    returns-*, fills-*   each finished training bar by bar; see `ftray.tables.bars`
+    returns-*, fills-*, weights-*   each finished training bar by bar; see `ftray.tables.bars`
     checkpoint/     the last complete checkpoint
     error.txt       why the trial failed
 """

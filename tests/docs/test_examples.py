@@ -86,6 +86,13 @@ def slashed(left: Left, printed: str) -> None:
     assert "trial-0003" in printed and "mlp" in printed
 
 
+def tear_sheet(left: Left, printed: str) -> None:
+    gained = left["result"].equity[-1] - left["result"].initial_cash
+    assert left["sheet"]["assets"].loc["all", "profit"] == pytest.approx(gained, abs=0.005)
+    assert "max_drawdown" in printed and "BTC" in printed
+    assert Path("equity.html").stat().st_size > 10_000 and Path("weights.html").stat().st_size > 10_000
+
+
 OUTCOMES: dict[str, Callable[[Left, str], None]] = {
     "a policy": policy,
     "ask your results": results,
@@ -98,6 +105,7 @@ OUTCOMES: dict[str, Callable[[Left, str], None]] = {
     "a rule of your own": own_rule,
     "an environment": environment,
     "a name with a slash": slashed,
+    "a tear sheet": tear_sheet,
 }
 """What an example must leave and print, by its name."""
 

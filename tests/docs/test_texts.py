@@ -8,6 +8,7 @@ import pytest
 
 import ftray
 from ftray import stats
+from ftray.boards import backtest
 from ftray.features import FeatureTable, ObservationLayout
 from ftray.nets.onnx_process import ONNX
 from ftray.pretraining import folder as encoder_folder
@@ -43,7 +44,15 @@ def formula_of(function: Callable[..., object]) -> Callable[[str], None]:
     return check
 
 
-NOT_STORED = {"checkpoint", "data/FINGERPRINT", "promoted/TRIAL/seed-N", "optuna.journal", "tensorboard", "tune"}
+NOT_STORED = {
+    "checkpoint",
+    "weights-FOLD-SEED.parquet",
+    "data/FINGERPRINT",
+    "promoted/TRIAL/seed-N",
+    "optuna.journal",
+    "tensorboard",
+    "tune",
+}
 """Entries of the tree that the stored study was committed without, or that derive."""
 
 
@@ -67,13 +76,18 @@ def undescribed(code: str, run: Path) -> list[str]:
     return [file for file in shown if not any(one.match(file) for one in patterns(code).values())]
 
 
+def listed(entry: str) -> str:
+    """How a docstring names an entry of the tree."""
+    return entry.split("/")[0].replace("FOLD-SEED.parquet", "*")
+
+
 def run_tree(code: str) -> None:
     assert undescribed(code, STUDY_WITH_POLICIES) == []
     files = [str(path.relative_to(STUDY_WITH_POLICIES)) for path in STUDY_WITH_POLICIES.rglob("*")]
     told = f"{run_folder.__doc__} {trial_folder.__doc__}"
     for name, pattern in patterns(code).items():
         short = name.removeprefix("trials/trial-0007/")
-        assert any(map(pattern.match, files)) or (short in NOT_STORED and short.split("/")[0] in told), name
+        assert any(map(pattern.match, files)) or (short in NOT_STORED and listed(short) in told), name
 
 
 def policy_folder(code: str) -> None:
@@ -86,6 +100,10 @@ def encoder_tree(code: str) -> None:
     assert set(names_in(code)) == set(told) - {"resume.pth"}
 
 
+def backtest_folder(code: str) -> None:
+    assert set(names_in(code)) == set(re.findall(r"`(\w+\.\w+)`", backtest.__doc__ or ""))
+
+
 CHECKS: dict[str, Callable[[str], None]] = {
     "the flow of data": flow,
     "the tree": tree,
@@ -94,6 +112,7 @@ CHECKS: dict[str, Callable[[str], None]] = {
     "a run folder": run_tree,
     "a policy's folder": policy_folder,
     "an encoder's folder": encoder_tree,
+    "a backtest's folder": backtest_folder,
 }
 
 
