@@ -1,13 +1,17 @@
 """The page of a tear sheet opens offline, whatever a backtest did, and shows what the data says."""
 
 import shutil
+import sys
 
+import pandas as pd
 import pytest
 
 import ftray
 from ftray import plots
+from ftray.boards.backtest import write_backtest
 from ftray.boards.report_parts import money
 from ftray.boards.tear_sheet import tear_sheet, write_tear_sheet
+from ftray.errors import MissingDependencyError
 from ftray.features import Dataset
 from ftray.trading import Backtest
 from tests.plots.test_tear_sheet import ODD, dataset, policy  # noqa: F401  # fixtures
@@ -76,3 +80,15 @@ def test_the_report_of_a_study_of_0_1_says_what_was_not_stored(tmp_path):
     blocks = tear_sheet(plots.tear_sheet_data(study, study.best().trial))
     for part in PARTS[-2:]:
         assert "version 0.1 ran it, and did not store them" in blocks[part][0].words  # type: ignore[attr-defined]
+
+
+def test_without_plotly_everything_but_the_page_is_written(policy: Backtest, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
+    with pytest.raises(MissingDependencyError, match="plotly"):
+        write_backtest(tmp_path, {"policy": policy.performance()}, {"policy": policy}, "mine")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("equity.parquet", "weights.parquet", "fills.parquet", "performance.json")
+    }
+    equity = pd.read_parquet(tmp_path / "equity.parquet")
+    assert equity["time"].tolist() == pd.to_datetime(policy.times).tolist()
+    assert equity["policy"].tolist() == policy.equity.tolist()
