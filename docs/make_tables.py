@@ -21,7 +21,7 @@ from ftray.runs import study_file
 from ftray.runs.records import TrialRecord
 from ftray.search.samplers import SAMPLERS
 from ftray.study import stopping
-from ftray.study.spec import SearchSpec
+from ftray.study.search_spec import SearchSpec
 from ftray.tables import schema
 from ftray.trading.rewards import REWARDS
 from ftray.trial import TrialSpec

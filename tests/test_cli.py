@@ -139,7 +139,8 @@ def test_a_missing_run_is_refused_with_the_reason(tmp_path):
 def test_check_prints_the_sizes_of_the_real_study(capsys):
     assert main(["check", str(CONFIGS / "crypto_1h.yaml"), "--set", "trial.market={kind: simulator}"]) == 0
     out = capsys.readouterr().out
-    for part in ("5,888 floats", "9, validation/sharpe to be maximized", "trial/encoder/d_token: 32, 64", "parameters"):
+    goal = "9, validation/active_sharpe to be maximized"
+    for part in ("5,888 floats", goal, "trial/encoder/d_token: 32, 64", "parameters"):
         assert part in out
 
 

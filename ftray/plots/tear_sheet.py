@@ -15,7 +15,7 @@ import numpy as np
 
 from ftray import stats
 from ftray.errors import NoResultError
-from ftray.metrics import EQUAL_WEIGHT
+from ftray.metrics import CASH, EQUAL_WEIGHT
 from ftray.plots.equity import YEAR, bars_of, benchmark_returns, with_start
 from ftray.plots.trades import asset_profits
 from ftray.tables.schema import Frame

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 
 from ftray.metrics import searchable
 from ftray.search.json_schema import Hint, Schema, SchemaWriter, one_of, or_null
-from ftray.study.spec import SearchSpec, StudyName
+from ftray.study.search_spec import SearchSpec
+from ftray.study.spec import StudyName
 from ftray.study.tree import NAMED, SECTIONS
 from ftray.trial.judging import JUDGE
 from ftray.trial.spec import TrialSpec

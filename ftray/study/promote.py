@@ -19,7 +19,7 @@ from ftray.analysis.test_window import describe_reads, reads_of, record_read
 from ftray.errors import RefusedError, RunFolderError, SpecError
 from ftray.features.dataset import open_test_window
 from ftray.market import load_market
-from ftray.metrics import VALIDATION, measure_of
+from ftray.metrics import EQUAL_WEIGHT, VALIDATION, measure_of
 from ftray.nets import Policy
 from ftray.plugins import check_loaded
 from ftray.runs import RunFolder, TrialFolder, TrialRecord
@@ -55,8 +55,9 @@ def read_test_window(
         _, dataset = prepare_dataset(spec, run.path, spec.n_folds - 1)
         opened, window = open_test_window(dataset)
         backtests = judge_bars(Policy.load(folders[seed] / "policy"), spec, opened, window)
-        measures.append(backtests.pop("policy").performance())
-        benchmarks = {name: found.performance() for name, found in backtests.items()}
+        even = backtests[EQUAL_WEIGHT]
+        measures.append(backtests.pop("policy").performance(even))
+        benchmarks = {name: found.performance(even) for name, found in backtests.items()}
     return tuple(measures), benchmarks
 
 

@@ -13,7 +13,8 @@ from ftray.errors import RunFolderError, SpecError
 from ftray.runs import RunFolder, TrialRecord
 from ftray.runs.seen_bars import SeenBars
 from ftray.search.space import Space
-from ftray.study.spec import SearchSpec, StudySpec
+from ftray.study.search_spec import SearchSpec
+from ftray.study.spec import StudySpec
 
 EVENT = "warm_started"
 
@@ -56,8 +57,9 @@ def _check_no_leakage(chosen_on: Iterable[SeenBars], other: RunFolder, run: RunF
     Raises: RunFolderError with both windows' times.
     """
     bars = bars_of(run)
-    test_window = None if bars is None else bars.test_window
-    for seen in () if test_window is None else chosen_on:
+    if bars is None or (test_window := bars.test_window) is None:
+        return
+    for seen in chosen_on:
         if shared := seen.overlap(test_window):
             raise RunFolderError(
                 f"search.warm_start: the best points of {other.where} were chosen on validation windows {seen}, and "
