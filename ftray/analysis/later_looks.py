@@ -66,7 +66,7 @@ def looking(
             say(line)
 
         def record(backtests: Mapping[str, Backtest], objections: Sequence[str], reads_test: bool) -> None:
-            at = _record_in_run(owner, policy, bars, backtests, objections, reads_test)
+            at = _record_in_run(owner, policy, bars, simulated, backtests, objections, reads_test)
             if not simulated:
                 _record_in_ledger(owner, Look(LookKind.LATER, owner.name, owner.id, owner.trial, bars, at))
 
@@ -117,6 +117,7 @@ def _record_in_run(
     owner: _Owner,
     policy: Deployed,
     bars: SeenBars,
+    simulated: bool,
     backtests: Mapping[str, Backtest],
     objections: Sequence[str],
     reads_test: bool,
@@ -127,7 +128,8 @@ def _record_in_run(
     figures = {name: one.performance(backtests[EQUAL_WEIGHT]) for name, one in backtests.items()}
     training = {key: policy.facts[key] for key in ("fold", "seed")}
     where = Path(policy.folder or "").absolute().relative_to(owner.run.path.absolute()).as_posix()
-    facts = {"policy": where, **training, "bars": dataclasses.asdict(bars), "figures": figures, "forced": objections}
+    seen = {"bars": dataclasses.asdict(bars), "simulated": simulated}
+    facts = {"policy": where, **training, **seen, "figures": figures, "forced": objections}
     owner.run.append_event(EVENT, trial=owner.trial, **facts)
     at = owner.run.events()[-1]["at"]
     if reads_test:

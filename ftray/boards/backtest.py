@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ftray.boards.tear_sheet import write_tear_sheet
 from ftray.boards.terminal import align, print_lines
 from ftray.files import replace_file
-from ftray.metrics import format_metric, metric_title, validation
+from ftray.metrics import CASH, format_metric, metric_title, validation
 from ftray.plots.tear_sheet import backtest_data
 from ftray.trading import Backtest
 
@@ -61,4 +61,16 @@ def print_performance(performance: Performance, *, console: "Console | None" = N
         name = validation(measure)
         cells = (format_metric(name, values.get(measure)) for values in performance.values())
         rows.append([metric_title(name), *cells])
-    print_lines(align(rows), console or Console())
+    print_lines([*align(rows), *describe_idle(performance)], console or Console())
+
+
+def describe_idle(performance: Mapping[str, Mapping[str, float | None]]) -> list[str]:
+    """A line that names the benchmarks that cannot trade, and so say nothing about the market; empty if all can.
+
+    performance: measures by name, of anything that is compared.
+    """
+    compared = {name: one for name, one in performance.items() if name not in ("policy", CASH)}
+    idle = [name for name, one in compared.items() if one.get("turnover") == 0.0]
+    if not idle:
+        return []
+    return [f"cannot trade, and stay in cash: {', '.join(idle)}; all their orders are below rules.min_order"]

@@ -14,7 +14,7 @@ from ftray.agent import PPOSpec
 from ftray.agent.training import POLICY, check_start, iterate, learner_module, market_fingerprint, ppo_config
 from ftray.errors import TrainingError, WeightsError
 from ftray.features import FeatureSpec
-from ftray.market import SimulatorSpec, WindowsSpec
+from ftray.market import SimulatorSpec, Window, WindowsSpec
 from ftray.metrics import check_reported
 from ftray.nets import FTSpec, MLPSpec, read_checkpoint, weights_fingerprint
 from ftray.pretraining import PretrainingSpec
@@ -152,10 +152,11 @@ def test_weights_that_saw_the_validation_window_are_refused_with_both_times(tmp_
     _, dataset = prepare_dataset(TRIAL, shared)
     weights = pretrain_encoder(dataclasses.replace(TRIAL, encoder=FT), dataset, shared).path
     content = torch.load(weights, weights_only=True)
-    (validation,) = dataset.windows.validation
+    (validation,), test = dataset.windows.validation, dataset.windows.test
+    after_the_gap = Window(test.stop - 20, test.stop)  # the bars before are left out after the validation window, too
     refused = {
         "validation window begins": [dataset.windows.train[0], validation],
-        "test window begins": [dataset.windows.test],
+        "test window begins": [after_the_gap],
         "does not say on which bars": [],
     }
     for message, windows in refused.items():

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from ftray.boards.backtest import describe_idle
 from ftray.boards.terminal import align
 from ftray.metrics import format_metric, validation
 from ftray.search.objectives import is_number
@@ -43,6 +44,7 @@ def describe_promotion(promotion: Promotion) -> list[str]:
     rows.append(["mean ± standard error", *means])
     rows += [[name, "", "", *_shown(measures)] for name, measures in promotion.benchmarks.items()]
     lines = [f"{promotion.trial}, trained again on {len(promotion.seeds)} fresh seeds", *align(rows)]
+    lines += describe_idle(promotion.benchmarks)
     lines += ["", *promotion.gate.lines()]
     return lines + [f"forced, despite: {reason}" for reason in promotion.forced]
 
