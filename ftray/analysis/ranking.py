@@ -63,8 +63,8 @@ def describe_hardly_trading(records: Sequence[TrialRecord], constraints: Sequenc
     bound = next(one.bound for one in constraints if one.metric == ROUND_TRIPS)
     return [
         f"{len(idle)} of {finished} finished trials ({shown}) hardly trade: fewer than {bound:g} round trips on the "
-        "validation windows. They have no rank; longer training (trial.ppo.env_steps), a lower fee "
-        "(trial.trading.rules.fee) or a lower search.min_round_trips changes that"
+        "validation windows. They have no rank; longer training (trial.ppo.env_steps) or a lower "
+        "search.min_round_trips changes that"
     ]
 
 

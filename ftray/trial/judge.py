@@ -9,7 +9,7 @@ from statistics import fmean
 from ftray import stats
 from ftray.agent.module import FTPolicy
 from ftray.analysis.later import backtest_policy, candles_of, run_policy
-from ftray.analysis.ranking import best_trial
+from ftray.analysis.ranking import best_trial, describe_hardly_trading
 from ftray.errors import NoResultError, SpecError, WeightsError
 from ftray.features import Dataset, build_dataset, dataset_of
 from ftray.features.history import History
@@ -166,9 +166,11 @@ def policy_folder(run: RunFolder, trial: str | None = None) -> Path:
     Raises: QueryError for an unknown trial; NoResultError if no trial has finished.
     """
     if trial is None:
-        best = best_trial(run.records(), objectives_of(run.study), constraints_of(run.study))
+        records, constraints = run.records(), constraints_of(run.study)
+        best = best_trial(records, objectives_of(run.study), constraints)
         if best is None or best.kind != JobKind.TRIAL:
-            raise NoResultError(f"{run.where} has no finished trial yet; see: ftray results {run.where}")
+            idle = "".join(f"; {line}" for line in describe_hardly_trading(records, constraints))
+            raise NoResultError(f"{run.where} has no trial with a rank yet; see: ftray results {run.where}{idle}")
     else:
         best = run.record(trial)
     run.fetch(f"trials/{best.id}/policy")

@@ -131,7 +131,7 @@ def write(folder: Path, name: str = "my_members", source: str = MEMBERS) -> Path
 
 def study_file(folder: Path, *plugins: str, trial: dict[str, Any] = TRIAL, **search: Any) -> Path:
     """A study that uses a member of each family, and names these plug-ins."""
-    search = {"n_trials": 2, "sampler": "halton", "max_concurrent": 1} | search
+    search = {"n_trials": 2, "sampler": "halton", "max_concurrent": 1, "min_round_trips": 0} | search
     path = folder / "study.yaml"
     path.write_text(yaml.safe_dump({"plugins": list(plugins), "trial": trial, "search": search}))
     return path

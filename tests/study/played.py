@@ -33,6 +33,8 @@ PLAYS = (
 )  # fmt: skip
 PART = "trial/trading/episode_bars"
 """The search parameter that says what a trial plays."""
+FIRST = 1_001
+"""Its least value that does; below, as in every study that was not made for a play, a trial ends well."""
 PER_REPORT = TINY["trial"]["ppo"]["env_steps"] // STEPS
 
 
@@ -40,8 +42,8 @@ def study_of(name: str, plays: list[str], trial: Mapping[str, Any] | None = None
     """A study whose trials play these parts, in this order. trial: what they would train, if they did."""
     pretended = trial or {"encoder": TINY["trial"]["encoder"]["choice"][0]}
     trial = TINY["trial"] | {"ppo": TINY["trial"]["ppo"] | {"learning_rate": 1e-3}}
-    trial |= {**pretended, "trading": {"episode_bars": {"int": [1, 10_000]}}}
-    points = [{PART: len(PLAYS) * turn + PLAYS.index(play)} for turn, play in enumerate(plays, start=1)]
+    trial |= {**pretended, "trading": {"episode_bars": {"int": [FIRST, 10_000]}}}
+    points = [{PART: FIRST + len(PLAYS) * turn + PLAYS.index(play)} for turn, play in enumerate(plays)]
     search = {"n_trials": len(plays), "points": points, "max_concurrent": 2, "retry_after": 1} | search
     return parse_study({"name": name, "trial": trial, "search": search})
 
@@ -52,7 +54,7 @@ def fine() -> GpuFacts:
 
 
 def play_of(values: Any) -> str:
-    return PLAYS[values[PART] % len(PLAYS)]
+    return _part(values[PART])
 
 
 def play(
@@ -69,7 +71,7 @@ def play(
 
     pace: seconds per report.
     """
-    part, own = PLAYS[spec.trading.episode_bars % len(PLAYS)], TrialFolder(folder)
+    part, own = _part(spec.trading.episode_bars), TrialFolder(folder)
     done = json.loads((resume / "step.json").read_text()) if resume else 0
     for step in range(min(done + 1, STEPS), STEPS + 1):  # the last row again: it may not have been received
         time.sleep(pace)
@@ -88,6 +90,10 @@ def play(
         report(row, checkpoint=own.checkpoint)
         if step >= 2:
             _misbehave(part, resume, memory_plan, own)
+
+
+def _part(episode_bars: int) -> str:
+    return PLAYS[max(0, episode_bars - FIRST) % len(PLAYS)]
 
 
 def _misbehave(part: str, resume: Path | None, memory_plan: MemoryPlan, folder: TrialFolder) -> None:

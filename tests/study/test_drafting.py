@@ -339,6 +339,7 @@ def test_a_drafted_study_runs_to_its_leaderboard(tmp_path, capsys):
         "trial.ppo.env_steps=2048",
         "trial.pretraining.epochs=1",
         "trial.onnx=false",
+        "search.min_round_trips=0",
     )
     assert main(["tune", str(file), "--runs", str(runs), *(word for one in small for word in ("--set", one))]) == 0
     out = capsys.readouterr().out

@@ -114,7 +114,7 @@ def test_a_dataset_that_the_policy_was_not_trained_for_is_refused_with_what_diff
 def test_a_run_without_a_finished_trial_says_so(tmp_path, capsys):
     RunFolder.create(tmp_path / "empty", {})
     assert main(["backtest", str(tmp_path / "empty")]) == 1
-    assert "no finished trial yet" in capsys.readouterr().err
+    assert "no trial with a rank yet" in capsys.readouterr().err
 
 
 def test_training_that_died_before_its_end_mark_is_finished_by_the_same_command(run):
