@@ -68,8 +68,8 @@ def is_trained(folder: Path) -> bool:
 def _train(run: RunFolder, seed: int, spec: TrialSpec, folder: Path, progress: "_Progress", trial_fn: TrialFn) -> None:
     """Trains a seed in a process of this machine, which ends with this one."""
     progress.begin(seed)
-    process: Any = ray.remote(**_options(spec))(_SeedProcess).remote(folder)  # type: ignore[attr-defined]
-    task = process.train.remote(spec, run, carried(), trial_fn)
+    process: Any = ray.remote(**_options(spec))(_SeedProcess).remote(folder, carried())  # type: ignore[attr-defined]
+    task = process.train.remote(spec, run, trial_fn)
     try:
         while not ray.wait([task], timeout=EVERY)[0]:
             progress.follow(seed)
@@ -98,17 +98,17 @@ def _options(spec: TrialSpec) -> dict[str, Any]:
 
 
 class _SeedProcess:
-    """The process that trains a seed."""
+    """The process that trains a seed. It imports plug-ins first: the spec that arrives later may hold their objects."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, plugins: list[dict[str, str]]):
+        load_carried(plugins)
         self.folder = TrialFolder(folder)
 
     def __repr__(self) -> str:
         return f"{self.folder.folder.parent.name} {self.folder.folder.name}"
 
-    def train(self, spec: TrialSpec, run: RunFolder, plugins: list[dict[str, str]], trial_fn: TrialFn) -> None:
+    def train(self, spec: TrialSpec, run: RunFolder, trial_fn: TrialFn) -> None:
         name_process(self, repr(self))
-        load_carried(plugins)
         torch.set_num_threads(place_trial(spec, ()).threads)
         with self.folder.write_lock():  # a process that a killed command left behind may still be ending
             train_trial(spec, self.folder, run, trial_fn=trial_fn)
