@@ -98,7 +98,8 @@ def plot_curves(data: Frame) -> "go.Figure":
     looks = series(data["group"])
     for name, group in data.groupby("group", sort=False):
         look = looks[str(name)]
-        x, low, high = (group.dropna(subset=["low"])[key].tolist() for key in ("env_steps", "low", "high"))
+        known = group.dropna(subset=["low"])
+        steps, low, high = (known[key].tolist() for key in ("env_steps", "low", "high"))
         band = {
             "mode": "lines",
             "fill": "toself",
@@ -106,9 +107,9 @@ def plot_curves(data: Frame) -> "go.Figure":
             "line": {"width": 0},
             "hoverinfo": "skip",
         }
-        made.add_scatter(x=x + x[::-1], y=high + low[::-1], showlegend=False, legendgroup=name, **band)
+        made.add_scatter(x=steps + steps[::-1], y=high + low[::-1], showlegend=False, legendgroup=name, **band)
         made.add_scatter(
-            x=x,
+            x=group["env_steps"].tolist(),
             y=group["mean"].tolist(),
             name=f"{name} ({int(group['n_runs'].max())} trainings)",
             legendgroup=name,
