@@ -13,8 +13,10 @@ from ftray.signals import keeping_sigterm, like_ctrl_c, sigterm_like_ctrl_c
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
-    """The handlers of the test process, back after each test."""
+    """The handlers of the test process, back after each test. Ctrl-C has Python's own within it: a study that ran in
+    the same process before may have left Tune's."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
