@@ -9,6 +9,7 @@ from ftray.market.files import FilesSpec, list_symbols, read_candles
 from ftray.market.folds import FOLDS, CombinatorialSpec, Fold, Folds, FoldsSpec, WalkForwardSpec, fold, n_folds
 from ftray.market.intervals import parse_interval
 from ftray.market.moments import Moment, moment, moment_text, parse_moment
+from ftray.market.quality import Quality, quality_of, spiked_bars, still_bars
 from ftray.market.simulator import SimulatorSpec, simulate, simulated_symbols
 from ftray.market.sources import MARKETS, Market, MarketSpec, load_market, market_symbols
 from ftray.market.survey import CandleFile, LeftOut, Survey, survey_candles
@@ -30,6 +31,7 @@ __all__ = [
     "MarketSpec",
     "Moment",
     "Pieces",
+    "Quality",
     "Reach",
     "Segment",
     "SimulatorSpec",
@@ -49,9 +51,12 @@ __all__ = [
     "parse_moment",
     "pieces",
     "purge_gap",
+    "quality_of",
     "read_candles",
     "simulate",
     "simulated_symbols",
+    "spiked_bars",
     "split",
+    "still_bars",
     "survey_candles",
 ]

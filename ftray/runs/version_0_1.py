@@ -1,6 +1,7 @@
 """Converts what version 0.1 stored to this version's form: every reader of a stored study or trial uses it.
 
-In version 0.1 the market's rules were directly in a trial's `trading`; now they are in `trading.rules`. And
+In version 0.1 the market's rules were directly in a trial's `trading`; now they are in `trading.rules`. Features were
+scaled by mean and standard deviation alone: `features.scaling` was what is `moments` now. And
 `search.scheduler.min_pairs` was called `least_pairs`.
 
 Takes: plain mappings from study.json, events, tables and policies, of any version. Gives: plain mappings.
@@ -14,7 +15,15 @@ RULES = ("fee", "slippage", "impact", "min_order", "initial_cash", "fill")
 
 
 def upgrade_trial(trial: Mapping[str, Any]) -> dict[str, Any]:
-    """A trial's spec, or the tree of a study's trial.
+    """A trial's spec, as its run folder or its policy has it: with all fields."""
+    upgraded, features = _upgrade_rules(trial), trial.get("features")
+    if isinstance(features, Mapping) and "scaling" not in features:
+        upgraded["features"] = {**features, "scaling": "moments"}
+    return upgraded
+
+
+def _upgrade_rules(trial: Mapping[str, Any]) -> dict[str, Any]:
+    """A trial's spec, or the tree of a study's trial, with the market's rules where they are now.
 
     A rule that was searched stays where it was: that study's values and tables name it by its path.
     """
@@ -31,7 +40,7 @@ def upgrade_study(study: Mapping[str, Any]) -> dict[str, Any]:
     """A study's mapping, as `study.json` has it."""
     upgraded = dict(study)
     if isinstance(study.get("trial"), Mapping):
-        upgraded["trial"] = upgrade_trial(study["trial"])
+        upgraded["trial"] = _upgrade_rules(study["trial"])
     scheduler = (study.get("search") or {}).get("scheduler")
     if isinstance(scheduler, Mapping) and "least_pairs" in scheduler:
         renamed = {"min_pairs" if key == "least_pairs" else key: value for key, value in scheduler.items()}
