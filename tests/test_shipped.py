@@ -74,7 +74,7 @@ def test_check_prints_where_a_study_is_and_what_it_can_without_the_candles(empty
     assert main(["check", "crypto_1h"]) == 0
     out = capsys.readouterr().out
     assert Path(out.splitlines()[0].removeprefix("file ")).samefile(HOME / "crypto_1h.yaml")
-    assert f"unknown, and all sizes with it: {empty_folder}/data/binance_1h: no such folder" in out
+    assert f"unknown, and all sizes with them: {empty_folder}/data/binance_1h: no such folder" in out
     assert "trial/encoder/d_token: 32, 64" in out and "parameters" not in out
 
 

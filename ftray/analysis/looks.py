@@ -105,14 +105,19 @@ def count_also(run: RunFolder, places: Iterable[Location], say: Say = print) -> 
     The caller is about to drive `run`. Raises: RunFolderError for a place that has neither run folders nor a ledger.
     """
     new = [place for place in map(str, places) if place not in run.also_counts]
-    for place in new:
+    check_places(new)
+    if new:
+        with run.driven(say):
+            run.append_event("also_counts", places=new)
+
+
+def check_places(places: Iterable[Location]) -> None:
+    """Raises: RunFolderError for a place that has neither run folders nor a ledger."""
+    for place in places:
         if not (is_run_folder(place) or run_folders(place) or Ledger(place).read().looks):
             raise RunFolderError(
                 f"search.also_counts must name run folders, or folders of them, and {place} has none: check the path"
             )
-    if new:
-        with run.driven(say):
-            run.append_event("also_counts", places=new)
 
 
 def restore_looks(run: RunFolder, say: Say = print) -> None:

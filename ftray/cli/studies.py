@@ -72,8 +72,8 @@ def check(given: argparse.Namespace) -> int:
     gpu = parse_gpu(given.gpu) if given.gpu else None if given.cluster else local_gpu()
     study = study_of(given)
     print(f"file {find_study(given.file)}")
-    for line in describe_study(study, gpu):
-        print(line)
+    for line in describe_study(study, gpu, runs_to_plan_with(given) or Path("runs"), here=not given.cluster):
+        print(line, flush=True)
     return _check_cluster(given) if given.cluster else 0
 
 

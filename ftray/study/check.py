@@ -1,37 +1,65 @@
 """What a study will do, printed before it does it."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from ftray.capacity.placement import cpus
 from ftray.errors import MissingCandlesError, SpecError
-from ftray.market import market_symbols
+from ftray.market import load_market, market_symbols
 from ftray.nets import actor_critic_parameters
 from ftray.runs.records import JobKind
 from ftray.search.samplers import sampled_independently
+from ftray.storage import Location
+from ftray.study.data_summary import describe_data, describe_windows
+from ftray.study.duration import describe_duration
 from ftray.study.spec import StudySpec
+from ftray.study.start_check import describe_start
 from ftray.trading import cannot_trade
 from ftray.trial import TrialSpec, place_pretraining, place_trial
 from ftray.trial.vram import layout_of, plan_trial
 from ftray.vram.gpus import Gpu
 
 
-def describe_study(spec: StudySpec, gpu: Gpu | None = None) -> Iterator[str]:
-    """Lines with observation size, search parameters, parameter counts, number of trials and resources; needs no Ray.
+def describe_study(
+    spec: StudySpec, gpu: Gpu | None = None, runs: Location = Path("runs"), *, here: bool = True
+) -> Iterator[str]:
+    """Lines with candles and windows, observation size, search parameters, parameter counts, number of trials,
+    resources, what the study starts from, and how long it takes; needs no Ray.
 
-    gpu: the model whose shares are printed, too. Where the candles are not on this machine, a line says so in place of
-        the sizes, which depend on them.
+    gpu: the model whose shares are printed, too. runs: where run folders are. here: whether the study is to run on this
+        machine, whose time is then estimated. Where the candles are not on this machine, a line says so in place of
+        everything that depends on them.
+
+    Raises: FtrayError for what `ftray tune` would refuse.
     """
-    trials = spec.corner_trials
-    try:
-        unable = [f"  benchmark     {line}" for line in describe_benchmarks(trials[0])]
-        observations, parameters = [*_observations(trials), *unable], list(_parameters(trials))
-    except MissingCandlesError as error:  # a cluster may have them, and the rest of the file can be checked here
-        observations = [f"  observation   unknown, and all sizes with it: {error}"]
-        parameters, gpu = [], None
+    trials, candles = spec.corner_trials, None
     yield f"study {spec.name}"
     for module, source in spec.plugins.items():
         yield f"  plug-in       {module}, source {source}"
-    yield from (*observations, *_reach(spec))
+    try:
+        candles = load_market(trials[0].market)
+    except MissingCandlesError as error:  # a cluster may have them, and the rest of the file can be checked here
+        yield f"  candles       unknown, and all sizes with them: {error}"
+    else:
+        yield from describe_data(trials[0])
+        yield from describe_windows(trials[0], candles)
+        yield from _observations(trials)
+        yield from (f"  benchmark     {line}" for line in describe_benchmarks(trials[0]))
+    yield from (*_reach(spec), *_searched(spec))
+    if candles is not None:
+        yield from _parameters(trials)
+    yield from (*_training(trials), *_pretraining(trials))
+    if candles is None:
+        return
+    if gpu is not None and spec.search.job == JobKind.TRIAL:
+        yield from _shares(gpu, trials)
+    yield from describe_start(spec, runs, candles)
+    if here:
+        yield from describe_duration(spec, len(candles), runs)
+
+
+def _searched(spec: StudySpec) -> Iterator[str]:
+    """How many trials there are, what they are compared by, and what is searched."""
     search = spec.search
     goals = ", ".join(f"{goal.metric} to be {goal.direction}d" for goal in search.goals)
     yield f"  trials        {search.n_trials}, {goals} ({search.sampler.kind})"
@@ -42,19 +70,18 @@ def describe_study(spec: StudySpec, gpu: Gpu | None = None) -> Iterator[str]:
         yield f"  independent   sampled without regard to the other values: {', '.join(independent)}"
     for name, param in spec.space.params.items():
         yield f"  searched      {name}: {', '.join(map(str, param.extremes()))}"
-    yield from parameters
+
+
+def _training(trials: Sequence[TrialSpec]) -> Iterator[str]:
+    """The trainings of a trial, their env steps and cores."""
     if max(trial.n_trainings for trial in trials) > 1:
         folds, seeds, trainings = ([getattr(t, name) for t in trials] for name in ("n_folds", "seeds", "n_trainings"))
         yield (
             f"  validation    {span(folds)} folds × {span(seeds)} seeds = {span(trainings)} trainings per trial, "
             f"{span([trial.ppo.env_steps for trial in trials])} env steps each"
         )
-    steps = [trial.env_steps for trial in trials]
     cores = [cpus(place_trial(trial, ()).bundles) for trial in trials]
-    yield f"  training      {span(steps)} env steps per trial, {span(cores)} CPUs"
-    yield from _pretraining(trials)
-    if gpu is not None and search.job == JobKind.TRIAL:
-        yield from _shares(gpu, trials)
+    yield f"  training      {span([trial.env_steps for trial in trials])} env steps per trial, {span(cores)} CPUs"
 
 
 def describe_benchmarks(trial: TrialSpec) -> list[str]:

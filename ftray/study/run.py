@@ -22,6 +22,7 @@ from ftray.search.optuna_trials import OPTUNA_STATES, sampled_trials
 from ftray.storage import Location
 from ftray.study.budget import Limits
 from ftray.study.check import describe_benchmarks
+from ftray.study.data_summary import describe_data
 from ftray.study.jobs import trainable
 from ftray.study.optuna.storage import translate_database_errors
 from ftray.study.placing import elastic_capacity
@@ -90,7 +91,10 @@ def _take_over(run: RunFolder, failed: Sequence[TrialRecord]) -> None:
 
 
 def _record_judge(spec: StudySpec, run: RunFolder, say: Say) -> None:
-    """Records what all trials are judged by: benchmarks, bars, and what others have seen of these."""
+    """Prints what the candles hold, and records what all trials are judged by: benchmarks, bars, and what others have
+    seen of these."""
+    for line in describe_data(spec.corner_trials[0], every_file=False):
+        say(line.strip())
     record_benchmarks(spec.corner_trials[0], run)
     record_bars(spec.corner_trials[0], run)
     restore_looks(run, say)

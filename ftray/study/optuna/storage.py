@@ -21,6 +21,9 @@ from ftray.runs import RunFolder
 from ftray.runs.folder import JOURNAL
 from ftray.spec import Matching
 
+CONNECT = {"connect_timeout": 10}
+"""Seconds until a database that does not answer is given up."""
+
 RUN = "run_folder"
 """The user attribute of a study in a database that names its run folder."""
 
@@ -59,6 +62,18 @@ def open_storage(url: str | None, name: str, run: RunFolder) -> BaseStorage:
     return storage
 
 
+def check_database(url: str) -> None:
+    """Raises: StorageError for a database that cannot be reached; MissingDependencyError. It writes nothing there."""
+    _import_psycopg()
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        create_engine(_engine_url(url), connect_args=CONNECT).connect().close()
+    except SQLAlchemyError as error:
+        raise _unreachable(url, error) from None
+
+
 def note_run(optuna_study: optuna.Study, run: RunFolder) -> None:
     """Stores the run folder's location in a shared database."""
     optuna_study.set_user_attr(RUN, str(run.location))
@@ -86,22 +101,33 @@ def translate_database_errors(url: str | None) -> Iterator[None]:
 
 
 def _database(url: str) -> RDBStorage:
+    _import_psycopg()
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        return RDBStorage(_engine_url(url), engine_kwargs={"connect_args": CONNECT, "pool_pre_ping": True})
+    except SQLAlchemyError as error:
+        raise _unreachable(url, error) from None
+
+
+def _import_psycopg() -> None:
     try:
         import psycopg  # noqa: F401
     except ImportError:
         raise MissingDependencyError(
             "search.storage on PostgreSQL needs the package psycopg: pip install 'ftray[postgres]'"
         ) from None
-    from sqlalchemy.exc import SQLAlchemyError
 
-    engine = {"connect_args": {"connect_timeout": 10}, "pool_pre_ping": True}
-    try:
-        return RDBStorage(url.replace("postgresql://", "postgresql+psycopg://", 1), engine_kwargs=engine)
-    except SQLAlchemyError as error:
-        raise StorageError(
-            f"search.storage must be a database that can be reached, but {url} answers: {_message(error)}; check the "
-            "host, the database's name, the user, and the password in PGPASSWORD or ~/.pgpass"
-        ) from None
+
+def _engine_url(url: str) -> str:
+    return url.replace("postgresql://", "postgresql+psycopg://", 1)
+
+
+def _unreachable(url: str, error: Exception) -> StorageError:
+    return StorageError(
+        f"search.storage must be a database that can be reached, but {url} answers: {_message(error)}; check the host, "
+        "the database's name, the user, and the password in PGPASSWORD or ~/.pgpass"
+    )
 
 
 def _message(error: Exception) -> str:
