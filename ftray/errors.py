@@ -15,6 +15,7 @@ A message says what must hold, what was given, and what to do. The command line 
     │   └── MetricError
     ├── NoResultError
     ├── StorageError
+    ├── OutputError
     ├── LockedError
     ├── StudyInterruptedError
     ├── RefusedError
@@ -95,6 +96,10 @@ class NoResultError(FtrayError):
 
 class StorageError(FtrayError):
     """Object storage that cannot be reached, read or written, or a location that is none."""
+
+
+class OutputError(FtrayError):
+    """A path that nothing can be written to: a folder or a device where a file must be, not writable, a full disk."""
 
 
 class LockedError(FtrayError):

@@ -97,12 +97,23 @@ class Family(Mapping[str, Member], Generic[Member]):
     def _add(self, member: Member, module: str) -> bool:
         """Adds a member; whether it replaced an earlier one of the same module."""
         name = self._name(member)
+        if missing := self._missing(member):
+            raise PluginError(
+                f"the {self.noun} {name!r} of {module} must have what the others have, and has no {', '.join(missing)}"
+            )
         home = self._homes.setdefault(name, module)
         if home != module:
             raise PluginError(f"the {self.noun} {name!r} of {module} must have another name: {home} has one already")
         replaces = name in self._members
         self._members[name] = member
         return replaces
+
+    def _missing(self, member: Any) -> list[str]:
+        """The fields of this family's first member, where that is a dataclass, that another member lacks."""
+        first = next(iter(self._members.values()), None)
+        if not dataclasses.is_dataclass(first) or isinstance(first, type):
+            return []
+        return [field.name for field in dataclasses.fields(first) if not hasattr(member, field.name)]
 
     def _name(self, member: Any) -> str:
         spec_class = getattr(member, "spec_class", None)

@@ -1,7 +1,8 @@
 """Files and folders that several processes write and read: replaced whole, or locked by one process at a time.
 
 Takes: paths. Gives: `replace_file`, `partial_file`, `replace_folder` and `create_folder`, which a reader finds as they
-were before or as they are afterwards; `locked`, a lock that falls with its process; `sha256`; `cache_dir`.
+were before or as they are afterwards; `locked`, a lock that falls with its process; `undone`, which deletes what a
+failed block created; `sha256`; `cache_dir`.
 
 >>> import tempfile
 >>> with tempfile.TemporaryDirectory() as folder, locked(Path(folder) / ".lock") as is_locked:
@@ -17,7 +18,7 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import filelock
@@ -49,12 +50,14 @@ def partial_file(path: Path, *, durable: bool = True) -> Iterator[Path]:
 
     durable: wait until it is on disk. Otherwise a crash of the machine may leave a damaged file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    with named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     os.close(descriptor)
     partial = Path(name)
     try:
-        yield partial
+        with named(path):
+            yield partial
         partial.chmod(0o644)  # mkstemp makes files that other users of a cluster's disk cannot read
         if durable:
             _sync_file(partial)
@@ -64,6 +67,42 @@ def partial_file(path: Path, *, durable: bool = True) -> Iterator[Path]:
         raise
     if durable:
         _sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def named(path: Path | str) -> Iterator[None]:
+    """Names `path` in an OSError that names no file: a write to a full disk does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+@contextlib.contextmanager
+def undone(path: Path) -> Iterator[None]:
+    """A block that may create `path`, a file or folder: where it raises, what was not there before is deleted, with
+    the parent folders that it created."""
+    new = [one for one in (path, *path.parents) if not os.path.lexists(one)]
+    try:
+        yield
+    except BaseException:
+        delete_new(new)
+        raise
+
+
+def delete_new(new: Sequence[Path]) -> None:
+    """Deletes a file or folder, the first, whole, and of its parents, the others, those that are empty then."""
+    for path in new[:1]:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                path.unlink()
+    for parent in new[1:]:
+        with contextlib.suppress(OSError):  # another process has put something there
+            parent.rmdir()
 
 
 def sha256(path: Path) -> str:
@@ -163,10 +202,12 @@ def _read_holder(path: Path) -> str:
 
 @contextlib.contextmanager
 def _partial_folder(path: Path) -> Iterator[Path]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    with named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
-        yield partial
+        with named(path):
+            yield partial
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ftray.boards.tear_sheet import write_tear_sheet
+from ftray.boards.tear_sheet import tear_sheet_file, write_tear_sheet
 from ftray.boards.terminal import align, print_lines
 from ftray.files import replace_file
 from ftray.metrics import CASH, format_metric, metric_title, validation
+from ftray.outputs import check_output_file, check_output_folder
 from ftray.plots.tear_sheet import backtest_data
 from ftray.trading import Backtest
 
@@ -33,12 +34,13 @@ def write_backtest(
     performance: the measures of each, and of whatever else is compared. backtests: `policy`, and the benchmarks on the
     same bars. title: of the tear sheet. html: its file or folder; by default it is in the same folder as the rest.
 
-    Raises: MissingDependencyError where plotly is missing; everything but the tear sheet is then written.
+    Raises: OutputError, before anything is written, for a place that cannot be; MissingDependencyError where plotly is
+        missing; everything but the tear sheet is then written.
     """
     import pandas as pd
 
+    check_backtest_outputs(folder, html)
     policy = backtests["policy"]
-    folder.mkdir(parents=True, exist_ok=True)
     equity = {name: one.equity for name, one in backtests.items()}
     weights = pd.DataFrame(policy.weights, columns=list(policy.symbols))
     frames = {
@@ -50,6 +52,17 @@ def write_backtest(
         replace_file(folder / f"{name}.parquet", frame.to_parquet(index=False))
     replace_file(folder / "performance.json", json.dumps(performance, indent=1).encode())
     return write_tear_sheet(html or folder, title, backtest_data(backtests))
+
+
+def check_backtest_outputs(folder: Path | None, html: Path | None) -> None:
+    """Checks where `write_backtest` will write; None for a place that is not named.
+
+    Raises: OutputError.
+    """
+    if folder is not None:
+        check_output_folder(folder)
+    if html is not None:
+        check_output_file(tear_sheet_file(html))
 
 
 def print_performance(performance: Performance, *, console: "Console | None" = None) -> None:

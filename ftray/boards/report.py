@@ -27,6 +27,7 @@ from ftray.boards.report_parts import (
 from ftray.errors import NoResultError
 from ftray.files import replace_file
 from ftray.metrics import metric
+from ftray.outputs import check_output_file
 from ftray.plots.theme import plotly
 from ftray.storage import Location
 
@@ -56,13 +57,15 @@ def write_report(location: Location, out: Path | None = None) -> Path:
 
     out: by default `report.html` in the run folder; of one on object storage, `NAME.html` in the working directory.
 
-    Raises: RunFolderError where there is no run folder; MissingDependencyError where plotly is missing.
+    Raises: OutputError for an `out` that no file can be written to; RunFolderError where there is no run folder;
+        MissingDependencyError where plotly is missing.
     """
+    if out is not None:
+        check_output_file(out)
     study = open_study(location)
-    out = out or (Path(f"{study.name}.html") if study.run.mirror else study.run.path / NAME)
-    page = report_page(study)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(out, page.encode())
+    if out is None:
+        out = check_output_file(Path(f"{study.name}.html") if study.run.mirror else study.run.path / NAME)
+    replace_file(out, report_page(study).encode())
     return out
 
 

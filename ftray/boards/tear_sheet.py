@@ -14,6 +14,7 @@ from ftray.boards.columns import TableColumn
 from ftray.errors import NoResultError
 from ftray.files import replace_file
 from ftray.metrics import UNITS, find_metric, validation
+from ftray.outputs import check_output_file
 from ftray.plots.tear_sheet import ROLLING_DAYS
 from ftray.plots.theme import plotly
 from ftray.plots.trades import ALL
@@ -49,20 +50,24 @@ def write_tear_sheet(out: Path, title: str, data: Mapping[str, Any]) -> Path:
 
     out: the file, or a folder for `tear_sheet.html`.
 
-    Raises: MissingDependencyError where plotly is missing.
+    Raises: MissingDependencyError where plotly is missing; OutputError for an `out` that no file can be written to.
     """
+    path = check_output_file(tear_sheet_file(out))
     plotly()
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
-    path = out if out.suffix.lower() in (".html", ".htm") and not out.is_dir() else out / NAME
     now = datetime.datetime.now(datetime.UTC)
     sections = tear_sheet(data)
     note = f"A backtest of ftray. Written {now:%Y-%m-%d %H:%M} UTC. {described(data)}"
     page = render("report.html", title=title, note=note, plotly=Markup(get_plotlyjs()), sections=sections)
-    path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, page.encode())
     return path
+
+
+def tear_sheet_file(out: Path) -> Path:
+    """The file of a tear sheet: `out` itself, or `tear_sheet.html` in that folder."""
+    return out if out.suffix.lower() in (".html", ".htm") and not out.is_dir() else out / NAME
 
 
 def described(data: Mapping[str, Any]) -> str:

@@ -6,13 +6,14 @@ driver, or a ClusterError that names the address, the token and RAY_AUTH_MODE.
 
 import json
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import grpc
 import ray
-from ray._common.utils import get_ray_address_file
+from ray._common.utils import get_default_system_temp_dir, get_ray_address_file
 from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 from ray._private.gcs_utils import create_gcs_channel
 from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
@@ -21,14 +22,21 @@ from ray.core.generated.gcs_service_pb2 import GetAllNodeInfoRequest  # type: ig
 from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
 from ray.exceptions import RayError
 
-from ftray.errors import ClusterError
+from ftray.errors import ClusterError, OutputError
 from ftray.families import registered, sources_of
+from ftray.outputs import check_output_folder
 from ftray.signals import keeping_sigterm
 
 PATIENCE = 10.0
 """Seconds that a head may take to answer."""
 ADDRESS, MODE, TOKEN, TOKEN_PATH = "RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 DEFAULT_TOKEN_PATH = "~/.ray/auth_token"
+
+SOCKET = "/ray/session_2026-11-27_12-31-07_123456_{pid}/sockets/plasma_store"
+"""The longest path that Ray adds to the folder of temporary files: with the time and the process of its start."""
+
+LONGEST_SOCKET = 107 if sys.platform != "darwin" else 103
+"""Bytes of a socket's path (sun_path of unix(7), without the byte that ends it)."""
 
 
 def connect(environment: Mapping[str, str], **options: Any) -> None:
@@ -40,12 +48,8 @@ def connect(environment: Mapping[str, str], **options: Any) -> None:
 
     Raises: ClusterError within 20 seconds where the cluster does not answer or refuses the token.
     """
-    address = _address()
+    address = check_head()
     if address is not None:
-        if "://" not in address:
-            if os.environ.get(ADDRESS, "auto") in ("", "auto"):  # as Ray does where it found the cluster itself
-                maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
-            _check_answer(address)
         options["runtime_env"] = {"env_vars": _for_processes(environment), **_plugins()}
     try:
         with keeping_sigterm():
@@ -55,6 +59,38 @@ def connect(environment: Mapping[str, str], **options: Any) -> None:
         if address is None:
             raise ClusterError(f"Ray must start on this machine, but: {why}") from error
         raise ClusterError(_describe(address, f"connecting failed: {why}")) from error
+
+
+def check_head() -> str | None:
+    """The address of the cluster that `connect` will connect to, once its head has answered; None where it will start
+    a Ray of its own.
+
+    Raises: ClusterError as `connect`, and for a folder of temporary files in which Ray cannot start.
+    """
+    address = _address()
+    if address is None:
+        _check_temporary_folder()
+    elif "://" not in address:
+        if os.environ.get(ADDRESS, "auto") in ("", "auto"):  # as Ray does where it found the cluster itself
+            maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+        _check_answer(address)
+    return address
+
+
+def _check_temporary_folder() -> None:
+    """Ray stores its sockets there, whose paths the operating system limits, and raises long after the start."""
+    folder = get_default_system_temp_dir()
+    variable = next((name for name in ("RAY_TMPDIR", "TMPDIR") if name in os.environ), "the default")
+    size, room = len(os.fsencode(folder)), LONGEST_SOCKET - len(SOCKET.format(pid=os.getpid()))
+    if size > room:
+        raise ClusterError(
+            f"the folder in which Ray stores its sockets must have a path of at most {room} bytes, and {variable} has "
+            f"{size}: {folder}; set RAY_TMPDIR to a shorter one, like RAY_TMPDIR=/tmp"
+        )
+    try:
+        check_output_folder(folder)
+    except OutputError as error:
+        raise ClusterError(f"Ray must store its files in {variable}, but {error}, with RAY_TMPDIR") from None
 
 
 def _address() -> str | None:

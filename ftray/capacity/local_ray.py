@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import ray
 
-from ftray.capacity.connecting import connect
+from ftray.capacity.connecting import check_head, connect
 from ftray.capacity.placement import Bundles, cpus
 from ftray.errors import NeverPlacedError
 from ftray.nets.graphs import GRAPHS_VARIABLE
@@ -51,6 +51,15 @@ def local_ray(say: Say = print) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def check_ray() -> None:
+    """Refuses at once what `local_ray` would refuse after a study is prepared.
+
+    Raises: ClusterError for a cluster that does not answer, and for a folder of temporary files that Ray cannot use.
+    """
+    if not ray.is_initialized():
+        check_head()
 
 
 def _for_workers() -> dict[str, str]:

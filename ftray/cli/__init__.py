@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 from ftray.cli import boards, clusters, drafting, judging, looking, studies
 from ftray.errors import FtrayError, StudyInterruptedError
+from ftray.outputs import describe_os_error
 from ftray.signals import sigterm_like_ctrl_c
 from ftray.version import __version__
 
@@ -52,7 +53,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         sys.stderr.close()
         return 0
     except OSError as error:  # a full disk, a folder that may not be written
-        print(f"ftray: {error.strerror}: {error.filename or 'while writing'}", file=sys.stderr)
+        print(f"ftray: {describe_os_error(error)}", file=sys.stderr)
         return 1
 
 

@@ -34,6 +34,7 @@ def add_verbs(add: Add) -> None:
 
 
 def submit(given: argparse.Namespace) -> int:
+    find_study(given.file)
     from ftray.cluster.dashboard import dashboard
     from ftray.cluster.ray_cli import RayCli
     from ftray.cluster.submitting import follow, job_name, place_of_runs

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ftray.cli.studies import add_runs
 from ftray.cli.terminal import Add, add_verb, location
 from ftray.errors import SpecError
+from ftray.outputs import check_output_file
 
 if TYPE_CHECKING:
     from ftray.market import Survey
@@ -42,13 +43,14 @@ def add_verbs(add: Add) -> None:
 
 
 def init(given: argparse.Namespace) -> int:
+    if given.output:
+        _check_free(given.output)
     from ftray.files import replace_file
     from ftray.study.drafting import HOURS, draft_study, study_name
 
     name = given.name or (given.output.stem if given.output else study_name(given.candles))
     file = given.output or Path(f"{name}.yaml")
-    if file.exists():
-        raise SpecError(f"{file} exists, and is not replaced: delete it, or name another one with --output FILE")
+    _check_free(file)
     draft = draft_study(
         given.candles,
         file,
@@ -66,6 +68,12 @@ def init(given: argparse.Namespace) -> int:
     print(f"Next: ftray check {words}    sizes, ranges, env steps; starts nothing")
     print(f"      ftray tune {words}     runs the study; the same command continues it")
     return 0
+
+
+def _check_free(file: Path) -> None:
+    check_output_file(file)
+    if file.exists():
+        raise SpecError(f"{file} exists, and is not replaced: delete it, or name another one with --output FILE")
 
 
 def _symbols(text: str) -> list[str]:

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from ftray.cli.terminal import Add, add_verb, live, location
+from ftray.storage import Location, is_url
 
 
 def add_verbs(add: Add) -> None:
@@ -42,13 +43,16 @@ def _add_plugins(verb: argparse.ArgumentParser) -> None:
 
 
 def backtest(given: argparse.Namespace) -> int:
-    from ftray.boards.backtest import print_performance, write_backtest
+    _check_market(given)
+    _check_there(given.path)
+    from ftray.boards.backtest import check_backtest_outputs, print_performance, write_backtest
+
+    check_backtest_outputs(given.out or (None if is_url(given.path) else given.path), given.html)
     from ftray.errors import MissingDependencyError
     from ftray.market import moment
     from ftray.plugins import load_plugins
     from ftray.trial.judge import judge_folder, judge_later, performance_table
 
-    _check_market(given)
     load_plugins(given.plugin)
     if given.market is None:
         window = given.window or "validation"
@@ -72,6 +76,15 @@ def backtest(given: argparse.Namespace) -> int:
     return 0
 
 
+def _check_there(run: Location) -> None:
+    """Refuses a path where nothing is at once: to open what is there takes seconds."""
+    from ftray.errors import RunFolderError
+
+    if not is_url(run) and not Path(run).is_dir():
+        why = "is a file" if Path(run).exists() else "does not exist"
+        raise RunFolderError(f"{run} must be a run folder, like runs/demo, and {why}; check the path")
+
+
 def _check_market(given: argparse.Namespace) -> None:
     """Refuses options of later candles without any, and the other way around."""
     from ftray.errors import SpecError
@@ -85,6 +98,7 @@ def _check_market(given: argparse.Namespace) -> None:
 
 
 def promote(given: argparse.Namespace) -> int:
+    _check_there(given.run)
     from ftray.boards.printing import print_reads
     from ftray.plugins import load_plugins
     from ftray.runs import RunFolder

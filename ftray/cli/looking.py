@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftray.cli.terminal import Add, add_verb, location
+from ftray.files import replace_file
+from ftray.outputs import check_output_file
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,14 +33,17 @@ def add_verbs(add: Add) -> None:
 def results(given: argparse.Namespace) -> int:
     from ftray.runs import RunFolder
 
+    target = given.json if given.csv is None else given.csv
+    if target not in (None, "-"):
+        check_output_file(target)
     run = RunFolder.open(given.run)
     if given.watch:
         watch(run, given.top)
-    elif given.csv or given.json:
+    elif target is not None:
         from ftray.boards.export import leaderboard_csv, leaderboard_json
 
-        text, target = (leaderboard_csv(run), given.csv) if given.csv else (leaderboard_json(run), given.json)
-        sys.stdout.write(text) if target == "-" else Path(target).write_text(text)
+        text = leaderboard_json(run) if given.csv is None else leaderboard_csv(run)
+        sys.stdout.write(text) if target == "-" else replace_file(Path(target), text.encode())
     else:
         show(run, top=given.top)
     return 0

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from ftray.cli.looking import finish
 from ftray.cli.terminal import Add, add_verb, live, location, runs_to_plan_with, say
 from ftray.errors import SpecError, StorageError
+from ftray.outputs import check_output_folder
 from ftray.shipped import find_study, shipped_studies
+from ftray.storage import is_url
 
 if TYPE_CHECKING:
     from ftray.capacity.nodes import Node
@@ -60,12 +62,14 @@ def add_runs(verb: argparse.ArgumentParser, what: str = "where run folders are")
 
 
 def study_of(given: argparse.Namespace) -> "StudySpec":
+    find_study(given.file)  # refuses a wrong name at once: the import takes seconds
     from ftray.study import load_study
 
     return load_study(given.file, given.set)
 
 
 def check(given: argparse.Namespace) -> int:
+    find_study(given.file)
     from ftray.study.check import describe_study
     from ftray.vram.gpus import local_gpu, parse_gpu
 
@@ -97,8 +101,13 @@ def vram(given: argparse.Namespace) -> int:
         raise SpecError("--measure asks a real GPU, so leave out --gpu: it is for plans")
     if given.address and not given.measure:
         raise SpecError("--address is for --measure; a plan takes --cluster FILE, or the cluster of RAY_ADDRESS")
+    if given.file:
+        find_study(given.file)
     if given.measure:
         from ftray.cli.measuring import measure
+
+        if not (given.cluster or given.address):  # a cluster's machines write there, not this one
+            check_runs(given.runs)
 
         return measure(given, study_of(given) if given.file else None)
     from ftray.study.vram import describe_vram
@@ -143,7 +152,16 @@ def with_measured(nodes: "tuple[Node, ...]", runs: "Location | None") -> "tuple[
         return nodes
 
 
+def check_runs(runs: "Location | None") -> None:
+    """Refuses a place of run folders that cannot be created. One that exists may be read-only: its studies may be
+    finished."""
+    if runs is not None and not is_url(runs) and not Path(runs).is_dir():
+        check_output_folder(runs)
+
+
 def tune(given: argparse.Namespace) -> int:
+    find_study(given.file)
+    check_runs(given.runs)
     from ftray.study.run import run_study
 
     spec = study_of(given)
@@ -157,6 +175,8 @@ def tune(given: argparse.Namespace) -> int:
 
 
 def train(given: argparse.Namespace) -> int:
+    find_study(given.file)
+    check_runs(given.runs)
     from ftray.trial.standalone import train
 
     spec = study_of(given)
@@ -170,6 +190,8 @@ def train(given: argparse.Namespace) -> int:
 
 
 def pretrain(given: argparse.Namespace) -> int:
+    find_study(given.file)
+    check_runs(given.runs)
     from ftray.trial.standalone import pretrain_alone
 
     spec = study_of(given)

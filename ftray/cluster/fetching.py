@@ -9,6 +9,8 @@ from pathlib import Path
 
 from ftray.cluster.ray_cli import RayCli
 from ftray.errors import ClusterError, RunFolderError, SpecError
+from ftray.files import undone
+from ftray.outputs import check_output_folder
 from ftray.runs import RunFolder
 from ftray.runs.looks import FOLDER
 from ftray.say import Say
@@ -36,24 +38,33 @@ def fetch(place: str, to: Path, cluster: Path | None, ray: Callable[[], RayCli],
     From object storage it copies what people read; checkpoints stay there. The looks of the studies next to it come
     with it: they count wherever its results are read.
 
-    Raises: RunFolderError if there is none; SpecError for a head's disk without a cluster file; ClusterError.
+    Raises: RunFolderError if there is none; OutputError for a `to` that cannot be written; SpecError for a head's disk
+        without a cluster file; ClusterError. What was not there before is then deleted again.
     """
-    target = to / place.rpartition("/")[2]
-    if is_url(place):
-        run = RunFolder.open(place)
-        run.fetch()
-        shutil.copytree(run.path, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
-        run.ledger.copy_to(to)
-        return target
-    if cluster is None:
-        raise SpecError(f"{place} is on a cluster's disks: name the cluster with --cluster FILE")
+    target = check_output_folder(to / place.rpartition("/")[2])
+    with undone(target):
+        if is_url(place):
+            _fetch_stored(place, target)
+        elif cluster is not None:
+            _fetch_from_head(place, target, cluster, ray(), say)
+        else:
+            raise SpecError(f"{place} is on a cluster's disks: name the cluster with --cluster FILE")
+    return target
+
+
+def _fetch_stored(place: str, target: Path) -> None:
+    run = RunFolder.open(place)
+    run.fetch()
+    shutil.copytree(run.path, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
+    run.ledger.copy_to(target.parent)
+
+
+def _fetch_from_head(place: str, target: Path, cluster: Path, ray: RayCli, say: Say) -> None:
     target.mkdir(parents=True, exist_ok=True)
-    down = ray()
-    down.run("rsync-down", str(cluster), f"{place}/", f"{target}/")
-    _fetch_ledger(place.rpartition("/")[0], to, cluster, down, say)
+    ray.run("rsync-down", str(cluster), f"{place}/", f"{target}/")
     if not (target / "study.json").is_file():
         raise RunFolderError(f"{place} on the head of {cluster} must be a run folder, but has no study.json")
-    return target
+    _fetch_ledger(place.rpartition("/")[0], target.parent, cluster, ray, say)
 
 
 def _fetch_ledger(root: str, to: Path, cluster: Path, ray: RayCli, say: Say) -> None:

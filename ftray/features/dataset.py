@@ -17,6 +17,7 @@ from ftray.features.table import FeatureSpec, FeatureTable, Scaler, build_table,
 from ftray.files import create_folder, sha256
 from ftray.market import Candles, FoldsSpec, MarketSpec, Segment, Window, Windows, load_market, pieces
 from ftray.market import fold as split_into_folds
+from ftray.outputs import check_output_folder
 from ftray.spec import fingerprint, to_mapping
 
 FORMAT = 2
@@ -59,11 +60,12 @@ class Dataset:
     def save(self, folder: Path | str) -> Path:
         """Writes the dataset into `folder`, all or nothing; a folder that holds it already is left as it is.
 
-        Raises: RunFolderError if `folder` holds anything else.
+        Raises: RunFolderError if `folder` holds anything else; OutputError for a place that cannot be written.
         """
         folder = Path(folder)
         if folder.exists():
             return self._kept(folder)
+        check_output_folder(folder)
         try:
             with create_folder(folder) as new:
                 arrays = self._arrays()

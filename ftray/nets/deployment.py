@@ -31,6 +31,7 @@ from ftray.nets.heads import policy_head
 from ftray.nets.onnx_process import FACTS, ONNX, exporting_onnx
 from ftray.nets.policy import PolicyNetwork
 from ftray.nets.spec import ENCODERS, EncoderSpec
+from ftray.outputs import check_output_folder
 from ftray.plugins import check_loaded, load_plugins
 from ftray.spec import fingerprint, parse_member, to_mapping
 from ftray.version import __version__
@@ -113,8 +114,10 @@ class Policy:
         folder: where `load_policy` finds it.
         onnx: whether to add policy.onnx, which takes some seconds. Where it cannot be written the folder is whole
             without it, and `onnx_left_out` in policy.json says why.
+
+        Raises: OutputError for a place that cannot be written.
         """
-        folder = Path(folder)
+        folder = check_output_folder(folder)
         with replace_folder(folder) as new:
             state = {name: value.cpu().numpy() for name, value in self.network.state_dict().items()}
             np.savez(new / WEIGHTS, allow_pickle=False, **state)

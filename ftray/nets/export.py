@@ -20,6 +20,7 @@ from ftray.errors import MissingDependencyError
 from ftray.files import partial_file
 from ftray.nets.encoder import Encoder
 from ftray.nets.policy import PolicyNetwork
+from ftray.outputs import check_output_file
 
 
 def export_onnx(network: Encoder | PolicyNetwork, path: str | Path) -> Path:
@@ -29,8 +30,10 @@ def export_onnx(network: Encoder | PolicyNetwork, path: str | Path) -> Path:
     onnxruntime holds the attention maps that torch avoids: 1.2 GB for one observation at 5,889 tokens (balanced), next
     to nothing at the default `patch_length`.
 
-    Raises: MissingDependencyError where the packages of the extra `onnx` are missing.
+    Raises: MissingDependencyError where the packages of the extra `onnx` are missing; OutputError for a path that no
+        file can be written to.
     """
+    path = check_output_file(path)
     check_packages()
     is_policy = isinstance(network, PolicyNetwork)
     copied = copy.deepcopy(network).cpu()
@@ -50,7 +53,6 @@ def export_onnx(network: Encoder | PolicyNetwork, path: str | Path) -> Path:
     if isinstance(program.model.graph.inputs[0].shape[0], int):  # type: ignore[index]
         raise RuntimeError(f"{type(network).__name__} fixes its batch size: it cannot be exported for any batch")
     program.model.metadata_props["layout"] = json.dumps(network.layout.to_mapping())
-    path = Path(path)
     with partial_file(path) as partial:
         program.save(partial, external_data=False)
     return path

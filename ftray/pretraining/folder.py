@@ -22,6 +22,7 @@ import torch
 from ftray.errors import RunFolderError
 from ftray.files import partial_file, replace_file
 from ftray.nets import market_state_dict
+from ftray.outputs import check_output_folder
 from ftray.pretraining.model import MaskedModel
 
 BEST_ENCODER = "best_encoder.pth"
@@ -80,8 +81,11 @@ class JobFolder:
     """The folder while its job runs."""
 
     def __init__(self, path: Path | str, config: Mapping[str, Any]):
-        """Opens or makes the folder. Raises: RunFolderError where it belongs to another job."""
+        """Opens or makes the folder. Raises: RunFolderError where it belongs to another job; OutputError where it
+        cannot be written."""
         self.path, self.config = Path(path), config
+        if not is_finished(self.path):  # which may be read-only
+            check_output_folder(self.path)
         self.path.mkdir(parents=True, exist_ok=True)
         file = self.path / CONFIG
         if not file.exists():

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from ftray.errors import QueryError, RunFolderError, StorageError
-from ftray.files import replace_file
+from ftray.files import replace_file, undone
 from ftray.runs.events import Event, EventReader, EventWriter, to_json
 from ftray.runs.lease import driving, leased
 from ftray.runs.location import DRIVER, JOB
@@ -56,6 +56,8 @@ class RunFolder(StudyFolder):
         self._log = StudyLog(self.path / "events.jsonl")
         self._folders: dict[str, TrialFolder] = {}
         self._reports: dict[str, EventReader] = {}
+        self.created: list[Path] = []
+        """What `create` made for it: the folder, and its parents from the innermost on; empty where it was there."""
 
     @classmethod
     def create(cls, location: Location, study: Mapping[str, Any] | Any) -> "RunFolder":
@@ -72,10 +74,13 @@ class RunFolder(StudyFolder):
             raise RunFolderError(
                 f"{run.path} must be a run folder or empty, but holds other files; choose another name"
             )
-        for folder in ("trials", "encoders", "data"):
-            (run.path / folder).mkdir(parents=True, exist_ok=True)
-        write_study(run.path / "study.json", plain)
-        run.sync("study.json")
+        place = run.path.absolute()
+        run.created = [place, *(parent for parent in place.parents if not parent.exists())]
+        with undone(run.path):
+            for folder in ("trials", "encoders", "data"):
+                (run.path / folder).mkdir(parents=True, exist_ok=True)
+            write_study(run.path / "study.json", plain)
+            run.sync("study.json")
         return run
 
     @classmethod

@@ -10,13 +10,14 @@ from ftray.agent.names import has_dashboard
 from ftray.analysis.failures import describe_crashes, describe_failures
 from ftray.analysis.looks import count_also, restore_looks
 from ftray.capacity.elastic import ElasticCapacity
-from ftray.capacity.local_ray import local_ray
+from ftray.capacity.local_ray import check_ray, local_ray
 from ftray.capacity.measured_rows import MeasuredRows
 from ftray.capacity.pending import PendingLimit
 from ftray.capacity.probing import Probe, check_gpu_nodes
 from ftray.errors import StudyInterruptedError
 from ftray.plugins import carried
 from ftray.runs import RunFolder, State, TrialRecord
+from ftray.runs.refused import kept_if_used
 from ftray.say import Say
 from ftray.search.optuna_trials import OPTUNA_STATES, sampled_trials
 from ftray.storage import Location
@@ -62,24 +63,32 @@ def run_study(
     retry_failed: failed trials, which otherwise stay failed, continue from their checkpoints.
     trial_fn: what a trial does. probe: checks each type of GPU node first. callbacks: Tune's, after ftray's own.
 
-    Raises: StudyInterruptedError on Ctrl-C and if all trials fail alike; NeverPlacedError if jobs wait too long for
-    resources; UnusableGpuError if torch cannot use the GPUs; everything up to the last checkpoints is kept.
+    Raises: OutputError, ClusterError for a Ray that does not answer, NeverPlacedError if jobs wait too long for
+    resources, UnusableGpuError, each before a first job, and then a new run folder is deleted again;
+    StudyInterruptedError on Ctrl-C and if all trials fail alike: everything up to the last checkpoints is kept.
     """
-    run = open_run(spec, root)
-    count_also(run, spec.search.also_counts, say)
+    run = _opened(spec, root, say)
     failed = [record for record in _ended(run) if record.state == "FAILED"] if retry_failed else []
     if run.is_done and len(_ended(run)) >= spec.search.n_trials and not failed:
         say(f"{run.where} is finished: nothing to run")
         return run
-    with run.driven(say):
+    with kept_if_used(run), run.driven(say):
         _take_over(run, failed)
         limits = Limits(spec, run)
         if limits.before_start() is None:
+            check_ray()
             _record_judge(spec, run, say)
             with local_ray(say):
                 capacity = _wait_for_capacity(spec, run, root, say, probe)
                 _search(spec, run, limits, capacity, say, show, trial_fn, callbacks)
         _close(spec, run, limits, say)
+    return run
+
+
+def _opened(spec: StudySpec, root: Location, say: Say) -> RunFolder:
+    run = open_run(spec, root)
+    with kept_if_used(run):
+        count_also(run, spec.search.also_counts, say)
     return run
 
 

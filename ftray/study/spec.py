@@ -11,15 +11,18 @@ from typing import Annotated, Any
 
 from ftray.errors import SpecError
 from ftray.market import load_market
+from ftray.outputs import check_output_folder
 from ftray.plugins import parse_plugins
 from ftray.runs import RunFolder
+from ftray.runs.location import is_run_folder
 from ftray.runs.records import JobKind
+from ftray.runs.refused import kept_if_used
 from ftray.search.objectives import bounds_of
 from ftray.search.samplers import check_sampler
 from ftray.search.space import Space
 from ftray.shipped import find_study
 from ftray.spec import Matching, nearest, parse, parse_member, to_mapping
-from ftray.storage import Location, join
+from ftray.storage import Location, is_url, join
 from ftray.study.budget import check_patience
 from ftray.study.search_spec import SearchSpec, check_objectives
 from ftray.study.stopping import check_scheduler
@@ -173,12 +176,16 @@ def open_run(spec: StudySpec, root: Location) -> RunFolder:
 
     Candles are part of a study's identity: metrics on other bars are not comparable, even if the file's path is equal.
 
-    Raises: DataError for candles that cannot be read; RunFolderError, with what differs, for another study's folder.
+    Raises: DataError for candles that cannot be read; RunFolderError, with what differs, for another study's folder;
+        OutputError for a place that cannot be written.
     """
+    if not is_url(root) and not is_run_folder(join(root, spec.name)):  # a finished study may be read-only
+        check_output_folder(Path(root) / spec.name)
     candles = load_market(spec.corner_trials[0].market)
     run = RunFolder.create(join(root, spec.name), {**spec.identity, "candles": candles.fingerprint[:16]})
-    if spec.reach:
-        check_judged_alike(run, spec.corner_trials[0])
-    if any(trial.encoder_to_pretrain for trial in spec.corner_trials):
-        run.fetch_sibling_encoders()
+    with kept_if_used(run):
+        if spec.reach:
+            check_judged_alike(run, spec.corner_trials[0])
+        if any(trial.encoder_to_pretrain for trial in spec.corner_trials):
+            run.fetch_sibling_encoders()
     return run

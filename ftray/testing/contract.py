@@ -29,8 +29,11 @@ class Contract:
         """Raises: AssertionError, which names every promise that the member breaks."""
         found = self.broken_promises()
         if found:
+            summary = f"{len(found)} of {len(self.promises())} promises are broken"
+            if len(found) > 1 and len(set(found.values())) == 1:  # one fault, and no promise could be tried
+                raise AssertionError(f"{summary}, all alike: {next(iter(found.values())).strip()}")
             listed = "\n".join(f"{name.removeprefix('test_').replace('_', ' ')}:\n{why}" for name, why in found.items())
-            raise AssertionError(f"{len(found)} of {len(self.promises())} promises are broken\n{listed}")
+            raise AssertionError(f"{summary}\n{listed}")
 
 
 def broken(must: str, found: str, mend: str) -> AssertionError:

@@ -18,6 +18,7 @@ from ftray.capacity.local_ray import check_capacity
 from ftray.errors import WeightsError
 from ftray.features import Dataset
 from ftray.nets import FTSpec, market_state_dict, read_checkpoint
+from ftray.outputs import check_output_folder
 from ftray.pretraining import BAR_SECONDS, overlaps
 from ftray.storage import local
 from ftray.trial.attempt import Report
@@ -61,7 +62,7 @@ def run_trial(
 
     Raises: OutOfMemoryError if the memory plan was too large; FtrayError for whatever else the user can fix.
     """
-    started, folder, shared = time.monotonic(), Path(folder), Path(shared or folder)
+    started, folder, shared = time.monotonic(), check_output_folder(folder), check_output_folder(shared or folder)
     resume, name = Path(resume) if resume else None, folder.absolute().name
     progress = TrialProgress.read(resume, spec)
     trainings, last = trainings_of(spec)[len(progress.finished) :], progress.last

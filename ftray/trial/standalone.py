@@ -15,6 +15,7 @@ from ftray.runs import RunFolder, TrialFolder
 from ftray.runs.location import runs_root
 from ftray.runs.provenance import git_commit
 from ftray.runs.records import JobKind
+from ftray.runs.refused import kept_if_used
 from ftray.tables.parquet import compact
 from ftray.trial.attempt import Attempt, TrialFn, describe_error, run_attempt
 from ftray.trial.out_of_memory import memory_plan_of, release_memory
@@ -31,10 +32,11 @@ def train(spec: TrialSpec, run: RunFolder, trial_fn: TrialFn | None = None) -> N
 
     trial_fn: what the trial does, where only the machinery around it matters. Raises: FtrayError, after recording it.
     """
-    from ftray.capacity.local_ray import local_ray
+    from ftray.capacity.local_ray import check_ray, local_ray
     from ftray.trial.judge import record_benchmarks
 
-    with run.driven():
+    with kept_if_used(run), run.driven():
+        check_ray()
         record_benchmarks(spec, run)
         record_bars(spec, run)
         restore_looks(run)
@@ -48,7 +50,7 @@ def train(spec: TrialSpec, run: RunFolder, trial_fn: TrialFn | None = None) -> N
 
 def pretrain_alone(spec: TrialSpec, run: RunFolder) -> list[EncoderCard]:
     """The file's pre-training jobs, one per fold; needs no Ray."""
-    with run.driven():
+    with kept_if_used(run), run.driven():
         cards = _pretrain(spec, run, similar=False)
         compact(run, whole=True)
         run.mark_done()
