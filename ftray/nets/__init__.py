@@ -17,7 +17,13 @@ from ftray.nets.onnx_process import exporting_onnx
 from ftray.nets.policy import PolicyNetwork
 from ftray.nets.spec import ENCODERS, PRESETS, EncoderSpec, FTSpec, MLPSpec
 from ftray.nets.transformer import FTTransformer, patch_sums
-from ftray.nets.weights import load_market_weights, market_state_dict, read_checkpoint, weights_fingerprint
+from ftray.nets.weights import (
+    check_market_weights,
+    load_market_weights,
+    market_state_dict,
+    read_checkpoint,
+    weights_fingerprint,
+)
 
 __all__ = [
     "ENCODERS",
@@ -34,6 +40,7 @@ __all__ = [
     "actor_critic_parameters",
     "attention_data",
     "build_encoder",
+    "check_market_weights",
     "draw_mask",
     "encoder_metrics",
     "export_onnx",

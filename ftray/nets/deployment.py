@@ -28,6 +28,7 @@ from ftray.files import replace_folder, sha256
 from ftray.market import Candles
 from ftray.nets.families import build_encoder
 from ftray.nets.heads import policy_head
+from ftray.nets.misfit import misfits
 from ftray.nets.onnx_process import FACTS, ONNX, exporting_onnx
 from ftray.nets.policy import PolicyNetwork
 from ftray.nets.spec import ENCODERS, EncoderSpec
@@ -272,16 +273,9 @@ def _load_weights(network: PolicyNetwork, path: Path) -> None:
     except (ValueError, TypeError, OSError, AttributeError, zipfile.BadZipFile) as error:
         raise WeightsError(f"{path} holds no arrays of weights: {error}") from error
     expected = network.state_dict()
-    problems = [
-        f"{name} has the shape {tuple(found[name].shape)} in the weights and {tuple(value.shape)} in the network"
-        for name, value in expected.items()
-        if name in found and found[name].shape != value.shape
-    ]
-    for where, names in (("missing from", set(expected) - set(found)), ("unexpected in", set(found) - set(expected))):
-        if names:
-            problems.append(f"{where} the weights: {', '.join(sorted(names))}")
-    if problems:
+    if problems := misfits(found, expected):
         raise WeightsError(
-            f"{path} does not fit the layout and the encoder that {FACTS} describes: {'; '.join(problems)}"
+            f"{path} does not fit the layout and the encoder that {FACTS} describes: {'; '.join(problems)}. Copy the "
+            "folder again, or export the policy again"
         )
     network.load_state_dict(found, assign=True)

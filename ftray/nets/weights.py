@@ -1,6 +1,7 @@
 """The market tower's weights on their way between modules and files: nothing is skipped, nothing fits by accident.
 
-Takes: encoders, state mappings, checkpoint files. Gives: state mappings, fingerprints, or an error naming both sides.
+Takes: encoders, state mappings, checkpoint files. Gives: state mappings, fingerprints, or an error that names the
+fields which differ.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from ftray.errors import WeightsError
 from ftray.nets.encoder import Encoder
+from ftray.nets.misfit import misfits
 from ftray.nets.transformer import FTTransformer
 
 State = dict[str, Tensor]
@@ -32,13 +34,27 @@ def load_market_weights(encoder: Encoder, source: str | Path | Mapping[str, Any]
     Raises: WeightsError where the file is missing or damaged, or any name, shape, patch length, head count, symbol or
     indicator differs.
     """
+    state = check_market_weights(encoder, source)
+    encoder.tower.load_state_dict({name: state[name] for name in encoder.tower.state_dict()})
+
+
+def check_market_weights(encoder: Encoder, source: str | Path | Mapping[str, Any]) -> Mapping[str, Tensor]:
+    """The state mapping that `load_market_weights` would copy from; the encoder may be on torch's `meta` device.
+
+    Raises: as `load_market_weights`.
+    """
     where = f"{source}: " if isinstance(source, str | Path) else ""
     content = read_checkpoint(source) if isinstance(source, str | Path) else source
     state = content.get("encoder_state_dict", content)
-    problems = [*_layout_problems(encoder, content.get("layout")), *_state_problems(encoder, state)]
+    ours = encoder.tower.state_dict()
+    expected = ours | {name: torch.tensor(number) for name, number in _geometry(encoder).items()}
+    problems = [*_layout_problems(encoder, content.get("layout")), *misfits(state, expected)]
     if problems:
-        raise WeightsError(f"{where}the weights do not fit the encoder: {'; '.join(problems)}")
-    encoder.tower.load_state_dict({name: state[name] for name in encoder.tower.state_dict()})
+        raise WeightsError(
+            f"{where}the weights do not fit the encoder: {'; '.join(problems)}. Give the encoder what the weights "
+            "have, or pre-train it: pretrained: auto"
+        )
+    return state
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -55,6 +71,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise WeightsError(f"{path}: damaged, or no checkpoint of weights: {reason}") from error
     if not isinstance(content, dict) or "encoder_state_dict" not in content:
         raise WeightsError(f"{path}: a checkpoint must hold the key 'encoder_state_dict'")
+    state = content["encoder_state_dict"]
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise WeightsError(f"{path}: encoder_state_dict must be a mapping of names to tensors; pre-train again")
     return content
 
 
@@ -79,29 +98,7 @@ def _geometry(encoder: Encoder) -> dict[str, int]:
 def _layout_problems(encoder: Encoder, layout: Mapping[str, Any] | None) -> list[str]:
     ours = encoder.layout.to_mapping()
     return [
-        f"{key} are {', '.join(layout[key])} in the weights and {', '.join(ours[key])} in the encoder"
+        f"{key} {', '.join(map(str, layout[key]))} there, {', '.join(ours[key])} here"
         for key in ("symbols", "indicators")
-        if layout is not None and list(layout[key]) != ours[key]
+        if layout is not None and list(layout.get(key, ours[key])) != ours[key]
     ]
-
-
-def _state_problems(encoder: Encoder, state: Mapping[str, Tensor]) -> list[str]:
-    geometry = _geometry(encoder)
-    ours = encoder.tower.state_dict()
-    missing = sorted((set(ours) | set(geometry)) - set(state))
-    unexpected = sorted(set(state) - set(ours) - set(geometry))
-    problems = [
-        f"{name} is {int(state[name])} in the weights and {number} in the encoder"
-        for name, number in geometry.items()
-        if name in state and int(state[name]) != number
-    ]
-    problems += [
-        f"{name} has the shape {tuple(state[name].shape)} in the weights and {tuple(value.shape)} in the encoder"
-        for name, value in ours.items()
-        if name in state and state[name].shape != value.shape
-    ]
-    if missing:
-        problems.append(f"missing from the weights: {', '.join(missing)}")
-    if unexpected:
-        problems.append(f"unexpected in the weights: {', '.join(unexpected)}")
-    return problems

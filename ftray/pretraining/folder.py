@@ -77,6 +77,18 @@ def read_card(folder: Path | str) -> EncoderCard:
         raise RunFolderError(f"{folder / CARD} is damaged ({error}): delete the folder and pre-train again") from error
 
 
+def _differing(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """The fields in which two jobs differ, the first few; their data where no field does."""
+    fields = [
+        f"{name} {there[part].get(name)} there, {value} here"
+        for part in ("encoder", "pretraining", "layout")
+        for name, value in here[part].items()
+        if isinstance(there.get(part), Mapping) and there[part].get(name) != value
+    ]
+    more = f" and {len(fields) - 3} more" if len(fields) > 3 else ""
+    return "; ".join(fields[:3]) + more if fields else "it was fitted to other data"
+
+
 class JobFolder:
     """The folder while its job runs."""
 
@@ -92,13 +104,14 @@ class JobFolder:
             self._write_json(CONFIG, config)
             return
         try:
-            found = json.loads(file.read_text())["fingerprint"]
+            found = json.loads(file.read_text())
+            other = found["fingerprint"] != config["fingerprint"]
         except (ValueError, KeyError, TypeError) as error:
             raise RunFolderError(f"{file} is damaged ({error}): delete the folder and pre-train again") from error
-        if found != config["fingerprint"]:
+        if other:
             raise RunFolderError(
                 f"{self.path} must be free or belong to pre-training job {config['fingerprint'][:12]}, but belongs to "
-                f"{found[:12]}: give another folder"
+                f"{found['fingerprint'][:12]}: {_differing(found, config)}; give another folder"
             )
 
     @property

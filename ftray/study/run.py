@@ -14,7 +14,7 @@ from ftray.capacity.local_ray import check_ray, local_ray
 from ftray.capacity.measured_rows import MeasuredRows
 from ftray.capacity.pending import PendingLimit
 from ftray.capacity.probing import Probe, check_gpu_nodes
-from ftray.errors import StudyInterruptedError
+from ftray.errors import StudyInterruptedError, WeightsError
 from ftray.plugins import carried
 from ftray.runs import RunFolder, State, TrialRecord
 from ftray.runs.refused import kept_if_used
@@ -35,6 +35,7 @@ from ftray.study.warm_start import describe_warm_start
 from ftray.tables.parquet import compact
 from ftray.trial.attempt import TrialFn
 from ftray.trial.judge import record_benchmarks
+from ftray.trial.preparation import check_checkpoint
 from ftray.trial.run import run_trial
 from ftray.trial.windows import record_bars
 from ftray.vram.probe import probe_gpu
@@ -76,7 +77,7 @@ def run_study(
         _take_over(run, failed)
         limits = Limits(spec, run)
         if limits.before_start() is None:
-            check_ray()
+            _check_start(spec)
             _record_judge(spec, run, say)
             with local_ray(say):
                 capacity = _wait_for_capacity(spec, run, root, say, probe)
@@ -97,6 +98,22 @@ def _take_over(run: RunFolder, failed: Sequence[TrialRecord]) -> None:
     run.sweep()
     for record in failed:
         run.trial_ended(record.id, "INTERRUPTED", error=f"to be retried: {record.error}")
+
+
+def _check_start(spec: StudySpec) -> None:
+    """Refuses a study none of whose trials could start, before anything is prepared for them.
+
+    Raises: ClusterError; WeightsError for a checkpoint, of several encoders that of the first if none fits.
+    """
+    check_ray()
+    problems: list[WeightsError] = []
+    for trial in spec.corner_trials:
+        try:
+            check_checkpoint(trial)
+        except WeightsError as error:
+            problems.append(error)
+    if len(problems) == len(spec.corner_trials):
+        raise problems[0]
 
 
 def _record_judge(spec: StudySpec, run: RunFolder, say: Say) -> None:

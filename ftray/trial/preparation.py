@@ -4,14 +4,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ftray.errors import WeightsError
 from ftray.features import Dataset, dataset_fingerprint, dataset_of
 from ftray.market import load_market
-from ftray.nets import FTSpec
+from ftray.nets import FTSpec, build_encoder, check_market_weights
 from ftray.plots.encoders import write_encoder_page
 from ftray.pretraining import Choice, EncoderCard, EncoderStore, encoder_fingerprint, pretrain
 from ftray.pretraining.spec import Device
+from ftray.storage import local
 from ftray.trial.spec import TrialSpec
+from ftray.trial.vram import layout_of
 
 
 def prepare_dataset(spec: TrialSpec, shared: Path, fold: int = 0) -> tuple[Path, Dataset]:
@@ -21,6 +25,18 @@ def prepare_dataset(spec: TrialSpec, shared: Path, fold: int = 0) -> tuple[Path,
     if not folder.exists():
         dataset_of(candles, spec.windows, spec.features, fold).save(folder)
     return folder, Dataset.load(folder)
+
+
+def check_checkpoint(spec: TrialSpec) -> None:
+    """Refuses a checkpoint that the trial's encoder cannot start from, before any process of the trial is started.
+
+    Raises: WeightsError with the path, and the fields that differ.
+    """
+    encoder = spec.encoder
+    if isinstance(encoder, FTSpec) and encoder.pretrained not in ("none", "auto"):
+        with torch.device("meta"):  # its shapes are enough
+            module = build_encoder(encoder, layout_of(spec))
+        check_market_weights(module, local(encoder.pretrained))
 
 
 def choose_encoder(spec: TrialSpec, dataset: Dataset, run: Path, *, similar: bool = True) -> Choice:

@@ -19,7 +19,7 @@ from ftray.runs.refused import kept_if_used
 from ftray.tables.parquet import compact
 from ftray.trial.attempt import Attempt, TrialFn, describe_error, run_attempt
 from ftray.trial.out_of_memory import memory_plan_of, release_memory
-from ftray.trial.preparation import choose_encoder, prepare_dataset, pretrain_encoder
+from ftray.trial.preparation import check_checkpoint, choose_encoder, prepare_dataset, pretrain_encoder
 from ftray.trial.resources import place_pretraining, place_trial
 from ftray.trial.spec import TrialSpec
 from ftray.trial.windows import record_bars
@@ -37,6 +37,7 @@ def train(spec: TrialSpec, run: RunFolder, trial_fn: TrialFn | None = None) -> N
 
     with kept_if_used(run), run.driven():
         check_ray()
+        check_checkpoint(spec)
         record_benchmarks(spec, run)
         record_bars(spec, run)
         restore_looks(run)

@@ -46,40 +46,47 @@ def test_account_rows_and_projection_stay_with_the_trial(checkpoint):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        (
-            {"d_token": 64},
-            r"weight has the shape \(4, 6, 32\) in the weights and \(4, 6, 64\) in the encoder",
-        ),
-        ({"patch_length": 2}, "patch_length is 3 in the weights and 2 in the encoder"),
-        ({"patch_length": 4}, "patch_length is 3 in the weights and 4 in the encoder"),  # the same shapes
-        ({"n_heads": 4}, "n_heads is 2 in the weights and 4 in the encoder"),  # the same shapes
-        ({"n_blocks": 2}, "missing from the weights: blocks.1"),
+        ({"d_token": 64}, "d_token 32 there, 64 here"),
+        ({"patch_length": 2}, "patch_length 3 there, 2 here"),
+        ({"patch_length": 4}, "patch_length 3 there, 4 here"),  # the same shapes
+        ({"n_heads": 4}, "n_heads 2 there, 4 here"),  # the same shapes
+        ({"n_blocks": 2}, "n_blocks 1 there, 2 here"),
+        ({"d_token": 64, "n_blocks": 4}, "d_token 32 there, 64 here; n_blocks 1 there, 4 here"),
     ],
 )
-def test_weights_of_another_shape_are_refused_with_both_sides(checkpoint, changes, words):
+def test_weights_of_another_shape_are_refused_by_the_fields_that_differ(checkpoint, changes, words):
     target = encoder(1, **changes)
     before = weights_fingerprint(target)
-    with pytest.raises(WeightsError, match=words):
+    with pytest.raises(WeightsError) as caught:
         load_market_weights(target, checkpoint)
+    problem = str(caught.value)
+    assert problem.startswith(f"{checkpoint}: the weights do not fit the encoder: {words}. ")
+    assert "tokenizer" not in problem and "blocks." not in problem
     assert weights_fingerprint(target) == before
 
 
 def test_weights_of_another_market_are_refused(checkpoint):
-    with pytest.raises(WeightsError, match="symbols are BTC, ETH in the weights and BTC, LTC in the encoder"):
+    with pytest.raises(WeightsError, match="symbols BTC, ETH there, BTC, LTC here"):
         load_market_weights(encoder(1, ObservationLayout(("BTC", "LTC"), ("close", "rsi"), 6)), checkpoint)
-    with pytest.raises(WeightsError, match="indicators are close, rsi"):
+    with pytest.raises(WeightsError, match="indicators close, rsi there, rsi, close here"):
         load_market_weights(encoder(1, ObservationLayout(("BTC", "ETH"), ("rsi", "close"), 6)), checkpoint)
 
 
 def test_unexpected_weights_are_named_and_not_skipped():
-    state = market_state_dict(encoder()) | {"blocks.7.extra": torch.zeros(1)}
-    with pytest.raises(WeightsError, match=r"unexpected in the weights: blocks\.7\.extra"):
+    state = market_state_dict(encoder()) | {"blocks.0.extra": torch.zeros(1)}
+    with pytest.raises(WeightsError, match=r"unexpected in the weights: blocks\.0\.extra"):
         load_market_weights(encoder(), state)
 
 
 def test_weights_of_one_family_are_refused_by_another(checkpoint):
-    with pytest.raises(WeightsError, match="missing from the weights: bias, weight"):
+    with pytest.raises(WeightsError, match="the encoder: kind ft there, mlp here"):
         load_market_weights(build_encoder(MLPSpec(hidden=64, encoding_dim=64), LAYOUT), checkpoint)
+
+
+def test_of_weights_that_no_field_explains_the_first_three_are_named():
+    state = market_state_dict(encoder()) | {f"memory.{i}": torch.zeros(1) for i in range(40)}
+    with pytest.raises(WeightsError, match=r"unexpected in the weights: memory.0, memory.1, memory.10 and 37 more\. "):
+        load_market_weights(encoder(), state)
 
 
 def test_missing_and_damaged_files_are_named(tmp_path, checkpoint):
@@ -94,6 +101,9 @@ def test_missing_and_damaged_files_are_named(tmp_path, checkpoint):
         load_market_weights(encoder(), damaged)
     torch.save({"weights": 1}, damaged)
     with pytest.raises(WeightsError, match="encoder_state_dict"):
+        load_market_weights(encoder(), damaged)
+    torch.save({"encoder_state_dict": {"cls": 1}}, damaged)
+    with pytest.raises(WeightsError, match=r"damaged.pth: encoder_state_dict must be a mapping of names to tensors"):
         load_market_weights(encoder(), damaged)
 
 
