@@ -50,6 +50,7 @@ def partial_file(path: Path, *, durable: bool = True) -> Iterator[Path]:
 
     durable: wait until it is on disk. Otherwise a crash of the machine may leave a damaged file.
     """
+    new = [parent for parent in path.parents if not parent.exists()]
     with named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
@@ -63,7 +64,7 @@ def partial_file(path: Path, *, durable: bool = True) -> Iterator[Path]:
             _sync_file(partial)
         partial.replace(path)
     except BaseException:
-        partial.unlink(missing_ok=True)
+        delete_new([partial, *new])
         raise
     if durable:
         _sync_folder(path.parent)
@@ -202,6 +203,7 @@ def _read_holder(path: Path) -> str:
 
 @contextlib.contextmanager
 def _partial_folder(path: Path) -> Iterator[Path]:
+    new = [parent for parent in path.parents if not parent.exists()]
     with named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
@@ -209,7 +211,7 @@ def _partial_folder(path: Path) -> Iterator[Path]:
         with named(path):
             yield partial
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        delete_new([partial, *new])
 
 
 def _make_durable(folder: Path) -> None:

@@ -41,7 +41,7 @@ def fetch(place: str, to: Path, cluster: Path | None, ray: Callable[[], RayCli],
     Raises: RunFolderError if there is none; OutputError for a `to` that cannot be written; SpecError for a head's disk
         without a cluster file; ClusterError. What was not there before is then deleted again.
     """
-    target = check_output_folder(to / place.rpartition("/")[2])
+    target = check_output_folder(check_output_folder(to) / place.rpartition("/")[2])
     with undone(target):
         if is_url(place):
             _fetch_stored(place, target)
