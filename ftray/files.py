@@ -76,7 +76,9 @@ def named(path: Path | str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.filename is None:
+        if error.errno is None:  # raised with a text alone
+            error.args = (": ".join(filter(None, (str(path), str(error)))),)
+        elif error.filename is None:
             error.filename = str(path)
         raise
 

@@ -73,7 +73,7 @@ def check_output_folder(path: Path | str) -> Path:
 def describe_os_error(error: OSError) -> str:
     """The path, what is wrong with it, and what to do, in one line."""
     if error.errno is None:  # raised with a text alone
-        return ": ".join(filter(None, (_names(error), " ".join(str(error).split()) or type(error).__name__)))
+        return " ".join(str(error).split()) or type(error).__name__
     what = error.strerror or os.strerror(error.errno)
     advised = "; ".join(filter(None, (what, ADVICE.get(error.errno))))
     return ": ".join(filter(None, (_names(error), advised)))

@@ -5,15 +5,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 import yaml
 
 from ftray.cli import main
+from ftray.cli.keys import check_keys
 from ftray.cli.looking import watch
+from ftray.errors import SpecError
 from ftray.runs import RunFolder
+from ftray.shipped import find_study, shipped_studies
 from tests.study.tiny import TINY
 from tests.trial.clocks import without_clocks
 
@@ -129,6 +132,53 @@ def test_a_typo_is_refused_with_the_path_and_the_nearest_name(capsys):
     assert main(["check", str(CONFIGS / "demo.yaml"), "--set", "trial.ppo.learning_rat=1"]) == 1
     out, errors = capsys.readouterr()
     assert errors.startswith("ftray: trial.ppo.learning_rat: no such key; did you mean 'learning_rate'?") and not out
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["tune", "deom"],
+        ["tune", "demo", "--set", "trial.ppo.learning_rat=1"],
+        ["tune", "demo", "--runs", "/dev/null"],
+        ["train", "demo", "--set", "search.budget.hour=1"],
+        ["pretrain", "demo", "--set", "trial.pretraining.epoch=1"],
+        ["check", "demo", "--set", "trail.seeds=[1]"],
+        ["vram", "demo", "--set", "trial.encoder.d_tokens=32"],
+        ["submit", "demo", "--address", "http://127.0.0.1:1", "--set", "search.n_trial=3"],
+        ["backtest", "nowhere"],
+        ["promote", "nowhere"],
+        ["init", "nowhere", "--output", "/dev/null"],
+    ],
+    ids=" ".join,
+)
+def test_a_typo_is_refused_before_anything_heavy_is_imported(command):
+    code = f"from ftray.cli import main\nassert main({command!r}) == 1"
+    assert imported_by(code) == set()
+
+
+def test_no_key_that_a_study_may_have_is_refused_without_its_parser():
+    for name in shipped_studies():
+        keys = list(_leaves(yaml.safe_load(find_study(name).read_text())))
+        assert len(keys) > 3
+        check_keys(find_study("demo"), [f"{'.'.join(key)}=1" for key in keys])
+    fine = ["trial.ppo.learning_rate.log=[1e-4, 1e-3]", "trial.encoder.choice=[]", "search.points.0=1", "a"]
+    check_keys(find_study("demo"), fine)
+
+
+def test_keys_of_a_study_with_plug_ins_are_left_to_its_parser(tmp_path):
+    (tmp_path / "mine.yaml").write_text("plugins: [mine]\n")
+    check_keys(tmp_path / "mine.yaml", ["trial.encoder.width=3"])
+    check_keys(find_study("demo"), ["plugins=[mine]", "trial.encoder.width=3"])
+    with pytest.raises(SpecError, match=r"^trial\.encoder\.width: no such key"):
+        check_keys(find_study("demo"), ["trial.encoder.width=3"])
+
+
+def _leaves(tree: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The paths of a study file's values, as --set names them."""
+    if not isinstance(tree, dict):
+        yield path
+    for key, value in tree.items() if isinstance(tree, dict) else ():
+        yield from _leaves(value, (*path, key))
 
 
 def test_a_missing_run_is_refused_with_the_reason(tmp_path):

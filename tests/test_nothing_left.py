@@ -25,11 +25,11 @@ TRIAL = {
 
 FILES = {
     "a folder": ("folder", "folder must be a file, or not exist yet, but is a folder: name a file"),
-    "a device": ("/dev/null", "/dev/null must be a file, or not exist yet, but is a device: name a file"),
+    "a device": ("device", "device must be a file, or not exist yet, but is a device: name a file"),
 }
 FOLDERS = {
     "a file": ("file", "file must be a folder, or not exist yet, but is a file: name a folder"),
-    "a device": ("/dev/null", "/dev/null must be a folder, or not exist yet, but is a device: name a folder"),
+    "a device": ("device", "device must be a folder, or not exist yet, but is a device: name a folder"),
 }
 ANYWHERE = {
     "below a file": ("file/out.html", "file must be a folder, but is a file; check the path"),
@@ -61,8 +61,8 @@ OUTPUTS = {
     for what, (place, message) in places.items()
 } | {
     "backtest: a device for the tear sheet": (
-        ("backtest", "runs/old", "--html", "/dev/null"),
-        "/dev/null/tear_sheet.html cannot be written: /dev/null must be a folder, but is a device",
+        ("backtest", "runs/old", "--html", "device"),
+        "device/tear_sheet.html cannot be written: device must be a folder, but is a device",
     ),
     "backtest: the tear sheet below a file": (
         ("backtest", "runs/old", "--html", "file/sheet.html"),
@@ -83,6 +83,7 @@ INPUTS = {
     "tune: no study": (("tune", "nowhere"), "cannot read nowhere: no such file"),
     "submit: no study": (("submit", "nowhere", "--address", "http://127.0.0.1:1"), "cannot read nowhere"),
     "submit: no place": (("submit", "study.yaml", "--address", "http://127.0.0.1:1"), "name the place for run folders"),
+    "status: no cluster": (("status", "--address", "http://127.0.0.1:1"), "a Ray dashboard must answer at"),
     "fetch: no place": (("fetch", "nowhere"), "nowhere must be s3://"),
     "results: no run": (("results", "nowhere"), "nowhere is no run folder"),
     "dashboard: no run": (("dashboard", "nowhere"), "nowhere must be a run folder"),
@@ -130,6 +131,7 @@ def place(tmp_path, monkeypatch) -> Path:
     shutil.copytree(OLD_STUDY, work / "runs" / "old")
     (work / "file").write_text("kept")
     (work / "circle").symlink_to("circle")
+    (work / "device").symlink_to("/dev/null")  # where it would be replaced, the machine keeps its own
     (work / "broken").symlink_to("nowhere")
     pretrained = TRIAL | {"encoder": TRIAL["encoder"] | {"pretrained": "auto"}}
     for name, trial in (("study", TRIAL), ("pretraining", pretrained)):
@@ -137,6 +139,7 @@ def place(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(work)
     monkeypatch.setenv("FTRAY_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")  # as `status` and `submit` would, for good
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     return tmp_path
 
@@ -165,7 +168,7 @@ def test_a_refused_command_says_why_in_one_line_and_leaves_nothing_behind(comman
     [
         ({"RAY_ADDRESS": "127.0.0.1:1"}, "a Ray cluster must answer at"),
         pytest.param({"RAY_TMPDIR": f"/tmp/{'d' * 60}"}, "must have a path of at most", marks=pytest.mark.long),
-        pytest.param({"RAY_TMPDIR": "/dev/null"}, "/dev/null must be a folder", marks=pytest.mark.long),
+        pytest.param({"RAY_TMPDIR": "/dev/null"}, "device must be a folder", marks=pytest.mark.long),
     ],
     ids=["a head that does not answer", "a path too long for sockets", "temporary files on a device"],
 )

@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ftray.cli.studies import add_study, study_of, with_measured
+from ftray.cli.studies import add_study, check_words, study_of, with_measured
 from ftray.cli.terminal import Add, add_verb, location, runs_of, say
 from ftray.errors import DataError, SpecError
 from ftray.shipped import find_study
@@ -34,7 +34,7 @@ def add_verbs(add: Add) -> None:
 
 
 def submit(given: argparse.Namespace) -> int:
-    find_study(given.file)
+    check_words(given)
     from ftray.cluster.dashboard import dashboard
     from ftray.cluster.ray_cli import RayCli
     from ftray.cluster.submitting import follow, job_name, place_of_runs

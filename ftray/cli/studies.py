@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ftray.cli.keys import check_keys
 from ftray.cli.looking import finish
 from ftray.cli.terminal import Add, add_verb, live, location, runs_to_plan_with, say
 from ftray.errors import SpecError, StorageError
@@ -61,15 +62,20 @@ def add_runs(verb: argparse.ArgumentParser, what: str = "where run folders are")
     verb.add_argument("--runs", type=location, default=Path("runs"), metavar="DIR|URL", help=line)
 
 
+def check_words(given: argparse.Namespace) -> None:
+    """Refuses a study's wrong name and misspelt keys at once: to import what parses studies takes seconds."""
+    check_keys(find_study(given.file), given.set)
+
+
 def study_of(given: argparse.Namespace) -> "StudySpec":
-    find_study(given.file)  # refuses a wrong name at once: the import takes seconds
+    check_words(given)
     from ftray.study import load_study
 
     return load_study(given.file, given.set)
 
 
 def check(given: argparse.Namespace) -> int:
-    find_study(given.file)
+    check_words(given)
     from ftray.study.check import describe_study
     from ftray.vram.gpus import local_gpu, parse_gpu
 
@@ -102,7 +108,7 @@ def vram(given: argparse.Namespace) -> int:
     if given.address and not given.measure:
         raise SpecError("--address is for --measure; a plan takes --cluster FILE, or the cluster of RAY_ADDRESS")
     if given.file:
-        find_study(given.file)
+        check_words(given)
     if given.measure:
         from ftray.cli.measuring import measure
 
@@ -160,7 +166,7 @@ def check_runs(runs: "Location | None") -> None:
 
 
 def tune(given: argparse.Namespace) -> int:
-    find_study(given.file)
+    check_words(given)
     check_runs(given.runs)
     from ftray.study.run import run_study
 
@@ -175,7 +181,7 @@ def tune(given: argparse.Namespace) -> int:
 
 
 def train(given: argparse.Namespace) -> int:
-    find_study(given.file)
+    check_words(given)
     check_runs(given.runs)
     from ftray.trial.standalone import train
 
@@ -190,7 +196,7 @@ def train(given: argparse.Namespace) -> int:
 
 
 def pretrain(given: argparse.Namespace) -> int:
-    find_study(given.file)
+    check_words(given)
     check_runs(given.runs)
     from ftray.trial.standalone import pretrain_alone
 

@@ -63,7 +63,7 @@ class Dataset:
         Raises: RunFolderError if `folder` holds anything else; OutputError for a place that cannot be written.
         """
         folder = Path(folder)
-        if folder.exists():
+        if folder.is_dir():
             return self._kept(folder)
         check_output_folder(folder)
         try:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from ftray.errors import RunFolderError
-from ftray.files import partial_file, replace_file
+from ftray.files import named, partial_file, replace_file
 from ftray.nets import market_state_dict
 from ftray.outputs import check_output_folder
 from ftray.pretraining.model import MaskedModel
@@ -155,7 +155,7 @@ class JobFolder:
         (self.path / RESUME).unlink(missing_ok=True)
 
     def log(self, line: str) -> None:
-        with (self.path / LOG).open("a") as file:
+        with named(self.path / LOG), (self.path / LOG).open("a") as file:
             file.write(line + "\n")
 
     def _save(self, name: str, content: Any) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ftray.errors import RunFolderError
+from ftray.files import named
 
 Event = dict[str, Any]
 """A mapping with at least `event` (its name) and `at` (ISO 8601, UTC)."""
@@ -33,15 +34,16 @@ class EventWriter:
         """Writes one event. A durable one survives a machine that crashes, at the price of an fsync (milliseconds)."""
         at = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
         data = (to_json({"event": event, "at": at} | dict(facts)) + "\n").encode()
-        if self._file is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            _cut_torn_line(self.path)
-            self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        if os.write(self._file, data) < len(data):
-            self.close()  # the next event cuts the torn line off
-            raise OSError(errno.ENOSPC, "no room for an event; free some disk space", str(self.path))
-        if durable:
-            os.fsync(self._file)
+        with named(self.path):
+            if self._file is None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                _cut_torn_line(self.path)
+                self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            if os.write(self._file, data) < len(data):
+                self.close()  # the next event cuts the torn line off
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if durable:
+                os.fsync(self._file)
 
     def close(self) -> None:
         if self._file is not None:

@@ -109,6 +109,18 @@ def test_a_mistake_in_what_is_registered_is_traced_to_the_plug_in(tmp_path):
         load_plugins(["my_broken"])
 
 
+@pytest.mark.parametrize("verb", ["check", "tune"])
+def test_a_member_that_lacks_what_the_others_have_is_refused_in_one_line(tmp_path, monkeypatch, capsys, verb):
+    source = "from ftray.features import INDICATORS\n\n\nclass Gap:\n    name = 'gap'\n\n\nINDICATORS.register(Gap())"
+    write(tmp_path, "my_broken", source)
+    monkeypatch.chdir(tmp_path)
+    assert main([verb, "demo", "--set", "plugins=[my_broken]"]) == 1
+    errors = capsys.readouterr().err
+    assert "the indicator 'gap' of my_broken must have what the others have, and has no compute, warm_up" in errors
+    assert "my_broken.py, line 8" in errors and len(errors.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir() if path.name != "__pycache__"] == ["my_broken.py"]
+
+
 @pytest.mark.parametrize("line", ["import my_helper", "from my_helper.part import x", "def f():\n    import my_helper"])
 @pytest.mark.parametrize("plugin", ["my_bodies", "my_bodies/"])
 def test_a_study_refuses_a_plug_in_that_imports_what_lies_next_to_it_and_no_hash_contains(tmp_path, line, plugin):

@@ -174,3 +174,12 @@ def test_unittest_runs_the_promises_too():
     result = unittest.defaultTestLoader.loadTestsFromTestCase(Test).run(unittest.TestResult())
     assert result.testsRun == len(IndicatorContract.promises())
     assert [test.id().rpartition(".")[2] for test, _ in result.failures] == ["test_no_value_depends_on_a_later_bar"]
+
+
+def test_one_fault_that_breaks_every_promise_is_one_line():
+    with pytest.raises(AssertionError) as caught:
+        check_indicator(object())  # type: ignore[arg-type]
+    assert str(caught.value) == (
+        "11 of 11 promises are broken, all alike: found: it raised AttributeError: 'object' object has no attribute "
+        "'warm_up'"
+    )

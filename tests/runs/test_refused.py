@@ -1,0 +1,55 @@
+"""A run folder that was created for a study which is refused is deleted again, on a disk and on object storage."""
+
+import pytest
+
+from ftray.errors import ClusterError, DataError, StudyInterruptedError
+from ftray.runs import RunFolder
+from ftray.runs.refused import kept_if_used
+from ftray.storage import Mirror
+
+STUDY = {"name": "study"}
+
+
+def refused(run: RunFolder, error: Exception) -> None:
+    with pytest.raises(type(error)), kept_if_used(run), run.driven(lambda line: None):
+        run.record_benchmarks({})
+        raise error
+
+
+def test_nothing_stays_of_a_new_run_folder(tmp_path):
+    refused(RunFolder.create(tmp_path / "new" / "runs" / "study", STUDY), DataError("too few bars"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_its_neighbours_stay(tmp_path):
+    kept = RunFolder.create(tmp_path / "runs" / "kept", STUDY)
+    refused(RunFolder.create(tmp_path / "runs" / "study", STUDY), OSError("a full disk"))
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["kept"] and kept.study == STUDY
+
+
+def test_one_that_was_there_stays_as_does_one_with_a_job(tmp_path):
+    RunFolder.create(tmp_path / "there", STUDY)
+    refused(RunFolder.create(tmp_path / "there", STUDY), ClusterError("no answer"))
+    used = RunFolder.create(tmp_path / "used", STUDY)
+    used.add_trial("trial-0000", 0, "trial", {}, {})
+    refused(used, ClusterError("no answer"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["there", "used"]
+
+
+def test_what_is_stopped_stays(tmp_path):
+    refused(RunFolder.create(tmp_path / "stopped", STUDY), StudyInterruptedError("by Ctrl-C"))
+    assert RunFolder.open(tmp_path / "stopped").study == STUDY
+
+
+def test_one_that_another_process_drives_by_now_stays(tmp_path):
+    run = RunFolder.create(tmp_path / "study", STUDY)
+    with RunFolder.open(tmp_path / "study").driven(), pytest.raises(DataError), kept_if_used(run):
+        raise DataError("too few bars")
+    assert RunFolder.open(tmp_path / "study").study == STUDY
+
+
+def test_on_object_storage_nothing_stays_either(bucket, machine):
+    cache = machine("one")
+    refused(RunFolder.create(f"{bucket}/runs/study", STUDY), DataError("too few bars"))
+    assert Mirror(f"{bucket}/runs", "read").names() == []
+    assert not [path for path in cache.rglob("*") if path.is_file()]
