@@ -203,3 +203,23 @@ def test_a_full_disk_is_named_with_what_to_do(place, capsys, monkeypatch):
         "out.csv: No space left on device; delete something there, or name a place on another disk\n"
     )
     assert content(place) == before
+
+
+@pytest.mark.parametrize("verb", ["tune", "train"])
+def test_a_checkpoint_of_another_encoder_is_refused_by_its_fields_before_the_first_trial(verb, place, capsys):
+    import torch
+
+    from ftray.features import ObservationLayout
+    from ftray.nets import FTSpec, build_encoder, market_state_dict
+
+    layout = ObservationLayout(("AAVE", "AVAX"), ("close", "volume"), lookback=8)
+    wider = build_encoder(FTSpec(d_token=64, n_blocks=3, n_heads=2, patch_length=8), layout)
+    content_of_it = {"encoder_state_dict": market_state_dict(wider), "layout": layout.to_mapping()}
+    torch.save(content_of_it, place / "work" / "wider.pth")
+    before = content(place)
+    assert main([verb, "study.yaml", "--runs", "new/runs", "--set", "trial.encoder.pretrained=wider.pth"]) == 1
+    errors = capsys.readouterr().err
+    assert (
+        "wider.pth: the weights do not fit the encoder: d_token 64 there, 32 here; n_blocks 3 there, 1 here." in errors
+    )
+    assert len(errors.splitlines()) == 1 and len(errors) < 400 and content(place) == before
