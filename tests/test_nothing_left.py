@@ -91,6 +91,12 @@ INPUTS = {
     "report: no run, but an output": (("report", "nowhere", "--out", "new/a.html"), "nowhere must be a run folder"),
     "backtest: no run": (("backtest", "nowhere"), "nowhere must be a run folder, like runs/demo, and does not exist"),
     "promote: no run": (("promote", "nowhere"), "nowhere must be a run folder, like runs/demo, and does not exist"),
+    "promote: no such trial": (("promote", "runs/old", "--trial", "nope"), "runs/old has no trial 'nope'"),
+    "promote: too few seeds": (("promote", "runs/old", "--seeds", "1"), "at least 3 fresh seeds, got 1"),
+    "backtest: no such trial": (("backtest", "runs/old", "--trial", "nope"), "runs/old has no trial 'nope'"),
+    "backtest: no policy": (("backtest", "runs/old"), "holds no policy"),
+    "dashboard: no journal": (("dashboard", "runs/old", "--optuna"), "has no optuna.journal"),
+    "dashboard: no such address": (("dashboard", "runs/old", "--host", "192.0.2.77"), "must name a free address"),
     "promote: a file": (("promote", "file"), "file must be a run folder, like runs/demo, and is a file"),
 }
 

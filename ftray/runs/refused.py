@@ -1,9 +1,11 @@
 """Commands that are refused: they leave no run folder behind.
 
-Takes: a run folder. Gives: `kept_if_used`, a block in which its study may still be refused.
+Takes: a run folder. Gives: `kept_if_used`, a block in which its study may still be refused; `without_new_data`, one in
+which a command on a finished study may be.
 """
 
 import contextlib
+import shutil
 from collections.abc import Iterator
 
 from ftray.errors import FtrayError, StudyInterruptedError
@@ -22,6 +24,22 @@ def kept_if_used(run: RunFolder) -> Iterator[None]:
         if run.created and not isinstance(error, StudyInterruptedError):
             with contextlib.suppress(FtrayError, OSError):  # another process drives it by now; the disk is gone
                 _delete_unused(run)
+        raise
+
+
+@contextlib.contextmanager
+def without_new_data(run: RunFolder) -> Iterator[None]:
+    """A block of the driver that may refuse a command: where it raises, the datasets that it prepared are deleted."""
+    folder = run.path / "data"
+    before = set(folder.iterdir()) if folder.is_dir() else None
+    try:
+        yield
+    except (FtrayError, OSError):
+        for new in set(folder.glob("*")) - (before or set()):
+            shutil.rmtree(new, ignore_errors=True)
+        if before is None:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
         raise
 
 

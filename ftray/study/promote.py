@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ftray.analysis.looks import earlier_reads, looks_elsewhere, restore_looks
 from ftray.analysis.test_window import describe_reads, reads_of, record_read
+from ftray.capacity.local_ray import check_ray
 from ftray.errors import RefusedError, RunFolderError, SpecError
 from ftray.features.dataset import open_test_window
 from ftray.market import load_market
@@ -24,6 +25,7 @@ from ftray.nets import Policy
 from ftray.plugins import check_loaded
 from ftray.runs import RunFolder, TrialFolder, TrialRecord
 from ftray.runs.location import DRIVER
+from ftray.runs.refused import without_new_data
 from ftray.say import Say
 from ftray.spec import parse
 from ftray.storage import Location
@@ -31,7 +33,7 @@ from ftray.study.promotion.candidate import Ask, Candidate, announce, check_wort
 from ftray.study.promotion.draws import draws_of
 from ftray.study.promotion.gate import Gate, Metrics, describe_seeds
 from ftray.study.promotion.outcome import Measures, Promotion
-from ftray.study.promotion.training import train_in_turn
+from ftray.study.promotion.training import is_trained, train_in_turn
 from ftray.trial import TrialSpec, prepare_dataset
 from ftray.trial.attempt import TrialFn
 from ftray.trial.judge import judge_bars
@@ -88,27 +90,28 @@ def promote(
     """
     _check_seeds(n_seeds)
     run = _opened(location)
+    record = chosen(run, trial)
     with run.driven(say):
-        record, spec = _prepared(run, trial, say)
-        earlier = _earlier_reads(run, force)
-        seeds, draws = fresh_seeds(run.records(), n_seeds), draws_of(run, looks_elsewhere(run).n)
-        candidate = Candidate(run, record, spec, seeds, draws)
-        announce(candidate, say)
-        if not force:
-            check_worth(candidate, ask)
+        with without_new_data(run):
+            candidate = _prepared(run, record, n_seeds, say)
+            earlier = _earlier_reads(run, force)
+            announce(candidate, say)
+            if not force:
+                check_worth(candidate, ask)
+            if not all(map(is_trained, candidate.folders.values())):
+                check_ray()
         found = _trained(candidate, force, say, show, trial_fn)
         shut = _shut(candidate, found, force)
         return _read(candidate, found, (*earlier, *shut), read)
 
 
-def _prepared(run: RunFolder, trial: str | None, say: Say) -> tuple[TrialRecord, TrialSpec]:
+def _prepared(run: RunFolder, record: TrialRecord, n_seeds: int, say: Say) -> Candidate:
     """What is promoted, once it is recorded which bars its study judges on, and who else saw them."""
-    record = chosen(run, trial)
     spec = parse(TrialSpec, record.spec, path=("trial",))
     _check_market(run, spec)
     record_bars(spec, run)
     restore_looks(run, say)
-    return record, spec
+    return Candidate(run, record, spec, fresh_seeds(run.records(), n_seeds), draws_of(run, looks_elsewhere(run).n))
 
 
 def _read(candidate: Candidate, seeds: Sequence[Metrics], forced: tuple[str, ...], read: ReadTestWindow) -> Promotion:

@@ -4,7 +4,7 @@ import pytest
 
 from ftray.errors import ClusterError, DataError, StudyInterruptedError
 from ftray.runs import RunFolder
-from ftray.runs.refused import kept_if_used
+from ftray.runs.refused import kept_if_used, without_new_data
 from ftray.storage import Mirror
 
 STUDY = {"name": "study"}
@@ -46,6 +46,18 @@ def test_one_that_another_process_drives_by_now_stays(tmp_path):
     with RunFolder.open(tmp_path / "study").driven(), pytest.raises(DataError), kept_if_used(run):
         raise DataError("too few bars")
     assert RunFolder.open(tmp_path / "study").study == STUDY
+
+
+def test_of_the_datasets_only_those_that_a_refused_command_prepared_are_deleted(tmp_path):
+    run = RunFolder.create(tmp_path / "study", STUDY)
+    (run.path / "data" / "old").mkdir()
+    for new in ("first", "second"):
+        with pytest.raises(DataError), without_new_data(run):
+            (run.path / "data" / new).mkdir()
+            raise DataError("too few bars")
+    with without_new_data(run):
+        (run.path / "data" / "kept").mkdir()
+    assert sorted(path.name for path in (run.path / "data").iterdir()) == ["kept", "old"]
 
 
 def test_on_object_storage_nothing_stays_either(bucket, machine):
