@@ -211,6 +211,15 @@ def test_a_full_disk_is_named_with_what_to_do(place, capsys, monkeypatch):
     assert content(place) == before
 
 
+@pytest.mark.parametrize("command", [("results", "runs/old", "--csv", "-"), ("schema",)])
+def test_standard_output_on_a_full_disk_is_named(command, place):
+    with Path("/dev/full").open("w") as full:
+        words = [sys.executable, "-m", "ftray", *command]
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.startswith("ftray: standard output: No space left on device; ") and done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("verb", ["tune", "train"])
 def test_a_checkpoint_of_another_encoder_is_refused_by_its_fields_before_the_first_trial(verb, place, capsys):
     import torch

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 from ftray.cli import boards, clusters, drafting, judging, looking, studies
 from ftray.errors import FtrayError, StudyInterruptedError
+from ftray.files import named
 from ftray.outputs import describe_os_error
 from ftray.signals import sigterm_like_ctrl_c
 from ftray.version import __version__
@@ -42,7 +43,10 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         given = _parser().parse_args(arguments)
         command: Callable[[argparse.Namespace], int] = given.command
-        return command(given)
+        status = command(given)
+        with named("standard output"):
+            sys.stdout.flush()
+        return status
     except FtrayError as error:
         print(f"ftray: {error}", file=sys.stderr)
         return INTERRUPTED if isinstance(error, StudyInterruptedError) else 1

@@ -2,13 +2,12 @@
 
 import argparse
 import shlex
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftray.cli.studies import add_runs
-from ftray.cli.terminal import Add, add_verb, location
+from ftray.cli.terminal import Add, add_verb, location, write_out
 from ftray.errors import SpecError
 from ftray.outputs import check_output_file
 
@@ -125,5 +124,5 @@ def schema(given: argparse.Namespace) -> int:
     from ftray.study.json_schema import schema_text
 
     load_plugins(given.plugin)
-    sys.stdout.write(schema_text(ranges=not given.trial))
+    write_out(schema_text(ranges=not given.trial))
     return 0

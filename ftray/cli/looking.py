@@ -1,12 +1,11 @@
 """The verb that prints a run folder, and the lines at the end of a study."""
 
 import argparse
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftray.cli.terminal import Add, add_verb, location
+from ftray.cli.terminal import Add, add_verb, location, write_out
 from ftray.files import replace_file
 from ftray.outputs import check_output_file
 
@@ -43,7 +42,7 @@ def results(given: argparse.Namespace) -> int:
         from ftray.boards.export import leaderboard_csv, leaderboard_json
 
         text = leaderboard_json(run) if given.csv is None else leaderboard_csv(run)
-        sys.stdout.write(text) if target == "-" else replace_file(Path(target), text.encode())
+        write_out(text) if target == "-" else replace_file(Path(target), text.encode())
     else:
         show(run, top=given.top)
     return 0

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from ftray.files import named
 from ftray.storage import Location, is_url
 
 if TYPE_CHECKING:
@@ -29,6 +30,13 @@ def add_verb(add: Add, command: Command, line: str) -> argparse.ArgumentParser:
 
 
 say = functools.partial(print, flush=True)
+
+
+def write_out(text: str) -> None:
+    """Writes a text for other programs to standard output, which may be a file on a full disk."""
+    with named("standard output"):
+        sys.stdout.write(text)
+        sys.stdout.flush()
 
 
 def runs_of(cluster: Path | None) -> str | None:
