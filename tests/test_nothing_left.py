@@ -174,7 +174,7 @@ def test_a_refused_command_says_why_in_one_line_and_leaves_nothing_behind(comman
     [
         ({"RAY_ADDRESS": "127.0.0.1:1"}, "a Ray cluster must answer at"),
         pytest.param({"RAY_TMPDIR": f"/tmp/{'d' * 60}"}, "must have a path of at most", marks=pytest.mark.long),
-        pytest.param({"RAY_TMPDIR": "/dev/null"}, "device must be a folder", marks=pytest.mark.long),
+        pytest.param({"RAY_TMPDIR": "/dev/null"}, "/dev/null must be a folder", marks=pytest.mark.long),
     ],
     ids=["a head that does not answer", "a path too long for sockets", "temporary files on a device"],
 )
