@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from ftray.analysis.looks import check_places
 from ftray.features import dataset_of
 from ftray.market import Candles
-from ftray.nets import FTSpec, build_encoder, load_market_weights
+from ftray.nets import FTSpec
 from ftray.runs import RunFolder
 from ftray.runs.location import is_run_folder
 from ftray.storage import Location, join, local
@@ -17,7 +17,7 @@ from ftray.study.optuna.storage import check_database
 from ftray.study.spec import StudySpec, open_run
 from ftray.study.warm_start import best_points
 from ftray.trial import TrialSpec
-from ftray.trial.vram import layout_of
+from ftray.trial.preparation import check_checkpoint
 
 
 def describe_start(spec: StudySpec, runs: Location, candles: Candles) -> Iterator[str]:
@@ -56,6 +56,6 @@ def _check_weights(path: str, trial: TrialSpec, candles: Candles) -> None:
     from ftray.trial.run import check_no_leakage  # imports RLlib, which takes seconds
 
     weights = local(path)
-    load_market_weights(build_encoder(trial.encoder, layout_of(trial)), weights)
+    check_checkpoint(trial)
     for fold in range(trial.n_folds):
         check_no_leakage(weights, dataset_of(candles, trial.windows, trial.features, fold))
