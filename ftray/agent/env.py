@@ -25,5 +25,6 @@ class TrainingEnv(VectorTradingEnv):
             parse(TradingSpec, context["trading"]),
             n_envs=context["num_envs"],
             observation="compact",
+            seed=0,  # RLlib gives each env runner's first reset a seed of its own
             reward_scale=context["reward_scale"],
         )

@@ -21,11 +21,13 @@ from numpy.typing import ArrayLike
 
 from ftray.errors import DataError, SpecError, WeightsError
 from ftray.families import registered
+from ftray.features.history import History
 from ftray.features.indicators import INDICATORS
 from ftray.features.layout import ObservationLayout
 from ftray.features.table import FeatureSpec, Scaler, raw_features
 from ftray.files import replace_folder, sha256
-from ftray.market import Candles
+from ftray.market import Candles, moment
+from ftray.market.intervals import interval_text
 from ftray.nets.families import build_encoder
 from ftray.nets.heads import policy_head
 from ftray.nets.misfit import misfits
@@ -35,6 +37,7 @@ from ftray.nets.spec import ENCODERS, EncoderSpec
 from ftray.outputs import check_output_folder
 from ftray.plugins import check_loaded, load_plugins
 from ftray.spec import fingerprint, parse_member, to_mapping
+from ftray.trading.account import check_fractions
 from ftray.version import __version__
 
 FORMAT = 2
@@ -68,13 +71,15 @@ class Policy:
 
         observation: (size,) or (B, size), as `layout` says. Gives (A,) or (B, A) float32.
 
-        Raises: WeightsError for an observation of another size; DataError for one that is not finite.
+        Raises: WeightsError for an observation of another size; DataError for one that is not finite, or whose account
+            is not cash and holdings as fractions of equity.
         """
         observation = np.asarray(observation, dtype=np.float32)
         if observation.shape[-1:] != (self.layout.size,):
             raise WeightsError(f"this policy observes {self.layout.size} floats, got the shape {observation.shape}")
         if not np.isfinite(observation).all():
             raise DataError("an observation must be finite; look for bars without a full lookback of known features")
+        check_fractions(np.atleast_2d(observation)[:, self.layout.account])
         with torch.inference_mode():
             batch = torch.from_numpy(np.atleast_2d(observation))
             return self.network(batch).numpy().reshape(*observation.shape[:-1], -1)
@@ -85,8 +90,9 @@ class Policy:
         candles: of its assets, in their order; the lookback, and what indicators need before it.
         account: (1 + A,) cash and each holding as fractions of equity; by default all in cash.
 
-        Raises: PluginError for indicators of a plug-in that is not loaded; WeightsError for other assets; DataError
-        where the last bars are too few, or a gap lies among them.
+        Raises: PluginError for indicators of a plug-in that is not loaded; WeightsError for other assets; DataError for
+            bars of another interval or out of order, where the last bars are too few or a gap lies among them, and for an account that
+            is not cash and holdings as fractions of equity.
         """
         check_loaded(self.facts.get("plugins") or {}, "this policy")
         layout = self.layout
@@ -95,6 +101,7 @@ class Policy:
                 f"this policy trades {', '.join(layout.symbols)}, in this order; the candles are of "
                 f"{', '.join(candles.symbols)}"
             )
+        self._check_times(candles)
         raw = raw_features(candles, FeatureSpec(lookback=layout.lookback, indicators=layout.indicators))
         rows, unbroken = self.scaler(raw)[-layout.lookback :], len(candles.segments[-1])
         if unbroken < layout.lookback or not np.isfinite(rows).all():
@@ -107,7 +114,18 @@ class Policy:
             raise DataError(f"an account is cash and {layout.n_assets} holdings, got the shape {held.shape}")
         if account is None:
             held[layout.cash] = 1.0
+        check_fractions(held[None])
         return np.concatenate([held, rows.T.ravel()]).astype(np.float32)
+
+    def _check_times(self, candles: Candles) -> None:
+        """Refuses bars of another length than those that it was trained on, and bars that are not in order."""
+        history, times = History.from_facts(self.facts), candles.times
+        if history is not None and candles.interval != history.interval:
+            ours, theirs = interval_text(history.interval), interval_text(candles.interval)
+            raise DataError(f"this policy decides on bars of {ours}, and these candles are of {theirs}")
+        if (late := np.flatnonzero(times[1:] <= times[:-1])).size:
+            before, at = (moment(times[late[0] + k]) for k in (0, 1))
+            raise DataError(f"the times of candles must increase, and a bar at {at} comes after one at {before}")
 
     def save(self, folder: Path | str, *, onnx: bool = False) -> Path:
         """Writes the folder, whole or not at all, in place of an older one; its path.

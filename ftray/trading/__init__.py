@@ -8,11 +8,12 @@ from ftray.trading.account import rebalance, target_weights
 from ftray.trading.advance import advance
 from ftray.trading.backtest import backtest, benchmarks, buy_and_hold, cannot_trade, cash, equal_weight
 from ftray.trading.books import Account, Fills, Step, StepPrices
-from ftray.trading.env import TradingEnv, VectorTradingEnv
+from ftray.trading.env import VectorTradingEnv
 from ftray.trading.outcome import Backtest
 from ftray.trading.prices import PriceTape
 from ftray.trading.rewards import REWARDS, Reward
 from ftray.trading.rules import MarketRules
+from ftray.trading.single_env import TradingEnv
 from ftray.trading.spec import TradingSpec
 
 __all__ = [

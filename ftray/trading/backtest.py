@@ -19,7 +19,7 @@ from ftray.features import Dataset
 from ftray.market import Pieces
 from ftray.metrics import CASH, EQUAL_WEIGHT
 from ftray.spec import nearest
-from ftray.trading.account import target_weights
+from ftray.trading.account import check_actions, target_weights
 from ftray.trading.advance import advance
 from ftray.trading.books import Account, Step
 from ftray.trading.outcome import Backtest
@@ -41,7 +41,7 @@ def backtest(policy: PolicyFn, dataset: Dataset, window: Pieces, rules: MarketRu
     window: `dataset.windows.validation`, or any other window of the dataset.
 
     Raises: DataError if no bar is tradable; RefusedError for a bar of the test window, which `ftray promote` alone
-        reads; TrainingError for actions that are not finite.
+        reads; TrainingError for actions of another shape, or that are not finite.
 
     >>> import ftray, numpy as np
     >>> market = ftray.SimulatorSpec(n_assets=2, n_bars=3_000)
@@ -51,7 +51,12 @@ def backtest(policy: PolicyFn, dataset: Dataset, window: Pieces, rules: MarketRu
     >>> len(result), result.weights[0].round(2).tolist(), sorted(result.performance())[:3]
     (390, [0.25, 0.25], ['annual_return', 'best_bar', 'break_even_fee'])
     """
-    return _run(lambda _, bars, accounts: policy(bars, accounts), dataset, window, rules)
+    n_assets = dataset.layout.n_assets
+
+    def decide(_: int, bars: np.ndarray, accounts: np.ndarray) -> np.ndarray:
+        return check_actions(policy(bars, accounts), len(bars), n_assets)
+
+    return _run(decide, dataset, window, rules)
 
 
 def equal_weight(dataset: Dataset, window: Pieces, rules: MarketRules, *, every: int | None = None) -> Backtest:

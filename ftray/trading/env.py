@@ -1,6 +1,6 @@
-"""The trading environments: one for gymnasium's users, one that steps many accounts at once for training.
+"""The trading environment that steps many accounts at once, for training.
 
-Takes: a dataset, a window of it or the windows of a fold, a `TradingSpec`. Gives: `TradingEnv`, `VectorTradingEnv`.
+Takes: a dataset, a window of it or the windows of a fold, a `TradingSpec`. Gives: `VectorTradingEnv`.
 
 An action is one number per asset, see `target_weights`. A market that ends truncates, ruin terminates. On an episode's
 last step `infos["performance"]` holds its metrics.
@@ -8,7 +8,6 @@ last step `infos["performance"]` holds its metrics.
 Legend: E accounts, A assets.
 """
 
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -21,7 +20,7 @@ from gymnasium.vector.utils import batch_space
 from ftray.errors import DataError, SpecError, TrainingError
 from ftray.features import Dataset
 from ftray.market import Pieces
-from ftray.trading.account import target_weights
+from ftray.trading.account import check_actions, target_weights
 from ftray.trading.advance import advance
 from ftray.trading.books import Account, Step
 from ftray.trading.episodes import EpisodeStarts, EpisodeStatistics
@@ -67,7 +66,7 @@ class VectorTradingEnv(gym.vector.VectorEnv):
         *,
         n_envs: int,
         observation: Literal["compact", "full"] = "compact",
-        seed: int | None = 0,
+        seed: int | None = None,
         reward_scale: float = 1.0,
     ):
         if n_envs < 1 or n_envs % spec.accounts_per_bar:
@@ -139,11 +138,11 @@ class VectorTradingEnv(gym.vector.VectorEnv):
 
         actions: (E, A). Rewards are (E,) float64, terminated and truncated (E,) bool.
 
-        Raises: TrainingError before the first reset, or for actions that are not finite.
+        Raises: TrainingError before the first reset, for another shape, or for actions that are not finite.
         """
         if self._ended is None:
             raise TrainingError("an environment must be reset before its first step; call reset()")
-        weights = target_weights(np.asarray(actions))
+        weights = target_weights(check_actions(np.asarray(actions), self.num_envs, self.dataset.layout.n_assets))
         restarting = self._ended
         # An account at its end has no next bar: it steps from the bar before, and its new episode replaces the result.
         result = advance(self._account, weights, self._tape.step(self._bars - restarting), self.trading.rules)
@@ -228,72 +227,3 @@ class VectorTradingEnv(gym.vector.VectorEnv):
         metrics = self._statistics.performance()
         masks = {f"_{name}": ended.copy() for name in metrics}
         return {"performance": {**metrics, **masks}, "_performance": ended.copy()}
-
-
-class TradingEnv(gym.Env):
-    """One account with full observations, as a gymnasium environment: a `VectorTradingEnv` of one, without autoreset.
-
-    An action is one number per asset in [-1, 1]; the target weight of an asset is max(a, 0) / max(1, sum of those), and
-    the rest stays in cash. An observation has `layout.size` floats, see `ObservationLayout`. A market that ends
-    truncates an episode, ruin terminates it. Infos hold `bar` (an index) and `equity` (in quote currency), and
-    `performance` (metrics of the episode) on its last step.
-
-    window: the window, or the windows of one side of a fold, that episodes lie in: `dataset.windows.train`.
-    seed: of the starts; None takes one from the system.
-    reward_scale: factor on every reward.
-
-    Raises: DataError for a window without tradable bars.
-
-    >>> import ftray, numpy as np
-    >>> market = ftray.SimulatorSpec(n_assets=2, n_bars=3_000)
-    >>> dataset = ftray.build_dataset(market, ftray.WindowsSpec(), ftray.FeatureSpec(indicators=("close",)))
-    >>> env = ftray.TradingEnv(dataset, dataset.windows.train, ftray.TradingSpec(episode_bars=100))
-    >>> observation, info = env.reset(options={"bar": 500})
-    >>> observation.shape, info
-    ((123,), {'bar': 500, 'equity': 10000.0})
-    >>> observation, reward, terminated, truncated, info = env.step(np.array([1.0, 0.0]))
-    >>> observation[dataset.layout.account].round(2).tolist()  # all of it in the first asset
-    [0.0, 1.0, 0.0]
-    """
-
-    metadata = {"render_modes": []}  # noqa: RUF012 (gymnasium's)
-
-    def __init__(
-        self, dataset: Dataset, window: Pieces, spec: TradingSpec, *, seed: int | None = 0, reward_scale: float = 1.0
-    ):
-        spec = dataclasses.replace(spec, accounts_per_bar=1)
-        self._vector = VectorTradingEnv(
-            dataset, window, spec, n_envs=1, observation="full", seed=seed, reward_scale=reward_scale
-        )
-        self.observation_space = self._vector.single_observation_space
-        self.action_space = self._vector.single_action_space
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Starts an episode; its first observation and info.
-
-        seed: reseeds the environment if given.
-        options: `{"bar": t}` starts at a chosen bar; by default it is random.
-
-        Raises: DataError for a bar that is not tradable.
-        """
-        super().reset(seed=seed)
-        bar = (options or {}).get("bar")
-        observations, _ = self._vector.reset(seed=seed, options=None if bar is None else {"bars": [bar]})
-        return observations[0], self._info()
-
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """One bar: observation, reward, terminated, truncated and info.
-
-        action: (A,).
-
-        Raises: TrainingError before the first reset, or for an action that is not finite.
-        """
-        observations, rewards, terminated, truncated, infos = self._vector.step(np.asarray(action)[None])
-        performance = {k: v[0].item() for k, v in infos.get("performance", {}).items() if not k.startswith("_")}
-        info = self._info() | ({"performance": performance} if performance else {})
-        return observations[0], float(rewards[0]), bool(terminated[0]), bool(truncated[0]), info
-
-    def _info(self) -> dict[str, Any]:
-        return {"bar": int(self._vector.bars[0]), "equity": float(self._vector.equity[0])}

@@ -53,7 +53,10 @@ def folder(tmp_path) -> Path:
 
 
 def observations(n: int) -> np.ndarray:
-    return np.random.default_rng(1).standard_normal((n, LAYOUT.size)).astype(np.float32)
+    rng = np.random.default_rng(1)
+    found = rng.standard_normal((n, LAYOUT.size)).astype(np.float32)
+    found[:, LAYOUT.account] = rng.dirichlet(np.ones(LAYOUT.n_account), n)
+    return found
 
 
 def facts_of(folder: Path) -> dict[str, Any]:
@@ -97,7 +100,8 @@ def test_one_observation_gives_one_action_and_a_batch_a_batch(policy):
     batch = observations(3)
     assert policy(batch).shape == (3, 2) and policy(batch[0]).shape == (2,)
     np.testing.assert_allclose(policy(batch[0]), policy(batch)[0], atol=1e-6)
-    assert np.abs(policy(100 * batch)).max() <= 1.0
+    batch[:, LAYOUT.features] *= 100.0
+    assert np.abs(policy(batch)).max() <= 1.0
 
 
 def test_it_observes_candles_as_it_did_in_training():

@@ -36,7 +36,7 @@ def actions_at(bars: np.ndarray, n_assets: int = 3) -> np.ndarray:
 def play(env: VectorTradingEnv, n_steps: int, seed: int = 0):
     """Every step's (bars, observations, rewards, terminated, truncated, infos) under random actions."""
     rng = np.random.default_rng(seed)
-    env.reset()
+    env.reset(seed=seed)
     for _ in range(n_steps):
         yield (env.bars, *env.step(rng.uniform(-1, 1, env.action_space.shape)))
 
@@ -196,8 +196,8 @@ def test_each_step_returns_fresh_arrays(dataset):
 
 def test_actions_may_come_as_a_list(dataset):
     one, other = (VectorTradingEnv(dataset, dataset.windows.train, SPEC, n_envs=3) for _ in range(2))
-    one.reset()
-    other.reset()
+    one.reset(seed=0)
+    other.reset(seed=0)
     actions = np.random.default_rng(0).uniform(-1, 1, (3, 3)).astype(np.float32)
     np.testing.assert_array_equal(one.step(actions)[0], other.step(list(actions))[0])
 
