@@ -91,8 +91,8 @@ class Policy:
         account: (1 + A,) cash and each holding as fractions of equity; by default all in cash.
 
         Raises: PluginError for indicators of a plug-in that is not loaded; WeightsError for other assets; DataError for
-            bars of another interval or out of order, where the last bars are too few or a gap lies among them, and for an account that
-            is not cash and holdings as fractions of equity.
+            bars of another interval or out of order, where the last bars are too few or a gap lies among them, and for
+            an account that is not cash and holdings as fractions of equity.
         """
         check_loaded(self.facts.get("plugins") or {}, "this policy")
         layout = self.layout
