@@ -17,19 +17,18 @@ import pyarrow as pa
 
 from ftray.errors import DataError, MissingCandlesError, SpecError
 from ftray.market.candles import COLUMNS, Candles
-from ftray.market.intervals import Interval, interval_text, parse_interval
+from ftray.market.intervals import Interval, interval_text, parse_interval, same_interval
 from ftray.market.moments import Moment, moment, parse_moment
+from ftray.market.timestamps import TIME, read_times
 from ftray.spec import Distinct, nearest, spec
 from ftray.storage import local
 
 READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
     ".feather": pd.read_feather,
     ".parquet": pd.read_parquet,
-    ".csv": pd.read_csv,
+    ".csv": functools.partial(pd.read_csv, index_col=False, low_memory=False),
 }
 TIME_COLUMNS = ("date", "timestamp")
-# The unit of epoch times is known by their size: 1e11 milliseconds are in 1973, 1e11 seconds in the year 5138.
-EPOCH_UNITS = {"s": 1e11, "ms": 1e14, "us": 1e17}
 _NAME = re.compile(r"(?P<base>[^\W_]+)(?:[_-](?P<quote>(?!\d+[smhdwM]$)[^\W_]+))?(?:[_-](?P<interval>\d+[smhdwM]))?")
 
 
@@ -141,7 +140,7 @@ def _named_files(spec: FilesSpec) -> list[FileName]:
         except DataError:
             if spec.symbols is None:  # otherwise the wanted files are named, and this one is none of them
                 raise
-    fitting = [name for name in names if name.interval in (None, spec.interval)]
+    fitting = [name for name in names if name.interval is None or same_interval(name.interval, spec.interval)]
     if not fitting:
         others = ", ".join(sorted({str(name.interval) for name in names}))
         raise DataError(
@@ -202,9 +201,12 @@ def read_file(path: Path, interval: np.timedelta64 | None) -> tuple[np.ndarray, 
 
 def _checked_times(path: Path, column: pd.Series, interval: np.timedelta64 | None) -> np.ndarray:
     """The opening times (T,) datetime64[ns], UTC: increasing, mostly one interval apart, always whole intervals."""
-    times = _parsed_times(path, column)
     name = str(column.name)
-    _refuse(path, name, times, np.isnat(times), "a time: a date, or seconds or milliseconds since 1970", column)
+    try:
+        times = read_times(column)
+    except ValueError as error:
+        raise DataError(f"{path}: column {name!r}: {error}") from error
+    _refuse(path, name, times, np.isnat(times), TIME, column)
     steps = np.diff(times)
     _refuse(path, name, times, np.append(False, steps <= np.timedelta64(0)), "later than the row before it", column)
     usual = usual_step(times)
@@ -225,21 +227,11 @@ def usual_step(times: np.ndarray) -> np.timedelta64:
     return lengths[counts.argmax()]
 
 
-def _parsed_times(path: Path, column: pd.Series) -> np.ndarray:
-    """Times as datetime64[ns], UTC; NaT where a value is none. Times without a zone are taken as UTC."""
-    unit = None
-    if pd.api.types.is_numeric_dtype(column):
-        largest = column.abs().max()
-        unit = next((unit for unit, limit in EPOCH_UNITS.items() if largest < limit), "ns")
-    try:
-        times = pd.to_datetime(column, unit=unit, utc=True, errors="coerce").dt.tz_localize(None).dt.as_unit("ns")
-    except ValueError as error:
-        raise DataError(f"{path}: column {str(column.name)!r}: must hold times ({error})") from error
-    return times.to_numpy()
-
-
 def _checked_values(path: Path, frame: pd.DataFrame, times: np.ndarray) -> np.ndarray:
     """The columns as (T, 5) float64: finite, prices positive, open and close between low and high."""
+    for name in COLUMNS:  # `to_numeric` makes numbers of times and of truth values, too
+        if frame[name].dtype.kind in "bmM":
+            raise DataError(f"{path}: column {name!r}: must hold numbers, got {frame[name].iloc[0]}")
     values = frame[list(COLUMNS)].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
     opens, highs, lows, closes, volumes = values.T
     rules = [(name, ~np.isfinite(values[:, i]), "a finite number") for i, name in enumerate(COLUMNS)]

@@ -15,7 +15,7 @@ import numpy as np
 from ftray.errors import DataError, SpecError
 from ftray.market.candles import Segment, unbroken_runs
 from ftray.market.files import FileName, candle_paths, parse_name, read_file, usual_step
-from ftray.market.intervals import interval_text, parse_interval
+from ftray.market.intervals import interval_text, parse_interval, same_interval
 from ftray.market.moments import moment
 from ftray.market.overlap import Overlap
 from ftray.spec import nearest
@@ -150,7 +150,7 @@ def _read(
             name = parse_name(path)
             if wanted is not None and name.symbol not in wanted:
                 left_out.append(LeftOut(path, "its symbol is not among those asked for"))
-            elif interval is not None and name.interval not in (None, interval):
+            elif interval is not None and name.interval and not same_interval(name.interval, interval):
                 left_out.append(LeftOut(path, f"its name says {name.interval}, and {interval} is asked for"))
             else:
                 good.append(_read_one(name, interval))
@@ -169,7 +169,7 @@ def _read_one(name: FileName, interval: str | None) -> CandleFile:
     if length is not None and own != length:
         advice = "rename it" if name.interval else "leave out --interval, or name its own"
         raise DataError(f"its rows are {interval_text(own)} apart, and {said} was expected: {advice}")
-    text = said or interval_text(own)
+    text = interval_text(own)
     parse_interval(text)  # bars of less than a second
     return CandleFile(name, text, times)
 
@@ -191,7 +191,7 @@ def _refuse_duplicates(path: Location, names: Iterable[FileName], interval: str)
     """Refuses two files of one symbol, even if one of them is broken: a later reader could not know which to take."""
     found: dict[str, list[str]] = {}
     for name in names:
-        if name.interval in (None, interval):
+        if name.interval is None or same_interval(name.interval, interval):
             found.setdefault(name.symbol, []).append(name.path.name)
     several = [f"{symbol}: {', '.join(files)}" for symbol, files in found.items() if len(files) > 1]
     if several:
