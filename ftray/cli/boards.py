@@ -2,17 +2,23 @@
 
 import argparse
 from pathlib import Path
+from typing import Annotated
 
-from ftray.cli.terminal import Add, add_verb, location, runs_of, say
+from ftray.cli.terminal import Add, a_number, add_verb, location, runs_of, say
 from ftray.errors import SpecError
 from ftray.ports import LOOPBACK
+from ftray.spec import Between
+
+Port = Annotated[int, Between(1, 65_535)]
 
 
 def add_verbs(add: Add) -> None:
     verb = add_verb(add, dashboard, "serve a page that shows a study while it runs, and afterwards")
     line = "a run folder, like runs/demo, or its URL; with --cluster also its name, or its path on the head"
     verb.add_argument("run", type=location, metavar="RUN", help=line)
-    verb.add_argument("--port", type=int, metavar="N", help="where to listen (default: 8050, or any that is free)")
+    verb.add_argument(
+        "--port", type=a_number(Port), metavar="N", help="where to listen (default: 8050, or any that is free)"
+    )
     line = "the address to listen at (default: 127.0.0.1, this machine alone); the page has no password"
     verb.add_argument("--host", default=LOOPBACK, metavar="ADDRESS", help=line)
     verb.add_argument("--optuna", action="store_true", help="start optuna-dashboard on the same study, and link to it")

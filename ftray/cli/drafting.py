@@ -4,12 +4,13 @@ import argparse
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from ftray.cli.studies import add_runs
-from ftray.cli.terminal import Add, add_verb, location, write_out
+from ftray.cli.terminal import Add, a_number, add_verb, an_interval, location, write_out
 from ftray.errors import SpecError
 from ftray.outputs import check_output_file
+from ftray.spec import Between
 
 if TYPE_CHECKING:
     from ftray.market import Survey
@@ -24,9 +25,9 @@ def add_verbs(add: Add) -> None:
     verb.add_argument("--output", type=Path, metavar="FILE", help=line)
     verb.add_argument("--name", help="the study's name (default: the folder's)")
     line = "how many hours the study may run on this machine (default: 8)"
-    verb.add_argument("--hours", type=float, metavar="H", help=line)
+    verb.add_argument("--hours", type=a_number(Annotated[float, Between(above=0.0)]), metavar="H", help=line)
     line = "use candles of this interval, like 1h; needed if the folder has several intervals"
-    verb.add_argument("--interval", metavar="INTERVAL", help=line)
+    verb.add_argument("--interval", type=an_interval, metavar="INTERVAL", help=line)
     line = "use these assets only, like BTC,ETH (default: all, except those that leave too few common bars)"
     verb.add_argument("--symbols", type=_symbols, metavar="A,B", help=line)
     add_runs(verb, "run folders whose trials show how fast this machine is")

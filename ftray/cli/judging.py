@@ -2,9 +2,14 @@
 
 import argparse
 from pathlib import Path
+from typing import Annotated
 
-from ftray.cli.terminal import Add, add_verb, live, location
+from ftray.cli.terminal import Add, a_moment, a_number, add_verb, live, location
+from ftray.spec import Between
 from ftray.storage import Location, is_url
+
+Seeds = Annotated[int, Between(3)]
+"""How many a promotion trains: `ftray.study.promote.LEAST_SEEDS`."""
 
 
 def add_verbs(add: Add) -> None:
@@ -17,8 +22,10 @@ def add_verbs(add: Add) -> None:
     line = "a folder of candle files that have later bars: judge the policy on those; each look is recorded"
     verb.add_argument("--market", type=location, metavar="PATH", help=line)
     line = "judge bars of --market from this time on, UTC (default: after everything that the policy has seen)"
-    verb.add_argument("--from", dest="from_", metavar="DATE", help=line)
-    verb.add_argument("--to", metavar="DATE", help="judge bars of --market before this time, UTC (default: all)")
+    verb.add_argument("--from", dest="from_", type=a_moment, metavar="DATE", help=line)
+    verb.add_argument(
+        "--to", type=a_moment, metavar="DATE", help="judge bars of --market before this time, UTC (default: all)"
+    )
     line = "judge bars of --market that the policy has seen; this is recorded"
     verb.add_argument("--force", action="store_true", help=line)
     verb.add_argument("--out", type=Path, metavar="DIR", help="where files go (default: next to the policy)")
@@ -29,7 +36,7 @@ def add_verbs(add: Add) -> None:
     verb.add_argument("run", type=location, metavar="RUN", help="a run folder, like runs/demo")
     verb.add_argument("--trial", metavar="ID", help="a trial of the run, like trial-0003 (default: the best)")
     line = "fresh seeds to train, at least 3 (default: 5)"
-    verb.add_argument("--seeds", type=int, default=5, metavar="N", help=line)
+    verb.add_argument("--seeds", type=a_number(Seeds), default=5, metavar="N", help=line)
     line = "train even where the trial's own ratios say that it will hardly pass (default: asks, on a terminal)"
     verb.add_argument("--yes", action="store_true", help=line)
     line = "train all seeds, and read the test window even if luck explains a ratio or it was read before; recorded"

@@ -5,9 +5,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftray.cli.terminal import Add, add_verb, location, write_out
+from ftray.cli.terminal import Add, a_number, add_verb, location, write_out
 from ftray.files import replace_file
 from ftray.outputs import check_output_file
+from ftray.spec import Count
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,7 +22,7 @@ EVERY = 2.0
 def add_verbs(add: Add) -> None:
     verb = add_verb(add, results, "print a run's leaderboard")
     verb.add_argument("run", type=location, metavar="RUN", help="a run folder, like runs/demo")
-    verb.add_argument("--top", type=int, metavar="N", help="only the best N trials, and the benchmarks")
+    verb.add_argument("--top", type=a_number(Count), metavar="N", help="only the best N trials, and the benchmarks")
     how = verb.add_mutually_exclusive_group()
     how.add_argument("--watch", action="store_true", help="print again and again until the study is done, or Ctrl-C")
     how.add_argument("--csv", metavar="FILE", help="write the leaderboard as CSV; - writes it to standard output")

@@ -6,9 +6,11 @@ import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ftray.errors import SpecError
 from ftray.files import named
+from ftray.spec import number, parse_member
 from ftray.storage import Location, is_url
 
 if TYPE_CHECKING:
@@ -45,7 +47,6 @@ def runs_of(cluster: Path | None) -> str | None:
     Raises: SpecError for KubeRay manifests: no `ray` command reaches a head through them.
     """
     from ftray.capacity.cluster_file import read_cluster_file
-    from ftray.errors import SpecError
 
     if cluster is None:
         return None
@@ -67,7 +68,6 @@ def runs_to_plan_with(given: argparse.Namespace) -> "Location | None":
     if given.runs or not given.cluster:
         return given.runs
     from ftray.capacity.cluster_file import PLACEHOLDER
-    from ftray.errors import SpecError
 
     try:
         runs = runs_of(given.cluster)
@@ -79,6 +79,37 @@ def runs_to_plan_with(given: argparse.Namespace) -> "Location | None":
 def location(text: str) -> "Location":
     """Parses an argument that is a path or a URL of object storage."""
     return text if is_url(text) else Path(text)
+
+
+def argument(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Decorator: a parser of an argument, whose ValueError argparse prints as it is."""
+
+    def parsed(text: str) -> Any:
+        try:
+            return read(text)
+        except ValueError as error:  # SpecError is one, too
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parsed
+
+
+def a_number(hint: Any) -> Callable[[str], Any]:
+    """Parses an argument that is a number. hint: its type and its rules, as a field of a spec is annotated."""
+    return argument(lambda text: parse_member(hint, number(text)))
+
+
+@argument
+def a_moment(text: str) -> str:
+    from ftray.market import Moment
+
+    return parse_member(Moment, text)
+
+
+@argument
+def an_interval(text: str) -> str:
+    from ftray.market.intervals import Interval
+
+    return parse_member(Interval, text)
 
 
 class Live(NamedTuple):

@@ -5,6 +5,7 @@ Takes: a model's name as PyTorch, Ray or a person writes it, or a number of GiB.
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -108,8 +109,8 @@ def parse_gpu(text: str) -> Gpu:
                 "reports"
             ) from None
         return gpu
-    if gib <= 0:
-        raise SpecError(f"a GPU has more than 0 GiB, got {text}")
+    if not 0 < gib < math.inf:
+        raise SpecError(f"a GPU has a finite number of GiB above 0, got {text}")
     return Gpu(f"GPU of {gib:g} GiB", gib)
 
 
