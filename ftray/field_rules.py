@@ -65,9 +65,13 @@ class Between(Rule):
 
     def __str__(self) -> str:
         if self.low is not None and self.high is not None:
-            return f"between {self.low:g} and {self.high:g}"
+            return f"between {_end(self.low)} and {_end(self.high)}"
         ends = (("at least", self.low), ("above", self.above), ("at most", self.high), ("below", self.below))
-        return " and ".join(f"{word} {end:g}" for word, end in ends if end is not None)
+        return " and ".join(f"{word} {_end(end)}" for word, end in ends if end is not None)
+
+
+def _end(end: float) -> str:
+    return str(end) if isinstance(end, int) else f"{end:g}"
 
 
 @dataclasses.dataclass(frozen=True)

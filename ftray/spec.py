@@ -38,6 +38,7 @@ __all__ = [
     "Matching",
     "NameIn",
     "NonNegative",
+    "Seed",
     "closest",
     "described_fields",
     "fingerprint",
@@ -59,6 +60,8 @@ MISSING_PLUGIN = "if a plug-in has it, name its module: `plugins` in a study fil
 
 Count = Annotated[int, Between(1)]
 Index = Annotated[int, Between(0)]
+Seed = Annotated[int, Between(0, 4_000_000_000)]
+"""Of a generator whose seeds have 32 bits, with room for those that are counted on from it."""
 Fraction = Annotated[float, Between(0.0, 1.0)]
 NonNegative = Annotated[float, Between(0.0)]
 
@@ -260,6 +263,8 @@ def _scalar(hint: Any, value: Any, path: tuple[str, ...]) -> Any:
             raise SpecError(str(error), path) from None
     if hint is int and isinstance(value, float) and value.is_integer():
         value = int(value)
+    if hint is int and isinstance(value, int) and abs(value) >= 2**63:
+        raise SpecError(f"must be below 2**63, which a computer's whole numbers end at; got {value:.4g}", path)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise SpecError(f"must be {'an' if hint is int else 'a'} {hint.__name__}, got {value!r}", path)
     return value

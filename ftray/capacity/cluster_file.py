@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from ftray.errors import SpecError
+from ftray.yaml_reader import check_keys
 
 PLACEHOLDER = re.compile(r"\bYOUR-[A-Z-]+")
 """What the files of `cluster/` hold where the user must fill something in."""
@@ -127,12 +128,6 @@ _Loader: type[yaml.SafeLoader] = getattr(
 class _UniqueKeys(_Loader):
     """Refuses a key that is given twice: YAML itself silently keeps the last one."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for name, _ in node.value:
-            if isinstance(name, yaml.ScalarNode):
-                if name.value in seen:
-                    line = name.start_mark.line + 1
-                    raise yaml.YAMLError(f"{name.value} is given twice, the second time in line {line}")
-                seen.add(name.value)
-        return super().construct_mapping(node, deep)
+    def construct_document(self, node: yaml.Node) -> Any:
+        check_keys(node)
+        return super().construct_document(node)

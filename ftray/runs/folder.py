@@ -37,7 +37,7 @@ from ftray.runs.seen_bars import StudyBars
 from ftray.runs.study_file import StudyFolder, differences, write_study
 from ftray.runs.trial import TrialFolder
 from ftray.say import Say
-from ftray.spec import fingerprint, nearest, to_mapping
+from ftray.spec import nearest, to_mapping
 from ftray.storage import Location
 
 FACTS = ("study.json", "events.jsonl", "encoders.json")
@@ -263,8 +263,8 @@ class RunFolder(StudyFolder):
                 self.mirror.delete("DONE")
 
     def _expecting(self, study: dict[str, Any]) -> "RunFolder":
-        if fingerprint(self.study) != fingerprint(study):
-            changes = list(differences(self.study, study))
+        changes = list(differences(self.study, study))
+        if changes:
             more = f" and {len(changes) - 5} more" if len(changes) > 5 else ""
             raise RunFolderError(
                 f"{self.path} belongs to another study; it differs in {'; '.join(changes[:5])}{more}. "

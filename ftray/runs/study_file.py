@@ -9,6 +9,7 @@ import functools
 import importlib.metadata
 import json
 import platform
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,7 +20,7 @@ from ftray.files import replace_file
 from ftray.runs.events import to_json
 from ftray.runs.location import Located
 from ftray.runs.version_0_1 import upgrade_study
-from ftray.spec import fingerprint
+from ftray.spec import NUMBER, fingerprint
 from ftray.version import __version__
 
 FORMAT = 1
@@ -93,12 +94,23 @@ def read_study(path: Path) -> dict[str, Any]:
 
 
 def differences(old: Any, new: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
-    """Every place where two plain mappings differ, as `key.of.the.place: old → new`."""
+    """Every place where two plain mappings differ, as `key.of.the.place: old → new`.
+
+    A number is the text of it, which earlier versions stored of `1e-4`, but among the options of a choice: Optuna
+    takes those for different ones.
+    """
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in [*old, *(key for key in new if key not in old)]:
             yield from differences(old.get(key, "(absent)"), new.get(key, "(absent)"), (*path, key))
-    elif old != new:
+    elif old != new and (path[-1:] == ("choice",) or _as_numbers(old) != _as_numbers(new)):
         yield f"{'.'.join(path)}: {old!r} → {new!r}"
+
+
+def _as_numbers(value: Any) -> Any:
+    """A plain value with numbers in place of texts that are numbers."""
+    if isinstance(value, list):
+        return [_as_numbers(one) for one in value]
+    return float(value) if isinstance(value, str) and re.fullmatch(NUMBER, value) else value
 
 
 def versions() -> Iterator[tuple[str, str]]:

@@ -109,18 +109,15 @@ class Space:
         for _ in range(100 if self.params else 0):
             yield self._filled(self.tree, (self.root,), lambda param: mixed.choice(param.extremes()))
 
-    def check_point(self, point: Mapping[str, Any], where: tuple[str, ...]) -> None:
-        """Refuses a hand-written point with an unknown search parameter or a value outside its range."""
-        for name, value in point.items():
+    def point(self, values: Mapping[str, Any], where: tuple[str, ...]) -> dict[str, Any]:
+        """A hand-written point, its values as the ranges have them: 2 for 2.0, 0.0001 for the text `1e-4`.
+
+        Raises: SpecError for an unknown search parameter or a value outside its range.
+        """
+        for name in values:
             if name not in self.params:
                 raise SpecError(f"no such search parameter; {nearest(str(name), self.params)}", (*where, str(name)))
-            distribution = self.params[name].distribution
-            try:
-                inside = distribution._contains(distribution.to_internal_repr(value))
-            except (ValueError, TypeError):
-                inside = False
-            if not inside:
-                raise SpecError(f"{value!r} lies outside {distribution}", (*where, name))
+        return {name: _inside(self.params[name].distribution, value, (*where, name)) for name, value in values.items()}
 
     def _collect(self, node: Any, path: tuple[str, ...]) -> None:
         param = _param(node, path)
@@ -182,6 +179,8 @@ def _param(node: Any, path: tuple[str, ...]) -> Param | None:
     name = "/".join(path)
     if kind == "choice":
         return _choice(name, arguments, path)
+    if len(arguments) < 2:
+        raise SpecError(f"a range needs low and high, like {{{kind}: [1, 4]}}; got {arguments!r}", path)
     if len(arguments) > 3 or (kind == "log" and len(arguments) > 2):
         raise SpecError(f"{{{kind}: {arguments}}} has too many numbers; low, high{', step' * (kind != 'log')}", path)
     if any(isinstance(value, bool) for value in arguments):
@@ -199,6 +198,29 @@ def _param(node: Any, path: tuple[str, ...]) -> Param | None:
         return Param(name, IntDistribution(int(low), int(high), step=int(step[0]) if step else 1))
     except (TypeError, ValueError) as error:
         raise SpecError(f"{{{kind}: {arguments}}} is no range: {error}", path) from None
+
+
+def _inside(distribution: BaseDistribution, value: Any, path: tuple[str, ...]) -> Any:
+    """The value of a distribution that a hand-written one is. Raises: SpecError for one outside."""
+    outside = SpecError(f"{value!r} lies outside {distribution}", path)
+    options = distribution.choices if isinstance(distribution, CategoricalDistribution) else ()
+    for option in options:
+        if option == value and isinstance(option, bool) == isinstance(value, bool):
+            return option
+    try:
+        found = number(value)
+    except ValueError:
+        raise outside from None
+    for option in options:
+        if option == found and isinstance(value, str) and not isinstance(option, bool):
+            return option
+    if options or not distribution._contains(found):
+        raise outside
+    if isinstance(distribution, FloatDistribution):
+        return found
+    if not found.is_integer():
+        raise outside
+    return int(found)
 
 
 def _choice(name: str, options: list[Any], path: tuple[str, ...]) -> Param:

@@ -4,6 +4,7 @@ Takes: a `Plan`. Gives: YAML, as a person would write it.
 """
 
 import dataclasses
+import json
 import shlex
 import textwrap
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from ftray.study.estimate import Estimate
 from ftray.study.fitting import Fit
 from ftray.trading import MarketRules
 from ftray.version import __version__
+from ftray.yaml_reader import read_yaml
 
 WIDTH = 110
 """Of a line of comment."""
@@ -73,7 +75,8 @@ def study_text(plan: Plan, file: str, name: str | None) -> str:
 
 def _inline(value: Any) -> str:
     """A value as YAML on one line; quoted where it would be read as something else (a symbol named ON)."""
-    return yaml.safe_dump([value], default_flow_style=True, width=10**9, allow_unicode=True).strip()[1:-1]
+    text = yaml.safe_dump([value], default_flow_style=True, width=10**9, allow_unicode=True).strip()[1:-1]
+    return text if read_yaml(text) == value else json.dumps(value)  # 1e5 is text to YAML 1.1
 
 
 def _comment(*texts: str) -> Iterator[str]:

@@ -22,7 +22,7 @@ from ftray.study.fitting import LOOKBACKS, Fit, fits
 from ftray.study.pace import Paces
 from ftray.study.spec import StudySpec, parse_study
 from ftray.study.speed import Clock, seconds_per_sample
-from ftray.study.tree import read_yaml
+from ftray.yaml_reader import read_yaml
 
 HOURS = 8.0
 """Of a study by default: a night."""

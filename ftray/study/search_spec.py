@@ -12,7 +12,7 @@ from ftray.runs.records import JobKind
 from ftray.search.objectives import Bound, Constraint, Objective, bounds_of
 from ftray.search.optuna_trials import RESOURCE
 from ftray.search.samplers import SamplerSpec, TpeSpec
-from ftray.spec import Count, Index, nearest, spec
+from ftray.spec import Count, Index, Seed, nearest, spec
 from ftray.study.budget import BudgetSpec
 from ftray.study.optuna.storage import DatabaseUrl
 from ftray.study.stopping import NoSchedulerSpec, Scheduler
@@ -61,7 +61,7 @@ class SearchSpec:
     scheduler: Scheduler = NoSchedulerSpec()
     sampler: SamplerSpec = TpeSpec()
     storage: DatabaseUrl | None = None
-    seed: Index = 0
+    seed: Seed = 0
     max_concurrent: Count | None = None
     max_failures: Index = 2
     retry_after: Count = 5

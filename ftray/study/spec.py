@@ -18,6 +18,7 @@ from ftray.runs.location import is_run_folder
 from ftray.runs.records import JobKind
 from ftray.runs.refused import kept_if_used
 from ftray.search.objectives import bounds_of
+from ftray.search.ranges import check_ranges
 from ftray.search.samplers import check_sampler
 from ftray.search.space import Space
 from ftray.shipped import find_study
@@ -30,6 +31,7 @@ from ftray.study.tree import SECTIONS, expand_shorthand, load_tree, with_absolut
 from ftray.study.trial_checks import (
     check_judged_alike,
     check_one_judge,
+    check_options,
     check_plugins,
     check_pretraining,
     check_searched_fields,
@@ -151,14 +153,16 @@ def parse_study(tree: Mapping[str, Any], default_name: str = "study", folder: Pa
     check_objectives(search)
     check_sampler(search.sampler, len(search.goals), len(search.constraints))
     check_patience(search.patience_trials, len(search.goals))
-    spec = StudySpec(name, Space(with_absolute_paths(trial)), search, plugins)
+    space = Space(with_absolute_paths(trial))
+    check_ranges(trial, ("trial",))
+    written = [space.point(point, ("search", "points", str(number))) for number, point in enumerate(search.points)]
+    spec = StudySpec(name, space, dataclasses.replace(search, points=tuple(written)), plugins)
     trials = spec.corner_trials
+    check_options(space, trials)
     check_plugins(plugins, search.sampler.kind, trials)
     if search.job == JobKind.PRETRAINING:
         check_pretraining(trials)
     check_scheduler(search.scheduler, search.metric, max(one.n_trainings for one in trials))
-    for number, point in enumerate(search.points):
-        spec.space.check_point(point, ("search", "points", str(number)))
     return spec
 
 

@@ -5,7 +5,7 @@ Takes: a file, plain mappings. Gives: plain mappings.
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 
@@ -17,23 +17,10 @@ from ftray.shipped import find_study
 from ftray.spec import MISSING_PLUGIN, nearest
 from ftray.storage import is_url
 from ftray.study.stopping import SCHEDULERS
+from ftray.yaml_reader import read_yaml
 
 SECTIONS = ("name", "plugins", "trial", "search")
 """The keys of a study file."""
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads YAML, and an unquoted date as text: specs are made of texts and numbers."""
-
-    yaml_implicit_resolvers: ClassVar = {
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-
-def read_yaml(text: str) -> Any:
-    """The value that a YAML text describes. Raises: yaml.YAMLError."""
-    return yaml.load(text, _Loader)
 
 
 def load_tree(file: Path | str, overrides: Iterable[str] = ()) -> dict[str, Any]:
@@ -44,7 +31,7 @@ def load_tree(file: Path | str, overrides: Iterable[str] = ()) -> dict[str, Any]
     except OSError as error:
         raise SpecError(f"cannot read {path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path} is not valid YAML: {error}") from None
+        raise SpecError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         raise SpecError(f"{path} must hold a mapping with: {', '.join(SECTIONS)}")
     for override in overrides:
@@ -84,7 +71,7 @@ def apply_override(tree: dict[str, Any], override: str) -> None:
     try:
         node[last] = read_yaml(text)
     except yaml.YAMLError as error:
-        raise SpecError(f"--set {override!r} has no valid YAML value: {error}") from None
+        raise SpecError(f"--set {override!r} has no valid YAML value: {' '.join(str(error).split())}") from None
 
 
 NAMED: dict[str, Collection[str]] = {"sampler": SAMPLERS, "scheduler": SCHEDULERS}

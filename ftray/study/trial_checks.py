@@ -3,13 +3,15 @@
 Takes: a search space, the trials at its corners. Gives: an error that says what must hold and what to do instead.
 """
 
+import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from ftray.errors import RunFolderError, SpecError
 from ftray.runs import RunFolder
 from ftray.search.samplers import SAMPLERS
-from ftray.search.space import Space
-from ftray.spec import parse
+from ftray.search.space import Param, Space
+from ftray.spec import NUMBER, parse, to_mapping
 from ftray.trial.judging import class_of, judge_of
 from ftray.trial.spec import TrialSpec
 
@@ -25,6 +27,25 @@ def check_searched_fields(space: Space) -> None:
     for param in space.params.values():
         if class_of(param.path[1:]) == "judge":
             raise SpecError(f"must be no range: {INSTEAD.format('.'.join(param.path))}", param.path)
+
+
+def check_options(space: Space, trials: Iterable[TrialSpec]) -> None:
+    """Refuses a text among the options of a number: its trials would not compare with those of the same number.
+
+    trials: those at the corners of the space.
+    """
+    for param in space.params.values():
+        texts = [one for one in param.extremes() if isinstance(one, str) and re.fullmatch(NUMBER, one)]
+        if texts and not param.subtrees and any(isinstance(_value_of(one, param), float) for one in trials):
+            raise SpecError(f"must be numbers, got the text {texts[0]!r}: write it without quotes", param.path)
+
+
+def _value_of(trial: TrialSpec, param: Param) -> Any:
+    """What a trial has for a search parameter; None where it has no such field."""
+    node = to_mapping(trial)
+    for name in param.path[1:]:
+        node = node.get(name) if isinstance(node, dict) else None
+    return node
 
 
 def check_one_judge(trials: Sequence[TrialSpec]) -> None:

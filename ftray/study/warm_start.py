@@ -118,8 +118,7 @@ def fitted(record: TrialRecord, space: Space) -> dict[str, Any]:
 
     Raises: SpecError naming the value that does not fit.
     """
-    inside = {name: value for name, value in record.values.items() if name in space.params}
-    space.check_point(inside, ())
+    inside = space.point({name: value for name, value in record.values.items() if name in space.params}, ())
     chosen, filled = space.choose(lambda param: inside.get(param.name, param.extremes()[0]))
     for name, value in record.values.items():
         if name not in chosen and _at(filled, name.split("/")[1:]) != value:

@@ -76,7 +76,7 @@ class SamplerContract(Contract):
     def test_configurations_lie_in_the_space(self) -> None:
         try:
             for values in self.configurations(self.new_study()):
-                SPACE.check_point(values, ("sampled",))
+                SPACE.point(values, ("sampled",))
         except (ValueError, SpecError) as error:
             raise broken(
                 "every sampled value must lie in the range of its search parameter",

@@ -6,7 +6,7 @@ from ftray.features import FeatureSpec, reach_of
 from ftray.market import MARKETS, FoldsSpec, MarketSpec, SimulatorSpec, WindowsSpec, n_folds, purge_gap
 from ftray.nets import ENCODERS, EncoderSpec, FTSpec
 from ftray.pretraining import PretrainingSpec
-from ftray.spec import Count, Index, spec
+from ftray.spec import Count, Seed, spec
 from ftray.trading import REWARDS, TradingSpec
 
 
@@ -40,7 +40,7 @@ class TrialSpec:
     pretraining: PretrainingSpec = PretrainingSpec()
     trading: TradingSpec = TradingSpec()
     ppo: PPOSpec = PPOSpec()
-    seed: Index = 0
+    seed: Seed = 0
     seeds: Count = 1
     onnx: bool = True
 
