@@ -16,7 +16,7 @@ from dash import Input, Output, State, no_update, set_props
 from ftray import plots
 from ftray.analysis.study import Study
 from ftray.boards import live, page
-from ftray.boards.columns import ENCODERS, FAILURES, MACHINES, leaderboard_columns
+from ftray.boards.columns import ENCODERS, FAILURES, MACHINES, Columns, TableColumn, leaderboard_columns
 from ftray.boards.live import CachedStudy
 from ftray.boards.sidecars import Sidecar, links
 from ftray.boards.status import machines_data, status_data
@@ -54,7 +54,9 @@ def build_app(study: Study, sidecars: Sequence[Sidecar] = ()) -> dash.Dash:
     drawn = PLOTS if len(study.objectives) > 1 else {name: draw for name, draw in PLOTS.items() if name != "front"}
     columns = leaderboard_columns(metric)
     columns = {key: columns[key] for key in ("rank", "trial", "state")} | dict(columns)
-    app.layout = page.layout(study.name, metric, _groups(study), list(drawn), every, columns)
+    params = _params(study)
+    app.layout = page.layout(study.name, metric, _groups(study), list(drawn), every, columns, params)
+    _update_columns(app, columns | {name: TableColumn(name) for name in params})
     _update_clock(app, cached, sidecars)
     _update_tables(app, cached)
     _update_curves(app, cached)
@@ -118,6 +120,17 @@ def _update_tables(app: dash.Dash, study: CachedStudy) -> None:
         )
 
 
+def _update_columns(app: dash.Dash, columns: Columns) -> None:
+    @app.callback(
+        Output("leaderboard", "columnDefs"),
+        Output("leaderboard", "columnSize"),
+        Input("columns", "value"),
+        prevent_initial_call=True,
+    )
+    def switch(shown: list[str]) -> tuple[Any, ...]:
+        return page.column_defs(columns, shown), "responsiveSizeToFit"
+
+
 def _update_curves(app: dash.Dash, study: CachedStudy) -> None:
     @app.callback(
         Output("curves", "figure"),
@@ -166,12 +179,13 @@ def _update_trial(app: dash.Dash, study: CachedStudy) -> None:
         prevent_initial_call=True,
     )
     def one(selected: list[dict[str, Any]] | None, stamp: str) -> Any:
-        """The card of the trial that was clicked."""
-        names = [row["trial"] for row in selected or [] if not row["is_benchmark"]]
-        return study.ask(f"trial {names[0]}", stamp, lambda study: _card(study, names[0])) if names else None
+        """The card of the trial that was clicked first, and the equity of all that were."""
+        names = tuple(row["trial"] for row in selected or [] if not row["is_benchmark"])[: live.MAX_CURVES]
+        return study.ask(f"trials {names}", stamp, lambda study: _card(study, names)) if names else None
 
 
-def _card(study: Study, name: str) -> Any:
+def _card(study: Study, names: Sequence[str]) -> Any:
+    name = names[0]
     record, lineage = study.run.record(name), study.lineage(name)
     facts = {
         "state": record.state,
@@ -180,16 +194,16 @@ def _card(study: Study, name: str) -> Any:
         "encoder": "; ".join(dict.fromkeys(one["why"] for one in lineage["encoders"] if one.get("why"))),
     }
     try:
-        plot = page.fluid(plots.plot_equity(plots.equity_data(study, name)), name)
+        plot = page.fluid(plots.plot_equity(plots.equities_data(study, names)), ", ".join(names))
     except NoResultError as error:
         plot = str(error)
     return page.trial_card(name, {key: value for key, value in facts.items() if value}, record.error, plot)
 
 
 def _trial_curves(study: Study, metric: str, chosen: Sequence[str]) -> Any:
-    shown = [*chosen, *(one for one in live.shown_trials(study) if one not in chosen)]
-    curves = live.trial_curves_data(study, metric, shown[: live.MAX_CURVES])
-    return page.parts(live.plot_trial_curves(curves, metric), f"{metric} {chosen}")
+    places = live.places_of_curves(live.shown_trials(study), chosen)
+    curves = live.trial_curves_data(study, metric, places)
+    return _draw(study, lambda _: live.plot_trial_curves(curves, metric, places, chosen), "curves")
 
 
 def _group_curves(study: Study, by: str, metric: str) -> Any:
@@ -205,5 +219,8 @@ def _draw(study: Study, draw: Draw, name: str) -> tuple[Any, Any]:
 
 
 def _groups(study: Study) -> list[str]:
-    params = list(Space(study.run.study.get("trial") or {}).params)
-    return ["trial", "encoder", "encoder_shape", "pretrained", *params]
+    return ["trial", "encoder", "encoder_shape", "pretrained", *_params(study)]
+
+
+def _params(study: Study) -> list[str]:
+    return list(Space(study.run.study.get("trial") or {}).params)

@@ -5,7 +5,7 @@ Takes: a study. Gives: rows, frames, texts. `app` draws them.
 
 import threading
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ftray.analysis.failures import failure_rows
@@ -18,7 +18,7 @@ from ftray.analysis.test_window import describe_reads
 from ftray.boards.status import StudyStatus
 from ftray.errors import NoResultError
 from ftray.metrics import WALL_SECONDS, format_metric, metric_title
-from ftray.plots.theme import figure, series
+from ftray.plots.theme import SERIES, figure, integer_axis, series
 from ftray.runs.records import JobKind
 from ftray.tables.schema import Frame
 
@@ -97,6 +97,8 @@ def describe_state(status: StudyStatus) -> tuple[str, str]:
         return "done", heard
     if status.silent:
         return "silent", f"{heard}; its driver may be gone: repeat its command to continue"
+    if status.pretrains:
+        return "running", f"{_some(status.pretrains)}: pre-training, no trial runs yet; {heard}"
     if status.runs:
         return "running", heard
     if status.stopped:
@@ -118,7 +120,11 @@ def leaderboard_page(study: Study) -> list[dict[str, Any]]:
     """Rows of the leaderboard, benchmarks among them, each with an `id` of its own."""
     given = study.records(), study.objectives, study.constraints, study.run.benchmarks()
     rows = leaderboard_rows(*given, looks_elsewhere(study.run).n)
-    return [row | {"id": row["trial"], "is_benchmark": is_benchmark(row)} for row in rows]
+    values = {record.id: record.values for record in given[0]}
+    return [
+        row | {"id": row["trial"], "is_benchmark": is_benchmark(row)} | _flat(values.get(row["trial"], {}))
+        for row in rows
+    ]
 
 
 def jobs_page(study: Study) -> list[dict[str, Any]]:
@@ -139,6 +145,23 @@ def shown_trials(study: Study) -> list[str]:
     return list(dict.fromkeys([*running[: MAX_CURVES // 2], *best]))[:MAX_CURVES]
 
 
+def places_of_curves(shown: Sequence[str], chosen: Sequence[str]) -> list[str]:
+    """The trials that are drawn, each in its place: its place gives a trial its colour, so that no click changes it.
+
+    A chosen trial that is not shown yet takes a free place, else that of the last trial that nobody chose.
+    """
+    places = list(shown)
+    for trial in chosen[: len(SERIES)]:
+        if trial in places:
+            continue
+        if len(places) < len(SERIES):
+            places.append(trial)
+        else:
+            last = max(i for i, one in enumerate(places) if one not in chosen)
+            places[last] = trial
+    return places
+
+
 def trial_curves_data(study: Study, name: str, trials: Sequence[str]) -> dict[str, Frame]:
     """What each trial reported of a metric over its steps, thinned to what a screen can show.
 
@@ -157,22 +180,38 @@ def trial_curves_data(study: Study, name: str, trials: Sequence[str]) -> dict[st
     return curves
 
 
-def plot_trial_curves(curves: dict[str, Frame], name: str) -> Any:
-    """A line per trial. curves: what `trial_curves_data` returns. name: the metric."""
+def plot_trial_curves(
+    curves: dict[str, Frame], name: str, places: Sequence[str] = (), chosen: Sequence[str] = ()
+) -> Any:
+    """A line per trial.
+
+    curves: what `trial_curves_data` returns. name: the metric. places: of `places_of_curves`. chosen: trials that stand
+    out.
+
+    Raises: NoResultError where there is no curve yet.
+    """
+    if not curves:
+        raise NoResultError(f"no trial has reported {name!r}")
     made = figure(f"Trials so far: {metric_title(name)}", "mean over a trial's finished trainings and the current one")
-    for trial, look in series(curves).items():
-        rows = curves[trial]
+    looks = series(places or curves)
+    for trial, rows in curves.items():
+        look = looks[trial]
         steps = rows.columns[0]
         made.add_scatter(
             x=rows[steps].tolist(),
             y=rows[name].tolist(),
             name=trial,
             mode="lines+markers" if len(rows) < 30 else "lines",
-            line={"color": look.color, "dash": look.dash, "width": 2},
+            line={"color": look.color, "dash": look.dash, "width": 4 if trial in chosen else 2},
             marker={"symbol": look.symbol, "size": 7},
         )
-        made.update_xaxes(title=metric_title(str(steps)))
+        made.update_xaxes(title=metric_title(str(steps)), **integer_axis(rows[steps]))
     return made.update_yaxes(title=metric_title(name))
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Sampled values as a grid shows and sorts them."""
+    return {key: value if isinstance(value, int | float) else str(value) for key, value in values.items()}
 
 
 def _some(names: Sequence[str]) -> str:

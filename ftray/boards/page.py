@@ -14,8 +14,11 @@ from ftray.boards.columns import Columns, TableColumn
 from ftray.boards.sidecars import Link
 from ftray.units import CLOCK, UNITS
 
-MIN_WIDTHS = dict.fromkeys(("trial", "encoder", "pretrained"), 132) | {"rank": 70, "state": 126}
-MIN_WIDTHS |= {"validation_max_drawdown": 104, "validation_exposure": 100}
+MIN_WIDTHS = {"rank": 56, "trial": 104, "state": 116, "encoder": 128, "pretrained": 110}
+MIN_WIDTHS |= {"validation_max_drawdown": 92, "validation_exposure": 88}
+SWITCHED_OFF = ("validation_turnover", "validation_round_trips", "cpu_seconds", "gpu_seconds")
+"""Columns that a reader switches on: with them, a window of 1280 pixels would cut the leaderboard."""
+
 FILTERED = ("trial", "state", "encoder", "pretrained")
 
 
@@ -25,12 +28,20 @@ def index() -> str:
 
 
 def layout(
-    name: str, metric: str, groups: Sequence[str], plots: Sequence[str], every_seconds: float, columns: Columns
+    name: str,
+    metric: str,
+    groups: Sequence[str],
+    plots: Sequence[str],
+    every_seconds: float,
+    columns: Columns,
+    params: Sequence[str] = (),
 ) -> html.Main:
     """The whole page, still empty.
 
-    groups: what learning curves may be grouped by. plots: names of the others. columns: of the leaderboard.
+    groups: what learning curves may be grouped by. plots: names of the others. columns: of the leaderboard. params:
+        searched values, columns that are switched off at first.
     """
+    shown = columns | {name: TableColumn(name) for name in params}
     return html.Main(
         [
             dcc.Interval(id="clock", interval=round(every_seconds * 1000)),
@@ -49,7 +60,9 @@ def layout(
             html.Section(
                 [
                     html.H2("Leaderboard, on the validation windows"),
-                    _grid(columns),
+                    html.Div(CLICK, className="note"),
+                    _grid(shown),
+                    _switches(shown),
                     html.Div(id="luck", className="note"),
                 ],
                 className="card",
@@ -61,6 +74,9 @@ def layout(
             html.Div(id="machines"),
         ],
     )
+
+
+CLICK = "Click a trial to see its settings and equity; Ctrl-click more of them to compare their equity."
 
 
 def tiles(values: Iterable[tuple[str, str]]) -> list[html.Div]:
@@ -106,7 +122,7 @@ def graph(name: str, made: Any = None) -> dcc.Graph:
     style = {"height": made.layout.height or 460} if made is not None else {"height": 460}
     return dcc.Graph(
         id=name,
-        figure={} if made is None else fluid(made, name),
+        figure=nothing() if made is None else fluid(made, name),
         style=style,
         responsive=True,
         config={"displaylogo": False, "displayModeBar": "hover"},
@@ -129,6 +145,11 @@ def title(words: str, note: str) -> list[Any]:
     return [html.H2(words), html.Div(note, className="note")]
 
 
+def _waits(name: str) -> list[Any]:
+    """The title of a chart until it is drawn."""
+    return title(name[0].upper() + name[1:], "is being drawn")
+
+
 def nothing() -> dict[str, Any]:
     """A figure without anything, not even axes."""
     return {"layout": {"xaxis": {"visible": False}, "yaxis": {"visible": False}}}
@@ -137,11 +158,11 @@ def nothing() -> dict[str, Any]:
 def _grid(columns: Columns) -> dash_ag_grid.AgGrid:
     return dash_ag_grid.AgGrid(
         id="leaderboard",
-        columnDefs=[_grid_column(key, column) for key, column in columns.items()],
+        columnDefs=column_defs(columns, switched_on(columns)),
         defaultColDef={
             "sortable": True,
             "resizable": True,
-            "minWidth": 88,
+            "minWidth": 80,
             "wrapHeaderText": True,
             "autoHeaderHeight": True,
         },
@@ -149,7 +170,13 @@ def _grid(columns: Columns) -> dash_ag_grid.AgGrid:
         getRowId="params.data.id",
         rowClassRules={"benchmark": "params.data.is_benchmark"},
         dashGridOptions={
-            "rowSelection": {"mode": "singleRow", "checkboxes": False, "enableClickSelection": True},
+            "rowSelection": {
+                "mode": "multiRow",
+                "checkboxes": False,
+                "headerCheckbox": False,
+                "enableClickSelection": True,
+            },
+            "suppressFieldDotNotation": True,
             "rowHeight": 32,
             "headerHeight": 36,
             "animateRows": False,
@@ -158,11 +185,30 @@ def _grid(columns: Columns) -> dash_ag_grid.AgGrid:
     )
 
 
+def switched_on(columns: Columns) -> list[str]:
+    """The columns that are shown until a reader chooses."""
+    return [key for key in columns if key not in SWITCHED_OFF and not key.startswith("trial/")]
+
+
+def column_defs(columns: Columns, shown: Sequence[str]) -> list[dict[str, Any]]:
+    """The grid's columns; all but `shown` are hidden."""
+    return [_grid_column(key, column) | {"hide": key not in shown} for key, column in columns.items()]
+
+
+def _switches(columns: Columns) -> html.Details:
+    options = [{"label": column.title.removeprefix("trial/"), "value": key} for key, column in columns.items()]
+    choice = dcc.Checklist(options, switched_on(columns), id="columns", inline=True, className="switches")
+    return html.Details([html.Summary("Columns"), choice])
+
+
 def _grid_column(key: str, column: TableColumn) -> dict[str, Any]:
     """A column that the browser formats, because it sorts by the numbers themselves; durations in hours."""
-    shown: dict[str, Any] = {"field": key, "headerName": column.title}
+    shown: dict[str, Any] = {"field": key, "headerName": column.title.removeprefix("trial/")}
     if key in MIN_WIDTHS:
         shown["minWidth"] = MIN_WIDTHS[key]
+    if key.startswith("trial/"):
+        number = "typeof params.value == 'number' ? d3.format('.4~g')(params.value) : params.value"
+        return shown | {"valueFormatter": {"function": f"params.value == null ? '-' : {number}"}}
     if column.unit is None:
         return shown | ({"filter": True} if key in FILTERED else {})
     unit = UNITS[column.unit]
@@ -177,7 +223,7 @@ def _grid_column(key: str, column: TableColumn) -> dict[str, Any]:
 
 
 def _plot(name: str) -> html.Section:
-    return html.Section([html.Div(id=f"{name}-title"), graph(name)], id=f"{name}-card", className="card")
+    return html.Section([html.Div(_waits(name), id=f"{name}-title"), graph(name)], id=f"{name}-card", className="card")
 
 
 def _curves(metric: str, groups: Sequence[str]) -> html.Section:
@@ -185,5 +231,5 @@ def _curves(metric: str, groups: Sequence[str]) -> html.Section:
         html.Div(dcc.Dropdown(list(groups), "trial", id="by", clearable=False)),
         html.Div(dcc.Dropdown([metric], metric, id="metric", clearable=False)),
     ]
-    inside = [html.Div(id="curves-title"), html.Div(choices, className="choices"), graph("curves")]
+    inside = [html.Div(_waits("curves"), id="curves-title"), html.Div(choices, className="choices"), graph("curves")]
     return html.Section(inside, className="card")

@@ -245,6 +245,7 @@ def _encoder_card(card: dict[str, Any]) -> list[Block]:
     shape = "d_token {d_token}, {n_blocks} blocks, {n_heads} heads, patches of {patch_length} bars".format_map(card)
     loss = format_metric(PRETRAINING_LOSS, card["validation_loss"])
     blocks: list[Block] = [
+        Paragraph(plots.describe_encoder(card), "verdict"),
         Facts(
             {
                 "shape": shape,
@@ -253,7 +254,7 @@ def _encoder_card(card: dict[str, Any]) -> list[Block]:
                 "validation loss": f"{loss}, in epoch {card['best_epoch']} of {card['epochs']}",
                 "weights": card["weights"],
             }
-        )
+        ),
     ]
     if card["history"]:
         blocks.append(Plot(plots.plot_history(card["history"]), "history"))

@@ -11,7 +11,7 @@ from typing import Any
 from ftray.analysis.study import Study
 from ftray.metrics import CPU_SECONDS, GPU_SECONDS
 from ftray.runs.costs import driven_seconds
-from ftray.runs.records import ENDED, STATES
+from ftray.runs.records import ENDED, STATES, JobKind
 from ftray.tables.schema import Frame
 
 QUIET = datetime.timedelta(minutes=10)
@@ -26,6 +26,7 @@ class StudyStatus:
         pre-training too. seconds: wall time while it was driven.
     left: seconds to go at the pace since the command was last started; None where nothing runs, or nothing has ended.
     heard_at: when anything was last written, UTC. silent: it is recorded as running, but wrote nothing for `QUIET`.
+    pretrains: the pre-training jobs that run while no trial does.
     stopped: why it was stopped, if that is the last event of its driver.
     """
 
@@ -41,6 +42,7 @@ class StudyStatus:
     gpu_seconds: float
     heard_at: datetime.datetime | None
     silent: bool
+    pretrains: tuple[str, ...]
     stopped: str | None
 
 
@@ -49,14 +51,16 @@ def status_data(study: Study, now: datetime.datetime | None = None) -> StudyStat
     now = now or datetime.datetime.now(datetime.UTC)
     run = study.run
     events = run.events()
-    trials: Frame = study.frame("trials", ["number", "state", CPU_SECONDS, GPU_SECONDS])
+    trials: Frame = study.frame("trials", ["trial", "number", "kind", "state", CPU_SECONDS, GPU_SECONDS])
     sampled = trials.dropna(subset=["number"])
     counted = Counter(sampled["state"])
     ended = [event for event in events if event["event"] == "trial_ended"]
     n_ended = sum(counted[state] for state in ENDED if state != "INTERRUPTED")
     n_trials = _asked(events)
     heard = _heard(study, events)
-    runs = bool((trials["state"] == "RUNNING").any()) and not run.is_done
+    running = trials[trials["state"] == "RUNNING"]
+    runs = len(running) > 0 and not run.is_done
+    only_pretrains = runs and bool((running["kind"] == JobKind.PRETRAINING).all())
     silent = runs and heard is not None and now - heard > QUIET
     started = next((event["at"] for event in reversed(events) if event["event"] == "study_started"), None)
     left = None
@@ -79,6 +83,7 @@ def status_data(study: Study, now: datetime.datetime | None = None) -> StudyStat
         gpu_seconds=_total(trials, GPU_SECONDS),
         heard_at=heard,
         silent=silent,
+        pretrains=tuple(running["trial"]) if only_pretrains else (),
         stopped=last.get("why") if last.get("event") == "study_stopped" else None,
     )
 

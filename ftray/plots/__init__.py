@@ -4,8 +4,8 @@ Takes: a study, or what `*_data` functions return: plain values. Gives: plotly f
 """
 
 from ftray.plots.attention import plot_attention
-from ftray.plots.encoders import plot_history, plot_probes, plot_reconstruction
-from ftray.plots.equity import equity_data, plot_equity, plot_regimes, regimes_data
+from ftray.plots.encoders import describe_encoder, plot_history, plot_probes, plot_reconstruction
+from ftray.plots.equity import equities_data, equity_data, plot_equity, plot_regimes, regimes_data
 from ftray.plots.optuna import (
     plot_contour,
     plot_edf,
@@ -25,6 +25,8 @@ __all__ = [
     "backtest_data",
     "cost_data",
     "curves_data",
+    "describe_encoder",
+    "equities_data",
     "equity_data",
     "plot_activity",
     "plot_attention",

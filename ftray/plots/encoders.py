@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftray.errors import MissingDependencyError
 from ftray.files import replace_file
-from ftray.plots.theme import BLUE, GREY, ORANGE, PURPLE, SKY, figure, series
+from ftray.plots.theme import BLUE, GREY, ORANGE, PURPLE, SKY, figure, integer_axis, series
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -86,7 +86,9 @@ def plot_history(history: Sequence[Mapping[str, Any]]) -> "go.Figure":
             line={"color": look.color, "dash": look.dash, "width": 2 if full else 1},
             marker={"symbol": look.symbol + "-open" * (not full), "size": 8},
         )
-    return made.update_yaxes(type="log", title="loss").update_xaxes(title="epoch", dtick=max(1, len(history) // 10))
+    return made.update_yaxes(type="log", title="loss").update_xaxes(
+        title="epoch", **integer_axis(row["epoch"] for row in history)
+    )
 
 
 def write_encoder_page(folder: Path) -> None:
@@ -121,8 +123,47 @@ def encoder_page(card: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) 
     rows = "".join(
         f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in facts.items()
     )
-    page = f"<!doctype html><meta charset=utf-8><title>Encoder card</title><h1>Encoder card</h1><table>{rows}</table>"
+    verdict = f"<h1>Encoder card</h1><p>{html.escape(describe_encoder(card))}</p>"
+    page = f"<!doctype html><meta charset=utf-8><title>Encoder card</title>{verdict}<table>{rows}</table>"
     return page + "".join(plots)
+
+
+def describe_encoder(card: Mapping[str, Any]) -> str:
+    """Whether an encoder beats the baselines, in one sentence.
+
+    Of hidden cells it has to have the best R² of all predictors, by kind of mask; of linear probes, a gain whose 95 %
+    interval lies above 0, over each other vector.
+
+    card: of `Study.encoder_card`; without figures, the sentence says that nothing was measured.
+    """
+    figures = card["figures"] or {}
+    won, lost = [], []
+    for kind, scores in (figures.get("reconstruction") or {}).items():
+        known = {name: found["r2"] for name, found in scores.items() if found["r2"] is not None}
+        rivals = {name: r2 for name, r2 in known.items() if name != "encoder"}
+        if "encoder" not in known or not rivals:
+            continue
+        best = max(rivals, key=lambda name: rivals[name])
+        if known["encoder"] > rivals[best]:
+            won.append(f"hidden {kind}")
+        else:
+            lost.append(f"hidden {kind} ({_words(best)} has R² {rivals[best]:.2f}, it has {known['encoder']:.2f})")
+    for name, found in (figures.get("probes") or {}).items():
+        gains = {other: gain for other, gain in found["gain"].items() if gain}
+        if not gains:
+            continue
+        unbeaten = [_words(other) for other, gain in gains.items() if gain["low"] <= 0]
+        if unbeaten:
+            lost.append(f"the {_words(name)} probe (not clearly above {', '.join(unbeaten)})")
+        else:
+            won.append(f"the {_words(name)} probe")
+    if not won and not lost:
+        return "Whether the encoder beats the baselines was not measured."
+    if not lost:
+        return f"The encoder beats every baseline: on {', '.join(won)}."
+    if not won:
+        return f"The encoder does not beat the baselines: not on {', '.join(lost)}."
+    return f"The encoder beats the baselines on {', '.join(won)}, but not on {', '.join(lost)}."
 
 
 def _marker(name: str) -> dict[str, Any]:

@@ -48,6 +48,33 @@ def equity_data(study: "Study", trial: str, benchmarks: Sequence[str] = (EQUAL_W
     return {"times": times, "equity": equity, "low": seeds.min(axis=0), "high": seeds.max(axis=0)}
 
 
+def equities_data(study: "Study", trials: Sequence[str], benchmarks: Sequence[str] = (EQUAL_WEIGHT,)) -> dict[str, Any]:
+    """Equity of several trials on one time axis, and of benchmarks; of one trial, what `equity_data` returns.
+
+    The axis has every bar of any of them; where a trial has no bar, its money rests.
+
+    trials: their ids; one without returns per bar is left out.
+    benchmarks: names of what is shown with them.
+
+    Returns: as `equity_data`, without low and high where there are several trials.
+
+    Raises: NoResultError where no trial's returns per bar are known; QueryError for an unknown trial or benchmark.
+    """
+    if len(trials) == 1:
+        return equity_data(study, trials[0], benchmarks)
+    import pandas as pd
+
+    found = {trial: study.returns(trial).groupby("time")["return"].mean() for trial in trials}
+    known = {trial: bars for trial, bars in found.items() if len(bars)}
+    if not known:
+        raise NoResultError(f"none of {', '.join(trials)} has returns per bar: they have ended no training yet")
+    returns: Frame = pd.DataFrame(known).sort_index()
+    equity = {trial: stats.equity_curve(returns[trial].fillna(0.0).to_numpy()) for trial in known}
+    for name in benchmarks:
+        equity[name] = stats.equity_curve(benchmark_returns(study, name, returns.index))
+    return {"times": with_start(returns.index.to_numpy()), "equity": equity, "title": f"Equity of {', '.join(known)}"}
+
+
 def bars_of(study: "Study", trial: str) -> Frame:
     """The returns of a trial. Raises: NoResultError where they are not known; QueryError for an unknown trial."""
     own: Frame = study.returns(trial)
@@ -167,7 +194,7 @@ def plot_equity(data: Mapping[str, Any]) -> "go.Figure":
     grid = {"rows": 2, "cols": 1, "shared_xaxes": True, "row_heights": [0.7, 0.3], "vertical_spacing": 0.05}
     names = list(equity)
     made = figure(
-        f"Equity of {names[0]}",
+        data.get("title", f"Equity of {names[0]}"),
         "from 1; after fees and slippage, but for gross; growth is chained over gaps in time",
         height=560,
         width=960,

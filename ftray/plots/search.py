@@ -11,7 +11,7 @@ from ftray.analysis.best import direction_of
 from ftray.analysis.looks import looks_elsewhere
 from ftray.analysis.luck import luck_of_best
 from ftray.metrics import metric_title
-from ftray.plots.theme import BLACK, GREY, figure, metric_axis, series
+from ftray.plots.theme import BLACK, GREY, figure, integer_axis, metric_axis, series
 from ftray.search.objectives import Objective
 from ftray.tables.schema import Frame
 
@@ -71,8 +71,7 @@ def plot_search(data: Frame) -> "go.Figure":
     if has_line:
         line = {"color": GREY, "width": 2, "dash": "dot"}
         made.add_scatter(x=data["number"], y=data["luck_line"], mode="lines", line=line, name="luck line")
-    every = max(1, len(data) // 10)
-    return made.update_xaxes(title="trial", dtick=every if every < 10 else None).update_yaxes(metric_axis(metric))
+    return made.update_xaxes(title="trial", **integer_axis(data["number"])).update_yaxes(metric_axis(metric))
 
 
 def plot_comparison(data: Frame) -> "go.Figure":

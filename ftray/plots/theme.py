@@ -112,6 +112,17 @@ def metric_axis(name: str) -> dict[str, Any]:
     return {"title": metric_title(name) + unit, "tickformat": None if form in (ANY_SIZE, CLOCK) else form}
 
 
+def integer_axis(values: Any) -> dict[str, Any]:
+    """Ticks of an axis with whole numbers, like steps or epochs: never a half.
+
+    >>> integer_axis([1, 4]), integer_axis([0, 5_000])
+    ({'tickformat': ',d', 'dtick': 1}, {'tickformat': ',d', 'dtick': None})
+    """
+    values = list(values)
+    is_short = not values or max(values) - min(values) <= 10
+    return {"tickformat": ",d", "dtick": 1 if is_short else None}
+
+
 def faint(color: str, opacity: float = 0.18) -> str:
     """A colour for a band behind a line of that colour.
 

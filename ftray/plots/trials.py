@@ -10,7 +10,7 @@ import numpy as np
 from ftray import stats
 from ftray.analysis.comparison import column_of
 from ftray.metrics import CPU_SECONDS, GPU_SECONDS, PLANNED_GIB, SHARPE, USED_GIB, WALL_SECONDS, metric_title
-from ftray.plots.theme import GREY, faint, figure, metric_axis, series
+from ftray.plots.theme import GREY, faint, figure, integer_axis, metric_axis, series
 from ftray.tables.schema import Frame
 
 if TYPE_CHECKING:
@@ -117,7 +117,8 @@ def plot_curves(data: Frame) -> "go.Figure":
             line={"color": look.color, "dash": look.dash, "width": 2},
             marker={"symbol": look.symbol, "size": 8},
         )
-    return made.update_xaxes(title="env steps of a training").update_yaxes(metric_axis(metric))
+    steps = integer_axis(data["env_steps"])
+    return made.update_xaxes(title="env steps of a training", **steps).update_yaxes(metric_axis(metric))
 
 
 def vram_data(study: "Study") -> Frame:
