@@ -41,7 +41,7 @@ def layout(
     groups: what learning curves may be grouped by. plots: names of the others. columns: of the leaderboard. params:
         searched values, columns that are switched off at first.
     """
-    shown = columns | {name: TableColumn(name) for name in params}
+    shown = dict(columns) | {name: TableColumn(name) for name in params}
     return html.Main(
         [
             dcc.Interval(id="clock", interval=round(every_seconds * 1000)),

@@ -64,15 +64,15 @@ def equities_data(study: "Study", trials: Sequence[str], benchmarks: Sequence[st
         return equity_data(study, trials[0], benchmarks)
     import pandas as pd
 
-    found = {trial: study.returns(trial).groupby("time")["return"].mean() for trial in trials}
-    known = {trial: bars for trial, bars in found.items() if len(bars)}
-    if not known:
+    returned: dict[str, Frame] = {trial: study.returns(trial) for trial in trials}
+    found = {trial: bars.groupby("time")["return"].mean() for trial, bars in returned.items() if len(bars)}
+    if not found:
         raise NoResultError(f"none of {', '.join(trials)} has returns per bar: they have ended no training yet")
-    returns: Frame = pd.DataFrame(known).sort_index()
-    equity = {trial: stats.equity_curve(returns[trial].fillna(0.0).to_numpy()) for trial in known}
+    returns: Frame = pd.DataFrame(found).sort_index()
+    equity = {trial: stats.equity_curve(returns[trial].fillna(0.0).to_numpy()) for trial in found}
     for name in benchmarks:
         equity[name] = stats.equity_curve(benchmark_returns(study, name, returns.index))
-    return {"times": with_start(returns.index.to_numpy()), "equity": equity, "title": f"Equity of {', '.join(known)}"}
+    return {"times": with_start(returns.index.to_numpy()), "equity": equity, "title": f"Equity of {', '.join(found)}"}
 
 
 def bars_of(study: "Study", trial: str) -> Frame:

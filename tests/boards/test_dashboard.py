@@ -10,6 +10,7 @@ from urllib.error import HTTPError
 import pytest
 
 import ftray
+from ftray.boards.report import write_report
 from ftray.boards.serving import build_server, is_loopback, serve
 from ftray.errors import FtrayError, RunFolderError
 from ftray.runs import RunFolder
@@ -194,3 +195,52 @@ def test_what_cannot_be_served_is_an_error_that_says_why(tmp_path):
         serve(tmp_path / "runs")
     with pytest.raises(RunFolderError, match=r"has no study\.json"):
         serve(tmp_path / "nowhere")
+
+
+NAMED = "[...document.querySelectorAll('#curves .legendtext')].map(e => e.textContent)"
+STROKES = (
+    "Object.fromEntries(document.querySelector('#curves .js-plotly-plot').data.map(one => [one.name, one.line.color]))"
+)
+SHOWN = "document.querySelector('#leaderboard .ag-center-cols-viewport')"
+
+
+@needs_chromium
+def test_a_leaderboard_is_whole_at_1280_pixels_and_has_searched_values_where_a_reader_asks(browser, tmp_path):
+    run = made_study(tmp_path / "narrow", 12, 2)
+    with served(run.path) as url, opened(browser, url, width=1280) as page:
+        page.wait_for(f"{ROWS}.length > 8 && {DRAWN} >= 4")
+        page.wait_for(f"{SHOWN}.scrollWidth <= {SHOWN}.clientWidth")
+        assert "learning_rate" not in page.text("#leaderboard")
+        page.page.locator("summary", has_text="Columns").click()
+        page.page.get_by_label("ppo/learning_rate").click()
+        page.wait_for("document.querySelector('#leaderboard [col-id=\"trial/ppo/learning_rate\"].ag-cell') != null")
+        cell = page.page.locator("#leaderboard .ag-row[row-index='0'] [col-id='trial/ppo/learning_rate']").inner_text()
+        best = ftray.open_study(run.path).best()
+        assert float(cell) == pytest.approx(run.record(best.trial).values["trial/ppo/learning_rate"], rel=1e-3)
+        assert page.problems == []
+
+
+@needs_chromium
+def test_clicked_trials_keep_the_colours_of_all_curves_and_share_one_chart_of_equity(browser, tmp_path):
+    run = made_study(tmp_path / "clicked", 9, 3, n_bars=20)
+    with served(run.path) as url, opened(browser, url, width=1280, height=1200) as page:
+        page.wait_for(f"{ROWS}.length > 8 && {NAMED}.length == 6")
+        before = page.page.evaluate(STROKES)
+        row = page.page.locator("#leaderboard .ag-row[row-index='2']")
+        assert row.evaluate("one => getComputedStyle(one).cursor") == "pointer"
+        last = page.page.locator("#leaderboard .ag-row", has_text="COMPLETE").last
+        row.click()
+        last.click(modifiers=["Control"])
+        page.wait_for("document.querySelectorAll('#trial-card .legendtext').length == 3")  # two, and equal weight
+        page.wait_for(f"{NAMED}.length == 7")
+        after = page.page.evaluate(STROKES)
+        assert {name: after[name] for name in before} == before and len(set(after.values())) == 7
+        assert page.problems == []
+
+
+@needs_chromium
+def test_the_leaderboard_of_a_report_is_whole_at_1280_pixels(browser, tmp_path):
+    report_file = write_report(made_study(tmp_path / "written", 12, 2, n_bars=20).path)
+    with opened(browser, report_file.as_uri(), width=1280) as page:
+        wide = "[...document.querySelectorAll('.wide')].filter(one => one.scrollWidth > one.clientWidth).length"
+        assert page.page.evaluate(wide) == 0

@@ -11,11 +11,13 @@ from ftray.boards.live import (
     describe_state,
     describe_status,
     leaderboard_page,
+    places_of_curves,
+    plot_trial_curves,
     shown_trials,
     trial_curves_data,
 )
 from ftray.boards.status import QUIET, machines_data, status_data
-from ftray.errors import QueryError
+from ftray.errors import NoResultError, QueryError
 from ftray.runs import RunFolder
 
 from .made import end, made_study, report
@@ -121,3 +123,28 @@ def test_a_slow_question_is_put_off_but_never_forgotten(tmp_path):
     seconds[0] = 33.0
     assert cached.ask("slow", third, slow) == 2 and asked == [1, 2]
     assert cached.stamp() == third
+
+
+def test_the_pre_training_that_runs_alone_is_named(tmp_path):
+    run = RunFolder.create(tmp_path / "study", {"name": "study"})
+    run.append_event("study_started", n_trials=2)
+    run.add_trial("pretraining-0000", None, "pretraining", {}, {})
+    run.trial_started("pretraining-0000")
+    status = status_data(ftray.open_study(run.path))
+    assert status.pretrains == ("pretraining-0000",)
+    state, more = describe_state(status)
+    assert state == "running" and "pretraining-0000: pre-training" in more
+    run.add_trial("trial-0000", 0, "trial", {}, {})
+    run.trial_started("trial-0000")
+    assert status_data(ftray.open_study(run.path)).pretrains == ()
+
+
+def test_a_curve_keeps_its_place_when_other_trials_are_chosen():
+    assert places_of_curves(["a", "b"], ["b"]) == ["a", "b"]
+    assert places_of_curves(["a", "b"], ["c"]) == ["a", "b", "c"]
+    assert places_of_curves(list("abcdefg"), ["x", "g"]) == [*"abcdex", "g"]
+
+
+def test_without_a_report_there_is_a_reason_and_no_empty_chart():
+    with pytest.raises(NoResultError, match="no trial has reported 'reward'"):
+        plot_trial_curves({}, "reward")

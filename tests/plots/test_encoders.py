@@ -6,7 +6,14 @@ import sys
 import pytest
 
 from ftray.errors import MissingDependencyError
-from ftray.plots.encoders import encoder_page, plot_history, plot_probes, plot_reconstruction, write_encoder_page
+from ftray.plots.encoders import (
+    describe_encoder,
+    encoder_page,
+    plot_history,
+    plot_probes,
+    plot_reconstruction,
+    write_encoder_page,
+)
 
 SCORES = {"mse": 0.4, "r2": 0.5, "r2_by_indicator": {"close": 0.9, "still": None}}
 CARD = {
@@ -73,3 +80,25 @@ def test_without_plotly_the_error_holds_the_install_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "plotly", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'ftray\[plots\]'"):
         encoder_page(CARD, HISTORY)
+
+
+def test_a_sentence_says_where_the_encoder_beats_the_baselines():
+    worse = SCORES | {"r2": 0.25}
+    probes = CARD["figures"]["probes"]
+    won = CARD | {"figures": {"reconstruction": {"cells": {"encoder": SCORES, "mean": worse}}, "probes": probes}}
+    assert describe_encoder(won) == "The encoder beats every baseline: on hidden cells, the volatility probe."
+    assert describe_encoder(CARD) == (
+        "The encoder beats the baselines on the volatility probe, "
+        "but not on hidden cells (mean has R² 0.50, it has 0.50)."
+    )
+    gain = {"raw_features": {"mean": 0.1, "low": -0.1, "high": 0.3}}
+    lost = CARD | {"figures": {"probes": {"volatility": {"gain": gain}}}}
+    assert "does not beat the baselines: not on the volatility probe (not clearly above raw features)" in (
+        describe_encoder(lost)
+    )
+    assert "was not measured" in describe_encoder(CARD | {"figures": None})
+
+
+def test_few_epochs_have_whole_ticks():
+    pytest.importorskip("plotly")
+    assert plot_history(HISTORY).layout.xaxis.dtick == 1
