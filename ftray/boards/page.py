@@ -57,16 +57,7 @@ def layout(
             html.Div(id="problem"),
             html.Div(id="failure"),
             html.Div(id="tiles", className="tiles"),
-            html.Section(
-                [
-                    html.H2("Leaderboard, on the validation windows"),
-                    html.Div(CLICK, className="note"),
-                    _grid(shown),
-                    _switches(shown),
-                    html.Div(id="luck", className="note"),
-                ],
-                className="card",
-            ),
+            _leaderboard(shown),
             html.Div(id="failures"),
             html.Div(id="trial"),
             html.Div([_curves(metric, groups), *map(_plot, plots)], className="plots"),
@@ -153,6 +144,11 @@ def _waits(name: str) -> list[Any]:
 def nothing() -> dict[str, Any]:
     """A figure without anything, not even axes."""
     return {"layout": {"xaxis": {"visible": False}, "yaxis": {"visible": False}}}
+
+
+def _leaderboard(columns: Columns) -> html.Section:
+    inside = [html.H2("Leaderboard, on the validation windows"), html.Div(CLICK, className="note"), _grid(columns)]
+    return html.Section([*inside, _switches(columns), html.Div(id="luck", className="note")], className="card")
 
 
 def _grid(columns: Columns) -> dash_ag_grid.AgGrid:
