@@ -129,6 +129,17 @@ def test_equity_is_the_mean_over_seeds_and_its_band_holds_each(study):
         plots.equity_data(open_study(OLD), "trial-0000")
 
 
+def test_the_equity_of_several_trials_is_on_one_axis_with_each_as_it_is_alone(tmp_path):
+    study = open_study(made_study(tmp_path / "study", 4, 1, n_bars=12).path)
+    data = plots.equities_data(study, ["trial-0001", "trial-0000"])
+    assert list(data["equity"]) == ["trial-0001", "trial-0000", "equal_weight"]
+    for name in ("trial-0000", "trial-0001"):
+        assert data["equity"][name] == pytest.approx(plots.equity_data(study, name)["equity"][name])
+    assert plots.plot_equity(data).layout.title.text.startswith("Equity of trial-0001, trial-0000")
+    with pytest.raises(NoResultError, match="none of trial-0000, trial-0001 has returns per bar"):
+        plots.equities_data(open_study(OLD), ["trial-0000", "trial-0001"])
+
+
 def test_a_regime_has_a_sharpe_ratio_where_it_has_enough_bars(study):
     data = plots.regimes_data(study, "trial-0005").set_index(["portfolio", "regime"])
     assert data.loc[("trial-0005", "bear"), "n_bars"] == 2 * N // 3
