@@ -143,20 +143,11 @@ def describe_encoder(card: Mapping[str, Any]) -> str:
         rivals = {name: r2 for name, r2 in known.items() if name != "encoder"}
         if "encoder" not in known or not rivals:
             continue
-        best = max(rivals, key=lambda name: rivals[name])
-        if known["encoder"] > rivals[best]:
-            won.append(f"hidden {kind}")
-        else:
-            lost.append(f"hidden {kind} ({_words(best)} has R² {rivals[best]:.2f}, it has {known['encoder']:.2f})")
+        (won if known["encoder"] > max(rivals.values()) else lost).append(f"hidden {kind}")
     for name, found in (figures.get("probes") or {}).items():
-        gains = {other: gain for other, gain in found["gain"].items() if gain}
-        if not gains:
-            continue
-        unbeaten = [_words(other) for other, gain in gains.items() if gain["low"] <= 0]
-        if unbeaten:
-            lost.append(f"the {_words(name)} probe (not clearly above {', '.join(unbeaten)})")
-        else:
-            won.append(f"the {_words(name)} probe")
+        gains = [gain for gain in found["gain"].values() if gain]
+        if gains:
+            (won if min(gain["low"] for gain in gains) > 0 else lost).append(f"the {_words(name)} probe")
     if not won and not lost:
         return "Whether the encoder beats the baselines was not measured."
     if not lost:
