@@ -206,7 +206,7 @@ def _grid_column(key: str, column: TableColumn) -> dict[str, Any]:
         number = "typeof params.value == 'number' ? d3.format('.4~g')(params.value) : params.value"
         return shown | {"valueFormatter": {"function": f"params.value == null ? '-' : {number}"}}
     if column.unit is None:
-        return shown | ({"filter": True} if key in FILTERED else {})
+        return shown | {"tooltipField": key} | ({"filter": True} if key in FILTERED else {})
     unit = UNITS[column.unit]
     value = "params.value"
     if unit.form == CLOCK:
