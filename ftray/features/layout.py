@@ -11,7 +11,27 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from ftray.errors import DataError
 from ftray.spec import fingerprint
+
+ROUNDING = 1e-3
+"""What the fractions of an account may be off: float32, and prices that moved since they were asked for."""
+
+
+def check_fractions(account: np.ndarray) -> None:
+    """Refuses accounts that are not cash and holdings as fractions of equity, as a policy observes them.
+
+    Shape: (B, 1 + A). Raises: DataError with the first that is none.
+    """
+    wrong = ~(np.isfinite(account).all(axis=1) & (account >= -ROUNDING).all(axis=1))
+    wrong |= np.abs(account.sum(axis=1) - 1.0) > ROUNDING
+    if wrong.any():
+        raise DataError(
+            "an account is cash and each holding as fractions of equity, none below 0, with the sum 1; got "
+            f"{np.round(account[wrong][0], 6).tolist()}: divide money by the equity"
+        )
 
 
 @dataclasses.dataclass(frozen=True)

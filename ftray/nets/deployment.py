@@ -23,7 +23,7 @@ from ftray.errors import DataError, SpecError, WeightsError
 from ftray.families import registered
 from ftray.features.history import History
 from ftray.features.indicators import INDICATORS
-from ftray.features.layout import ObservationLayout
+from ftray.features.layout import ObservationLayout, check_fractions
 from ftray.features.table import FeatureSpec, Scaler, raw_features
 from ftray.files import replace_folder, sha256
 from ftray.market import Candles, moment
@@ -37,7 +37,6 @@ from ftray.nets.spec import ENCODERS, EncoderSpec
 from ftray.outputs import check_output_folder
 from ftray.plugins import check_loaded, load_plugins
 from ftray.spec import fingerprint, parse_member, to_mapping
-from ftray.trading.account import check_fractions
 from ftray.version import __version__
 
 FORMAT = 2
@@ -124,7 +123,7 @@ class Policy:
             ours, theirs = interval_text(history.interval), interval_text(candles.interval)
             raise DataError(f"this policy decides on bars of {ours}, and these candles are of {theirs}")
         if (late := np.flatnonzero(times[1:] <= times[:-1])).size:
-            before, at = (moment(times[late[0] + k]) for k in (0, 1))
+            before, at = (moment(time) for time in times[late[0] : late[0] + 2])
             raise DataError(f"the times of candles must increase, and a bar at {at} comes after one at {before}")
 
     def save(self, folder: Path | str, *, onnx: bool = False) -> Path:

@@ -12,9 +12,6 @@ from ftray.errors import DataError, TrainingError
 from ftray.trading.books import Account, Fills
 from ftray.trading.rules import MarketRules
 
-ROUNDING = 1e-3
-"""What the fractions of an account may be off: float32, and prices that moved since they were asked for."""
-
 
 def check_actions(actions: np.ndarray, n_accounts: int, n_assets: int) -> np.ndarray:
     """Actions as an array of one row per account and one number per asset: one number for all would be broadcast.
@@ -27,20 +24,6 @@ def check_actions(actions: np.ndarray, n_accounts: int, n_assets: int) -> np.nda
             f"actions must have the shape (accounts, assets) = ({n_accounts}, {n_assets}), got {actions.shape}"
         )
     return actions
-
-
-def check_fractions(account: np.ndarray) -> None:
-    """Refuses accounts that are not cash and holdings as fractions of equity, as a policy observes them.
-
-    Shape: (B, 1 + A). Raises: DataError with the first that is none.
-    """
-    wrong = ~(np.isfinite(account).all(axis=1) & (account >= -ROUNDING).all(axis=1))
-    wrong |= np.abs(account.sum(axis=1) - 1.0) > ROUNDING
-    if wrong.any():
-        raise DataError(
-            "an account is cash and each holding as fractions of equity, none below 0, with the sum 1; got "
-            f"{np.round(account[wrong][0], 6).tolist()}: divide money by the equity"
-        )
 
 
 def target_weights(actions: np.ndarray) -> np.ndarray:

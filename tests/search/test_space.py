@@ -127,4 +127,4 @@ def test_a_broken_range_is_refused_by_its_path(tree, message):
 )
 def test_a_point_outside_the_space_is_refused(point, message):
     with pytest.raises(SpecError, match=message):
-        Space(TREE).check_point(point, ("search", "points", "0"))
+        Space(TREE).point(point, ("search", "points", "0"))
