@@ -92,7 +92,6 @@ INPUTS = {
     "backtest: no run": (("backtest", "nowhere"), "nowhere must be a run folder, like runs/demo, and does not exist"),
     "promote: no run": (("promote", "nowhere"), "nowhere must be a run folder, like runs/demo, and does not exist"),
     "promote: no such trial": (("promote", "runs/old", "--trial", "nope"), "runs/old has no trial 'nope'"),
-    "promote: too few seeds": (("promote", "runs/old", "--seeds", "1"), "at least 3 fresh seeds, got 1"),
     "backtest: no such trial": (("backtest", "runs/old", "--trial", "nope"), "runs/old has no trial 'nope'"),
     "backtest: no policy": (("backtest", "runs/old"), "holds no policy"),
     "dashboard: no journal": (("dashboard", "runs/old", "--optuna"), "has no optuna.journal"),

@@ -11,7 +11,7 @@ from typing import Any
 
 from ftray.errors import SpecError
 from ftray.shipped import SCHEMA
-from ftray.spec import nearest
+from ftray.spec import closest, nearest
 
 BRANCHES = ("then", "else")
 LISTS = ("anyOf", "oneOf", "allOf")
@@ -21,7 +21,7 @@ Node = dict[str, Any]
 
 
 def check_keys(file: Path, overrides: Iterable[str]) -> None:
-    """Refuses an override whose key no study has. Of studies with plug-ins, which may add keys, it refuses none.
+    """Refuses an override whose key is misspelt. Of studies with plug-ins, which may add keys, it refuses none.
 
     Raises: SpecError with the path of the key and the nearest name.
     """
@@ -43,6 +43,8 @@ def _check(schema: Node, path: tuple[str, ...]) -> None:
         if "log" in known or not any(found.get("additionalProperties") is False for found in objects):
             return  # a search parameter, a list, a value, or a mapping with keys of any name
         if key not in (*known, CHOICE):
+            if closest(key, known) is None:
+                return  # `parse` also knows where a key of an earlier version is now
             raise SpecError(f"no such key; {nearest(key, dict.fromkeys(known))}", path[: depth + 1])
         nodes = [found["properties"][key] for found in objects if key in found["properties"]]
 

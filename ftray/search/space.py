@@ -10,6 +10,7 @@ Takes: a tree of plain mappings. Gives: filled trees, and the values that filled
 
 import dataclasses
 import random
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -186,16 +187,9 @@ def _param(node: Any, path: tuple[str, ...]) -> Param | None:
     if any(isinstance(value, bool) for value in arguments):
         raise SpecError(f"{{{kind}: {arguments}}} is no range: it takes numbers", path)
     try:
-        low, high, *step = map(number, arguments)
-        if kind == "float":
-            return Param(name, FloatDistribution(low, high, step=step[0] if step else None))
-        whole = all(isinstance(value, int) for value in arguments)
-        if kind == "log":
-            made = IntDistribution(int(low), int(high), log=True) if whole else FloatDistribution(low, high, log=True)
-            return Param(name, made)
-        if not all(isinstance(value, int | float) and value == int(value) for value in arguments):
-            raise ValueError("int needs whole numbers")
-        return Param(name, IntDistribution(int(low), int(high), step=int(step[0]) if step else 1))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of a step that does not divide: `check_ranges` refuses it
+            return Param(name, _distribution(kind, arguments))
     except (TypeError, ValueError) as error:
         raise SpecError(f"{{{kind}: {arguments}}} is no range: {error}", path) from None
 
@@ -221,6 +215,19 @@ def _inside(distribution: BaseDistribution, value: Any, path: tuple[str, ...]) -
     if not found.is_integer():
         raise outside
     return int(found)
+
+
+def _distribution(kind: str, arguments: list[Any]) -> BaseDistribution:
+    """Raises: TypeError or ValueError for what is no range."""
+    low, high, *step = map(number, arguments)
+    if kind == "float":
+        return FloatDistribution(low, high, step=step[0] if step else None)
+    whole = all(isinstance(value, int) for value in arguments)
+    if kind == "log":
+        return IntDistribution(int(low), int(high), log=True) if whole else FloatDistribution(low, high, log=True)
+    if not all(isinstance(value, int | float) and value == int(value) for value in arguments):
+        raise ValueError("int needs whole numbers")
+    return IntDistribution(int(low), int(high), step=int(step[0]) if step else 1)
 
 
 def _choice(name: str, options: list[Any], path: tuple[str, ...]) -> Param:

@@ -39,7 +39,7 @@ from ftray.study.trial_checks import (
 from ftray.trial.judging import common_reach, with_reach
 from ftray.trial.spec import TrialSpec
 
-StudyName = Annotated[str, Matching("[^./][^/]*", "a folder's name")]
+StudyName = Annotated[str, Matching("[^./][^/]{0,79}", "a folder's name of at most 80 characters")]
 
 
 @dataclasses.dataclass(frozen=True)

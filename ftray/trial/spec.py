@@ -1,12 +1,14 @@
 """`TrialSpec`: everything that decides what one trial does."""
 
+from typing import Annotated
+
 from ftray.agent.spec import PPOSpec
 from ftray.errors import SpecError
 from ftray.features import FeatureSpec, reach_of
 from ftray.market import MARKETS, FoldsSpec, MarketSpec, SimulatorSpec, WindowsSpec, n_folds, purge_gap
 from ftray.nets import ENCODERS, EncoderSpec, FTSpec
 from ftray.pretraining import PretrainingSpec
-from ftray.spec import Count, Seed, spec
+from ftray.spec import Between, Seed, spec
 from ftray.trading import REWARDS, TradingSpec
 
 
@@ -41,7 +43,7 @@ class TrialSpec:
     trading: TradingSpec = TradingSpec()
     ppo: PPOSpec = PPOSpec()
     seed: Seed = 0
-    seeds: Count = 1
+    seeds: Annotated[int, Between(1, 1_000)] = 1
     onnx: bool = True
 
     def check(self) -> None:
