@@ -55,7 +55,7 @@ def same_interval(one: str, other: str) -> bool:
     (True, False)
     """
     try:
-        return one == other or parse_interval(one) == parse_interval(other)
+        return one == other or bool(parse_interval(one) == parse_interval(other))
     except SpecError:
         return False
 

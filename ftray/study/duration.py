@@ -7,7 +7,7 @@ trial has ended here yet are timed, which takes seconds.
 from collections.abc import Iterator, Sequence
 
 from ftray.capacity.nodes import Node, this_machine
-from ftray.errors import SpecError
+from ftray.errors import SpecError, StorageError
 from ftray.nets import actor_critic_parameters
 from ftray.runs.records import JobKind
 from ftray.storage import Location
@@ -30,7 +30,11 @@ def describe_duration(
     """
     machine = machine or this_machine()
     try:
-        paces, chosen = Paces(runs), _extremes(spec.corner_trials)
+        paces: Paces | None = Paces(runs)
+    except StorageError:
+        paces = None
+    try:
+        chosen = _extremes(spec.corner_trials)
         speeds = [(trial, speed_of(trial, n_bars, machine, paces, clock)) for trial in chosen]
         at_once, throughput = trials_at_once(chosen[-1], machine)
     except SpecError as error:

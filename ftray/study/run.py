@@ -14,7 +14,7 @@ from ftray.capacity.local_ray import check_ray, local_ray
 from ftray.capacity.measured_rows import MeasuredRows
 from ftray.capacity.pending import PendingLimit
 from ftray.capacity.probing import Probe, check_gpu_nodes
-from ftray.errors import StudyInterruptedError, WeightsError
+from ftray.errors import StudyInterruptedError
 from ftray.plugins import carried
 from ftray.runs import RunFolder, State, TrialRecord
 from ftray.runs.refused import kept_if_used
@@ -31,11 +31,11 @@ from ftray.study.progress import TuneReporter
 from ftray.study.schedulers import build_scheduler
 from ftray.study.searcher import StudySearcher
 from ftray.study.spec import StudySpec, open_run
+from ftray.study.start_check import check_weights
 from ftray.study.warm_start import describe_warm_start
 from ftray.tables.parquet import compact
 from ftray.trial.attempt import TrialFn
 from ftray.trial.judge import record_benchmarks
-from ftray.trial.preparation import check_checkpoint
 from ftray.trial.run import run_trial
 from ftray.trial.windows import record_bars
 from ftray.vram.probe import probe_gpu
@@ -106,14 +106,7 @@ def _check_start(spec: StudySpec) -> None:
     Raises: ClusterError; WeightsError for a checkpoint, of several encoders that of the first if none fits.
     """
     check_ray()
-    problems: list[WeightsError] = []
-    for trial in spec.corner_trials:
-        try:
-            check_checkpoint(trial)
-        except WeightsError as error:
-            problems.append(error)
-    if len(problems) == len(spec.corner_trials):
-        raise problems[0]
+    check_weights(spec)
 
 
 def _record_judge(spec: StudySpec, run: RunFolder, say: Say) -> None:

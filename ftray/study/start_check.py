@@ -7,6 +7,7 @@ nothing.
 from collections.abc import Iterator
 
 from ftray.analysis.looks import check_places
+from ftray.errors import StorageError, WeightsError
 from ftray.features import dataset_of
 from ftray.market import Candles
 from ftray.nets import FTSpec
@@ -28,9 +29,11 @@ def describe_start(spec: StudySpec, runs: Location, candles: Candles) -> Iterato
     Raises: FtrayError, as `ftray tune` would.
     """
     search = spec.search
-    for path, trial in {path: t for t in spec.corner_trials if (path := _own_weights(t))}.items():
-        _check_weights(path, trial, candles)
-        yield f"  weights       {path}: they fit, and saw no bar of the evaluated windows"
+    for path, problem in check_weights(spec, candles).items():
+        if problem is None:
+            yield f"  weights       {path}: they fit, and saw no bar of the evaluated windows"
+        else:
+            yield f"  problem       trials with these weights will fail: {problem}"
     if search.warm_start is not None:
         other = RunFolder.open(search.warm_start)
         taken, left_out = best_points(other, spec.space, search)
@@ -40,22 +43,48 @@ def describe_start(spec: StudySpec, runs: Location, candles: Candles) -> Iterato
         check_database(search.storage)
         yield f"  database      {search.storage} answers"
     place = join(runs, spec.name)
-    if is_run_folder(place):
-        run = open_run(spec, runs)
-        yield f"  run folder    {place} has {len(run.records())} jobs of this study, which `ftray tune` continues"
+    try:
+        if is_run_folder(place):
+            n_jobs = len(open_run(spec, runs).records())
+            yield f"  run folder    {place} has {n_jobs} jobs of this study, which `ftray tune` continues"
+    except StorageError as error:  # a cluster may reach it
+        yield f"  run folder    unknown, as this machine does not reach it: {error}"
+
+
+def check_weights(spec: StudySpec, candles: Candles | None = None) -> dict[str, str | None]:
+    """The files of weights that trials name → why trials cannot start from them, None if they can.
+
+    candles: with them it is also checked that the weights have seen no bar of the evaluated windows.
+
+    Raises: WeightsError where no trial of the study could start.
+    """
+    found: dict[str, str | None] = {}
+    problems: list[WeightsError] = []
+    for trial in spec.corner_trials:
+        path = _own_weights(trial)
+        try:
+            if path:
+                _check_trial(path, trial, candles)
+                found.setdefault(path, None)
+        except WeightsError as error:
+            problems.append(error)
+            found[str(path)] = str(error)
+    if len(problems) == len(spec.corner_trials):
+        raise problems[0]
+    return found
+
+
+def _check_trial(path: str, trial: TrialSpec, candles: Candles | None) -> None:
+    check_checkpoint(trial)
+    if candles is None:
+        return
+    from ftray.trial.run import check_no_leakage  # imports RLlib, which takes seconds
+
+    for fold in range(trial.n_folds):
+        check_no_leakage(local(path), dataset_of(candles, trial.windows, trial.features, fold))
 
 
 def _own_weights(trial: TrialSpec) -> str | None:
     """The file of weights that a trial names, if it names one."""
     named = isinstance(trial.encoder, FTSpec) and trial.encoder.pretrained not in ("none", "auto")
     return trial.encoder.pretrained if named else None  # type: ignore[union-attr]  # an FTSpec
-
-
-def _check_weights(path: str, trial: TrialSpec, candles: Candles) -> None:
-    """The weights in a file are those of the trial's encoder, and were not trained on what the trial is judged on."""
-    from ftray.trial.run import check_no_leakage  # imports RLlib, which takes seconds
-
-    weights = local(path)
-    check_checkpoint(trial)
-    for fold in range(trial.n_folds):
-        check_no_leakage(weights, dataset_of(candles, trial.windows, trial.features, fold))

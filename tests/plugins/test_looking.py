@@ -75,7 +75,7 @@ def test_a_policy_asks_for_its_plug_in_by_name(run, imported):
     assert imported() == 0
     policy = load_policy(folder, plugins=["my_members"])
     assert imported() == 1
-    assert policy(np.zeros(policy.layout.size)).shape == (2,)
+    assert policy(np.eye(1, policy.layout.size)[0]).shape == (2,)
 
 
 def test_a_policy_whose_indicators_are_a_plug_ins_decides_without_it_and_observes_with_it(tmp_path, forget):
@@ -86,7 +86,7 @@ def test_a_policy_whose_indicators_are_a_plug_ins_decides_without_it_and_observe
     a_policy(mlp, "close", "gap").save(tmp_path / "policy")
     forget()
     policy = load_policy(tmp_path / "policy")
-    assert policy(np.zeros(policy.layout.size)).shape == (2,)
+    assert policy(np.eye(1, policy.layout.size)[0]).shape == (2,)
     with pytest.raises(PluginError, match=r"this policy was made with the plug-in my_members, .*--plugin my_members"):
         policy.observe(candles)
     with pytest.raises(PluginError, match=r"policy was made with the plug-in my_members, .*--plugin my_members"):

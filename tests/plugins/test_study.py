@@ -44,7 +44,7 @@ def test_a_study_of_plug_ins_runs_in_all_its_processes(cluster, tmp_path, forget
     assert len(ftray.open_study(run.path).trials) == 1
     ftray.load_plugins(["my_whole_study"], folder)
     loaded = load_policy(policy)
-    assert loaded(np.zeros(loaded.layout.size)).shape == (2,)
+    assert loaded(np.eye(1, loaded.layout.size)[0]).shape == (2,)
     assert main(["backtest", str(run.path), "--plugin", "my_whole_study"]) == 0
     assert main(["promote", str(run.path), "--seeds", "3", "--force", "--plugin", "my_whole_study"]) == 0
     assert "trained again on 3 fresh seeds" in capsys.readouterr().out

@@ -36,7 +36,7 @@ def test_its_trials_and_curves_are_read(run: Path) -> None:
 def test_its_policies_act(run: Path) -> None:
     for trial in ("trial-0000", "trial-0002"):
         policy = ftray.load_policy(ftray.open_study(run).policy_path(trial))
-        assert np.isfinite(policy(np.zeros(policy.layout.size, np.float32))).all()
+        assert np.isfinite(policy(np.eye(1, policy.layout.size, dtype=np.float32)[0])).all()
 
 
 def test_its_policies_give_the_backtest_that_was_recorded(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
