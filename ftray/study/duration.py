@@ -31,7 +31,7 @@ def describe_duration(
     machine = machine or this_machine()
     try:
         paces: Paces | None = Paces(runs)
-    except StorageError:
+    except (SpecError, StorageError):
         paces = None
     try:
         chosen = _extremes(spec.corner_trials)

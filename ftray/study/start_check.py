@@ -7,7 +7,7 @@ nothing.
 from collections.abc import Iterator
 
 from ftray.analysis.looks import check_places
-from ftray.errors import StorageError, WeightsError
+from ftray.errors import SpecError, StorageError, WeightsError
 from ftray.features import dataset_of
 from ftray.market import Candles
 from ftray.nets import FTSpec
@@ -42,12 +42,12 @@ def describe_start(spec: StudySpec, runs: Location, candles: Candles) -> Iterato
     if search.storage is not None:
         check_database(search.storage)
         yield f"  database      {search.storage} answers"
-    place = join(runs, spec.name)
     try:
+        place = join(runs, spec.name)
         if is_run_folder(place):
             n_jobs = len(open_run(spec, runs).records())
             yield f"  run folder    {place} has {n_jobs} jobs of this study, which `ftray tune` continues"
-    except StorageError as error:  # a cluster may reach it
+    except (SpecError, StorageError) as error:  # a cluster may reach it
         yield f"  run folder    unknown, as this machine does not reach it: {error}"
 
 
