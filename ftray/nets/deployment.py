@@ -39,9 +39,11 @@ from ftray.plugins import check_loaded, load_plugins
 from ftray.spec import fingerprint, parse_member, to_mapping
 from ftray.version import __version__
 
-FORMAT = 2
+FORMAT = 3
+READABLE = (2, FORMAT)
+"""Format 2, of ftray 0.2 before no-trade zones, has no `actions`: its policies have no such zone."""
 WEIGHTS = "weights.npz"
-PARTS = ("layout", "encoder", "scaler")
+PARTS = ("layout", "encoder", "scaler", "actions")
 """Entries of policy.json that decide what the policy does; whoever edits one gets another policy."""
 
 
@@ -66,7 +68,8 @@ class Policy:
     def __call__(self, observation: np.ndarray) -> np.ndarray:
         """The action for one observation or a batch: a number per asset in [-1, 1].
 
-        The target weight of an asset is max(a, 0) / max(1, sum of those).
+        The target weight of an asset is max(a, 0) / max(1, sum of those). The no-trade zone of its training
+        (`trading.no_trade`) is applied already, around the holdings that it observes.
 
         observation: (size,) or (B, size), as `layout` says. Gives (A,) or (B, A) float32.
 
@@ -146,6 +149,7 @@ class Policy:
                 "layout": self.layout.to_mapping(),
                 "encoder": to_mapping(self.network.encoder.spec),
                 "scaler": self.scaler.to_mapping(),
+                "actions": {"no_trade": self.network.no_trade},
                 "onnx_left_out": "not asked for",
             }
             if plugins := plugins_of(self.network.encoder.spec, self.layout):
@@ -231,7 +235,10 @@ def _read_facts(folder: Path) -> dict[str, Any]:
     if not isinstance(facts, dict) or "format" not in facts:
         raise WeightsError(f"{path} describes no policy: it must state its `format`, a number")
     found = facts.pop("format")
-    if found != FORMAT:
+    if found == READABLE[0]:
+        facts["actions"] = {"no_trade": 0.0}
+        facts.get("sha256", {}).setdefault("actions", fingerprint(facts["actions"]))
+    if found not in READABLE:
         raise WeightsError(
             f"{folder} has the policy format {found}, written with {facts.get('versions', 'unknown versions')}, and "
             f"this ftray reads format {FORMAT}: export the policy again, or load it with the ftray that wrote it"
@@ -263,8 +270,12 @@ def _build(path: Path, parts: Mapping[str, Any]) -> tuple[Scaler, PolicyNetwork]
         spec = parse_member(EncoderSpec, parts["encoder"], path=("encoder",))
     except SpecError as error:
         raise WeightsError(f"{path}: {error}") from error
+    no_trade = parts["actions"].get("no_trade")
+    if not isinstance(no_trade, int | float) or not 0.0 <= no_trade <= 1.0:
+        raise WeightsError(f"{path}: actions must state no_trade, a fraction of equity, got {no_trade!r}")
     with torch.device("meta"):  # the file brings the weights: none are sampled, and a wrong shape allocates nothing
-        network = PolicyNetwork(build_encoder(spec, layout), policy_head(spec.encoding_dim, layout.n_assets))
+        head = policy_head(spec.encoding_dim, layout.n_assets)
+        network = PolicyNetwork(build_encoder(spec, layout), head, float(no_trade))
     return scaler, network
 
 

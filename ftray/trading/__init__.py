@@ -4,7 +4,7 @@ Takes: a `Dataset`, a window of it; `MarketRules` for backtests and benchmarks, 
 gymnasium environments and `Backtest`s, whose accounts all advance by one function. Money is float64.
 """
 
-from ftray.trading.account import rebalance, target_weights
+from ftray.trading.account import outside_no_trade, rebalance, target_weights
 from ftray.trading.advance import advance
 from ftray.trading.backtest import backtest, benchmarks, buy_and_hold, cannot_trade, cash, equal_weight
 from ftray.trading.books import Account, Fills, Step, StepPrices
@@ -36,6 +36,7 @@ __all__ = [
     "cannot_trade",
     "cash",
     "equal_weight",
+    "outside_no_trade",
     "rebalance",
     "target_weights",
 ]

@@ -43,6 +43,25 @@ def target_weights(actions: np.ndarray) -> np.ndarray:
     return wanted / np.maximum(1.0, wanted.sum(axis=1, keepdims=True))
 
 
+def outside_no_trade(actions: np.ndarray, held: np.ndarray, width: float) -> np.ndarray:
+    """Actions that trade no further than to the edge of a zone of `width` around each wanted weight.
+
+    An asset whose holding is within `width` of its wanted weight keeps its holding; any other is traded to the nearest
+    edge of the zone. Under costs in proportion to what is traded, the best policy has this form (Davis and Norman 1990,
+    Portfolio Selection with Transaction Costs, Mathematics of Operations Research 15(4)).
+
+    Shape: actions (E, A) as `target_weights` reads them; held (E, A), holdings as fractions of equity → (E, A).
+
+    >>> outside_no_trade(np.array([[0.5, 0.3]]), held=np.array([[0.45, 0.0]]), width=0.1)
+    array([[0.45, 0.2 ]])
+    """
+    if width == 0.0:
+        return actions
+    wanted = target_weights(actions)
+    traded = np.clip(held, wanted - width, wanted + width)
+    return traded / np.maximum(1.0, traded.sum(axis=1, keepdims=True))
+
+
 def slippage_rates(orders: np.ndarray, depth: np.ndarray | None, rules: MarketRules) -> float | np.ndarray:
     """What orders slip, as a fraction of notional: the fixed part plus impact × √(order / volume of its bar).
 

@@ -10,7 +10,7 @@ Legend: E accounts, A assets.
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -20,7 +20,7 @@ from gymnasium.vector.utils import batch_space
 from ftray.errors import DataError, SpecError, TrainingError
 from ftray.features import Dataset
 from ftray.market import Pieces
-from ftray.trading.account import check_actions, target_weights
+from ftray.trading.account import check_actions, outside_no_trade, target_weights
 from ftray.trading.advance import advance
 from ftray.trading.books import Account, Step
 from ftray.trading.episodes import EpisodeStarts, EpisodeStatistics
@@ -33,6 +33,18 @@ EXACT_IN_FLOAT32 = 2**24
 """Bars from here on are not all different numbers in float32, the type that a compact observation travels in."""
 STATE = ("bars", "ends", "ended", "memory")
 """The arrays of an environment's state, each replaced as a whole by a step."""
+
+
+class Alternatives(NamedTuple):
+    """What K other actions of E accounts would bring.
+
+    rewards: (E, K). observations: (E, K, size of one), at the next bar. ruined: (E, K) bool, where the episode would
+    terminate.
+    """
+
+    rewards: np.ndarray
+    observations: np.ndarray
+    ruined: np.ndarray
 
 
 class VectorTradingEnv(gym.vector.VectorEnv):
@@ -142,11 +154,12 @@ class VectorTradingEnv(gym.vector.VectorEnv):
         """
         if self._ended is None:
             raise TrainingError("an environment must be reset before its first step; call reset()")
-        weights = target_weights(check_actions(np.asarray(actions), self.num_envs, self.dataset.layout.n_assets))
         restarting = self._ended
+        given = check_actions(np.asarray(actions), self.num_envs, self.dataset.layout.n_assets)
+        weights = self._weights(given, self._account, self._bars - restarting)
         # An account at its end has no next bar: it steps from the bar before, and its new episode replaces the result.
         result = advance(self._account, weights, self._tape.step(self._bars - restarting), self.trading.rules)
-        rewards = self._rewards(result)
+        rewards, self._memory = self._rewards(result, self._memory)
         # Ruin ends an episode, so no bar follows for which the account would be closed: it is shown as it was ruined.
         self._account, self._bars = result.account, self._bars + 1
         self._statistics.add(result)
@@ -181,11 +194,44 @@ class VectorTradingEnv(gym.vector.VectorEnv):
         self._statistics.set_state(state)
         self.np_random.bit_generator.state = json.loads(str(state["random"]))
 
-    def _rewards(self, result: Step) -> np.ndarray:
-        rewards, self._memory = self._reward.compute(result, self._memory)
+    def alternatives(self, actions: np.ndarray) -> Alternatives:
+        """What other actions would bring at this bar, priced exactly; none of them is taken.
+
+        The next `step` of the same accounts gives the same numbers for the same actions. Of an account that restarts
+        they mean nothing, like the action that its step ignores.
+
+        actions: (E, K, A), K for each account.
+
+        Raises: TrainingError before the first reset, or for actions that are not finite.
+        """
+        if self._ended is None:
+            raise TrainingError("an environment must be reset before its actions can be priced; call reset()")
+        k, n_assets = actions.shape[1], self.dataset.layout.n_assets
+        n_envs = self.num_envs
+        check_actions(actions.reshape(-1, actions.shape[-1]), n_envs * k, n_assets)
+        rows = np.repeat(np.arange(n_envs), k)
+        account = Account(self._account.cash[rows], self._account.units[rows])
+        bars = (self._bars - self._ended)[rows]
+        weights = self._weights(actions.reshape(-1, n_assets), account, bars)
+        result = advance(account, weights, self._tape.step(bars), self.trading.rules)
+        rewards, _ = self._rewards(result, self._memory[:, rows])
+        observations = self._observe(result.account, bars + 1)
+        return Alternatives(
+            rewards.reshape(n_envs, k), observations.reshape(n_envs, k, -1), result.ruined.reshape(n_envs, k)
+        )
+
+    def _weights(self, actions: np.ndarray, account: Account, bars: np.ndarray) -> np.ndarray:
+        """What actions want, outside the no-trade zone around what accounts hold. Shape: (E, A)."""
+        width = self.trading.no_trade
+        if width > 0.0:
+            actions = outside_no_trade(actions, account.fractions(self._tape.close(bars))[:, 1:], width)
+        return target_weights(actions)
+
+    def _rewards(self, result: Step, memory: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        rewards, memory = self._reward.compute(result, memory)
         if self.trading.turnover_penalty > 0:
             rewards = rewards - self.trading.turnover_penalty * result.turnover
-        return rewards * self.reward_scale
+        return rewards * self.reward_scale, memory
 
     def _endings(self, ruined: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Which episodes terminate, and which are truncated; each (E,) bool."""
@@ -212,12 +258,16 @@ class VectorTradingEnv(gym.vector.VectorEnv):
         self._statistics.restart(which)
 
     def _observations(self) -> np.ndarray:
-        fractions = self._account.fractions(self._tape.close(self._bars))
+        return self._observe(self._account, self._bars)
+
+    def _observe(self, account: Account, bars: np.ndarray) -> np.ndarray:
+        """What accounts observe at these bars. Shape: bars (E,) → (E, 2 + A) or (E, size)."""
+        fractions = account.fractions(self._tape.close(bars))
         if self.observation == "full":
-            return self.dataset.table.observation(self._bars, fractions)
+            return self.dataset.table.observation(bars, fractions)
         layout = self.dataset.layout
-        observations = np.empty((self.num_envs, layout.compact_size), dtype=np.float32)
-        observations[:, layout.compact_bar], observations[:, layout.compact_account] = self._bars, fractions
+        observations = np.empty((len(bars), layout.compact_size), dtype=np.float32)
+        observations[:, layout.compact_bar], observations[:, layout.compact_account] = bars, fractions
         return observations
 
     def _infos(self, ended: np.ndarray) -> dict[str, Any]:

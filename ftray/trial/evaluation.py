@@ -23,7 +23,7 @@ from ftray.errors import NeverPlacedError
 from ftray.features import Dataset
 from ftray.metrics import validation
 from ftray.nets import encoder_metrics, weight_drift
-from ftray.trading import Backtest, MarketRules, backtest, equal_weight
+from ftray.trading import Backtest, MarketRules, TradingSpec, backtest, equal_weight, outside_no_trade
 
 Weights = dict[str, Tensor]
 
@@ -61,9 +61,9 @@ class Evaluation:
     trial: the trial's id, after which the actor is named.
     """
 
-    def __init__(self, rules: MarketRules, cpus: int, trial: str):
-        self.rules, self.cpus, self.trial = rules, cpus, trial
-        self._yardstick = Yardstick(rules)
+    def __init__(self, trading: TradingSpec, cpus: int, trial: str):
+        self.trading, self.cpus, self.trial = trading, cpus, trial
+        self._yardstick = Yardstick(trading.rules)
         self._actor: Any = None
 
     def begin(self, module: FTPolicy, dataset: Dataset, start: Weights) -> "Future[EvalResult]":
@@ -73,11 +73,11 @@ class Evaluation:
         """
         if self.cpus == 0:
             here: Future[EvalResult] = Future()
-            here.set_result(evaluate(module, dataset, self._yardstick, start))
+            here.set_result(evaluate(module, dataset, self.trading, self._yardstick, start))
             return here
         if self._actor is None:
             self._actor = (
-                ray.remote(EvalActor).options(**_resources(self.cpus)).remote(self.rules, self.cpus, self.trial)
+                ray.remote(EvalActor).options(**_resources(self.cpus)).remote(self.trading, self.cpus, self.trial)
             )
         weights = module.get_state(inference_only=True)  # sent as they are now: the next iteration changes them
         return self._actor.evaluate.remote(blueprint(module), weights, start).future()
@@ -92,8 +92,8 @@ class Evaluation:
 class EvalActor:
     """The process that evaluates a trial's policies while the trial trains."""
 
-    def __init__(self, rules: MarketRules, cpus: int, trial: str):
-        self.trial, self._yardstick = trial, Yardstick(rules)
+    def __init__(self, trading: TradingSpec, cpus: int, trial: str):
+        self.trial, self.trading, self._yardstick = trial, trading, Yardstick(trading.rules)
         torch.set_num_threads(cpus)
 
     def __repr__(self) -> str:
@@ -104,7 +104,8 @@ class EvalActor:
         module = blueprint.build()
         assert isinstance(module, FTPolicy)
         module.set_state(weights)
-        return evaluate(module, Dataset.load(Path(module.model_config["dataset"])), self._yardstick, start)
+        dataset = Dataset.load(Path(module.model_config["dataset"]))
+        return evaluate(module, dataset, self.trading, self._yardstick, start)
 
 
 def result_of(evaluation: "Future[EvalResult]") -> EvalResult:
@@ -115,13 +116,19 @@ def result_of(evaluation: "Future[EvalResult]") -> EvalResult:
         raise error.cause from error
 
 
-def evaluate(module: FTPolicy, dataset: Dataset, yardstick: Yardstick, start: Weights) -> EvalResult:
+def evaluate(
+    module: FTPolicy, dataset: Dataset, trading: TradingSpec, yardstick: Yardstick, start: Weights
+) -> EvalResult:
     """The deterministic policy on the validation windows, with its performance under `validation/` names.
 
     Under `encoder/` names: how far its market tower moved from its start, and its attention in a few train windows.
     """
     act = acting(module, dataset, dataset.table.decision_bars(dataset.windows.validation))
-    tested = backtest(act, dataset, dataset.windows.validation, yardstick.rules)
+
+    def trade(bars: np.ndarray, account: np.ndarray) -> np.ndarray:
+        return outside_no_trade(act(bars, account), account[:, 1:], trading.no_trade)
+
+    tested = backtest(trade, dataset, dataset.windows.validation, trading.rules)
     train = dataset.table.decision_bars(dataset.windows.train)
     probe = train[np.linspace(0, len(train) - 1, min(N_PROBED, len(train))).astype(int)]
     encoder = encoder_metrics(module.encoder, module.windows(torch.from_numpy(probe).to(module.table.device)))

@@ -50,7 +50,8 @@ def exporting_policy(
     """
     facts = {"dataset": dataset.fingerprint, "trial": to_mapping(spec), **dataclasses.asdict(training)}
     facts |= History.of(dataset, pretrained_on).to_facts()
-    policy = Policy(PolicyNetwork(module.encoder, module.policy_head), dataset.table.scaler, facts)
+    network = PolicyNetwork(module.encoder, module.policy_head, spec.trading.no_trade)
+    policy = Policy(network, dataset.table.scaler, facts)
     policy.save(folder)
     with exporting_onnx(folder) if spec.onnx and training == trainings_of(spec)[-1] else contextlib.nullcontext():
         yield folder

@@ -25,6 +25,7 @@ FIELDS: Mapping[str, FieldClass] = {
     "trading.rules": "judge",
     "trading.reward": "policy",
     "trading.turnover_penalty": "policy",
+    "trading.no_trade": "policy",
     "trading.episode_bars": "policy",
     "trading.accounts_per_bar": "policy",
     "ppo": "policy",

@@ -70,7 +70,7 @@ def run_trial(
     cap_gpu_memory(gpus.learner_cap_gib, gpus.planned_gib)  # before anything allocates; weights may still be missing
     if not trainings:  # killed before its last result was read
         report(last, checkpoint=resume)
-    with contextlib.closing(Evaluation(spec.trading.rules, spec.ppo.evaluation_cpus, name)) as evaluation:
+    with contextlib.closing(Evaluation(spec.trading, spec.ppo.evaluation_cpus, name)) as evaluation:
         trial = _Trial(spec, memory_plan, gpus, folder, shared, resume, progress, report, evaluation, started)
         for training in trainings:
             last = _train(trial, training)

@@ -19,7 +19,7 @@ from ftray.nets import (
     weights_fingerprint,
 )
 from ftray.pretraining import EncoderCard, PretrainingSpec, pretrain, probes, trainer
-from ftray.trading import MarketRules
+from ftray.trading import MarketRules, TradingSpec
 from ftray.trial.evaluation import Yardstick, evaluate
 from tests.devices.policies import CPU, ENCODERS, FT, SHARING, full, observed, policy
 from tests.devices.second_device import second_device
@@ -50,7 +50,7 @@ def test_an_evaluation(data, dataset, weights, spec, assert_alike):
     def path(device: torch.device) -> Any:
         module = policy(data, weights, spec, device)
         start = {name: value * 1.1 for name, value in market_state_dict(module.encoder).items()}
-        result = evaluate(module, dataset, Yardstick(MarketRules()), start)
+        result = evaluate(module, dataset, TradingSpec(), Yardstick(MarketRules()), start)
         assert result.backtest is not None
         return result.metrics, result.backtest.equity
 

@@ -71,6 +71,20 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
+def test_a_policy_keeps_its_no_trade_zone_and_one_of_format_2_has_none(tmp_path):
+    policy = policy_of("mlp")
+    policy.network.no_trade = 0.2
+    folder = policy.save(tmp_path / "policy")
+    loaded = load_policy(folder)
+    assert loaded.network.no_trade == 0.2
+    np.testing.assert_array_equal(loaded(observations(5)), policy(observations(5)))
+    facts = facts_of(folder)
+    facts["format"] = 2
+    del facts["actions"], facts["sha256"]["actions"]
+    (folder / "policy.json").write_text(json.dumps(facts))
+    assert load_policy(folder).network.no_trade == 0.0
+
+
 def test_a_loaded_policy_decides_as_the_one_that_was_saved(policy, tmp_path):
     loaded = load_policy(policy.save(tmp_path / "policy"))
     np.testing.assert_array_equal(loaded(observations(5)), policy(observations(5)))
@@ -169,6 +183,6 @@ def test_hashes_are_those_of_the_entries_as_they_stand(folder):
     facts = facts_of(folder)
     assert facts["sha256"] == {
         "weights.npz": sha256(folder / "weights.npz"),
-        **{name: fingerprint(facts[name]) for name in ("layout", "encoder", "scaler")},
+        **{name: fingerprint(facts[name]) for name in ("layout", "encoder", "scaler", "actions")},
     }
     assert facts["encoder"] == dataclasses.asdict(SPECS["ft"])

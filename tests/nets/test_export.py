@@ -47,6 +47,21 @@ def assert_answers_equal(session, function):
         np.testing.assert_allclose(answer, expected, rtol=0, atol=1e-4)
 
 
+def test_the_no_trade_zone_of_a_policy_is_in_the_file(tmp_path):
+    policy = network("mlp")
+    policy.no_trade = 0.2
+    session = session_of(export_onnx(policy, tmp_path / "policy.onnx"))
+    observation = torch.randn(64, LAYOUT.size, generator=torch.Generator().manual_seed(0))
+    holdings = torch.rand(64, LAYOUT.n_account, generator=torch.Generator().manual_seed(1))
+    observation[:, LAYOUT.account] = holdings / holdings.sum(dim=1, keepdim=True)
+    with torch.no_grad():
+        expected = policy(observation).numpy()
+    (answer,) = session.run(None, {"observation": observation.numpy()})
+    np.testing.assert_allclose(answer, expected, rtol=0, atol=1e-4)
+    kept = np.isclose(answer, observation[:, LAYOUT.holdings], atol=1e-6)
+    assert 0.05 < kept.mean() < 0.95
+
+
 @pytest.mark.parametrize("name", ["late, patch 12", "mlp", pytest.param("early, patch 1", marks=pytest.mark.long)])
 def test_an_exported_policy_is_one_file_that_holds_the_layout_and_acts_as_the_policy(name, tmp_path):
     policy = network(name).train()
