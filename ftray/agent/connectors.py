@@ -7,6 +7,7 @@ spaces and stateful modules; per step they cost more than a small encoder.
 Legend: E accounts, B samples of a train batch, T steps of a fragment, A assets.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -19,10 +20,10 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.evaluation.postprocessing import Postprocessing
 
 from ftray import stats
+from ftray.agent import alternatives as others
 from ftray.agent.advantages import generalised_advantages
+from ftray.agent.gaussian import log_probability
 from ftray.errors import TrainingError
-
-HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 
 
 class ObservationsToModule(ConnectorV2):
@@ -45,18 +46,26 @@ class ActionsToEnv(ConnectorV2):
 
     A number that is not finite never reaches the environment: that account's action is 0, all cash, and the learner,
     which finds the number in the train batch, stops the trial.
+
+    alternatives: how many further actions are sampled for each account (`ftray.agent.alternatives`).
     """
+
+    def __init__(self, input_observation_space: Any = None, input_action_space: Any = None, *, alternatives: int = 0):
+        super().__init__(input_observation_space, input_action_space)
+        self.alternatives = alternatives
 
     def __call__(self, *, batch: dict[str, Any], explore: bool | None = None, **given: Any) -> dict[str, Any]:
         inputs = batch[Columns.ACTION_DIST_INPUTS]
         mean, log_std = inputs.chunk(2, dim=-1)
-        noise = torch.randn_like(mean) if explore else torch.zeros_like(mean)
+        sampled_actions = mean + log_std.exp() * torch.randn_like(mean) if explore else mean
         sampled = {
-            Columns.ACTIONS: mean + log_std.exp() * noise,
-            Columns.ACTION_LOGP: (-0.5 * noise.square() - log_std - HALF_LOG_TWO_PI).sum(dim=-1),
+            Columns.ACTIONS: sampled_actions,
+            Columns.ACTION_LOGP: log_probability(sampled_actions, mean, log_std),
             Columns.ACTION_DIST_INPUTS: inputs,
             Columns.VF_PREDS: batch[Columns.VF_PREDS],
         }
+        if explore and self.alternatives:
+            sampled |= others.draw(mean, log_std, self.alternatives)
         arrays = {name: tensor.detach().cpu().numpy() for name, tensor in sampled.items()}
         actions = arrays[Columns.ACTIONS]
         return arrays | {Columns.ACTIONS_FOR_ENV: np.where(np.isfinite(actions), actions, 0.0).clip(-1.0, 1.0)}
@@ -97,14 +106,16 @@ class EpisodesToTrainBatch(ConnectorV2):
         closing = module.compute_values(
             {Columns.OBS: torch.from_numpy(np.stack([rows[-1] for rows in seen])).to(device)}
         )
-        advantages, targets = generalised_advantages(
-            _extra(fragments, Columns.VF_PREDS),
+        values = _extra(fragments, Columns.VF_PREDS)
+        estimate = functools.partial(
+            generalised_advantages,
+            values,
             closing_values=np.where([one.is_terminated for one in fragments], 0.0, closing.cpu().numpy()),
             rewards=_joined([fragment.get_rewards() for fragment in fragments]),
             lengths=np.array([len(fragment) for fragment in fragments]),
             gamma=self.gamma,
-            gae_lambda=self.gae_lambda,
         )
+        advantages, targets = estimate(gae_lambda=self.gae_lambda)
         observations = np.concatenate([rows[:-1] for rows in seen])
         if metrics is not None:
             unexplained = float(np.var(advantages)) / max(float(np.var(targets)), 1e-12)
@@ -112,13 +123,38 @@ class EpisodesToTrainBatch(ConnectorV2):
             if self.accounts_per_bar > 1:
                 correlation = stats.intraclass_correlation(advantages, observations[:, 0])
                 metrics.log_value((DEFAULT_MODULE_ID, "intraclass_correlation"), correlation, window=1)
-        columns |= {
-            Columns.OBS: observations,
-            Postprocessing.ADVANTAGES: (advantages - advantages.mean()) / max(1e-4, float(advantages.std())),
-            Postprocessing.VALUE_TARGETS: targets,
-        }
+        if others.ACTIONS in fragments[0].extra_model_outputs:
+            one_step = estimate(gae_lambda=0.0)[0]
+            columns |= self._over_alternatives(module, fragments, one_step + values, advantages - one_step)
+        else:
+            columns[Postprocessing.ADVANTAGES] = _standardised(advantages, advantages.mean(), advantages.std())
+        columns |= {Columns.OBS: observations, Postprocessing.VALUE_TARGETS: targets}
         tensors = {name: torch.from_numpy(np.asarray(column, dtype=np.float32)) for name, column in columns.items()}
         return {DEFAULT_MODULE_ID: {name: tensor.to(device) for name, tensor in tensors.items()}}
+
+    def _over_alternatives(
+        self, module: Any, fragments: Sequence[Any], taken: np.ndarray, correction: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """The columns of actions that were taken and of their alternatives: see `ftray.agent.alternatives`.
+
+        Shape: taken, correction (B,).
+        """
+        values = _extra(fragments, others.REWARDS)
+        if self.gamma > 0.0:
+            next_values = module.values_of(torch.from_numpy(_extra(fragments, others.OBS)))
+            values = values + self.gamma * np.where(_extra(fragments, others.RUINED), 0.0, next_values.cpu().numpy())
+        over, over_others = others.advantages_over(taken, values, correction=correction)
+        scale = math.sqrt((np.square(over).sum() + np.square(over_others).sum()) / (over.size + over_others.size))
+        return {
+            Postprocessing.ADVANTAGES: _standardised(over, 0.0, scale),
+            others.ADVANTAGES: _standardised(over_others, 0.0, scale),
+            others.ACTIONS: _extra(fragments, others.ACTIONS),
+            others.LOGP: _extra(fragments, others.LOGP),
+        }
+
+
+def _standardised(advantages: np.ndarray, mean: float, scale: float) -> np.ndarray:
+    return (advantages - mean) / max(1e-4, float(scale))
 
 
 def check_bars_follow(fragments: Sequence[np.ndarray]) -> None:

@@ -203,6 +203,12 @@ class FTPolicy(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
             chunks = batch[Columns.OBS].split(BARS_PER_PASS)
             return torch.cat([self.value_head(self.encode(chunk)).squeeze(-1) for chunk in chunks])
 
+    def values_of(self, observations: Tensor) -> Tensor:
+        """Values of K observations at one bar each, which share its market vector. Shape: (B, K, 2 + A) → (B, K)."""
+        with torch.no_grad():
+            parts = observations.to(next(self.parameters()).device).split(BARS_PER_PASS)
+            return torch.cat([self.value_head(self.encode(part.flatten(0, 1))).view(part.shape[:2]) for part in parts])
+
     def act(self, bars: np.ndarray, account: np.ndarray) -> np.ndarray:
         """The deterministic action: the mean of the action distribution, clipped. For `backtest`, with a `dataset`.
 

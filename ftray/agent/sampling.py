@@ -17,6 +17,7 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.env.utils.infinite_lookback_buffer import InfiniteLookbackBuffer
 
+from ftray.agent import alternatives
 from ftray.agent.randomness import random_state, set_random_state
 
 Steps = dict[str, np.ndarray]
@@ -92,6 +93,8 @@ class ArrayEnvRunner(SingleAgentEnvRunner):
             taken = self._module_to_env(batch=forward(batch), **pipes)
         # Unwrapped: RLlib's wrapper does nothing but turn infos, which nothing here reads, into a list per account.
         env: Any = self.env.unwrapped  # type: ignore[union-attr]
+        if alternatives.ACTIONS in taken:
+            taken |= alternatives.price(env, taken[alternatives.ACTIONS])
         seen, rewards, terminated, truncated, _ = env.step(taken.pop(Columns.ACTIONS_FOR_ENV))
         step = {
             Columns.OBS: self._seen,
@@ -131,7 +134,8 @@ class ArrayEnvRunner(SingleAgentEnvRunner):
 
     def _fragment(self, own: Steps, steps: slice, account: int) -> SingleAgentEpisode:
         columns = {name: column[steps] for name, column in own.items()}
-        extra = (Columns.ACTION_LOGP, Columns.ACTION_DIST_INPUTS, Columns.VF_PREDS)
+        extra = [Columns.ACTION_LOGP, Columns.ACTION_DIST_INPUTS, Columns.VF_PREDS]
+        extra += [name for name in alternatives.SAMPLED if name in columns]
         observations = np.concatenate([columns[Columns.OBS], columns[NEXT_OBS][-1:]])
         return SingleAgentEpisode(
             id_=self._ids[account],

@@ -22,6 +22,9 @@ class PPOSpec:
         wreck what the tower knows.
     gamma: discount of a reward one bar later.
     gae_lambda: λ of generalised advantage estimation (Schulman et al. 2016, arXiv:1506.02438).
+    alternatives: further actions of every account at every bar that the environment prices without taking them, since
+        prices do not answer them; each action's advantage is then over the mean of the others
+        (`ftray.agent.alternatives`). They are no env steps. 0 is plain PPO.
     clip: how far the ratio of new to old action probabilities may leave 1 before its gradient is cut.
     entropy: weight of the action distribution's entropy in the loss.
     value_weight: weight of the value function's squared error in the loss.
@@ -50,6 +53,7 @@ class PPOSpec:
     fine_tune_warm_up: Fraction = 0.1
     gamma: Fraction = 0.99
     gae_lambda: Fraction = 0.95
+    alternatives: Index = 0
     clip: Annotated[float, Between(0.01, 1.0)] = 0.2
     entropy: NonNegative = 0.0
     value_weight: NonNegative = 0.5

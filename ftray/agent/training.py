@@ -99,7 +99,7 @@ def _set_env_runners(config: PPOConfig, ppo: PPOSpec, gpus: GpuShares) -> None:
         num_cpus_per_env_runner=ppo.cpus_per_env_runner,  # type: ignore[arg-type]  # fractions are allowed
         num_gpus_per_env_runner=gpus.env_runner,
         env_to_module_connector=_observations_to_module,
-        module_to_env_connector=_actions_to_env,
+        module_to_env_connector=functools.partial(_actions_to_env, alternatives=ppo.alternatives),
         add_default_connectors_to_env_to_module_pipeline=False,
         add_default_connectors_to_module_to_env_pipeline=False,
         gym_env_vectorize_mode="vector_entry_point",
@@ -144,8 +144,8 @@ def _observations_to_module(env: Any = None, spaces: Any = None, device: Any = N
     return ObservationsToModule(device=device)
 
 
-def _actions_to_env(env: Any = None, spaces: Any = None) -> ActionsToEnv:
-    return ActionsToEnv()
+def _actions_to_env(env: Any = None, spaces: Any = None, *, alternatives: int = 0) -> ActionsToEnv:
+    return ActionsToEnv(alternatives=alternatives)
 
 
 def _tower_schedule(ppo: PPOSpec) -> list[list[float]]:

@@ -27,6 +27,8 @@ CASES = [
     pytest.param(FT, IN_PROCESS, id="a fine-tuned encoder"),
     pytest.param(dataclasses.replace(FT, frozen=True), IN_PROCESS, id="a frozen encoder", marks=pytest.mark.long),
     pytest.param(FT, TWO_RUNNERS, id="two env runners", marks=pytest.mark.long),
+    pytest.param(FT, IN_PROCESS | {"alternatives": 3}, id="alternatives"),
+    pytest.param(FT, TWO_RUNNERS | {"alternatives": 3}, id="alternatives of two env runners", marks=pytest.mark.long),
 ]
 
 
