@@ -9,7 +9,6 @@ Legend: B batch, A assets.
 """
 
 import json
-import platform
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -20,9 +19,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from ftray.errors import DataError, SpecError, WeightsError
-from ftray.families import registered
 from ftray.features.history import History
-from ftray.features.indicators import INDICATORS
 from ftray.features.layout import ObservationLayout, check_fractions
 from ftray.features.table import FeatureSpec, Scaler, raw_features
 from ftray.files import replace_folder, sha256
@@ -33,18 +30,13 @@ from ftray.nets.heads import policy_head
 from ftray.nets.misfit import misfits
 from ftray.nets.onnx_process import FACTS, ONNX, exporting_onnx
 from ftray.nets.policy import PolicyNetwork
-from ftray.nets.spec import ENCODERS, EncoderSpec
+from ftray.nets.policy_facts import FORMAT, PARTS, check_plugins, plugins_of, read_facts, versions
+from ftray.nets.spec import EncoderSpec
 from ftray.outputs import check_output_folder
 from ftray.plugins import check_loaded, load_plugins
 from ftray.spec import fingerprint, parse_member, to_mapping
-from ftray.version import __version__
 
-FORMAT = 3
-READABLE = (2, FORMAT)
-"""Format 2, of ftray 0.2 before no-trade zones, has no `actions`: its policies have no such zone."""
 WEIGHTS = "weights.npz"
-PARTS = ("layout", "encoder", "scaler", "actions")
-"""Entries of policy.json that decide what the policy does; whoever edits one gets another policy."""
 
 
 class Policy:
@@ -170,10 +162,10 @@ class Policy:
         Raises: WeightsError that says what is missing, damaged or different.
         """
         folder = Path(folder)
-        facts = _read_facts(folder)
+        facts = read_facts(folder)
         hashes, parts = facts.pop("sha256"), {name: facts.pop(name) for name in PARTS}
         facts.pop("onnx_left_out", None)
-        _check_plugins(folder, facts.get("plugins", {}), parts["encoder"])
+        check_plugins(folder, facts.get("plugins", {}), parts["encoder"])
         scaler, network = _build(folder / FACTS, parts)
         _check_files(folder, hashes)
         _load_weights(network, folder / WEIGHTS)
@@ -198,55 +190,6 @@ def load_policy(folder: Path | str, *, plugins: Iterable[str] = ()) -> Policy:
     """
     load_plugins(plugins)
     return Policy.load(folder)
-
-
-def plugins_of(encoder: EncoderSpec, layout: ObservationLayout) -> dict[str, str]:
-    """The plug-ins that decide what a policy does → hash of their source; without those of indicators unknown here."""
-    return ENCODERS.sources([encoder.kind]) | INDICATORS.sources(layout.indicators)
-
-
-def versions() -> dict[str, str]:
-    """What a policy was made with."""
-    found = {"ftray": __version__, "python": platform.python_version()}
-    return found | {"torch": str(torch.__version__), "numpy": np.__version__}
-
-
-def _check_plugins(folder: Path, recorded: Mapping[str, str], encoder: Mapping[str, Any]) -> None:
-    """The plug-in behind an encoder is imported, and what is imported of all recorded ones is as it was.
-
-    Indicators may be missing: who has the observations needs none.
-    """
-    there = registered()
-    check_loaded({module: source for module, source in recorded.items() if module in there}, str(folder))
-    if recorded and encoder.get("kind") not in ENCODERS:
-        check_loaded({module: source for module, source in recorded.items() if module not in there}, str(folder))
-
-
-def _read_facts(folder: Path) -> dict[str, Any]:
-    """policy.json, of this format and with all its entries."""
-    path = folder / FACTS
-    try:
-        facts = json.loads(path.read_text())
-    except FileNotFoundError:
-        what = f"{FACTS} is missing" if folder.is_dir() else "there is no such folder"
-        raise WeightsError(f"{folder} holds no policy: {what}. A finished trial has one in policy/") from None
-    except (ValueError, OSError) as error:
-        raise WeightsError(f"{path} is damaged, or no JSON: {error}") from error
-    if not isinstance(facts, dict) or "format" not in facts:
-        raise WeightsError(f"{path} describes no policy: it must state its `format`, a number")
-    found = facts.pop("format")
-    if found == READABLE[0]:
-        facts["actions"] = {"no_trade": 0.0}
-        facts.get("sha256", {}).setdefault("actions", fingerprint(facts["actions"]))
-    if found not in READABLE:
-        raise WeightsError(
-            f"{folder} has the policy format {found}, written with {facts.get('versions', 'unknown versions')}, and "
-            f"this ftray reads format {FORMAT}: export the policy again, or load it with the ftray that wrote it"
-        )
-    missing = [name for name in (*PARTS, "sha256") if not isinstance(facts.get(name), dict)]
-    if missing:
-        raise WeightsError(f"{path} must hold a mapping under {', '.join(missing)}, and does not: export it again")
-    return facts
 
 
 def _build(path: Path, parts: Mapping[str, Any]) -> tuple[Scaler, PolicyNetwork]:

@@ -104,7 +104,7 @@ WRONG = {
     "no format": (facts_without("format"), r"policy\.json describes no policy"),
     "another format": (
         facts_with(format=99, versions={"ftray": "7.0"}),
-        r"policy format 99, written with \{'ftray': '7\.0'\}, and this ftray reads format 2: export the policy again",
+        r"policy format 99, written with \{'ftray': '7\.0'\}, and this ftray reads format 3: export the policy again",
     ),
     "no scaler": (facts_without("scaler"), r"must hold a mapping under scaler, and does not"),
     "no hashes": (facts_without("sha256"), r"must hold a mapping under sha256, and does not"),
