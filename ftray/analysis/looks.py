@@ -85,7 +85,8 @@ def looks_elsewhere(run: RunFolder) -> Elsewhere:
             found |= _looks_in(place, run, mine, problems)
         except StorageError as error:
             problems.append(f"looks in {place}, which cannot be read: {error}")
-    others = [look for look in found.values() if look.run != run.id]
+    own = {look.key for look in _looks_of(run, mine)}
+    others = [look for key, look in found.items() if key not in own]  # of copies of this run folder, too
     if mine is None:
         problem = f"looks of other studies ({len(others)}), as {run.where} {UNKNOWN}"
         return Elsewhere(not_counted=(problem,) if others else ())

@@ -82,6 +82,19 @@ def test_a_copy_of_a_run_folder_adds_no_look(tmp_path: Path):
     assert n_elsewhere(run) == 2 and n_elsewhere(other) == 3
 
 
+def test_a_read_through_a_copy_or_before_a_backup_was_restored_is_known(tmp_path: Path):
+    run = ran(tmp_path / "ours", OURS, 3)
+    for name in ("copy", "backup"):
+        shutil.copytree(run.path, tmp_path / name)
+    record_read(run, "trial-0001", (7,), ({"sharpe": 1.0, "total_return": 0.1},), forced=())
+    assert earlier_reads(run) == []
+    assert [look.trial for look in earlier_reads(RunFolder.open(tmp_path / "copy"))] == ["trial-0001"]
+    shutil.rmtree(run.path)
+    (tmp_path / "backup").rename(run.path)
+    restored = RunFolder.open(run.path)
+    assert [look.trial for look in earlier_reads(restored)] == ["trial-0001"] and n_elsewhere(restored) == 0
+
+
 def test_studies_in_other_places_count_if_they_are_named_and_from_then_on(tmp_path: Path):
     run = ran(tmp_path / "here" / "ours", OURS)
     ran(tmp_path / "there" / "a", OURS, 2)
