@@ -7,7 +7,7 @@ Takes: an `FTSpec`, a `PretrainingSpec`, a `Dataset` and a folder. Gives: checkp
 from ftray.pretraining.folder import BAR_SECONDS, BEST_ENCODER, FINAL_ENCODER, EncoderCard, is_finished, read_card
 from ftray.pretraining.job import pretrain
 from ftray.pretraining.spec import PretrainingSpec, encoder_fingerprint
-from ftray.pretraining.store import Choice, EncoderStore, overlaps
+from ftray.pretraining.store import Choice, EncoderStore, chosen_on_test, overlaps
 
 __all__ = [
     "BAR_SECONDS",
@@ -17,6 +17,7 @@ __all__ = [
     "EncoderCard",
     "EncoderStore",
     "PretrainingSpec",
+    "chosen_on_test",
     "encoder_fingerprint",
     "is_finished",
     "overlaps",

@@ -134,10 +134,8 @@ class JobFolder:
             "encoder_state_dict": market_state_dict(model.encoder),
             "decoder_state_dict": model.decoder_state_dict(),
         }
-        origin = {
-            key: self.config[key]
-            for key in ("fingerprint", "encoder", "pretraining", "layout", "dataset", "train_windows", BAR_SECONDS)
-        }
+        names = ("fingerprint", "encoder", "pretraining", "layout", "dataset", "train_windows", "validation_windows")
+        origin = {key: self.config[key] for key in (*names, BAR_SECONDS)}
         self._save(name, {**weights, "metrics": dict(row), **origin})
 
     def write_epoch(self, state: Mapping[str, Any], history: list[dict[str, Any]], line: str) -> None:

@@ -74,6 +74,7 @@ def _config(encoder: FTSpec, spec: PretrainingSpec, dataset: Dataset) -> dict[st
         "method": METHOD,
         "scaler": scaler_fingerprint(dataset.table.scaler),
         "train_windows": [dataset.times(window) for window in dataset.windows.train],
+        "validation_windows": [dataset.times(window) for window in dataset.windows.validation],
         BAR_SECONDS: float(dataset.candles.interval / np.timedelta64(1, "s")),
         "torch": str(torch.__version__),
         "plugins": INDICATORS.sources(dataset.layout.indicators),

@@ -196,7 +196,9 @@ class EncoderStore:
                     or config["layout"] != dataset.layout.to_mapping()
                 ):
                     continue
-                seen = overlaps(config["train_windows"], dataset, config.get(BAR_SECONDS))
+                seconds = config.get(BAR_SECONDS)
+                seen = overlaps(config["train_windows"], dataset, seconds)
+                seen = seen or chosen_on_test(config.get("validation_windows") or (), dataset, seconds)
                 problem = seen or _other_loss(config, spec, dataset)
             except (OSError, ValueError, LookupError, TypeError, RunFolderError) as error:
                 refused.append(f"{folder} is damaged ({error})")
@@ -244,6 +246,25 @@ def overlaps(trained: Sequence[Sequence[str]], dataset: Dataset, seconds: float 
                     f"ends at {last}; {dataset.windows.gap_before} bars before it and {dataset.windows.gap_after} "
                     "after it are left out, too"
                 )
+    return None
+
+
+def chosen_on_test(validated: Sequence[Sequence[str]], dataset: Dataset, seconds: float | None = None) -> str | None:
+    """Whether the best epoch of weights was chosen on bars of the test window; None if not.
+
+    validated: when the first and the last bar of each validation window open, as for `overlaps`; weights of earlier
+        versions have none. seconds: as there.
+    """
+    test = dataset.windows.test
+    own = dataset.candles.interval.astype("timedelta64[s]")
+    theirs = own if seconds is None else np.timedelta64(round(seconds), "s")
+    first, last = dataset.times(test) if len(test) else ("", "")
+    for start, end in validated if len(test) else ():
+        if np.datetime64(end) + theirs > np.datetime64(first) and np.datetime64(start) < np.datetime64(last) + own:
+            return (
+                f"chosen on bars from {start} to {end}, and the trial's test window begins at {first} and ends at "
+                f"{last}"
+            )
     return None
 
 

@@ -19,7 +19,7 @@ from ftray.errors import WeightsError
 from ftray.features import Dataset
 from ftray.nets import FTSpec, market_state_dict, read_checkpoint
 from ftray.outputs import check_output_folder
-from ftray.pretraining import BAR_SECONDS, overlaps
+from ftray.pretraining import BAR_SECONDS, chosen_on_test, overlaps
 from ftray.storage import local
 from ftray.trial.attempt import Report
 from ftray.trial.bars import save_backtest
@@ -197,7 +197,7 @@ def origin(dataset: Dataset, weights: Path | None) -> dict[str, Any]:
 
 def check_no_leakage(weights: Path, dataset: Dataset) -> None:
     """Refuses weights that were trained on bars of a validation window or the test window, or closer to one than the
-    purge, or that do not record on which.
+    purge, or that do not record on which; and weights whose best epoch was chosen on bars of the test window.
 
     Raises: WeightsError with all four times.
     """
@@ -205,7 +205,9 @@ def check_no_leakage(weights: Path, dataset: Dataset) -> None:
     trained = found.get("train_windows")
     if not trained:
         raise WeightsError(f"{weights} does not say on which bars it was trained; pre-train it with `ftray pretrain`")
-    if problem := overlaps(trained, dataset, found.get(BAR_SECONDS)):
+    seconds = found.get(BAR_SECONDS)
+    chosen = chosen_on_test(found.get("validation_windows") or (), dataset, seconds)
+    if problem := overlaps(trained, dataset, seconds) or chosen:
         raise WeightsError(
             f"{weights} was {problem}: its metrics there would prove nothing. "
             "Pre-train on the trial's own train windows (pretrained: auto)."

@@ -17,7 +17,7 @@ from ftray.market import (
     load_market,
     n_folds,
 )
-from ftray.pretraining import overlaps
+from ftray.pretraining import chosen_on_test, overlaps
 
 FEATURES = FeatureSpec(lookback=20, indicators=("close", "rsi"))
 MARKET = SimulatorSpec(n_assets=1, n_bars=3_000, n_outages=3)
@@ -75,6 +75,14 @@ def test_an_empty_test_window_refuses_nothing():
     walk = dataset_of(load_market(MARKET), WalkForwardSpec(n_folds=2, test=0.0), FEATURES)
     assert not len(walk.windows.test)
     assert overlaps([walk.times(window) for window in walk.windows.train], walk) is None
+
+
+def test_weights_may_be_chosen_on_every_bar_before_the_test_window(dataset):
+    test = dataset.windows.test
+    assert chosen_on_test([dataset.times(Window(0, test.start))], dataset) is None
+    assert "chosen on bars" in (chosen_on_test([dataset.times(Window(0, test.start + 1))], dataset) or "")
+    untested = dataclasses.replace(dataset, windows=dataclasses.replace(dataset.windows, test=Window(3_000, 3_000)))
+    assert chosen_on_test([dataset.times(test)], untested) is None
 
 
 def test_a_dataset_of_an_earlier_version_has_the_smallest_gap_of_its_windows(dataset, tmp_path):

@@ -171,6 +171,15 @@ def test_an_encoder_that_saw_bars_of_the_validation_window_is_refused_with_all_t
     ) in choice.why
 
 
+def test_an_encoder_that_was_chosen_on_bars_of_the_test_window_is_refused(runs, dataset):
+    """Another split, of which the train window is the same."""
+    windows = dataclasses.replace(dataset.windows, validation=(), test=dataset.windows.validation[0])
+    tested = dataclasses.replace(dataset, windows=windows)
+    choice = EncoderStore.of_run(run_folder(runs, "mine")).choose(ENCODER, WANTED, tested)
+    first, last = dataset.times(dataset.windows.validation[0])
+    assert f"was chosen on bars from {first} to {last}, and the trial's test window begins at {first}" in choice.why
+
+
 def test_losses_on_other_train_windows_are_not_compared(runs, dataset):
     market = SimulatorSpec(n_assets=2, n_bars=1_600, n_outages=4)
     spec = FeatureSpec(lookback=8, indicators=dataset.layout.indicators)

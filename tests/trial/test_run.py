@@ -21,7 +21,7 @@ from ftray.pretraining import PretrainingSpec
 from ftray.tables.bars import bars_file
 from ftray.trading import TradingSpec
 from ftray.trial import TrialSpec, prepare_dataset, pretrain_encoder
-from ftray.trial.run import run_trial, starting_weights
+from ftray.trial.run import check_no_leakage, run_trial, starting_weights
 
 pytestmark = [
     pytest.mark.ray,
@@ -165,6 +165,17 @@ def test_weights_that_saw_the_validation_window_are_refused_with_both_times(tmp_
         encoder = dataclasses.replace(FT, pretrained=str(path))
         with pytest.raises(WeightsError, match=message):
             run(dataclasses.replace(TRIAL, encoder=encoder), tmp_path, shared)
+
+
+def test_weights_that_were_chosen_on_the_test_window_are_refused(shared):
+    _, dataset = prepare_dataset(TRIAL, shared)
+    weights = pretrain_encoder(dataclasses.replace(TRIAL, encoder=FT), dataset, shared).path
+    assert read_checkpoint(weights)["validation_windows"] == [dataset.times(one) for one in dataset.windows.validation]
+    check_no_leakage(weights, dataset)
+    (validation,) = dataset.windows.validation
+    tested = dataclasses.replace(dataset.windows, validation=(), test=Window(validation.stop - 1, len(dataset.candles)))
+    with pytest.raises(WeightsError, match=r"was chosen on bars from .*, and the trial's test window begins at"):
+        check_no_leakage(weights, dataclasses.replace(dataset, windows=tested))
 
 
 def test_an_iteration_without_samples_is_an_error_and_not_silence():
