@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ftray.analysis.looks import bars_of
+from ftray.analysis.looks import UNKNOWN, bars_of
 from ftray.analysis.ranking import pareto_front, rank_trials
 from ftray.errors import RunFolderError, SpecError
 from ftray.runs import RunFolder, TrialRecord
@@ -33,7 +33,7 @@ def starting_points(spec: StudySpec, run: RunFolder) -> list[dict[str, Any]]:
     recorded = next((event for event in run.events() if event["event"] == EVENT), None)
     if recorded is None:
         other = RunFolder.open(spec.search.warm_start)
-        chosen_on = _chosen_on(other)
+        chosen_on = _chosen_on(other, run)
         _check_no_leakage(chosen_on, other, run)
         taken, left_out = best_points(other, spec.space, spec.search)
         new = {trial: point for trial, point in taken.items() if point not in points}
@@ -43,11 +43,19 @@ def starting_points(spec: StudySpec, run: RunFolder) -> list[dict[str, Any]]:
     return points + list(recorded["points"].values())
 
 
-def _chosen_on(run: RunFolder) -> list[SeenBars]:
+def _chosen_on(other: RunFolder, run: RunFolder) -> list[SeenBars]:
     """The bars that the best points of a study were chosen on: its validation windows, and those of all studies behind
-    its own warm start."""
-    bars = bars_of(run)
-    before = [one for event in run.events() if event["event"] == EVENT for one in event.get("chosen_on", ())]
+    its own warm start.
+
+    Raises: RunFolderError where they are unknown and the study that begins, `run`, has a test window.
+    """
+    bars, own = bars_of(other), bars_of(run)
+    if bars is None and own is not None and own.test_window is not None:
+        raise RunFolderError(
+            f"search.warm_start: {other.where} {UNKNOWN}, so that its best points may have been chosen on bars of this "
+            "study's test window. Restore its folder `data`, or start from another study"
+        )
+    before = [one for event in other.events() if event["event"] == EVENT for one in event.get("chosen_on", ())]
     return [*([] if bars is None else [bars.validation]), *map(SeenBars.from_plain, before)]
 
 

@@ -1,6 +1,7 @@
 """A study tells the ledger what it looks at, and starts from no points that were chosen on its test window."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -116,6 +117,16 @@ def test_a_warm_start_from_a_study_that_was_validated_on_the_test_window_is_refu
         started(tmp_path / "run", study_bars(market), warm_start=str(other.run.path))
     assert "chosen on validation windows 2023-03-12T00:00:00 to 2023-04-01T00:00:00" in str(error.value)
     assert "this study's test window is 2023-03-17T00:00:00 to 2023-04-11T00:00:00" in str(error.value)
+
+
+def test_a_warm_start_from_a_study_whose_windows_nobody_knows_is_refused_where_there_is_a_test_window(tmp_path: Path):
+    market, other = candles(), Hand(six_point_study(), tmp_path / "other")
+    other.runs(1, lambda values: TRADED)
+    shutil.rmtree(other.run.path / "data")
+    with pytest.raises(RunFolderError, match="records no windows, and its prepared data are gone, so that"):
+        started(tmp_path / "run", study_bars(market), warm_start=str(other.run.path))
+    untested = StudyBars(seen(market), None, False)
+    assert started(tmp_path / "untested", untested, warm_start=str(other.run.path)).start()
 
 
 def test_a_warm_start_from_one_of_earlier_bars_is_not_and_remembers_what_its_points_were_chosen_on(tmp_path: Path):
