@@ -5,6 +5,7 @@ Takes: candles and windows. Gives: `SeenBars`, and the `StudyBars` that a run fo
 
 import dataclasses
 import math
+import statistics
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +29,8 @@ class SeenBars:
 
     Two candle files are of the same market where most daily closes of an asset are the same on the days that they
     share: a copied file, one with a day appended, another choice of assets, and other bars of the same prices (5m
-    and 1h) are therefore the same market, which a hash of all candles would take for different ones. Where no day is
-    shared, the symbols decide.
+    and 1h) are therefore the same market, which a hash of all candles would take for different ones. So are prices in
+    another unit, like cents: closes that are the same up to one factor. Where no day is shared, the symbols decide.
 
     interval: length of a bar, like `1h`.
     windows: when the first bar of each window opens and the last one closes; ISO 8601, UTC.
@@ -135,9 +136,16 @@ def _days(closed: np.ndarray) -> np.ndarray:
 
 
 def _mostly_equal(a: tuple[float, ...], b: tuple[float, ...], shared: list[tuple[int, int]]) -> bool:
-    """Two exchanges may agree on the close of a day, and a file may be repaired."""
-    equal = sum(math.isclose(a[i], b[j], rel_tol=SAME_CLOSE) for i, j in shared)
-    return 2 * equal > len(shared)
+    """Two exchanges may agree on the close of a day, and a file may be repaired.
+
+    Up to a factor, if prices move on three days or more: of fewer, or of prices that stand still, any two are alike.
+    """
+    ratios = [a[i] / b[j] if b[j] else math.inf for i, j in shared]
+    moves = len({a[i] for i, _ in shared}) > len(shared) / 2 and len(shared) >= 3
+    factors = (1.0, statistics.median_low(ratios)) if moves else (1.0,)
+    return any(
+        2 * sum(math.isclose(ratio, factor, rel_tol=SAME_CLOSE) for ratio in ratios) > len(ratios) for factor in factors
+    )
 
 
 def _text(time: np.datetime64) -> str:

@@ -40,6 +40,17 @@ def test_renamed_assets_and_repaired_bars_are_the_same_market():
     assert seen(market).overlap(seen(renamed)) and seen(market).overlap(seen(repaired))
 
 
+def test_prices_in_another_unit_are_the_same_market_and_prices_that_stand_still_say_nothing():
+    market = candles()
+    cents = dataclasses.replace(market, symbols=("X", "Y"), values=100 * market.values)
+    assert seen(market).overlap(seen(cents))
+    still, other = (
+        dataclasses.replace(market, symbols=(name, name * 2), values=np.full_like(market.values, price))
+        for name, price in (("X", 3.0), ("Y", 7.0))
+    )
+    assert not seen(still).overlap(seen(other)) and not seen(still).overlap(seen(market))
+
+
 def test_other_prices_under_the_same_names_are_another_market():
     assert seen(candles()).overlap(seen(candles(seed=1))) is None
 
