@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ftray.errors import DataError, TrainingError
+from ftray.errors import DataError, SpecError, TrainingError, WeightsError
 from ftray.features import Dataset, FeatureSpec, build_dataset
 from ftray.features.history import History
 from ftray.market import SimulatorSpec, WindowsSpec
@@ -118,3 +118,69 @@ def test_without_a_seed_every_environment_walks_a_path_of_its_own(dataset):
     assert bars != [env.reset()[1]["bar"] for _ in range(8)]
     seeded = [env.reset(seed=5)[1]["bar"], env.reset()[1]["bar"]]
     assert seeded == [env.reset(seed=5)[1]["bar"], env.reset()[1]["bar"]]
+
+
+def changed(candles, change):
+    values = candles.values.copy()
+    change(values)
+    return dataclasses.replace(candles, values=values)
+
+
+ILLEGAL = {
+    "a high below the low": lambda values: values[700, 0].__setitem__(1, values[700, 0, 2] / 2),
+    "no number long ago": lambda values: values[100, 0].__setitem__(3, np.nan),
+    "a negative close": lambda values: values[700, 0].__setitem__(3, -1.0),
+}
+
+
+@pytest.mark.parametrize("change", ILLEGAL.values(), ids=ILLEGAL)
+def test_prices_that_no_market_has_are_refused(policy, dataset, change):
+    with pytest.raises(DataError, match="finite and above 0, with open and close between low and high"):
+        policy.observe(changed(dataset.candles, change))
+
+
+def test_a_bar_that_is_not_over_is_refused(policy, dataset):
+    later = dataset.candles.times + np.timedelta64(365 * 80, "D")
+    live = dataclasses.replace(dataset.candles, times=later, regimes=None)
+    with pytest.raises(DataError, match="after a bar's close, and the last one closes at 2100-02-12 12:00:00: it is"):
+        policy.observe(live)
+    assert policy.observe(dataclasses.replace(dataset.candles, regimes=None)).shape == (policy.layout.size,)
+
+
+def test_an_older_policy_knows_its_interval_from_its_trial(policy, dataset):
+    older = Policy(policy.network, policy.scaler, {"fold": 0, "trial": {"market": {"interval": "4h"}}})
+    with pytest.raises(DataError, match="decides on bars of 4h, and these candles are of 1h"):
+        older.observe(dataset.candles)
+
+
+def test_features_that_are_not_scaled_are_refused(policy, dataset):
+    observation = policy.observe(dataset.candles)
+    observation[policy.layout.features] *= 10_000.0
+    with pytest.raises(DataError, match="features must be scaled, and clipped at 8"):
+        policy(observation)
+    with pytest.raises(WeightsError, match="got the shape"):
+        policy(np.zeros((1, 1, policy.layout.size)))
+
+
+MADE = {
+    "an unknown form": {"observation": "fulll"},
+    "a seed below 0": {"seed": -1},
+    "a seed that is no whole number": {"seed": 1.5},
+    "a scale of 0": {"reward_scale": 0.0},
+    "a scale that is none": {"reward_scale": float("nan")},
+}
+
+
+@pytest.mark.parametrize("given", MADE.values(), ids=MADE)
+def test_an_environment_is_made_of_what_it_says(dataset, given):
+    with pytest.raises(SpecError):
+        VectorTradingEnv(dataset, dataset.windows.train, SPEC, n_envs=2, **given)
+
+
+def test_options_of_a_reset_that_mean_nothing_are_refused(dataset):
+    single = TradingEnv(dataset, dataset.windows.train, SPEC)
+    vector = VectorTradingEnv(dataset, dataset.windows.train, SPEC, n_envs=2)
+    for env, wrong in ((single, {"bars": [100]}), (vector, {"bar": 100})):
+        with pytest.raises(SpecError, match="reset knows the option"):
+            env.reset(options=wrong)
+    assert single.reset(seed=np.int64(3))[1] == single.reset(seed=3)[1]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from ftray.errors import DataError
+from ftray.errors import DataError, SpecError
 from ftray.features import Dataset
 from ftray.market import Pieces
 from ftray.metrics import CASH, EQUAL_WEIGHT
@@ -62,6 +62,8 @@ def backtest(policy: PolicyFn, dataset: Dataset, window: Pieces, rules: MarketRu
 def equal_weight(dataset: Dataset, window: Pieces, rules: MarketRules, *, every: int | None = None) -> Backtest:
     """The same fraction of equity in each asset, rebalanced every so many bars; None: once a day."""
     every = max(1, round(dataset.candles.bars_per_day)) if every is None else every
+    if every < 1:
+        raise SpecError(f"`every` must be a number of bars, at least 1; got {every}")
     weight = 1.0 / dataset.layout.n_assets
 
     def decide(k: int, bars: np.ndarray, _: np.ndarray) -> np.ndarray | None:

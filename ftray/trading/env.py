@@ -35,6 +35,13 @@ STATE = ("bars", "ends", "ended", "memory")
 """The arrays of an environment's state, each replaced as a whole by a step."""
 
 
+def checked_seed(seed: Any) -> int | None:
+    """A seed as gymnasium takes it. Raises: SpecError."""
+    if seed is not None and (not isinstance(seed, int | np.integer) or seed < 0):
+        raise SpecError(f"a seed must be a whole number from 0 on, or None for one of the system; got {seed!r}")
+    return None if seed is None else int(seed)
+
+
 class Alternatives(NamedTuple):
     """What K other actions of E accounts would bring.
 
@@ -85,6 +92,8 @@ class VectorTradingEnv(gym.vector.VectorEnv):
             raise SpecError(
                 f"the number of accounts must be a multiple of accounts_per_bar = {spec.accounts_per_bar}, got {n_envs}"
             )
+        if not (np.isfinite(reward_scale) and reward_scale > 0.0):
+            raise SpecError(f"reward_scale must be a finite number above 0, got {reward_scale}")
         if observation == "compact" and len(dataset.candles) >= EXACT_IN_FLOAT32:
             raise DataError(
                 f"a compact observation names at most {EXACT_IN_FLOAT32} bars exactly, got {len(dataset.candles)}; "
@@ -92,7 +101,7 @@ class VectorTradingEnv(gym.vector.VectorEnv):
             )
         self.dataset, self.window, self.trading, self.observation = dataset, window, spec, observation
         self.num_envs, self.reward_scale = n_envs, reward_scale
-        self._np_random, self._np_random_seed = seeding.np_random(seed)
+        self._np_random, self._np_random_seed = seeding.np_random(checked_seed(seed))
         self.single_observation_space = observation_space(dataset, observation)
         self.single_action_space = gym.spaces.Box(-1.0, 1.0, (dataset.layout.n_assets,), np.float32)
         self.observation_space = batch_space(self.single_observation_space, n_envs)
@@ -130,7 +139,9 @@ class VectorTradingEnv(gym.vector.VectorEnv):
         if isinstance(seed, Sequence):
             seed = seed[0]
         if seed is not None:
-            self._np_random, self._np_random_seed = seeding.np_random(seed)
+            self._np_random, self._np_random_seed = seeding.np_random(checked_seed(seed))
+        if unknown := set(options or {}) - {"bars"}:
+            raise SpecError(f"reset knows the option `bars` alone, a bar for each timeline; got {sorted(unknown)}")
         n_timelines = self.num_envs // self.trading.accounts_per_bar
         bars = (options or {}).get("bars")
         starts = self._starts.sample(n_timelines, self.np_random) if bars is None else self._starts.at(bars)

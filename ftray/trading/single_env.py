@@ -11,10 +11,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from ftray.errors import TrainingError
+from ftray.errors import SpecError, TrainingError
 from ftray.features import Dataset
 from ftray.market import Pieces
-from ftray.trading.env import VectorTradingEnv
+from ftray.trading.env import VectorTradingEnv, checked_seed
 from ftray.trading.spec import TradingSpec
 
 
@@ -67,7 +67,9 @@ class TradingEnv(gym.Env):
 
         Raises: DataError for a bar that is not tradable.
         """
-        super().reset(seed=seed)
+        if unknown := set(options or {}) - {"bar"}:
+            raise SpecError(f"reset knows the option `bar` alone, where the episode starts; got {sorted(unknown)}")
+        super().reset(seed=checked_seed(seed))
         bar = (options or {}).get("bar")
         observations, _ = self._vector.reset(seed=seed, options=None if bar is None else {"bars": [bar]})
         self._is_over = False

@@ -3,16 +3,21 @@
 Takes: a dataset, the form of an observation. Gives: a Box.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import gymnasium as gym
 import numpy as np
 
+from ftray.errors import SpecError
 from ftray.features import Dataset
 
+Form = Literal["compact", "full"]
 
-def observation_space(dataset: Dataset, observation: Literal["compact", "full"]) -> gym.spaces.Box:
-    """The space of one account's observations."""
+
+def observation_space(dataset: Dataset, observation: Form) -> gym.spaces.Box:
+    """The space of one account's observations. Raises: SpecError for another form than these."""
+    if observation not in get_args(Form):
+        raise SpecError(f"an observation must be one of {', '.join(get_args(Form))}; got {observation!r}")
     layout = dataset.layout
     if observation == "compact":
         high = np.ones(layout.compact_size, dtype=np.float32)

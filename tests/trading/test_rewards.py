@@ -34,7 +34,7 @@ def test_a_new_episode_remembers_nothing_of_the_one_before(dataset, reward):
     def actions(k: int) -> np.ndarray:
         return np.sin(k + np.arange(6.0).reshape(2, 3))
 
-    old, fresh = (VectorTradingEnv(dataset, dataset.windows.train, spec, n_envs=2) for _ in range(2))
+    old, fresh = (VectorTradingEnv(dataset, dataset.windows.train, spec, n_envs=2, seed=0) for _ in range(2))
     old.reset()
     for k in range(8):  # seven steps of the first episodes, and the one that resets
         old.step(actions(k))
@@ -48,7 +48,7 @@ def test_the_turnover_penalty_is_taken_off_every_reward(dataset, reward):
     """Step for step the reward falls by penalty × turnover, and the books know nothing of it."""
     plain = TradingSpec(reward=reward, episode_bars=50)
     taxed = dataclasses.replace(plain, turnover_penalty=0.01)
-    envs = [TradingEnv(dataset, dataset.windows.train, spec, reward_scale=3.0) for spec in (plain, taxed)]
+    envs = [TradingEnv(dataset, dataset.windows.train, spec, seed=0, reward_scale=3.0) for spec in (plain, taxed)]
     for env in envs:
         env.reset(options={"bar": 300})
     difference = 0.0
@@ -61,7 +61,7 @@ def test_the_turnover_penalty_is_taken_off_every_reward(dataset, reward):
 
 
 def test_log_growth_sums_to_the_log_of_total_growth(dataset):
-    env = TradingEnv(dataset, dataset.windows.train, TradingSpec(), reward_scale=100.0)
+    env = TradingEnv(dataset, dataset.windows.train, TradingSpec(), seed=0, reward_scale=100.0)
     _, info = env.reset(seed=3)
     start, total = info["equity"], 0.0
     for k in range(30):
@@ -72,7 +72,7 @@ def test_log_growth_sums_to_the_log_of_total_growth(dataset):
 
 def test_equal_weight_without_costs_has_no_excess_growth(dataset):
     spec = TradingSpec(rules=dataclasses.replace(FREE, fill="close"), reward="excess_growth")
-    env = TradingEnv(dataset, dataset.windows.train, spec)
+    env = TradingEnv(dataset, dataset.windows.train, spec, seed=0)
     env.reset(seed=3)
     assert all(abs(env.step(np.full(3, 1 / 3))[1]) < 1e-12 for _ in range(30))
 
