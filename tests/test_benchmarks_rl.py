@@ -11,6 +11,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import accounts_per_bar
+import alternatives
 import rl
 import sample_efficiency
 import trainings
@@ -119,6 +120,15 @@ def test_a_line_of_sample_efficiency_is_an_interquartile_mean_with_how_many_got_
     assert row["env_steps"]["low"] <= 200.0 <= row["env_steps"]["high"]
     assert json.loads(json.dumps(row)) == row
     assert table(sample_efficiency.COLUMNS, [row]).splitlines()[1].split()[3:6] == ["5", "of", "6"]
+
+
+def test_alternatives_are_judged_by_what_they_save_and_by_an_interval_below_1():
+    assert alternatives.reached(curve(0.0, 0.5, 1.0), 0.5)["env_steps"] == 100.0
+    assert alternatives.reached(curve(0.0, 0.5, 1.0), 2.0) == {"env_steps": 200.0, "seconds": 2.0, "reached": 0.0}
+    found = alternatives.ratio(np.array([1.0, 2.0, 3.0]), np.array([10.0, 20.0, 30.0]))
+    assert list(found.values()) == pytest.approx([0.1, 0.1, 0.1])
+    kept = json.loads((Path(alternatives.__file__).parent / "results" / "alternatives-cpu.json").read_text())
+    assert alternatives.claims_of(kept["rows"]) == kept["claims"]
 
 
 def test_accounts_per_bar_are_compared_at_equal_steps_bars_and_time():

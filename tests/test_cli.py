@@ -167,10 +167,10 @@ def test_no_key_that_a_study_may_have_is_refused_without_its_parser():
 
 def test_keys_of_a_study_with_plug_ins_are_left_to_its_parser(tmp_path):
     (tmp_path / "mine.yaml").write_text("plugins: [mine]\n")
-    check_keys(tmp_path / "mine.yaml", ["trial.encoder.width=3"])
-    check_keys(find_study("demo"), ["plugins=[mine]", "trial.encoder.width=3"])
-    with pytest.raises(SpecError, match=r"^trial\.encoder\.width: no such key"):
-        check_keys(find_study("demo"), ["trial.encoder.width=3"])
+    check_keys(tmp_path / "mine.yaml", ["trial.encoder.d_tokens=3"])
+    check_keys(find_study("demo"), ["plugins=[mine]", "trial.encoder.d_tokens=3"])
+    with pytest.raises(SpecError, match=r"^trial\.encoder\.d_tokens: no such key"):
+        check_keys(find_study("demo"), ["trial.encoder.d_tokens=3"])
 
 
 def _leaves(tree: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
