@@ -258,6 +258,15 @@ def test_pretraining_ends_by_sigterm_as_by_ctrl_c(tmp_path):
     assert {r.state for r in RunFolder.open(tmp_path / "runs" / "alone").records()} == {"INTERRUPTED"}
 
 
+@pytest.fixture
+def own_ctrl_c():
+    """Python's own handler of Ctrl-C: a shell's background process ignores it, and a study may have left Tune's."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("own_ctrl_c")
 def test_sigterm_ends_a_command_like_ctrl_c_and_with_a_status_of_its_own(tmp_path, monkeypatch, capsys):
     run, before = RunFolder.create(tmp_path / "run", {"name": "run"}), signal.getsignal(signal.SIGTERM)
     for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
