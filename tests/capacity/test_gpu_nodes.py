@@ -23,7 +23,7 @@ from ftray.capacity.elastic import Capacity
 from ftray.capacity.measuring import measure_on_cluster
 from ftray.capacity.nodes import GIB as LABEL
 from ftray.capacity.nodes import Node
-from ftray.capacity.probing import EVENT, check_gpu_nodes
+from ftray.capacity.probing import check_gpu_nodes
 from ftray.errors import ClusterError, TrainingError, UnusableGpuError
 from ftray.runs import RunFolder
 from ftray.study import StudySpec
@@ -95,10 +95,7 @@ def test_gpus_that_torch_cannot_use_end_a_study_before_any_trial_is_wasted(gpus,
     assert [line.split(",")[0] for line in lines if line.startswith("GPU nodes")] == [
         f"GPU nodes: {model}: not ready" for model in MODELS
     ]
-    run = RunFolder.open(tmp_path / "refused")
-    assert run.records() == [] and not run.is_done
-    (event,) = [event for event in run.events() if event["event"] == EVENT]
-    assert [node["gpu"] for node in event["nodes"]] == list(MODELS) and event["nodes"][0]["problem"]
+    assert not (tmp_path / "refused").exists()  # nothing ran, so nothing is left
 
 
 def test_a_study_on_gpus_that_torch_can_use_says_so_and_runs(gpus, tmp_path):
