@@ -89,7 +89,7 @@ def test_episodes_never_cross_an_outage_nor_leave_their_window(broken_dataset):
     home = np.full(len(broken_dataset.candles), -1)
     for i, segment in enumerate(broken_dataset.table.decision_segments(window)):
         home[segment.start : segment.stop] = i
-    env.reset()
+    env.reset(seed=0)
     before, ended = env.bars, np.zeros(64, dtype=bool)
     visited = {*home[before]}
     for _ in range(300):
@@ -105,7 +105,7 @@ def test_episodes_never_cross_an_outage_nor_leave_their_window(broken_dataset):
 
 def test_episodes_never_cross_the_seam_between_two_windows(jumping_dataset):
     env = VectorTradingEnv(jumping_dataset, PIECES, TradingSpec(episode_bars=1_000), n_envs=64)
-    env.reset()
+    env.reset(seed=0)
     before, equity, visited = env.bars, env.equity, set()
     for _ in range(300):
         env.step(np.full((64, 3), 0.3))
@@ -119,7 +119,7 @@ def test_episodes_never_cross_the_seam_between_two_windows(jumping_dataset):
 
 def test_every_tradable_bar_is_decided_on_sooner_or_later(dataset):
     env = VectorTradingEnv(dataset, Window(0, 400), SPEC, n_envs=64)
-    env.reset()
+    env.reset(seed=0)
     decided, ended = set(), np.zeros(64, dtype=bool)
     for _ in range(400):
         bars = env.bars
@@ -185,7 +185,7 @@ def test_an_episode_may_end_with_the_data(dataset):
 
 def test_each_step_returns_fresh_arrays(dataset):
     env = VectorTradingEnv(dataset, dataset.windows.train, SPEC, n_envs=4)
-    first, *_ = env.reset()
+    first, *_ = env.reset(seed=0)
     kept = first.copy()
     seen = [first]
     for _, observation, rewards, terminated, truncated, _ in play(env, 50):
@@ -269,7 +269,7 @@ def test_vector_infos_mask_the_accounts_that_ended(dataset):
     """The form that RLlib's runner unpacks into one info per account."""
     env = DictInfoToList(VectorTradingEnv(dataset, dataset.windows.train, SPEC, n_envs=8))
     n_ended = 0
-    env.reset()
+    env.reset(seed=0)
     for _ in range(100):
         _, _, terminated, truncated, infos = env.step(np.zeros((8, 3)))
         for info, ended in zip(infos, terminated | truncated, strict=True):
@@ -298,7 +298,7 @@ def test_another_environment_continues_from_a_state_to_the_last_bit(reward, data
     with pytest.raises(TrainingError, match="no state before its first reset"):
         first.get_state()
     actions = np.random.default_rng(0).uniform(-1, 1, (200, *first.action_space.shape))
-    first.reset()
+    first.reset(seed=0)
     for step in actions[:70]:  # accounts restart at different steps, some with the very next one
         ended = first.step(step)[3]
         if ended.any():
@@ -315,7 +315,7 @@ def test_another_environment_continues_from_a_state_to_the_last_bit(reward, data
 def test_accounts_that_share_a_bar_share_a_timeline_and_differ_in_holdings(dataset):
     spec = dataclasses.replace(SPEC, accounts_per_bar=4)
     env = VectorTradingEnv(dataset, dataset.windows.train, spec, n_envs=12)
-    observation, _ = env.reset()
+    observation, _ = env.reset(seed=0)
     groups = observation[:, 1:].reshape(3, 4, -1)
     assert all(len(np.unique(group, axis=0)) == 4 for group in groups)
     np.testing.assert_allclose(observation[:, 1:].sum(axis=1), 1, rtol=1e-6)
