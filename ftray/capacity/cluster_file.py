@@ -123,6 +123,8 @@ def read_cluster_file(path: Path) -> ClusterFile:
             f"{path} must be a YAML file that can be read, but does not exist. Begin with one of `cluster/` in ftray's "
             "repository or source distribution: `ray up` copies parts of that folder to machines, so a wheel has none"
         ) from None
+    except RecursionError:
+        raise SpecError(f"{path} must be a YAML file that can be read, but is nested too deeply") from None
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise SpecError(f"{path} must be a YAML file that can be read, but: {error}") from None
     if not documents or not all(isinstance(tree, Mapping) for tree in documents):

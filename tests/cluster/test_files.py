@@ -56,7 +56,12 @@ def test_a_missing_token_is_reported_with_the_command_that_creates_it(project, t
     )
 
 
-@pytest.mark.parametrize("text", ["", "- a list", "a: [", "just words"])
+DEEP = "a: " + 5_000 * "[" + 5_000 * "]"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "- a list", "a: [", "just words", "a: &b [*b]", pytest.param(DEEP, id="nested deeply")]
+)
 def test_what_is_no_cluster_file_is_reported_without_a_traceback(project, text):
     path = project / "cluster" / "other.yaml"
     path.write_text(text)
