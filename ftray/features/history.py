@@ -53,7 +53,7 @@ class History:
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> "History | None":
-        """The history in policy.json; None in one that ftray 0.2 or an earlier version wrote."""
+        """The history in policy.json; None in one that ftray 0.1 wrote."""
         candles, windows = facts.get("candles"), facts.get("windows")
         if candles is None or windows is None:
             return None
