@@ -126,7 +126,8 @@ def read_cluster_file(path: Path) -> ClusterFile:
     except RecursionError:
         raise SpecError(f"{path} must be a YAML file that can be read, but is nested too deeply") from None
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path} must be a YAML file that can be read, but: {error}") from None
+        words = " ".join(str(error).split())
+        raise SpecError(f"{path} must be a YAML file that can be read, but: {words}") from None
     if not documents or not all(isinstance(tree, Mapping) for tree in documents):
         raise SpecError(f"{path} must hold a mapping: a cluster file of `ray up`, or a manifest of KubeRay")
     return ClusterFile(path, documents)
