@@ -38,7 +38,6 @@ ACTIVE_SHARPE = validation("active_sharpe")
 ERRORS = {ratio: f"{ratio}_error" for ratio in (SHARPE, ACTIVE_SHARPE)}
 """The metrics whose standard error over folds and seeds is a metric, too."""
 ROUND_TRIPS = validation("round_trips")
-YEARS = validation("years")
 CPU_SECONDS, GPU_SECONDS, WALL_SECONDS = "cost/cpu_seconds", "cost/gpu_seconds", "wall_seconds"
 PLANNED_GIB, USED_GIB = "vram/planned_gib", "vram/used_gib"
 PRETRAINING_LOSS = "validation_loss"

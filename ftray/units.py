@@ -55,6 +55,8 @@ UNITS = {
 }
 """Units by name. A fraction is stored as one, and written as a percentage."""
 
+DURATION = UNITS["duration"]
+
 
 def _clock(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)

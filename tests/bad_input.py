@@ -1,7 +1,8 @@
 """Bad inputs that a user may type or have on disk; each must be refused in one line. It grows with each one found.
 
 `SETS`: what --set may be given, and a word of the refusal. `FILES`: contents of study files. `CANDLES`: what may be
-wrong with a CSV of candles. `WORDS`: command lines. `WRONG`: values that no field of that type takes.
+wrong with a CSV of candles. `CLUSTERS`: what is changed in a cluster file. `WORDS`: command lines. `WRONG`: values that
+no field of that type takes.
 """
 
 WRONG = {
@@ -175,6 +176,43 @@ CANDLES = {
     "a file of another kind": ("\x89PNG\r\n\x1a\n", "BTC.csv"),
 }
 """What a CSV holds, and a word of the refusal."""
+
+CLUSTER = """
+provider: {type: aws, region: us-west-2}
+head_node_type: head
+max_workers: 4
+available_node_types:
+  head: {resources: {CPU: 0}, node_config: {InstanceType: m7i.large}}
+  gpus:
+    resources: {CPU: 16, GPU: 1, "accelerator_type:L4": 1}
+    labels: {ray.io/market-type: spot}
+    max_workers: 4
+    node_config: {InstanceType: g6.4xlarge}
+"""
+CLUSTERS = {
+    ("GPU: 1", "GPU: 4"): "must be 1, those of g6.4xlarge, got 4",
+    ("GPU: 1", "GPU: -1"): "at least 0, got -1",
+    ("GPU: 1", "GPU: many"): "got 'many'",
+    ("GPU: 1", "GPU: .nan"): "got nan",
+    ("GPU: 1", "GPU: .inf"): "got inf",
+    ("GPU: 1", "GPU: true"): "got True",
+    ("CPU: 16", "CPU: 64"): "must be at most 16, the cores of g6.4xlarge, got 64",
+    ("CPU: 16", "CPU: null"): "got None",
+    ("CPU: 16", "CPU:"): "must be a YAML file that can be read",
+    ("CPU: 0", "CPU: 8"): "must be at most 2, the cores of m7i.large, got 8",
+    ("type:L4", "type:L40S"): "must be accelerator_type:L4, the GPU of g6.4xlarge",
+    ("type:L4", "type:T4"): "must be accelerator_type:L4, the GPU of g6.4xlarge",
+    ("g6.4xlarge", "m7i.4xlarge"): "must be 0, those of m7i.4xlarge, got 1",
+    ("g6.4xlarge", "g6.12xlarge"): "must be 4, those of g6.12xlarge, got 1",
+    ("{ray.io/market-type: spot}", "{ray.io/accelerator-type: T4}"): "must be L4, the GPU of g6.4xlarge",
+    ("{ray.io/market-type: spot}", "{ftray/price-per-hour: 1.3}"): "must be text, in quotes, got 1.3",
+    ("{ray.io/market-type: spot}", "spot"): "labels must be a mapping, got 'spot'",
+    ("    max_workers: 4", "    max_workers: -4"): "max_workers must be a number, at least 0, got -4",
+    ("    max_workers: 4", "    max_workers: four"): "got 'four'",
+    ("available_node_types", "available_node_type"): "with available_node_types",
+    ("max_workers: 4\navail", "max_workers: 4\nmax_workers: 5\navail"): "max_workers is given twice",
+}
+"""What is changed in a cluster file, and a word of the refusal."""
 
 WORDS = {
     ("results", "runs/old", "--top", "0"): "--top",

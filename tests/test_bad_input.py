@@ -16,7 +16,7 @@ from ftray.spec import to_mapping
 from ftray.study import SearchSpec
 from ftray.trial import TrialSpec
 
-from .bad_input import CANDLES, FILES, SETS, WORDS, WRONG
+from .bad_input import CANDLES, CLUSTER, CLUSTERS, FILES, SETS, WORDS, WRONG
 from .test_nothing_left import OLD_STUDY, content
 
 STUDY = """
@@ -108,6 +108,15 @@ def test_candles_that_are_none_are_refused(place):
         (folder / "BTC.csv").write_bytes(text.encode("latin-1"))
         market = f"trial.market={{kind: files, path: {folder}}}"
         inputs.append((("check", "study.yaml", "--set", market), word))
+    assert not_refused(inputs, place) == []
+
+
+def test_cluster_files_that_promise_what_no_machine_has_are_refused(place):
+    inputs = []
+    for number, ((right, wrong), word) in enumerate(CLUSTERS.items()):
+        assert right in CLUSTER
+        (place / f"cluster-{number}.yaml").write_text(CLUSTER.replace(right, wrong, 1))
+        inputs.append((("vram", "study.yaml", "--cluster", f"cluster-{number}.yaml"), word))
     assert not_refused(inputs, place) == []
 
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ftray.analysis.looks import LATER_READ
 from ftray.analysis.test_window import record_read
 from ftray.errors import RefusedError, RunFolderError, StorageError
 from ftray.features import ObservationLayout, Scaler
@@ -25,8 +26,6 @@ from ftray.say import Say
 from ftray.spec import fingerprint
 from ftray.storage import Location
 from ftray.trading import Backtest
-
-EVENT = "later_candles_read"
 
 Record = Callable[[Mapping[str, Backtest], Sequence[str], bool], None]
 """Records a look: backtests by name, the objections that were overruled, whether test bars were among those read."""
@@ -102,7 +101,7 @@ def _earlier(owner: _Owner, bars: SeenBars) -> list[str]:
     """How often some of these bars were looked at before, and a line for each time; empty if they never were."""
     looks = {look.key: look for look in owner.ledger.read().looks if look.kind != LookKind.TRIAL}
     for event in owner.run.events() if owner.run else ():
-        if event["event"] == EVENT:
+        if event["event"] == LATER_READ:
             seen = SeenBars.from_plain(event["bars"])
             look = Look(LookKind.LATER, owner.name, owner.id, event["trial"], seen, event["at"])
             looks[look.key] = look
@@ -130,7 +129,7 @@ def _record_in_run(
     where = Path(policy.folder or "").absolute().relative_to(owner.run.path.absolute()).as_posix()
     seen = {"bars": dataclasses.asdict(bars), "simulated": simulated}
     facts = {"policy": where, **training, **seen, "figures": figures, "forced": objections}
-    owner.run.append_event(EVENT, trial=owner.trial, **facts)
+    owner.run.append_event(LATER_READ, trial=owner.trial, **facts)
     at = owner.run.events()[-1]["at"]
     if reads_test:
         forced = [f"ftray backtest --force on {bars}: {one}" for one in objections]

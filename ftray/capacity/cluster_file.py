@@ -4,6 +4,8 @@ Takes: a path. Gives: a `ClusterFile`, and the node types that the cluster's aut
 """
 
 import dataclasses
+import logging
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -72,7 +74,9 @@ class ClusterFile:
                 f"{self.path} must be a cluster file of `ray up` with available_node_types, or a KubeRay manifest"
             )
         most = {"max_workers": tree.get("max_workers", 1)}
-        return str(tree.get("head_node_type")), {str(name): most | kind for name, kind in types.items()}
+        for name, kind in types.items():
+            _check_type(f"{self.path}: available_node_types.{name}", kind)
+        return str(tree.get("head_node_type")), {str(name): {**most, **kind} for name, kind in types.items()}
 
     def _own_worker(self) -> Mapping[str, Any]:
         worker = self.metadata.get("worker")
@@ -81,8 +85,29 @@ class ClusterFile:
                 f"{self.path} must say what a worker has, as Ray asks the machines only when they run: "
                 "metadata: {worker: {resources: {CPU: 16, GPU: 1}, labels: {ray.io/accelerator-type: RTX-3090}}}"
             )
-        n = len(self.tree["provider"].get("worker_ips") or ()) or self.tree.get("max_workers", 0)
-        return {"max_workers": n, **worker}
+        ips = self.tree["provider"].get("worker_ips") or ()
+        if not isinstance(ips, list | tuple):
+            raise SpecError(f"{self.path}: provider.worker_ips must be a list of addresses, got {ips!r}")
+        own = {"max_workers": len(ips) or self.tree.get("max_workers", 0), **worker}
+        _check_type(f"{self.path}: metadata.worker", own)
+        return own
+
+
+def _check_type(key: str, kind: Any) -> None:
+    """Raises SpecError for a node type of which no plan can be made: a file may be read that no schema has passed."""
+    if not isinstance(kind, Mapping):
+        raise SpecError(f"{key} must be a mapping with resources, got {kind!r}")
+    for section in ("resources", "labels"):
+        if not isinstance(kind.get(section) or {}, Mapping):
+            raise SpecError(f"{key}.{section} must be a mapping, got {kind[section]!r}")
+    counts = {f".resources.{name}": n for name, n in (kind.get("resources") or {}).items()}
+    counts |= {f".{name}": kind[name] for name in ("min_workers", "max_workers") if name in kind}
+    for name, n in counts.items():
+        if isinstance(n, bool) or not isinstance(n, int | float) or not 0 <= n < math.inf:
+            raise SpecError(f"{key}{name} must be a number, at least 0, got {n!r}")
+    for name, text in (kind.get("labels") or {}).items():
+        if not isinstance(text, str):
+            raise SpecError(f"{key}.labels.{name} must be text, in quotes, got {text!r}")
 
 
 def read_cluster_file(path: Path) -> ClusterFile:
@@ -98,8 +123,11 @@ def read_cluster_file(path: Path) -> ClusterFile:
             f"{path} must be a YAML file that can be read, but does not exist. Begin with one of `cluster/` in ftray's "
             "repository or source distribution: `ray up` copies parts of that folder to machines, so a wheel has none"
         ) from None
+    except RecursionError:
+        raise SpecError(f"{path} must be a YAML file that can be read, but is nested too deeply") from None
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path} must be a YAML file that can be read, but: {error}") from None
+        words = " ".join(str(error).split())
+        raise SpecError(f"{path} must be a YAML file that can be read, but: {words}") from None
     if not documents or not all(isinstance(tree, Mapping) for tree in documents):
         raise SpecError(f"{path} must hold a mapping: a cluster file of `ray up`, or a manifest of KubeRay")
     return ClusterFile(path, documents)
@@ -110,8 +138,10 @@ def autoscaling_config(manifest: Mapping[str, Any], path: Path) -> Mapping[str, 
 
     Raises: SpecError with Ray's words for a manifest that it cannot read.
     """
-    from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr as derive
+    from ray.autoscaler._private.kuberay import autoscaling_config as kuberay
 
+    kuberay.logger.setLevel(logging.CRITICAL)  # it logs what it also raises
+    derive = kuberay._derive_autoscaling_config_from_ray_cr
     try:
         spec = manifest["spec"].get("rayClusterSpec", manifest["spec"])
         return derive({"metadata": {"name": "", "namespace": "", **manifest["metadata"]}, "spec": spec})

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from ftray.capacity.cluster_file import read_cluster_file
+from ftray.capacity.machines import machine_problems
 from ftray.errors import SpecError
 from ftray.vram.gpus import Gpu, known_gpu, local_gpu, model
 
@@ -70,9 +71,13 @@ def nodes_of_ray(entries: Iterable[Mapping[str, Any]], here: str = "", local: Gp
 def nodes_of_file(path: Path) -> tuple[Node, ...]:
     """The nodes that a cluster file allows, by their type; the head counts once.
 
-    Raises: SpecError for a file that cannot be read or has no node types, or a GPU whose memory is not known.
+    Raises: SpecError for a file that cannot be read or has no node types, for resources that their machines do not
+    have, or a GPU whose memory is not known.
     """
-    head, types = read_cluster_file(path).node_types()
+    file = read_cluster_file(path)
+    head, types = file.node_types()
+    for problem in machine_problems(file):
+        raise SpecError(f"{path}: {problem}")
     counted = ((name, max(int(kind.get("max_workers", 0)), int(name == head)), kind) for name, kind in types.items())
     return tuple(node_of_type(name, n, kind) for name, n, kind in counted if n > 0)
 

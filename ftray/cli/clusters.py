@@ -90,10 +90,12 @@ def _add_cluster(verb: argparse.ArgumentParser, required: bool) -> None:
 
 
 def _check_cluster(cluster: Path) -> None:
-    from ftray.cluster.check import check_cluster_file
+    from ftray.cluster.check import check_cluster_file, unknown_to_check
 
     if problems := check_cluster_file(cluster):
         raise SpecError(f"{cluster} cannot be used as it is:\n  " + "\n  ".join(problems))
+    for line in unknown_to_check(cluster):
+        say(f"{cluster}: {line}")
 
 
 def _check_capacity(spec: "StudySpec", cluster: Path, runs: str) -> None:

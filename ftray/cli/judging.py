@@ -99,7 +99,7 @@ def _check_market(given: argparse.Namespace) -> None:
     options = {"--from": given.from_, "--to": given.to, "--force": given.force}
     named = [option for option, value in options.items() if value]
     if given.market is None and named:
-        raise SpecError(f"{', '.join(named)} choose(s) bars of --market PATH, which is missing")
+        raise SpecError(f"--market PATH must name the candles that {', '.join(named)} is about, and is missing")
     if given.market is not None and given.window:
         raise SpecError("--window is of the policy's own study, and --market has later bars: name one of the two")
 

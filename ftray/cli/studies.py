@@ -89,16 +89,22 @@ def check(given: argparse.Namespace) -> int:
 
 def _check_cluster(given: argparse.Namespace) -> int:
     """What a study needs of a cluster, and the problems of its file: then the status is 1."""
-    from ftray.cluster.check import check_cluster_file
+    from ftray.cluster.check import check_cluster_file, unknown_to_check
     from ftray.study.forecast import describe_on_cluster
 
     words = shlex.join([str(given.file), *(word for override in given.set for word in ("--set", override))])
     runs = runs_to_plan_with(given) or Path("runs")
-    for line in describe_on_cluster(study_of(given), given.cluster, runs, words):
-        print(line)
     problems = check_cluster_file(given.cluster)
+    try:
+        for line in describe_on_cluster(study_of(given), given.cluster, runs, words):
+            print(line)
+    except SpecError:
+        if not problems:  # else they say more
+            raise
     for problem in problems:
         print(f"  problem       {problem}")
+    for line in () if problems else unknown_to_check(given.cluster):
+        print(f"  unknown       {line}")
     return int(bool(problems))
 
 

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ftray.capacity.cluster_file import ClusterFile, read_cluster_file
+from ftray.capacity.machines import machine_problems, unknown_machines
 from ftray.cluster.installing import INSTALLING
 from ftray.cluster.kuberay import check_manifests
-from ftray.cluster.machines import machines
 from ftray.cluster.providers import PROVIDERS
 from ftray.cluster.schemas import FTRAY_SCHEMA, ray_schema, schema_errors
 from ftray.cluster.settings import SETTINGS
@@ -39,9 +39,14 @@ def check_cluster_file(path: Path) -> list[str]:
     wrong = [problem for schema in (ray_schema(), FTRAY_SCHEMA) for problem in schema_errors(tree, schema)]
     if wrong:  # the rules below trust the types of what they read
         return wrong
-    rules: tuple[Callable[[ClusterFile], Iterator[str]], ...] = (*SETTINGS, *INSTALLING, *PROVIDERS, machines)
+    rules: tuple[Callable[[ClusterFile], Iterator[str]], ...] = (*SETTINGS, *INSTALLING, *PROVIDERS, machine_problems)
     wrong = [problem for rule in rules for problem in rule(file)]
     return wrong or list(_ray_up_errors(file))
+
+
+def unknown_to_check(path: Path) -> list[str]:
+    """What only the provider can check in a file without problems: its machines of types that are not known here."""
+    return list(unknown_machines(read_cluster_file(path)))
 
 
 def _ray_up_errors(file: ClusterFile) -> Iterator[str]:

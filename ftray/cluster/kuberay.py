@@ -4,10 +4,15 @@ Takes: a cluster file. Gives: its problems. The CRD that the cluster itself has 
 `kubectl apply --dry-run=server -f FILE`.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ray.autoscaler._private.kuberay.utils import parse_quantity
 
 from ftray.capacity.cluster_file import ClusterFile, autoscaling_config
-from ftray.capacity.nodes import node_of_type
+from ftray.capacity.machines import machine_problems
+from ftray.capacity.nodes import Node, node_of_type
 from ftray.cluster.installing import image_problems, pinned_versions, project_root
 from ftray.cluster.schemas import kuberay_schemas, schema_errors
 from ftray.cluster.settings import unfilled_placeholders
@@ -45,6 +50,13 @@ def _problems(file: ClusterFile) -> Iterator[str]:
         yield f"{key}.authOptions.mode: must be token: else whoever reaches the head runs any code there"
     if not spec["enableInTreeAutoscaling"]:
         yield f"{key}.enableInTreeAutoscaling: must be true: else no worker ever starts or stops"
+    if spec.get("autoscalerOptions", {}).get("idleTimeoutSeconds", 60) <= 0:
+        yield (
+            f"{key}.autoscalerOptions.idleTimeoutSeconds: must be greater than 0: a worker would stop before its first "
+            "trial starts"
+        )
+    if not any(group["maxReplicas"] for group in spec["workerGroupSpecs"]):
+        yield f"{key}.workerGroupSpecs: one group must have maxReplicas above 0: else no trial ever runs"
     groups = [(f"{key}.headGroupSpec", spec["headGroupSpec"])]
     groups += [(f"{key}.workerGroupSpecs[{n}]", group) for n, group in enumerate(spec["workerGroupSpecs"])]
     for name, group in groups:
@@ -53,11 +65,12 @@ def _problems(file: ClusterFile) -> Iterator[str]:
             yield f"{name}.maxReplicas: must be at least minReplicas, {n_min}, got {n_max}"
         for n, container in enumerate(group["template"]["spec"]["containers"]):
             yield from image_problems(f"{name}.template.spec.containers[{n}].image", container["image"], ray)
-    yield from _node_type_problems(key, file)
+    yield from _node_type_problems(key, file, spec)
 
 
-def _node_type_problems(key: str, file: ClusterFile) -> Iterator[str]:
-    """What is wrong with the nodes that Ray's autoscaler reads in a manifest."""
+def _node_type_problems(key: str, file: ClusterFile, spec: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with the nodes that Ray's autoscaler reads in a manifest. spec: that of the cluster."""
+    pods = {group["groupName"]: group["template"]["spec"] for group in spec["workerGroupSpecs"]}
     try:
         types = autoscaling_config(file.tree, file.path)["available_node_types"]
     except SpecError as error:
@@ -71,3 +84,22 @@ def _node_type_problems(key: str, file: ClusterFile) -> Iterator[str]:
             continue
         if "gpu" in name and not node.n_gpus:
             yield f"{key} group {name}: resources.limits must give it nvidia.com/gpu, but Ray finds no GPU in it"
+        yield from (f"{key} group {name}: {problem}" for problem in _beyond_limits(node, pods.get(name, {})))
+    yield from (f"{key} {problem}" for problem in machine_problems(file))
+
+
+def _beyond_limits(node: Node, pod: Mapping[str, Any]) -> Iterator[str]:
+    """Where `rayStartParams` or a group's `resources` promise other resources than the pod's limits: Ray believes them.
+
+    Ray rounds a part of a core up. It runs in a pod's first container.
+    """
+    limits = (pod["containers"][0].get("resources") or {}).get("limits") or {} if pod else {}
+    for name, n, limit in (("CPU", node.cpus, "cpu"), ("GPU", node.n_gpus, "nvidia.com/gpu")):
+        try:
+            most = math.ceil(parse_quantity(str(limits[limit]))) if limit in limits else n
+        except ValueError:
+            yield f"limits.{limit}: must be a quantity, like 4 or 500m, got {limits[limit]!r}"
+            continue
+        if n > most or (name == "GPU" and n != most):
+            must = f"{'at most ' * (name == 'CPU')}{most}"
+            yield f"Ray's {name} must be {must}, the pod's limit of {limit}, got {n:g}: leave it out of rayStartParams"

@@ -53,7 +53,7 @@ class History:
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> "History | None":
-        """The history in policy.json; None in one that ftray 0.2 or an earlier version wrote."""
+        """The history in policy.json; None in one that ftray 0.1 wrote."""
         candles, windows = facts.get("candles"), facts.get("windows")
         if candles is None or windows is None:
             return None
@@ -91,7 +91,7 @@ class History:
             now = (found.times[0], found.times[-1])
             held = f"{self.n_bars} bars from {_written(self.span)}, and there are {len(found)} from {_written(now)}"
             same = (self.n_bars, self.span, self.interval) == (len(found), now, found.interval)
-            problem = "prices or volumes of them are other ones now" if same else f"it had {held}"
+            problem = "their prices or volumes have changed" if same else f"it had {held}"
             raise DataError(
                 f"candles may be appended, and those that the policy was trained on must stay as they were: {problem}. "
                 f"Restore them, or judge the policy on later candles alone, which `--market` names"

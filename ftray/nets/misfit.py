@@ -19,7 +19,7 @@ SHAPED = {
 """Fields → the weight that has it, and which axis of its shape."""
 
 NUMBERS = ("n_heads", "patch_length")
-"""Fields that no shape gives away, stored as numbers."""
+"""Fields that show in no shape, stored as numbers."""
 
 KINDS = {"cls": "ft", "weight": "mlp"}
 """A weight that only the tower of this kind of encoder has → the kind."""
@@ -59,7 +59,7 @@ def _tensors(theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> list[s
 
 
 def _fields(state: Mapping[str, Tensor]) -> dict[str, int | str]:
-    """The fields that a state mapping gives away."""
+    """The fields that show in a state mapping."""
     tower = {re.sub(r"^(encoder\.)?(tower\.)?", "", name): value for name, value in state.items()}
     kind = next((kind for name, kind in KINDS.items() if name in tower), None)
     found: dict[str, int | str] = {} if kind is None else {"kind": kind}

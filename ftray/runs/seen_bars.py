@@ -48,6 +48,7 @@ class SeenBars:
     def of(cls, candles: "Candles", windows: Iterable["Window"]) -> "SeenBars":
         """The bars of some windows of candles; equal windows count once, empty ones not at all."""
         from ftray.market.intervals import interval_text
+        from ftray.market.moments import moment_text
 
         ranges = sorted({(window.start, window.stop) for window in windows if len(window)})
         closed = candles.times + candles.interval
@@ -55,7 +56,7 @@ class SeenBars:
         closes = candles.column("close")[last]
         return cls(
             interval_text(candles.interval),
-            tuple((_text(candles.times[start]), _text(closed[stop - 1])) for start, stop in ranges),
+            tuple((moment_text(candles.times[start]), moment_text(closed[stop - 1])) for start, stop in ranges),
             tuple(map(str, _days(closed)[last])),
             {symbol: tuple(closes[:, i].tolist()) for i, symbol in enumerate(candles.symbols)},
         )
@@ -146,7 +147,3 @@ def _mostly_equal(a: tuple[float, ...], b: tuple[float, ...], shared: list[tuple
     return any(
         2 * sum(math.isclose(ratio, factor, rel_tol=SAME_CLOSE) for ratio in ratios) > len(ratios) for factor in factors
     )
-
-
-def _text(time: np.datetime64) -> str:
-    return str(time.astype("datetime64[s]"))

@@ -16,9 +16,7 @@ from ftray.study.spec import StudySpec
 from ftray.study.speed import Clock, Speed, seconds_per_sample, speed_of, trials_at_once
 from ftray.trial import TrialSpec
 from ftray.trial.vram import layout_of
-from ftray.units import UNITS
-
-DURATION = UNITS["duration"]
+from ftray.units import DURATION
 
 
 def describe_duration(

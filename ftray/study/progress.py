@@ -16,9 +16,7 @@ from ftray.study.searcher import StudySearcher
 from ftray.tables.parquet import compact
 from ftray.trial import TrialSpec
 from ftray.trial.out_of_memory import memory_plan_of
-from ftray.units import UNITS
-
-DURATION = UNITS["duration"]
+from ftray.units import DURATION
 
 
 class TuneReporter(TrialProgressCallback):

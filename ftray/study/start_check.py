@@ -22,7 +22,7 @@ from ftray.trial.preparation import check_checkpoint
 
 
 def describe_start(spec: StudySpec, runs: Location, candles: Candles) -> Iterator[str]:
-    """A line for each thing that the study starts from.
+    """A line for each place that the study starts from.
 
     runs: where run folders are; one with the study's name must be that of this study. candles: of its market.
 

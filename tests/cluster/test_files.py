@@ -1,5 +1,6 @@
 """The cluster files are right, and whatever can be wrong with one is reported before anything starts."""
 
+import contextlib
 import copy
 import json
 import re
@@ -13,6 +14,7 @@ from ftray.cli.terminal import runs_of
 from ftray.cluster.check import check_cluster_file
 from ftray.cluster.installing import COMMANDS, PARTS, pinned_versions
 from ftray.errors import SpecError
+from ftray.study.forecast import prices_of_file
 
 from .mutants import MUTANTS
 from .shipped import NAMES, ROOT, as_shipped
@@ -54,7 +56,12 @@ def test_a_missing_token_is_reported_with_the_command_that_creates_it(project, t
     )
 
 
-@pytest.mark.parametrize("text", ["", "- a list", "a: [", "just words"])
+DEEP = "a: " + 5_000 * "[" + 5_000 * "]"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "- a list", "a: [", "just words", "a: &b [*b]", pytest.param(DEEP, id="nested deeply")]
+)
 def test_what_is_no_cluster_file_is_reported_without_a_traceback(project, text):
     path = project / "cluster" / "other.yaml"
     path.write_text(text)
@@ -74,6 +81,18 @@ def test_no_value_of_another_type_makes_the_checks_raise(project, name, value):
         path.write_text(json.dumps(replaced(tree, place, value)))  # JSON is YAML, and written faster
         n_refused += bool(check_cluster_file(path))
     assert n_refused >= 20, "most of these are wrong and must be refused"
+
+
+@pytest.mark.parametrize("name", ("local", "aws-gpu", "kuberay"))
+@pytest.mark.parametrize("value", [3, "x", None, [], -1])
+def test_what_plans_with_a_file_refuses_values_of_another_type_as_the_check_does(project, name, value):
+    path = project / "cluster" / f"{name}.yaml"
+    tree = read_cluster_file(path).documents[-1]
+    for place in places(tree):
+        path.write_text(json.dumps(replaced(tree, place, value)))
+        for read in (nodes_of_file, prices_of_file, runs_of):
+            with contextlib.suppress(SpecError):
+                read(path)
 
 
 def places(tree, above=()):

@@ -150,7 +150,7 @@ def test_known_bars_that_changed_are_refused_with_what_changed(made):
     values = CANDLES.values.copy()
     values[700, 0] *= 1.0 + 1e-12
     write(made.own, dataclasses.replace(CANDLES, values=values))
-    with pytest.raises(DataError, match="must stay as they were: prices or volumes of them are other ones now"):
+    with pytest.raises(DataError, match="must stay as they were: their prices or volumes have changed"):
         judge_folder(made.run.location, None, "validation")
     write(made.own, part(24, 1_500))
     with pytest.raises(
@@ -335,7 +335,7 @@ def test_the_command_judges_a_run_on_later_candles(made, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--from", "2020-02-20"], "--from choose(s) bars of --market PATH, which is missing"),
+        (["--from", "2020-02-20"], "--market PATH must name the candles that --from is about, and is missing"),
         (["--market", "later", "--window", "train"], "name one of the two"),
         (["--market", "nowhere"], "nowhere: no such folder"),
     ],

@@ -14,12 +14,10 @@ from ftray.search.objectives import constraints_of, hardly_trades, objectives_of
 from ftray.study.promotion.gate import Draws, Gate, Metrics, hopeless
 from ftray.study.promotion.training import is_trained
 from ftray.trial import TrialSpec
-from ftray.units import UNITS
+from ftray.units import DURATION
 
 Ask = Callable[[str], bool | None]
 """Asks a question that is answered by yes or no; None where nobody can be asked."""
-
-DURATION = UNITS["duration"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +44,7 @@ class Candidate:
 
     @property
     def seconds(self) -> float | None:
-        """What a fresh seed is likely to take: what a seed of the trial took, while other trials ran beside it."""
+        """What a fresh seed is likely to take: what a seed of the trial took, while other trials ran too."""
         wall = self.record.wall_seconds
         return None if wall is None else wall / self.spec.seeds
 

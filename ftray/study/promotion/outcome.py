@@ -12,8 +12,8 @@ from ftray.study.promotion.gate import Gate, mean_and_error
 Measures = Mapping[str, float | None]
 """By the names of `stats.performance` and `stats.active_performance`; None for one that is undefined."""
 
-RATIOS = ("sharpe", "active_sharpe")
-COLUMNS = (*RATIOS, "total_return", "max_drawdown")
+GATED = ("sharpe", "active_sharpe")
+COLUMNS = (*GATED, "total_return", "max_drawdown")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +39,8 @@ def describe_promotion(promotion: Promotion) -> list[str]:
     titles = ("Sharpe", "active", "return", "max drawdown")
     rows = [["seed", *(f"validation {title}" for title in titles[:2]), *(f"test {title}" for title in titles)]]
     for seed, own, test in zip(promotion.seeds, promotion.validation, promotion.test, strict=True):
-        rows.append([str(seed), *_shown(own, RATIOS), *_shown(test)])
-    means = [*_means(promotion.validation, RATIOS), *_means(promotion.test)]
+        rows.append([str(seed), *_shown(own, GATED), *_shown(test)])
+    means = [*_means(promotion.validation, GATED), *_means(promotion.test)]
     rows.append(["mean ± standard error", *means])
     rows += [[name, "", "", *_shown(measures)] for name, measures in promotion.benchmarks.items()]
     lines = [f"{promotion.trial}, trained again on {len(promotion.seeds)} fresh seeds", *align(rows)]

@@ -30,9 +30,8 @@ from ftray.trial import TrialSpec, place_trial
 from ftray.trial.attempt import TrialFn
 from ftray.trial.memory_plan import MemoryPlan
 from ftray.trial.standalone import train_trial
-from ftray.units import UNITS
+from ftray.units import DURATION
 
-DURATION = UNITS["duration"]
 EVERY = 0.5
 """Seconds between two looks at the events of a seed that trains."""
 
