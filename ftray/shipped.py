@@ -40,5 +40,11 @@ def find_study(file: Path | str) -> Path:
     name = path.name.removesuffix(".yaml")
     if path.name == str(path) and name in known:
         return FOLDER / f"{name}.yaml"
-    why = "it is a folder" if path.is_dir() else "no such file"
-    raise SpecError(f"cannot read {path}: {why}, and no study of that name comes with ftray; {nearest(name, known)}")
+    if path.is_dir():
+        raise SpecError(
+            f"cannot read {path}: it is a folder, and no study of that name comes with ftray; name a study file. "
+            f"`ftray init {path}` writes one that fits the candles of a folder"
+        )
+    raise SpecError(
+        f"cannot read {path}: no such file, and no study of that name comes with ftray; {nearest(name, known)}"
+    )

@@ -85,7 +85,7 @@ INPUTS = {
     "submit: no place": (("submit", "study.yaml", "--address", "http://127.0.0.1:1"), "name the place for run folders"),
     "status: no cluster": (("status", "--address", "http://127.0.0.1:1"), "a Ray dashboard must answer at"),
     "fetch: no place": (("fetch", "nowhere"), "nowhere must be s3://"),
-    "results: no run": (("results", "nowhere"), "nowhere is no run folder"),
+    "results: no run": (("results", "nowhere"), "nowhere must be a run folder"),
     "dashboard: no run": (("dashboard", "nowhere"), "nowhere must be a run folder"),
     "report: no run": (("report", "nowhere"), "nowhere must be a run folder"),
     "report: no run, but an output": (("report", "nowhere", "--out", "new/a.html"), "nowhere must be a run folder"),

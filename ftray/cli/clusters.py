@@ -61,6 +61,7 @@ def status(given: argparse.Namespace) -> int:
     from ftray.cluster.ray_cli import RayCli
     from ftray.cluster.status import describe_cluster
 
+    runs_of(given.cluster)  # refuses a file that cannot be read, before a command of Ray starts
     ray = RayCli(say)
     with dashboard(ray, given.cluster, given.address) as board:
         if given.cluster:

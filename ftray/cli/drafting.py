@@ -65,7 +65,7 @@ def init(given: argparse.Namespace) -> int:
     replace_file(file, draft.text.encode())
     print(f"\nwrote {file}; its comments say where each value comes from")
     words = shlex.quote(str(file))
-    print(f"Next: ftray check {words}    sizes, ranges, env steps; starts nothing")
+    print(f"Next: ftray check {words}    candles, windows, ranges, how long it takes; starts nothing")
     print(f"      ftray tune {words}     runs the study; the same command continues it")
     return 0
 

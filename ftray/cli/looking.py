@@ -31,12 +31,12 @@ def add_verbs(add: Add) -> None:
 
 
 def results(given: argparse.Namespace) -> int:
-    from ftray.runs import RunFolder
+    from ftray.analysis.studies import open_study
 
     target = given.json if given.csv is None else given.csv
     if target not in (None, "-"):
         check_output_file(target)
-    run = RunFolder.open(given.run)
+    run = open_study(given.run).run
     if given.watch:
         watch(run, given.top)
     elif target is not None:
@@ -53,10 +53,20 @@ def finish(run: "RunFolder") -> None:
     show(run)
     named = f"{run.where}{''.join(f' --plugin {module}' for module in run.study.get('plugins', {}))}"
     print(f"\nEverything is in {run.where}: a folder per trial, the tables, the encoders, and the policies.")
-    print(f"Next: ftray backtest {named}    the best trial next to the benchmarks, with a plot")
-    print(f"      ftray results {run.where}     this table again")
+    print(f"Next: ftray results {run.where}     this table again")
     print(f"      ftray dashboard {run.where}   a page of it in a browser; ftray report writes a file")
-    print(f"      ftray promote {named}     the best trial on fresh seeds, and the one read of the test window")
+    if _has_best_trial(run):  # without one, both refuse
+        print(f"      ftray backtest {named}    the best trial next to the benchmarks, with a plot")
+        print(f"      ftray promote {named}     the best trial on fresh seeds, and the one read of the test window")
+
+
+def _has_best_trial(run: "RunFolder") -> bool:
+    from ftray.analysis.ranking import best_trial
+    from ftray.runs.records import JobKind
+    from ftray.search.objectives import constraints_of, objectives_of
+
+    best = best_trial(run.records(), objectives_of(run.study), constraints_of(run.study))
+    return best is not None and best.kind == JobKind.TRIAL
 
 
 def show(run: "RunFolder", console: "Console | None" = None, top: int | None = None) -> None:

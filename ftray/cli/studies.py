@@ -28,7 +28,10 @@ EXAMPLE = "L4"
 
 def add_verbs(add: Add) -> None:
     for command, line in (
-        (check, "parse a study with every range at both ends and print its sizes; starts nothing"),
+        (
+            check,
+            "parse a study with every range at both ends, and its candles; print sizes and duration; starts nothing",
+        ),
         (vram, "print the share of a GPU that a study's trials get, or measure what they need"),
         (pretrain, "pre-train the encoder of a file without search parameters"),
         (train, "run the one trial of a file without search parameters"),

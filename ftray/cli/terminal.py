@@ -27,7 +27,7 @@ Command = Callable[[argparse.Namespace], int]
 def add_verb(add: Add, command: Command, line: str) -> argparse.ArgumentParser:
     """Adds a verb with the name of its function, which takes the parsed arguments and returns the exit status."""
     verb = add(command.__name__, help=line, description=line[0].upper() + line[1:] + ".")
-    verb.set_defaults(command=command)
+    verb.set_defaults(command=command, parser=verb)
     return verb
 
 

@@ -163,7 +163,7 @@ def _earlier_reads(run: RunFolder, force: bool) -> list[str]:
         objections.append(f"other studies read bars of the test window {_times(len(others))} before")
     if objections and not force:
         lines = [*describe_reads(run.events()), *(f"read elsewhere: {look}" for look in others)]
-        raise RefusedError("\n".join((*lines, f"{'; '.join(objections)}; --force reads it again, and is recorded")))
+        raise RefusedError("\n".join((f"{'; '.join(objections)}; --force reads it again, and is recorded", *lines)))
     return objections
 
 

@@ -331,7 +331,10 @@ def test_a_forced_read_is_recorded_shown_and_counted_and_a_second_one_refused(ru
     assert all(name in table for name in ("mean ± standard error", "equal_weight", "hold_AAVE", "forced, despite"))
 
     again = (run.path / "promoted" / best.id / "seed-2" / "events.jsonl").read_bytes()
-    with pytest.raises(RefusedError, match=r"(?s)read once:.*mean Sharpe.*--force reads it again"):
+    with pytest.raises(
+        RefusedError,
+        match=r"(?s)^the test window was read once before; --force reads it again.*read once:.*mean Sharpe",
+    ):
         promote.promote(run.path, n_seeds=3, say=lambda line: None)
     assert main(["promote", str(run.path), "--seeds", "3", "--force"]) == 0
     assert "test window read 2 times:" in capsys.readouterr().out

@@ -15,6 +15,7 @@ from ftray.analysis.studies import open_study
 from ftray.boards.export import leaderboard_json
 from ftray.boards.live import describe_luck
 from ftray.boards.printing import print_leaderboard
+from ftray.cli.looking import finish
 from ftray.errors import NoResultError, RunFolderError
 from ftray.runs import RunFolder
 from ftray.search.objectives import constraints_of, hardly_trades, objectives_of
@@ -99,6 +100,17 @@ def test_where_every_trial_hardly_trades_there_is_no_best_and_the_reason_says_so
         open_study(hand.run.path).best()
     with pytest.raises(NoResultError, match="needs a complete, feasible trial"):
         chosen(hand.run, None)
+
+
+def test_a_study_that_ends_without_a_best_trial_recommends_no_command_that_refuses_it(tmp_path, capsys):
+    hand = Hand(tiny_study(), tmp_path / "run")
+    hand.runs(1, lambda values: IDLE)
+    finish(hand.run)
+    assert "ftray results" in (said := capsys.readouterr().out)
+    assert "ftray backtest" not in said and "ftray promote" not in said
+    hand.runs(1, lambda values: losing(-1.0))
+    finish(hand.run)
+    assert "ftray backtest" in (said := capsys.readouterr().out) and "ftray promote" in said
 
 
 @pytest.mark.parametrize("objectives", [BOTH[:1], BOTH, [{"metric": ACTIVE, "direction": "maximize"}]])
