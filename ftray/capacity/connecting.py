@@ -20,7 +20,6 @@ from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 from ray._private.services import canonicalize_bootstrap_address, find_node_ids
 from ray.core.generated.gcs_service_pb2 import GetAllNodeInfoRequest  # type: ignore[attr-defined]  # made by protoc
 from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
-from ray.exceptions import RayError
 
 from ftray.errors import ClusterError, OutputError
 from ftray.families import registered, sources_of
@@ -57,7 +56,8 @@ def connect(environment: Mapping[str, str], **options: Any) -> None:
     except Exception as error:  # of any type, and a bare Exception where a node takes too long to start
         why = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
         if address is None:
-            raise ClusterError(f"Ray must start on this machine, but: {why}") from error
+            logs = Path(get_default_system_temp_dir(), "ray", "session_latest", "logs")
+            raise ClusterError(f"Ray must start on this machine, but: {why}; what it logged is in {logs}") from error
         raise ClusterError(_describe(address, f"connecting failed: {why}")) from error
 
 
