@@ -65,6 +65,8 @@ def _searched(spec: StudySpec) -> Iterator[str]:
     yield f"  trials        {search.n_trials}, {goals} ({search.sampler.kind})"
     for bound in search.bounds:
         yield f"  constraint    {bound}"
+    for line in describe_alike(spec):
+        yield f"  {line}"
     independent = sampled_independently(search.sampler, spec.space)
     if independent and search.sampler.kind != "random":
         yield f"  independent   sampled without regard to the other values: {', '.join(independent)}"
@@ -82,6 +84,16 @@ def _training(trials: Sequence[TrialSpec]) -> Iterator[str]:
         )
     cores = [cpus(place_trial(trial, ()).bundles) for trial in trials]
     yield f"  training      {span([trial.env_steps for trial in trials])} env steps per trial, {span(cores)} CPUs"
+
+
+def describe_alike(spec: StudySpec) -> list[str]:
+    """A line if all trials of a study have the same configuration, and the same seeds with it; else none."""
+    if spec.space.params or spec.search.n_trials == 1:
+        return []
+    return [
+        f"searched      nothing: all {spec.search.n_trials} trials are alike; ranges in the file make them differ, "
+        "trial.seeds trains one trial on several seeds, search.n_trials=1 runs one"
+    ]
 
 
 def describe_benchmarks(trial: TrialSpec) -> list[str]:

@@ -1,6 +1,7 @@
 """What a running study prints: a line per change of a job's state, and one per validation result."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from ray.tune.progress_reporter import TrialProgressCallback
@@ -37,7 +38,8 @@ class TuneReporter(TrialProgressCallback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         job = self.searcher.job(trial.trial_id)
         self.run.trial_started(job.id, commit=self.commit)
-        self._line(job.id, f"started: {describe(job.spec, job.kind)}")
+        searched = describe_searched(self.run.record(job.id).values)
+        self._line(job.id, ", ".join([f"started: {describe(job.spec, job.kind)}", *searched]))
         for reason in dict.fromkeys(job.reasons):
             if job.kind == JobKind.PRETRAINING or reason.startswith("uses"):  # its own job has a line of its own
                 self._line(job.id, reason)
@@ -96,6 +98,23 @@ class TuneReporter(TrialProgressCallback):
             left = (n_trials - ended) * seconds / (ended - self.ended_before)
             text += f", about {DURATION.format(left)} to go"
         return f"{text}; Ctrl-C stops, the same command continues"
+
+
+NAMED = {
+    *(f"trial/encoder/{field}" for field in ("kind", "d_token", "n_blocks", "n_heads", "pretrained", "frozen")),
+    *("trial/encoder/encoding_dim", "trial/ppo/learning_rate", "trial/pretraining/epochs"),
+}
+"""Search parameters whose values `describe` names."""
+
+
+def describe_searched(values: Mapping[str, Any]) -> list[str]:
+    """What distinguishes a trial from the others beyond what `describe` says.
+
+    >>> describe_searched({"trial/encoder/kind": "mlp", "trial/trading/no_trade": 0.0217, "trial/encoder/hidden": 64})
+    ['no_trade 0.022', 'hidden 64']
+    """
+    others = {name.rpartition("/")[2]: value for name, value in values.items() if name not in NAMED}
+    return [f"{name} {value:.2g}" if isinstance(value, float) else f"{name} {value}" for name, value in others.items()]
 
 
 def describe(spec: TrialSpec, kind: JobKind = JobKind.TRIAL) -> str:

@@ -22,7 +22,7 @@ from ftray.say import Say
 from ftray.search.optuna_trials import OPTUNA_STATES, sampled_trials
 from ftray.storage import Location
 from ftray.study.budget import Limits
-from ftray.study.check import describe_benchmarks
+from ftray.study.check import describe_alike, describe_benchmarks
 from ftray.study.data_summary import describe_data
 from ftray.study.jobs import trainable
 from ftray.study.optuna.storage import translate_database_errors
@@ -160,7 +160,7 @@ def _search(
 ) -> None:
     already = len(_ended(run))
     say(f"study {spec.name}: {spec.search.n_trials} trials, {already} of them ended earlier, in {run.where}")
-    for line in describe_benchmarks(spec.corner_trials[0]):
+    for line in (*describe_alike(spec), *describe_benchmarks(spec.corner_trials[0])):
         say(line)
     run.append_event("study_started", n_trials=spec.search.n_trials)
     try:

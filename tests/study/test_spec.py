@@ -182,6 +182,14 @@ def test_check_prints_which_benchmarks_cannot_trade_and_why():
     assert "hold_BTC" not in text
 
 
+def test_check_says_where_nothing_is_searched_and_many_trials_would_be_alike():
+    text = "\n".join(describe_study(parse_study({"trial": {}, "search": {"n_trials": 3}})))
+    assert "searched      nothing: all 3 trials are alike" in text
+    assert "alike" not in "\n".join(describe_study(parse_study({"trial": {}, "search": {"n_trials": 1}})))
+    ranged = {"ppo": {"learning_rate": {"log": [1e-4, 1e-3]}}}
+    assert "alike" not in "\n".join(describe_study(parse_study({"trial": ranged, "search": {"n_trials": 3}})))
+
+
 def test_check_prints_folds_seeds_and_the_env_steps_of_all_trainings():
     trial = {
         "market": {"kind": "simulator"},

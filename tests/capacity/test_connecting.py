@@ -1,0 +1,19 @@
+"""A Ray that does not start, or a cluster that does not answer, is explained in one line."""
+
+import pytest
+import ray
+
+from ftray.capacity.connecting import connect
+from ftray.errors import ClusterError
+
+
+def test_whatever_ray_raises_at_its_start_is_explained(monkeypatch):
+    """A node that takes longer than 30 s to start, as on a busy machine, raises an Exception of no other type."""
+
+    def slow(**options):
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "init", slow)
+    with pytest.raises(ClusterError, match=r"Ray must start .* but: The current node timed out .* it logged is in /"):
+        connect({})
