@@ -179,7 +179,9 @@ def test_a_search_for_pretraining_runs_only_that_and_its_scheduler_stops_the_wor
             },
         }
     )
-    run = run_study(spec, tmp_path, say=lambda line: None)
+    lines: list[str] = []
+    run = run_study(spec, tmp_path, say=lines.append)
+    assert any("started: pre-training ft" in line and ", learning_rate 1e-06" in line for line in lines)
     good, again, *bad = run.records()
     assert {record.kind for record in run.records()} == {"pretraining"}
     assert good.state == again.state == "COMPLETE"
