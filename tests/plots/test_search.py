@@ -20,7 +20,7 @@ from ftray.tables.bars import BarRecord, write_bars, write_benchmarks
 from tests.analysis.test_study import OLD
 from tests.boards.made import made_study
 
-SHARPE, DRAWDOWN = "validation/sharpe", "validation/max_drawdown"
+SHARPE, DRAWDOWN, TRADES = "validation/sharpe", "validation/max_drawdown", "validation/n_trades"
 SEARCHED = {
     "encoder": {"choice": [{"kind": "ft"}, {"kind": "mlp"}]},
     "ppo": {"learning_rate": {"log": [1e-7, 1.0]}},
@@ -194,8 +194,47 @@ def test_pairs_ranks_distribution_and_times_of_trials_are_optunas_in_ftrays_styl
     assert {bars.name: len(bars.y) for bars in figures[-1].data} == {"COMPLETE": 5, "PRUNED": 1}
 
 
+def test_axes_of_whole_numbers_have_no_others_in_optunas_plots_and_of_counts(tmp_path):
+    space = {
+        "ppo": {"epochs": {"int": [1, 4]}, "train_batch_size": {"int": [256, 1024, 256]}, "gamma": {"float": [0, 1]}}
+    }
+    run = RunFolder.create(tmp_path / "study", {"name": "study", "trial": space})
+    for number in range(4):
+        ppo = {"epochs": 1 + number % 3, "train_batch_size": 256 * (1 + number), "gamma": number / 4}
+        values = {f"trial/ppo/{name}": value for name, value in ppo.items()}
+        run.add_trial(name := f"trial-{number:04}", number, "trial", values, {"encoder": {"kind": "mlp"}})
+        run.trial_started(name)
+        run.trial_folder(name).report(
+            {"env_steps": 100, "fold": 0, "seed": 0, SHARPE: number / 2, TRADES: number + 1.0}
+        )
+        run.trial_ended(name, "COMPLETE")
+    study, whole = open_study(run.path), {"ppo/epochs": (",d", 1), "ppo/train_batch_size": (",d", None)}
+    for made in (plots.plot_slice(study), plots.plot_contour(study), plots.plot_rank(study)):
+        axes = [
+            axis for axis in (*made.select_xaxes(), *made.select_yaxes()) if axis.title.text in (*whole, "ppo/gamma")
+        ]
+        assert {axis.title.text for axis in axes} == {*whole, "ppo/gamma"}
+        for axis in axes:
+            assert (axis.tickformat, axis.dtick) == whole.get(axis.title.text, (None, None))
+    assert plots.plot_timeline(study).layout.yaxis.dtick == 1
+    assert {trace.marker.colorbar.dtick for trace in plots.plot_slice(study).data} == {1}
+    counted = [plots.plot_slice(study, TRADES), plots.plot_search(plots.search_data(study, TRADES))]
+    counted += [
+        plots.plot_cost(plots.cost_data(study, TRADES)),
+        plots.plot_curves(plots.curves_data(study, metric=TRADES)),
+    ]
+    assert {axis.dtick for made in counted for axis in made.select_yaxes()} == {1}
+    assert plots.plot_edf(study, TRADES).layout.xaxis.dtick == 1
+
+
 def test_a_study_without_a_complete_trial_has_no_plot_of_its_search_yet(tmp_path):
     run = RunFolder.create(tmp_path / "study", {"name": "study", "trial": {}})
+    for draw in (
+        lambda study: plots.plot_search(plots.search_data(study)),
+        lambda study: plots.plot_cost(plots.cost_data(study)),
+    ):
+        with pytest.raises(NoResultError, match="no trial has reported 'validation/sharpe'"):
+            draw(open_study(run.path))
     with pytest.raises(NoResultError, match="no complete trial with validation/sharpe yet"):
         plots.plot_slice(open_study(run.path))
 
