@@ -9,12 +9,13 @@ boards    show results as pages: dashboard, report
 """
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
 
 from ftray.cli import boards, clusters, drafting, judging, looking, studies
+from ftray.cli.terminal import StandardOutput
 from ftray.errors import FtrayError, StudyInterruptedError
-from ftray.files import named
 from ftray.outputs import describe_os_error
 from ftray.signals import sigterm_like_ctrl_c
 from ftray.version import __version__
@@ -41,10 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        given = _parser().parse_args(arguments)
-        command: Callable[[argparse.Namespace], int] = given.command
-        status = command(given)
-        with named("standard output"):
+        with contextlib.redirect_stdout(StandardOutput(sys.stdout)):  # type: ignore[type-var]  # prints ask for no more
+            given = _parser().parse_args(arguments)
+            command: Callable[[argparse.Namespace], int] = given.command
+            status = command(given)
             sys.stdout.flush()
         return status
     except FtrayError as error:
