@@ -12,6 +12,7 @@ from ftray.analysis.comparison import column_of
 from ftray.errors import NoResultError
 from ftray.metrics import CPU_SECONDS, GPU_SECONDS, PLANNED_GIB, SHARPE, USED_GIB, WALL_SECONDS, metric_title
 from ftray.plots.theme import GREY, faint, figure, integer_axis, metric_axis, series
+from ftray.spec import Count, parse_member
 from ftray.tables.schema import Frame
 
 if TYPE_CHECKING:
@@ -30,9 +31,12 @@ def curves_data(study: "Study", by: str = "trial", metric: str = SHARPE, top: in
     metric: a reported one.
     top: only so many of the largest groups are kept; of single trials, those that ended best.
 
-    Raises: QueryError for an unknown column or metric; NoResultError for a metric that no trial has reported yet.
+    Raises: SpecError for a `top` that is no whole number from 1 on; QueryError for an unknown column or metric;
+    NoResultError for a metric that no trial has reported yet.
     """
     import pandas as pd
+
+    top = parse_member(Count, top, path=("top",))
 
     trials: Frame = study.frame("trials")
     column = column_of(trials, by)

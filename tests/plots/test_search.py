@@ -11,7 +11,7 @@ from ftray import plots, stats
 from ftray.analysis import comparison
 from ftray.analysis.studies import open_study
 from ftray.analysis.study import Study
-from ftray.errors import MissingDependencyError, NoResultError, QueryError
+from ftray.errors import MissingDependencyError, NoResultError, QueryError, SpecError
 from ftray.plots import optuna as optuna_plots
 from ftray.plots.theme import SERIES, series
 from ftray.plots.trials import runs_data
@@ -225,6 +225,12 @@ def test_axes_of_whole_numbers_have_no_others_in_optunas_plots_and_of_counts(tmp
     ]
     assert {axis.dtick for made in counted for axis in made.select_yaxes()} == {1}
     assert plots.plot_edf(study, TRADES).layout.xaxis.dtick == 1
+
+
+@pytest.mark.parametrize("wrong", [0, -1, True, 2.5, "6", None])
+def test_curves_are_of_a_whole_number_of_groups(study, wrong):
+    with pytest.raises(SpecError, match=rf"^top: must be (at least 1|an int), got {wrong!r}$"):
+        plots.curves_data(study, top=wrong)
 
 
 def test_a_study_without_a_complete_trial_has_no_plot_of_its_search_yet(tmp_path):
