@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from ftray.errors import NoResultError
 from ftray.metrics import metric_title, validation
-from ftray.plots.theme import BLUE, GREEN, ORANGE, SERIES, VERMILLION, figure, integer_axis, metric_axis, plotly, themed
+from ftray.plots.theme import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    SERIES,
+    VERMILLION,
+    figure,
+    integer_axis,
+    logarithmic_axis,
+    metric_axis,
+    plotly,
+    themed,
+)
 from ftray.tables.schema import Frame
 
 if TYPE_CHECKING:
@@ -40,11 +52,12 @@ def plot_slice(study: "Study", metric: str | None = None, params: Sequence[str] 
     """
     name, found = _optuna_study(study, metric)
     made = _draw("plot_slice", found, params=_short_names(params), target_name=metric_title(name))
+    made.update_yaxes(metric_axis(name, _values(found)))
     rows = _wrap(made, metric_title(name))
-    made.update_yaxes(_ticks(name, found))
     made.update_xaxes(exponentformat="power", tickangle=0, nticks=5)
-    made.update_traces(marker={"colorbar": integer_axis(trial.number for trial in found.trials)})
-    _mark_whole_numbers(made, found)
+    last = found.trials[-1].number
+    made.update_traces(marker={"cmin": 0, "cmax": last, "colorbar": integer_axis((0, last))})
+    _mark_axes(made, found)
     title = f"{metric_title(name)} by each search parameter"
     return themed(made, title, "a point per complete trial, later ones darker", height=130 + 290 * rows, width=960)
 
@@ -60,7 +73,7 @@ def plot_contour(study: "Study", metric: str | None = None, params: Sequence[str
     """
     name, found = _optuna_study(study, metric)
     made = _draw("plot_contour", found, params=_chosen(found, params), target_name=metric_title(name))
-    return _panels(made, found, f"{metric_title(name)} over pairs of search parameters", "a point per complete trial")
+    return _panels(made, found, f"{metric_title(name)} over pairs of search parameters")
 
 
 def plot_rank(study: "Study", metric: str | None = None, params: Sequence[str] | None = None) -> "go.Figure":
@@ -74,8 +87,7 @@ def plot_rank(study: "Study", metric: str | None = None, params: Sequence[str] |
     """
     name, found = _optuna_study(study, metric)
     made = _draw("plot_rank", found, params=_chosen(found, params), target_name=metric_title(name))
-    title = f"Rank in {metric_title(name)} over pairs of search parameters"
-    return _panels(made, found, title, "a point per complete trial")
+    return _panels(made, found, f"Rank in {metric_title(name)} over pairs of search parameters")
 
 
 def plot_parallel_coordinate(
@@ -161,7 +173,8 @@ def plot_pareto_front(study: "Study", metrics: Sequence[str] = ()) -> "go.Figure
     made.update_traces(marker={"size": 9, "showscale": False})
     made.data[-1].marker.update(symbol="diamond", size=12)
     if len(goals) == 2:
-        made.update_xaxes(_ticks(goals[0], found)).update_yaxes(_ticks(goals[1], found, 1))
+        made.update_xaxes(metric_axis(goals[0], _values(found)) | {"title": titles[0]})
+        made.update_yaxes(metric_axis(goals[1], _values(found, 1)) | {"title": titles[1]})
     return themed(made, "The trials that no other beats", "diamonds: no other trial is better in all metrics")
 
 
@@ -185,7 +198,7 @@ def plot_timeline(study: "Study") -> "go.Figure":
 
     Raises: NoResultError where no trial is complete yet; MissingDependencyError where plotly is missing.
     """
-    found = _optuna_study(study)[1]
+    _, found = _optuna_study(study)
     made = _draw("plot_timeline", found)
     for bars in made.data:
         color, hatching = BAR_LOOKS.get(bars.marker.color, (bars.marker.color, ""))
@@ -244,26 +257,23 @@ def _wrap(made: "go.Figure", y_title: str) -> int:
     return rows
 
 
-def _panels(made: "go.Figure", study: "optuna.Study", title: str, note: str) -> "go.Figure":
-    n = math.isqrt(sum(1 for _ in made.select_xaxes()))
-    _mark_whole_numbers(made, study)
-    return themed(made, title, note, width=max(820, 260 * n), height=max(460, 130 + 230 * n))
+def _panels(made: "go.Figure", study: "optuna.Study", title: str) -> "go.Figure":
+    n = math.isqrt(len(list(made.select_xaxes())))
+    _mark_axes(made, study)
+    return themed(made, title, "a point per complete trial", width=max(820, 260 * n), height=max(460, 130 + 230 * n))
 
 
-def _mark_whole_numbers(made: "go.Figure", study: "optuna.Study") -> None:
-    """Whole numbers on the axes of search parameters that are; only axes with a title have labels."""
+def _mark_axes(made: "go.Figure", study: "optuna.Study") -> None:
+    """Ticks of the axes of search parameters; only axes with a title have labels."""
     import optuna
 
     known = {name: one for trial in study.trials for name, one in trial.distributions.items()}
     for axis in (*made.select_xaxes(), *made.select_yaxes()):
-        searched = known.get(axis.title.text)
-        if isinstance(searched, optuna.distributions.IntDistribution) and not searched.log:
+        searched = known.get(name := axis.title.text)
+        if axis.type == "log" and searched is not None:
+            axis.update(logarithmic_axis([trial.params[name] for trial in study.trials if name in trial.params]))
+        elif isinstance(searched, optuna.distributions.IntDistribution):
             axis.update(integer_axis((searched.low, searched.high)))
-
-
-def _ticks(metric: str, study: "optuna.Study", place: int = 0) -> dict[str, Any]:
-    """The ticks of a metric's axis without its title. place: of the metric among the study's objectives."""
-    return {key: value for key, value in metric_axis(metric, _values(study, place)).items() if key != "title"}
 
 
 def _values(study: "optuna.Study", place: int = 0) -> list[float]:

@@ -128,6 +128,21 @@ def integer_axis(values: Any) -> dict[str, Any]:
     return {"tickformat": ",d", "dtick": 1 if is_short else None}
 
 
+def logarithmic_axis(values: Any) -> dict[str, Any]:
+    """Ticks of a logarithmic axis: 1, 2 and 5 where the values lie within a decade or two, where plotly labels every
+    digit, one over the other; else its own.
+
+    >>> logarithmic_axis([0.03, 0.09])["ticktext"], logarithmic_axis([1e-5, 1e-3])
+    (['0.01', '0.02', '0.05', '0.1', '0.2', '0.5'], {})
+    """
+    low, high = min(values), max(values)
+    if high > 30 * low:
+        return {}
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    labelled = [float(f"{digit}e{power}") for power in powers for digit in (1, 2, 5)]
+    return {"tickvals": labelled, "ticktext": [f"{one:g}" for one in labelled]}
+
+
 def faint(color: str, opacity: float = 0.18) -> str:
     """A colour for a band behind a line of that colour.
 

@@ -172,6 +172,22 @@ def test_slices_and_parallel_coordinates_have_every_search_parameter_under_its_s
     assert lines.layout.xaxis.ticktext == ("Sharpe", "encoder/kind", "encoder/pretrained", "ppo/learning_rate")
 
 
+def test_a_logarithmic_axis_of_a_decade_labels_a_few_round_numbers(tmp_path):
+    made = plots.plot_slice(open_study(made_study(tmp_path / "study", 12, 1).path))
+    (axis,) = made.select_xaxes({"type": "log"})
+    assert axis.ticktext is None  # two decades
+    space = {"ppo": {"learning_rate": {"log": [1e-5, 1e-3]}, "gamma": {"float": [0, 1]}}}
+    run = RunFolder.create(tmp_path / "narrow", {"name": "narrow", "trial": space})
+    for number, rate in enumerate((1.3e-4, 7e-4)):
+        values = {"trial/ppo/learning_rate": rate, "trial/ppo/gamma": 0.5}
+        run.add_trial(name := f"trial-{number:04}", number, "trial", values, {"encoder": {"kind": "mlp"}})
+        run.trial_started(name)
+        run.trial_folder(name).report({"env_steps": 100, "fold": 0, "seed": 0, SHARPE: 1.0})
+        run.trial_ended(name, "COMPLETE")
+    (axis,) = plots.plot_slice(open_study(run.path)).select_xaxes({"type": "log"})
+    assert axis.ticktext == ("0.0001", "0.0002", "0.0005", "0.001", "0.002", "0.005")
+
+
 def test_many_slices_stand_in_rows(old, monkeypatch):
     monkeypatch.setattr(optuna_plots, "COLUMNS", 2)
     made = plots.plot_slice(old)
@@ -217,7 +233,8 @@ def test_axes_of_whole_numbers_have_no_others_in_optunas_plots_and_of_counts(tmp
         for axis in axes:
             assert (axis.tickformat, axis.dtick) == whole.get(axis.title.text, (None, None))
     assert plots.plot_timeline(study).layout.yaxis.dtick == 1
-    assert {trace.marker.colorbar.dtick for trace in plots.plot_slice(study).data} == {1}
+    slices = plots.plot_slice(study).data
+    assert {(one.marker.colorbar.dtick, one.marker.cmin, one.marker.cmax) for one in slices} == {(1, 0, 3)}
     counted = [plots.plot_slice(study, TRADES), plots.plot_search(plots.search_data(study, TRADES))]
     counted += [
         plots.plot_cost(plots.cost_data(study, TRADES)),
