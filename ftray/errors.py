@@ -54,6 +54,10 @@ class DataError(FtrayError, ValueError):
     """Candles that cannot be used: a broken file, no common times, too few bars."""
 
 
+class DataWarning(UserWarning):
+    """Candles that can be used, and of which a policy learns less than it seems."""
+
+
 class MissingCandlesError(DataError):
     """Candles that are not on this machine."""
 

@@ -7,7 +7,7 @@ import pytest
 
 from ftray.errors import DataError, SpecError
 from ftray.features import INDICATORS, FeatureSpec, Scaler, build_table
-from ftray.features.table import raw_features
+from ftray.features.raw import raw_features
 from ftray.market import Window
 from ftray.spec import parse, to_mapping
 from ftray.testing import ohlcv
