@@ -23,6 +23,8 @@ A message says what must hold, what was given, and what to do. The command line 
     ├── UnusableGpuError
     ├── ClusterError
     └── MissingDependencyError (ImportError)
+
+Candles of which a policy learns less than it seems are no error: `DataWarning` is a warning of Python.
 """
 
 
