@@ -62,7 +62,7 @@ def scales(candles: Candles, spec: FeatureSpec = SPEC) -> np.ndarray:
 
 
 @pytest.mark.parametrize("bar", [225, 1_000, 1_998])
-@pytest.mark.parametrize("factor", [10.0, 0.1])
+@pytest.mark.parametrize("factor", [10.0, 0.1, 1.7])  # 1.7 may be real, and does not count either
 @pytest.mark.parametrize(
     "fields", [(field,) for field in COLUMNS] + [COLUMNS[:4]], ids=lambda fields: f"{' '.join(fields)}"
 )
