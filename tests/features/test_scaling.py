@@ -151,6 +151,21 @@ def test_no_bar_outside_the_train_window_moves_a_scale(clean):
     np.testing.assert_array_equal(ours.center, theirs.center)
 
 
+def test_whether_the_last_price_of_the_train_window_comes_back_later_is_not_known(clean):
+    back = changed(clean, false(1_999, "close"))
+    stays = changed(back, lambda values: values[2_000:, 0, :4].__imul__(10.0))
+    ours, theirs = (build_table(candles, SPEC, TRAIN).scaler for candles in (back, stays))
+    np.testing.assert_array_equal(ours.scale, theirs.scale)
+
+
+def test_a_handful_of_bars_is_no_sample_to_scale_by():
+    values, used = np.random.default_rng(0).normal(size=(500, 1)), np.zeros((500, 1), bool)
+    used[:99] = True
+    assert Scaler.fit(values, 8.0, used=used).scale == Scaler.fit(values, 8.0).scale
+    used[99] = True
+    assert Scaler.fit(values, 8.0, used=used).scale == values[:100].std()
+
+
 @pytest.mark.parametrize("spec", [SPEC, MOMENTS], ids=["winsorised", "moments"])
 def test_an_asset_that_never_moves_is_named_centred_and_left_at_its_scale(clean, spec):
     with pytest.warns(DataWarning, match=r"train windows: AAVE all features but volume\. Leave out"):
