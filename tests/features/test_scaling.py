@@ -19,7 +19,7 @@ SPEC = FeatureSpec(lookback=12)
 MOMENTS = dataclasses.replace(SPEC, scaling="moments")
 TRAIN = (Window(0, 2_000),)
 
-Change = Callable[[np.ndarray], None]
+Change = Callable[[np.ndarray], object]
 
 
 @pytest.fixture(scope="module")
