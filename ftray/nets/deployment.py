@@ -22,7 +22,9 @@ from numpy.typing import ArrayLike
 from ftray.errors import DataError, SpecError, WeightsError
 from ftray.features.history import History
 from ftray.features.layout import ObservationLayout, check_fractions
-from ftray.features.table import FeatureSpec, Scaler, raw_features
+from ftray.features.raw import raw_features
+from ftray.features.scaling import Scaler
+from ftray.features.spec import FeatureSpec
 from ftray.files import replace_folder, sha256
 from ftray.market import Candles, moment
 from ftray.market.intervals import interval_text, parse_interval

@@ -7,7 +7,7 @@ import pytest
 
 from ftray.features import FeatureSpec, dataset_of
 from ftray.features.indicators import FORGOTTEN, INDICATORS
-from ftray.features.table import raw_features
+from ftray.features.raw import raw_features
 from ftray.market import Candles, CombinatorialSpec, Fold, SimulatorSpec, fold, load_market, n_folds
 
 SPEC = CombinatorialSpec()
