@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from ftray.features import INDICATORS, FeatureSpec, FeatureTable, Indicator, build_table
-from ftray.features.table import raw_features
+from ftray.features.raw import raw_features
 from ftray.market import Candles, SimulatorSpec, Window, simulate
 from ftray.testing import assert_no_look_ahead
 from ftray.testing.look_ahead import assert_walk_has_no_look_ahead

@@ -21,7 +21,9 @@ from numpy.typing import ArrayLike
 from ftray.errors import DataError, SpecError, WeightsError
 from ftray.features.history import interval_of
 from ftray.features.layout import ObservationLayout, check_accounts
-from ftray.features.table import FeatureSpec, Scaler, raw_features
+from ftray.features.raw import raw_features
+from ftray.features.scaling import Scaler
+from ftray.features.spec import FeatureSpec
 from ftray.files import replace_folder, sha256
 from ftray.market import Candles
 from ftray.nets.families import build_encoder
