@@ -12,11 +12,12 @@ import functools
 import numpy as np
 
 from ftray.errors import DataError
-from ftray.features.layout import ObservationLayout
+from ftray.features.layout import ObservationLayout, check_accounts
 from ftray.features.raw import raw_features
 from ftray.features.scaling import Scaler, fit_scaler
 from ftray.features.spec import FeatureSpec
 from ftray.market import Candles, Pieces, Reach, Segment, Window, pieces
+from ftray.numeric import whole_numbers
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,9 +60,9 @@ class FeatureTable:
         """The market part of observations, the oldest bar first.
 
         Shape: bars (B,) int → (B, S, L) float32, a fresh array.
-        Raises: DataError at a bar whose lookback is not wholly known.
+        Raises: DataError at a bar whose lookback is not wholly known, and for what is no list of whole numbers.
         """
-        bars = np.asarray(bars)
+        bars = whole_numbers(bars, "bars")
         inside = (bars >= 0) & (bars < len(self))
         if not (inside.all() and self._observable[bars].all()):
             unknown = bars[~(inside & self._observable[np.where(inside, bars, 0)])]
@@ -72,10 +73,14 @@ class FeatureTable:
         return np.ascontiguousarray(self._windows[bars - self.layout.lookback + 1])
 
     def observation(self, bars: np.ndarray, account: np.ndarray) -> np.ndarray:
-        """Full observations. Shape: bars (B,) int, account (B, 1 + A) → (B, size) float32."""
-        observation = np.empty((len(bars), self.layout.size), np.float32)
-        observation[:, self.layout.account] = account
-        observation[:, self.layout.features] = self.window(bars).reshape(len(bars), self.layout.n_features)
+        """Full observations. Shape: bars (B,) int, account (B, 1 + A) → (B, size) float32.
+
+        Raises: DataError as `window` does, and for accounts that are not cash and holdings as fractions of equity.
+        """
+        windows = self.window(bars)
+        observation = np.empty((len(windows), self.layout.size), np.float32)
+        observation[:, self.layout.account] = check_accounts(account, len(windows), self.layout.n_account)
+        observation[:, self.layout.features] = windows.reshape(len(windows), self.layout.n_features)
         return observation
 
     @functools.cached_property

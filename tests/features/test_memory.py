@@ -51,7 +51,7 @@ def test_without_the_warm_up_in_the_gap_many_would(n_bars, share):
 
 def test_no_observation_of_a_train_window_changes_with_the_validation_windows():
     candles, features = market(2_000), FeatureSpec(lookback=12)
-    account = np.zeros((1, 3), np.float32)
+    account = np.eye(3, dtype=np.float32)[:1]
     for number in range(0, n_folds(SPEC), 4):
         dataset = dataset_of(candles, SPEC, features, number)
         other = dataset_of(rewritten(candles, fold_of(dataset)), SPEC, features, number)
