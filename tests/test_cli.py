@@ -356,3 +356,15 @@ def _completed(path: Path) -> bool:
 def _has_checkpoint(path: Path) -> bool:
     """Whether the first trial of the study is in the middle of its training."""
     return (path / "trials" / "trial-0000" / "checkpoint" / "progress.json").exists()
+
+
+@pytest.mark.parametrize("arguments", [["results", OLD_STUDY], ["schema"]], ids=["by rich", "by print"])
+def test_who_stops_reading_ends_a_command_without_a_word(arguments):
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "ftray", *map(str, arguments)]
+    try:
+        done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=300)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")

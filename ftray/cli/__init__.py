@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ftray.cli import boards, clusters, drafting, judging, looking, studies
-from ftray.cli.terminal import StandardOutput
+from ftray.cli.terminal import ReaderGoneError, StandardOutput
 from ftray.errors import DataWarning, FtrayError, StudyInterruptedError
 from ftray.outputs import describe_os_error
 from ftray.signals import sigterm_like_ctrl_c
@@ -74,7 +74,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         print("\nftray: stopped; finished work is kept, and the same command continues", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # `ftray results RUN | head`
+    except ReaderGoneError:
         sys.stderr.close()
         return 0
     except OSError as error:  # a full disk, a folder that may not be written

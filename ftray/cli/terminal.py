@@ -34,8 +34,15 @@ def add_verb(add: Add, command: Command, line: str) -> argparse.ArgumentParser:
 say = functools.partial(print, flush=True)
 
 
+class ReaderGoneError(Exception):
+    """Nobody reads standard output any more: `ftray results RUN | head`. rich exits with 1 at a BrokenPipeError."""
+
+
 class StandardOutput:
-    """Standard output, which names itself in an error: it may be a file on a full disk."""
+    """Standard output, which names itself in an error: it may be a file on a full disk.
+
+    Raises: ReaderGoneError in place of a BrokenPipeError.
+    """
 
     def __init__(self, file: TextIO):
         self._file = file
@@ -44,12 +51,21 @@ class StandardOutput:
         return getattr(self._file, name)
 
     def write(self, text: str) -> int:
-        with named("standard output"):
+        with _named():
             return self._file.write(text)
 
     def flush(self) -> None:
-        with named("standard output"):
+        with _named():
             self._file.flush()
+
+
+@contextlib.contextmanager
+def _named() -> "Iterator[None]":
+    try:
+        with named("standard output"):
+            yield
+    except BrokenPipeError as error:
+        raise ReaderGoneError from error
 
 
 def runs_of(cluster: Path | None) -> str | None:
