@@ -26,6 +26,8 @@ def real_numbers(value: Any, noun: str, error: type[FtrayError] = DataError) -> 
     """
     if type(value) is np.ndarray and value.dtype.kind in "fiu":  # every step comes by here
         return value
+    if np.ma.isMaskedArray(value):
+        raise error(f"{noun} must be numbers, and this array has a mask: fill what it hides")
     try:
         found = np.asarray(value)
     except (ValueError, TypeError, RuntimeError, OverflowError) as problem:  # ragged; a tensor on a GPU
@@ -40,7 +42,12 @@ def whole_numbers(value: Any, noun: str, error: type[FtrayError] = DataError) ->
     found = real_numbers(value, noun, error)
     if found.ndim != 1 or found.dtype.kind == "f":
         raise error(f"{noun} must be a list of whole numbers, got {written(value)}")
-    return found if found.dtype == np.int64 else found.astype(np.int64)
+    if found.dtype == np.int64:
+        return found
+    whole = found.astype(np.int64)
+    if (whole != found).any():
+        raise error(f"{noun} must be below 2^63, got {written(value)}")
+    return whole
 
 
 def whole_number(value: Any, noun: str, low: int = 0) -> int:

@@ -15,7 +15,15 @@ from ftray.features import Dataset, FeatureSpec, build_dataset
 from ftray.features.history import History
 from ftray.market import SimulatorSpec, WindowsSpec
 from ftray.nets import MLPSpec, Policy, PolicyNetwork, build_encoder, policy_head
-from ftray.trading import MarketRules, TradingEnv, TradingSpec, VectorTradingEnv, backtest
+from ftray.trading import (
+    MarketRules,
+    TradingEnv,
+    TradingSpec,
+    VectorTradingEnv,
+    backtest,
+    buy_and_hold,
+    equal_weight,
+)
 
 SPEC = TradingSpec(episode_bars=20)
 
@@ -232,6 +240,15 @@ def test_actions_that_are_no_finite_numbers_are_refused(dataset, action, no_trad
             refused()
 
 
+def test_actions_whose_numbers_are_hidden_are_refused(dataset):
+    env = TradingEnv(dataset, dataset.windows.train, SPEC)
+    env.reset(seed=0)
+    with pytest.raises(TrainingError, match="this array has a mask: fill what it hides"):
+        env.step(np.ma.masked_array([1.0, 0.0], [True, False]))
+    with pytest.raises(TrainingError, match="that requires grad"):
+        env.step(torch.ones(2, requires_grad=True))
+
+
 def test_actions_are_read_from_whatever_holds_real_numbers(dataset):
     def after(action) -> np.ndarray:
         env = TradingEnv(dataset, dataset.windows.train, SPEC)
@@ -366,6 +383,18 @@ def test_a_policy_observes_candles_of_its_assets(policy, dataset):
     for wrong in ("candles", None, dataset.candles.values):
         with pytest.raises(DataError, match="a policy observes Candles"):
             policy.observe(wrong)
+
+
+def test_a_window_is_one_of_the_dataset(dataset):
+    for wrong in ("train", None, [0, 500], slice(0, 500)):
+        with pytest.raises(SpecError, match=r"a window must be a Window or several, such as dataset\.windows\.train"):
+            TradingEnv(dataset, wrong, SPEC)
+        with pytest.raises(SpecError, match="a window must be"):
+            backtest(lambda bars, account: np.zeros((len(bars), 2)), dataset, wrong, MarketRules())
+    with pytest.raises(DataError, match="no asset 3"):
+        buy_and_hold(dataset, dataset.windows.validation, MarketRules(), 3)
+    with pytest.raises(SpecError, match=r"`every`, a number of bars, must be a whole number from 1 on, got 1\.5"):
+        equal_weight(dataset, dataset.windows.validation, MarketRules(), every=1.5)
 
 
 JUNK = st.recursive(
