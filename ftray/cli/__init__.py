@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ftray.cli import boards, clusters, drafting, judging, looking, studies
+from ftray.cli.terminal import StandardOutput
 from ftray.errors import DataWarning, FtrayError, StudyInterruptedError
-from ftray.files import named
 from ftray.outputs import describe_os_error
 from ftray.signals import sigterm_like_ctrl_c
 from ftray.version import __version__
@@ -62,10 +62,10 @@ def _short_warnings() -> Iterator[None]:
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        given = _parser().parse_args(arguments)
-        command: Callable[[argparse.Namespace], int] = given.command
-        status = command(given)
-        with named("standard output"):
+        with contextlib.redirect_stdout(StandardOutput(sys.stdout)):  # type: ignore[type-var]  # prints ask for no more
+            given = _parser().parse_args(arguments)
+            command: Callable[[argparse.Namespace], int] = given.command
+            status = command(given)
             sys.stdout.flush()
         return status
     except FtrayError as error:

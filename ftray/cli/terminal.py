@@ -6,7 +6,7 @@ import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from ftray.errors import SpecError
 from ftray.files import named
@@ -34,11 +34,22 @@ def add_verb(add: Add, command: Command, line: str) -> argparse.ArgumentParser:
 say = functools.partial(print, flush=True)
 
 
-def write_out(text: str) -> None:
-    """Writes a text for other programs to standard output, which may be a file on a full disk."""
-    with named("standard output"):
-        sys.stdout.write(text)
-        sys.stdout.flush()
+class StandardOutput:
+    """Standard output, which names itself in an error: it may be a file on a full disk."""
+
+    def __init__(self, file: TextIO):
+        self._file = file
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def write(self, text: str) -> int:
+        with named("standard output"):
+            return self._file.write(text)
+
+    def flush(self) -> None:
+        with named("standard output"):
+            self._file.flush()
 
 
 def runs_of(cluster: Path | None) -> str | None:
