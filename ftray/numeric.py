@@ -50,14 +50,15 @@ def whole_numbers(value: Any, noun: str, error: type[FtrayError] = DataError) ->
     return whole
 
 
-def whole_number(value: Any, noun: str, low: int = 0) -> int:
-    """A whole number of at least `low`; a float is none. Raises: SpecError."""
+def whole_number(value: Any, noun: str, low: int = 0, high: int | None = None) -> int:
+    """A whole number from `low` to `high`, None is no limit; a float is none. Raises: SpecError."""
     try:
         found = operator.index(value)
     except TypeError:
         found = None
-    if found is None or isinstance(value, bool) or found < low:
-        raise SpecError(f"{noun} must be a whole number from {low} on, got {written(value)}")
+    if found is None or isinstance(value, bool) or found < low or (high is not None and found > high):
+        end = "on" if high is None else f"to {high}"
+        raise SpecError(f"{noun} must be a whole number from {low} {end}, got {written(value)}")
     return found
 
 
