@@ -67,8 +67,8 @@ class VectorTradingEnv(gym.vector.VectorEnv):
     seed: of starts and holdings; None takes one from the system.
     reward_scale: factor on every reward.
 
-    Raises: SpecError for what is no whole number of accounts or no such multiple; DataError for a window without tradable bars,
-    or for more bars than float32 counts (2^24) with compact observations; RefusedError for bars of the test window.
+    Raises: SpecError for another number of accounts; DataError for a window without tradable bars, or for more bars
+        than float32 counts (2^24) with compact observations; RefusedError for bars of the test window.
     """
 
     metadata = {"autoreset_mode": gym.vector.AutoresetMode.NEXT_STEP, "render_modes": []}  # noqa: RUF012 (gymnasium's)
