@@ -26,6 +26,8 @@ def real_numbers(value: Any, noun: str, error: type[FtrayError] = DataError) -> 
     """
     if type(value) is np.ndarray and value.dtype.kind in "fiu":  # every step comes by here
         return value
+    if np.ma.isMaskedArray(value):
+        raise error(f"{noun} must be numbers, and this array has a mask: fill what it hides")
     try:
         found = np.asarray(value)
     except (ValueError, TypeError, RuntimeError, OverflowError) as problem:  # ragged; a tensor on a GPU
@@ -40,17 +42,23 @@ def whole_numbers(value: Any, noun: str, error: type[FtrayError] = DataError) ->
     found = real_numbers(value, noun, error)
     if found.ndim != 1 or found.dtype.kind == "f":
         raise error(f"{noun} must be a list of whole numbers, got {written(value)}")
-    return found if found.dtype == np.int64 else found.astype(np.int64)
+    if found.dtype == np.int64:
+        return found
+    whole = found.astype(np.int64)
+    if (whole != found).any():
+        raise error(f"{noun} must be below 2^63, got {written(value)}")
+    return whole
 
 
-def whole_number(value: Any, noun: str, low: int = 0) -> int:
-    """A whole number of at least `low`; a float is none. Raises: SpecError."""
+def whole_number(value: Any, noun: str, low: int = 0, high: int | None = None) -> int:
+    """A whole number from `low` to `high`, None is no limit; a float is none. Raises: SpecError."""
     try:
         found = operator.index(value)
     except TypeError:
         found = None
-    if found is None or isinstance(value, bool) or found < low:
-        raise SpecError(f"{noun} must be a whole number from {low} on, got {written(value)}")
+    if found is None or isinstance(value, bool) or found < low or (high is not None and found > high):
+        end = "on" if high is None else f"to {high}"
+        raise SpecError(f"{noun} must be a whole number from {low} {end}, got {written(value)}")
     return found
 
 

@@ -15,7 +15,15 @@ from ftray.features import Dataset, FeatureSpec, build_dataset
 from ftray.features.history import History
 from ftray.market import SimulatorSpec, WindowsSpec
 from ftray.nets import MLPSpec, Policy, PolicyNetwork, build_encoder, policy_head
-from ftray.trading import MarketRules, TradingEnv, TradingSpec, VectorTradingEnv, backtest
+from ftray.trading import (
+    MarketRules,
+    TradingEnv,
+    TradingSpec,
+    VectorTradingEnv,
+    backtest,
+    buy_and_hold,
+    equal_weight,
+)
 
 SPEC = TradingSpec(episode_bars=20)
 
@@ -173,6 +181,7 @@ MADE = {
     "a float of accounts": {"n_envs": 2.0},
     "a truth value of accounts": {"n_envs": True},
     "no account": {"n_envs": 0},
+    "more accounts than fit a machine": {"n_envs": 10**9},
     "accounts as text": {"n_envs": "2"},
     "a seed that is a truth value": {"seed": True},
     "a list of seeds": {"seed": [1, 2]},
@@ -230,6 +239,15 @@ def test_actions_that_are_no_finite_numbers_are_refused(dataset, action, no_trad
     ):
         with pytest.raises(TrainingError, match="actions must"):
             refused()
+
+
+def test_actions_whose_numbers_are_hidden_are_refused(dataset):
+    env = TradingEnv(dataset, dataset.windows.train, SPEC)
+    env.reset(seed=0)
+    with pytest.raises(TrainingError, match="this array has a mask: fill what it hides"):
+        env.step(np.ma.masked_array([1.0, 0.0], [True, False]))
+    with pytest.raises(TrainingError, match="that requires grad"):
+        env.step(torch.ones(2, requires_grad=True))
 
 
 def test_actions_are_read_from_whatever_holds_real_numbers(dataset):
@@ -368,6 +386,18 @@ def test_a_policy_observes_candles_of_its_assets(policy, dataset):
             policy.observe(wrong)
 
 
+def test_a_window_is_one_of_the_dataset(dataset):
+    for wrong in ("train", None, [0, 500], slice(0, 500)):
+        with pytest.raises(SpecError, match=r"a window must be a Window or several, such as dataset\.windows\.train"):
+            TradingEnv(dataset, wrong, SPEC)
+        with pytest.raises(SpecError, match="a window must be"):
+            backtest(lambda bars, account: np.zeros((len(bars), 2)), dataset, wrong, MarketRules())
+    with pytest.raises(DataError, match="no asset 3"):
+        buy_and_hold(dataset, dataset.windows.validation, MarketRules(), 3)
+    with pytest.raises(SpecError, match=r"`every`, a number of bars, must be a whole number from 1 on, got 1\.5"):
+        equal_weight(dataset, dataset.windows.validation, MarketRules(), every=1.5)
+
+
 JUNK = st.recursive(
     st.none()
     | st.booleans()
@@ -390,10 +420,12 @@ def test_whatever_comes_in_raises_an_error_of_this_project_or_is_taken(policy, d
     single = TradingEnv(dataset, dataset.windows.train, SPEC, seed=0)
     vector = VectorTradingEnv(dataset, dataset.windows.train, SPEC, n_envs=2, seed=0)
     single.reset(), vector.reset()
-    many = isinstance(junk, int | np.integer) and abs(int(junk)) > 1_000
+    one_number = (
+        isinstance(junk, int | np.integer | np.ndarray) and np.shape(junk) == ()
+    )  # a million accounts take a while
     doors = (
         lambda: TradingEnv(dataset, dataset.windows.train, SPEC, seed=junk),
-        lambda: VectorTradingEnv(dataset, dataset.windows.train, SPEC, n_envs=2 if many else junk),
+        lambda: VectorTradingEnv(dataset, dataset.windows.train, SPEC, n_envs=2 if one_number else junk),
         lambda: VectorTradingEnv(dataset, dataset.windows.train, SPEC, n_envs=2, observation=junk),
         lambda: VectorTradingEnv(dataset, dataset.windows.train, SPEC, n_envs=2, reward_scale=junk),
         lambda: single.reset(seed=junk),

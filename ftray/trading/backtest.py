@@ -76,7 +76,7 @@ def buy_and_hold(dataset: Dataset, window: Pieces, rules: MarketRules, symbol: s
     """Everything into one asset at each segment's first bar, and nothing after."""
     symbols = dataset.layout.symbols
     if symbol not in symbols:
-        raise DataError(f"no asset {symbol!r}; {nearest(symbol, symbols)}")
+        raise DataError(f"no asset {symbol!r}; {nearest(str(symbol), symbols)}")
     everything = np.eye(len(symbols))[symbols.index(symbol)]
 
     def decide(k: int, bars: np.ndarray, _: np.ndarray) -> np.ndarray | None:

@@ -32,6 +32,8 @@ from ftray.trading.state import random_text, read_state
 
 EXACT_IN_FLOAT32 = 2**24
 """Bars from here on are not all different numbers in float32, the type that a compact observation travels in."""
+MOST_ACCOUNTS = 2**20
+"""More are a mistake: they would need all of a machine's memory before anything said so."""
 STATE = ("bars", "ends", "ended", "memory")
 """The arrays of an environment's state, each replaced as a whole by a step."""
 
@@ -59,14 +61,14 @@ class VectorTradingEnv(gym.vector.VectorEnv):
     others truncate with it.
 
     window: the window, or the windows of one side of a fold, that episodes lie in: `dataset.windows.train`.
-    n_envs: E, a multiple of `spec.accounts_per_bar`.
+    n_envs: E, a multiple of `spec.accounts_per_bar`, at most 2^20.
     observation: `compact`, `[bar, cash, holdings]` (E, 2 + A), or `full`, `[cash, holdings, features]` (E,
         `layout.size`); both float32, cash and holdings as fractions of equity.
     seed: of starts and holdings; None takes one from the system.
     reward_scale: factor on every reward.
 
-    Raises: SpecError for a number of accounts that is no such multiple; DataError for a window without tradable bars,
-    or for more bars than float32 counts (2^24) with compact observations; RefusedError for bars of the test window.
+    Raises: SpecError for another number of accounts; DataError for a window without tradable bars, or for more bars
+        than float32 counts (2^24) with compact observations; RefusedError for bars of the test window.
     """
 
     metadata = {"autoreset_mode": gym.vector.AutoresetMode.NEXT_STEP, "render_modes": []}  # noqa: RUF012 (gymnasium's)
@@ -82,7 +84,7 @@ class VectorTradingEnv(gym.vector.VectorEnv):
         seed: int | None = None,
         reward_scale: float = 1.0,
     ):
-        n_envs = whole_number(n_envs, "the number of accounts", low=1)
+        n_envs = whole_number(n_envs, "the number of accounts", 1, MOST_ACCOUNTS)
         if n_envs % spec.accounts_per_bar:
             raise SpecError(
                 f"the number of accounts must be a multiple of accounts_per_bar = {spec.accounts_per_bar}, got {n_envs}"
