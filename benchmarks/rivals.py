@@ -142,7 +142,10 @@ class SB3Env(VecEnv):
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
 
     def reset(self) -> np.ndarray:
-        return self.env.reset()[0]
+        """From the seed that Stable-Baselines3 gave for the first account, once."""
+        seed = self._seeds[0]
+        self._reset_seeds()
+        return self.env.reset(seed=seed)[0]
 
     def step_async(self, actions: np.ndarray) -> None:
         self.actions = actions

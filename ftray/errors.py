@@ -23,6 +23,8 @@ A message says what must hold, what was given, and what to do. The command line 
     ├── UnusableGpuError
     ├── ClusterError
     └── MissingDependencyError (ImportError)
+
+Candles of which a policy learns less than it seems are no error: `DataWarning` is a warning of Python.
 """
 
 
@@ -52,6 +54,10 @@ class PluginError(FtrayError):
 
 class DataError(FtrayError, ValueError):
     """Candles that cannot be used: a broken file, no common times, too few bars."""
+
+
+class DataWarning(UserWarning):
+    """Candles that can be used, and of which a policy learns less than it seems."""
 
 
 class MissingCandlesError(DataError):

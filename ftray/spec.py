@@ -28,12 +28,14 @@ from ftray.errors import SpecError
 from ftray.field_rules import NUMBER, Between, Distinct, Matching, NameIn, Rule, closest, nearest, number
 
 __all__ = [
+    "LEAST_SEEDS",
     "MISSING_PLUGIN",
     "NUMBER",
     "Between",
     "Count",
     "Distinct",
     "Fraction",
+    "FreshSeeds",
     "Index",
     "Matching",
     "NameIn",
@@ -62,6 +64,9 @@ Count = Annotated[int, Between(1)]
 Index = Annotated[int, Between(0)]
 Seed = Annotated[int, Between(0, 4_000_000_000)]
 """Of a generator whose seeds have 32 bits, with room for those that are counted on from it."""
+LEAST_SEEDS = 3
+FreshSeeds = Annotated[int, Between(LEAST_SEEDS)]
+"""How many a promotion trains: the mean of fewer is again one lucky or unlucky seed."""
 Fraction = Annotated[float, Between(0.0, 1.0)]
 NonNegative = Annotated[float, Between(0.0)]
 

@@ -17,6 +17,7 @@ from ftray.cli.looking import watch
 from ftray.errors import SpecError
 from ftray.runs import RunFolder
 from ftray.shipped import find_study, shipped_studies
+from ftray.trading import TradingSpec
 from tests.study.tiny import TINY
 from tests.trial.clocks import without_clocks
 
@@ -156,8 +157,42 @@ def test_a_typo_is_refused_before_anything_heavy_is_imported(command):
     assert imported_by(code) == set()
 
 
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        ("{trial: {ppo: {epoch: 4}}}", r"^trial\.ppo\.epoch: no such key; did you mean 'epochs'"),
+        ("{serch: {n_trials: 4}}", r"^serch: no such key; did you mean 'search'"),
+        (
+            "{trial: {encoder: {choice: [{kind: ft, d_tokens: 3}]}}}",
+            r"^trial\.encoder\.d_tokens: .* mean 'd_token'",
+        ),
+        (
+            "{trial: {encoder: {kind: mlp, hiden: 64}}}",
+            r"^trial\.encoder\.hiden: .*'hidden'\? Known: kind, hidden",
+        ),
+    ],
+)
+def test_a_misspelt_key_of_a_file_is_refused_before_anything_heavy_is_imported(tree, message, tmp_path):
+    (tmp_path / "study.yaml").write_text(tree)
+    with pytest.raises(SpecError, match=message):
+        check_keys(tmp_path / "study.yaml", [])
+    replacing = message.split(":")[0].removeprefix("^").replace("\\", "").rpartition(".")[0]
+    if replacing:
+        check_keys(tmp_path / "study.yaml", [f"{replacing}={{kind: ft}}"])
+    if "epoch" in message:
+        code = f"from ftray.cli import main\nassert main(['tune', {str(tmp_path / 'study.yaml')!r}]) == 1"
+        assert imported_by(code) == set()
+
+
+def test_no_key_of_an_earlier_version_is_called_misspelt(tmp_path):
+    for name in TradingSpec.MOVED:
+        (tmp_path / "old.yaml").write_text(f"trial: {{trading: {{{name}: 0}}}}")
+        check_keys(tmp_path / "old.yaml", [f"trial.trading.{name}=0"])
+
+
 def test_no_key_that_a_study_may_have_is_refused_without_its_parser():
     for name in shipped_studies():
+        check_keys(find_study(name), [])
         keys = list(_leaves(yaml.safe_load(find_study(name).read_text())))
         assert len(keys) > 3
         check_keys(find_study("demo"), [f"{'.'.join(key)}=1" for key in keys])
@@ -321,3 +356,15 @@ def _completed(path: Path) -> bool:
 def _has_checkpoint(path: Path) -> bool:
     """Whether the first trial of the study is in the middle of its training."""
     return (path / "trials" / "trial-0000" / "checkpoint" / "progress.json").exists()
+
+
+@pytest.mark.parametrize("arguments", [["results", OLD_STUDY], ["schema"]], ids=["by rich", "by print"])
+def test_who_stops_reading_ends_a_command_without_a_word(arguments):
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "ftray", *map(str, arguments)]
+    try:
+        done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=300)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")

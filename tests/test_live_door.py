@@ -1,17 +1,29 @@
 """Whatever comes in from outside, live or in a notebook, is what training was given, or refused with what came."""
 
+import contextlib
 import dataclasses
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
-from ftray.errors import DataError, SpecError, TrainingError, WeightsError
+from ftray.errors import DataError, FtrayError, SpecError, TrainingError, WeightsError
 from ftray.features import Dataset, FeatureSpec, build_dataset
 from ftray.features.history import History
 from ftray.market import SimulatorSpec, WindowsSpec
 from ftray.nets import MLPSpec, Policy, PolicyNetwork, build_encoder, policy_head
-from ftray.trading import MarketRules, TradingEnv, TradingSpec, VectorTradingEnv, backtest
+from ftray.trading import (
+    MarketRules,
+    TradingEnv,
+    TradingSpec,
+    VectorTradingEnv,
+    backtest,
+    buy_and_hold,
+    equal_weight,
+)
 
 SPEC = TradingSpec(episode_bars=20)
 
@@ -81,8 +93,9 @@ def test_actions_have_a_number_for_each_account_and_asset(dataset, action):
     )
     single.reset()
     vector.reset()
-    with pytest.raises(TrainingError, match=r"must have the shape \(accounts, assets\) = \(1, 2\)"):
-        single.step(action.reshape(-1))
+    given = action.reshape(-1)
+    with pytest.raises(TrainingError, match=rf"must have the shape \(assets,\) = \(2,\), got \({len(given)},\)"):
+        single.step(given)
     with pytest.raises(TrainingError, match=r"= \(4, 2\), got"):
         vector.step(np.repeat(action.reshape(1, -1), 4, axis=0))
     with pytest.raises(TrainingError, match=r"= \(1, 2\), got"):
@@ -164,6 +177,17 @@ def test_features_that_are_not_scaled_are_refused(policy, dataset):
 
 MADE = {
     "an unknown form": {"observation": "fulll"},
+    "a form that is no text": {"observation": np.zeros(3)},
+    "a float of accounts": {"n_envs": 2.0},
+    "a truth value of accounts": {"n_envs": True},
+    "no account": {"n_envs": 0},
+    "more accounts than fit a machine": {"n_envs": 10**9},
+    "accounts as text": {"n_envs": "2"},
+    "a seed that is a truth value": {"seed": True},
+    "a list of seeds": {"seed": [1, 2]},
+    "a scale that is text": {"reward_scale": "1"},
+    "a scale that is a truth value": {"reward_scale": True},
+    "two scales": {"reward_scale": [1.0, 1.0]},
     "a seed below 0": {"seed": -1},
     "a seed that is no whole number": {"seed": 1.5},
     "a scale of 0": {"reward_scale": 0.0},
@@ -171,10 +195,10 @@ MADE = {
 }
 
 
-@pytest.mark.parametrize("given", MADE.values(), ids=MADE)
-def test_an_environment_is_made_of_what_it_says(dataset, given):
+@pytest.mark.parametrize("wrong", MADE.values(), ids=MADE)
+def test_an_environment_is_made_of_what_it_says(dataset, wrong):
     with pytest.raises(SpecError):
-        VectorTradingEnv(dataset, dataset.windows.train, SPEC, n_envs=2, **given)
+        VectorTradingEnv(dataset, dataset.windows.train, SPEC, **{"n_envs": 2, **wrong})
 
 
 def test_options_of_a_reset_that_mean_nothing_are_refused(dataset):
@@ -184,3 +208,257 @@ def test_options_of_a_reset_that_mean_nothing_are_refused(dataset):
         with pytest.raises(SpecError, match="reset knows the option"):
             env.reset(options=wrong)
     assert single.reset(seed=np.int64(3))[1] == single.reset(seed=3)[1]
+
+
+NO_ACTIONS = {
+    "complex": [1j, 0.0],
+    "truth values": [True, False],
+    "text": ["1", "0"],
+    "objects": [None, 0.5],
+    "ragged": [[1.0], [1.0, 0.0]],
+    "no number": [np.nan, 0.0],
+    "infinite": [np.inf, 0.0],
+    "minus infinite": [-np.inf, 0.0],
+    "a sum that overflows": [1.5e308, 1.5e308],
+    "nothing": None,
+}
+
+
+@pytest.mark.parametrize("action", NO_ACTIONS.values(), ids=NO_ACTIONS)
+@pytest.mark.parametrize("no_trade", [0.0, 0.1])
+def test_actions_that_are_no_finite_numbers_are_refused(dataset, action, no_trade):
+    spec = TradingSpec(episode_bars=20, no_trade=no_trade)
+    single = TradingEnv(dataset, dataset.windows.train, spec)
+    vector = VectorTradingEnv(dataset, dataset.windows.train, spec, n_envs=2)
+    single.reset(seed=0), vector.reset(seed=0)
+    for refused in (
+        lambda: single.step(action),
+        lambda: vector.step([action, action]),
+        lambda: vector.alternatives([[action], [action]]),
+        lambda: backtest(lambda bars, account: [action], dataset, dataset.windows.validation, MarketRules()),
+    ):
+        with pytest.raises(TrainingError, match="actions must"):
+            refused()
+
+
+def test_actions_whose_numbers_are_hidden_are_refused(dataset):
+    env = TradingEnv(dataset, dataset.windows.train, SPEC)
+    env.reset(seed=0)
+    with pytest.raises(TrainingError, match="this array has a mask: fill what it hides"):
+        env.step(np.ma.masked_array([1.0, 0.0], [True, False]))
+    with pytest.raises(TrainingError, match="that requires grad"):
+        env.step(torch.ones(2, requires_grad=True))
+
+
+def test_actions_are_read_from_whatever_holds_real_numbers(dataset):
+    def after(action) -> np.ndarray:
+        env = TradingEnv(dataset, dataset.windows.train, SPEC)
+        env.reset(options={"bar": 500})
+        return env.step(action)[0]
+
+    expected = after(np.array([1.0, 0.0]))
+    arrays = [np.array([1, 0], kind) for kind in (np.uint8, np.int64, np.float16, np.float32)]
+    for same in ([1, 0], (1.0, 0.0), torch.tensor([1.0, 0.0]), *arrays):
+        np.testing.assert_array_equal(after(same), expected)
+
+
+def test_alternatives_have_an_axis_of_their_own(dataset):
+    vector = VectorTradingEnv(dataset, dataset.windows.train, SPEC, n_envs=4)
+    vector.reset(seed=0)
+    for wrong in (np.zeros((4, 2)), np.zeros((4, 0, 2)), np.zeros((4, 3, 1)), np.zeros((2, 3, 2))):
+        with pytest.raises(TrainingError, match=r"\(accounts, alternatives, assets\) = \(4, \d, 2\), got"):
+            vector.alternatives(wrong)
+
+
+@pytest.mark.parametrize("account", ACCOUNTS.values(), ids=ACCOUNTS)
+def test_a_table_observes_fractions_of_equity(dataset, account):
+    with pytest.raises(DataError, match="fractions of equity"):
+        dataset.table.observation(np.array([500]), [account])
+
+
+def test_a_table_broadcasts_no_account_and_rounds_no_bar(dataset):
+    bars, account = np.array([500, 501]), [1.0, 0.0, 0.0]
+    assert dataset.table.observation([500, 501], [account, account]).shape == (2, dataset.layout.size)
+    for wrong in (account, [account], [[1.0], [1.0]], [[1.0, 0.0]] * 2):
+        with pytest.raises(DataError, match=r"cash and 2 holdings: the shape must be \(2, 3\), got"):
+            dataset.table.observation(bars, wrong)
+    for wrong in (bars + 0.7, bars > 500, ["500", "501"], [bars, bars], 500):
+        with pytest.raises(DataError, match="bars must be"):
+            dataset.table.observation(wrong, [account, account])
+
+
+NO_BARS = {"a fraction": 300.7, "a float": 300.0, "a truth value": True, "text": "300", "a list": [300]}
+
+
+@pytest.mark.parametrize("bar", NO_BARS.values(), ids=NO_BARS)
+def test_an_episode_starts_at_a_whole_number(dataset, bar):
+    single = TradingEnv(dataset, dataset.windows.train, SPEC)
+    vector = VectorTradingEnv(dataset, dataset.windows.train, SPEC, n_envs=2)
+    with pytest.raises(SpecError, match="`bar` must be a whole number"):
+        single.reset(options={"bar": bar})
+    with pytest.raises(DataError, match="bars to start at must be"):
+        vector.reset(options={"bars": [bar, bar]})
+    assert single.reset(options={"bar": np.int32(300)})[1]["bar"] == 300
+    assert vector.reset(options={"bars": (300, 400)})[0][:, 0].tolist() == [300.0, 400.0]
+
+
+def test_one_seed_is_for_all_accounts_and_a_list_is_refused(dataset):
+    vector = VectorTradingEnv(dataset, dataset.windows.train, SPEC, n_envs=2)
+    for wrong in ([1, 2], (1, 2), np.array([1, 2]), [1], True, 1.0, "1", -1):
+        with pytest.raises(SpecError, match="a seed, one for all accounts or None, must be a whole number"):
+            vector.reset(seed=wrong)
+        with pytest.raises(SpecError, match="a seed, one for all accounts"):
+            TradingEnv(dataset, dataset.windows.train, SPEC).reset(seed=wrong)
+
+
+def test_a_state_of_another_environment_is_refused_and_changes_nothing(dataset):
+    def made(n_envs: int) -> VectorTradingEnv:
+        env = VectorTradingEnv(dataset, dataset.windows.train, SPEC, n_envs=n_envs, seed=1)
+        env.reset(seed=2)
+        return env
+
+    env, state = made(2), made(2).get_state()
+    before = env.get_state()
+    states = {
+        "another number of accounts": made(4).get_state(),
+        "no bars": {name: value for name, value in state.items() if name != "bars"},
+        "bars that there are not": {**state, "bars": np.array([10**6, 500])},
+        "bars as floats": {**state, "bars": np.array([1.5, 2.5])},
+        "a random state that is none": {**state, "random": "{}"},
+        "nothing": None,
+    }
+    for name, wrong in states.items():
+        with pytest.raises(WeightsError, match=r"a state('s `random`)? must"):
+            env.set_state(wrong)
+        for part, value in env.get_state().items():
+            np.testing.assert_array_equal(value, before[part], err_msg=name)
+    VectorTradingEnv(dataset, dataset.windows.train, SPEC, n_envs=2).set_state(state)  # before its first reset
+
+
+NO_OBSERVATIONS = {
+    "text": lambda size: "observation",
+    "a batch of none": lambda size: np.zeros((0, size)),
+    "a batch of batches": lambda size: np.zeros((1, 1, size)),
+    "truth values": lambda size: np.ones(size, bool),
+    "complex": lambda size: np.ones(size, complex),
+    "nothing": lambda size: None,
+    "ragged": lambda size: [[1.0], [1.0, 2.0]],
+    "larger than float32": lambda size: np.array([1.0, 0.0, 0.0] + [1e300] * (size - 3)),
+}
+
+
+@pytest.mark.parametrize("observation", NO_OBSERVATIONS.values(), ids=NO_OBSERVATIONS)
+def test_a_policy_decides_on_an_observation(policy, observation):
+    with pytest.raises((WeightsError, DataError)):
+        policy(observation(policy.layout.size))
+
+
+def part(candles, *bars: slice):
+    """These bars of candles of a real market."""
+    rows = np.concatenate([np.arange(len(candles))[some] for some in bars])
+    return dataclasses.replace(candles, times=candles.times[rows], values=candles.values[rows], regimes=None)
+
+
+def test_too_few_bars_and_a_gap_are_different_things(policy, dataset):
+    candles, reach = dataset.candles, FeatureSpec(lookback=8, indicators=("close", "volume")).reach
+    needed = reach.lookback + reach.warm_up
+    assert policy.observe(part(candles, slice(0, needed))).shape == (policy.layout.size,)
+    for n in (0, 1, needed - 1):
+        rule = f"needs {needed} bars without a gap: 8 of its lookback, and before them {reach.warm_up} that indicators"
+        with pytest.raises(DataError, match=f"{rule} need; got {n}$"):
+            policy.observe(part(candles, slice(0, n)))
+    gap = "after the last gap, from the bar at 2020-01-21 19:00:00 to the one at 2020-01-21 22:00:00, there are 5$"
+    with pytest.raises(DataError, match=gap):
+        policy.observe(part(candles, slice(0, 500), slice(502, 507)))
+
+
+def test_a_policy_observes_candles_of_its_assets(policy, dataset):
+    more = dataclasses.replace(
+        dataset.candles,
+        symbols=("X", *reversed(dataset.layout.symbols)),
+        values=dataset.candles.values[:, [0, 1, 0]],
+    )
+    with pytest.raises(WeightsError, match=r"pass candles\.of\(policy\.layout\.symbols\)"):
+        policy.observe(more)
+    np.testing.assert_array_equal(policy.observe(more.of(policy.layout.symbols)), policy.observe(dataset.candles))
+    for wrong in ("candles", None, dataset.candles.values):
+        with pytest.raises(DataError, match="a policy observes Candles"):
+            policy.observe(wrong)
+
+
+def test_a_window_is_one_of_the_dataset(dataset):
+    for wrong in ("train", None, [0, 500], slice(0, 500)):
+        with pytest.raises(SpecError, match=r"a window must be a Window or several, such as dataset\.windows\.train"):
+            TradingEnv(dataset, wrong, SPEC)
+        with pytest.raises(SpecError, match="a window must be"):
+            backtest(lambda bars, account: np.zeros((len(bars), 2)), dataset, wrong, MarketRules())
+    with pytest.raises(DataError, match="no asset 3"):
+        buy_and_hold(dataset, dataset.windows.validation, MarketRules(), 3)
+    with pytest.raises(SpecError, match=r"`every`, a number of bars, must be a whole number from 1 on, got 1\.5"):
+        equal_weight(dataset, dataset.windows.validation, MarketRules(), every=1.5)
+
+
+JUNK = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats()
+    | st.complex_numbers()
+    | st.text(max_size=3)
+    | st.binary(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["bar", "bars", "x"]), inner, max_size=2)
+    ),
+    max_leaves=8,
+) | hnp.arrays(
+    hnp.scalar_dtypes() | hnp.unicode_string_dtypes(max_len=3), hnp.array_shapes(min_dims=0, max_dims=3, max_side=3)
+)
+
+
+@given(junk=JUNK)
+def test_whatever_comes_in_raises_an_error_of_this_project_or_is_taken(policy, dataset, junk):
+    single = TradingEnv(dataset, dataset.windows.train, SPEC, seed=0)
+    vector = VectorTradingEnv(dataset, dataset.windows.train, SPEC, n_envs=2, seed=0)
+    single.reset(), vector.reset()
+    one_number = (
+        isinstance(junk, int | np.integer | np.ndarray) and np.shape(junk) == ()
+    )  # a million accounts take a while
+    doors = (
+        lambda: TradingEnv(dataset, dataset.windows.train, SPEC, seed=junk),
+        lambda: VectorTradingEnv(dataset, dataset.windows.train, SPEC, n_envs=2 if one_number else junk),
+        lambda: VectorTradingEnv(dataset, dataset.windows.train, SPEC, n_envs=2, observation=junk),
+        lambda: VectorTradingEnv(dataset, dataset.windows.train, SPEC, n_envs=2, reward_scale=junk),
+        lambda: single.reset(seed=junk),
+        lambda: single.reset(options=junk),
+        lambda: single.reset(options={"bar": junk}),
+        lambda: vector.reset(seed=junk),
+        lambda: vector.reset(options={"bars": junk}),
+        lambda: single.step(junk),
+        lambda: single.step([junk, junk]),
+        lambda: vector.step(junk),
+        lambda: vector.alternatives(junk),
+        lambda: vector.set_state(junk),
+        lambda: vector.set_state({**vector.get_state(), "bars": junk, "random": junk}),
+        lambda: dataset.table.observation(junk, [[1.0, 0.0, 0.0]]),
+        lambda: dataset.table.observation([500], junk),
+        lambda: policy(junk),
+        lambda: policy.observe(junk),
+        lambda: policy.observe(dataset.candles, junk),
+        lambda: policy.observe(dataset.candles, [1.0, 0.0, junk]),
+    )
+    for door in doors:
+        with contextlib.suppress(FtrayError):
+            door()
+
+
+@given(
+    holdings=hnp.arrays(np.float64, 2, elements=st.floats(0.0, 0.5)),
+    action=hnp.arrays(np.float32, 2, elements=st.floats(-1.0, 1.0, width=32)),
+    seed=st.none() | st.integers(0, 2**70),
+)
+def test_whatever_training_gives_is_taken(policy, dataset, holdings, action, seed):
+    observation = policy.observe(dataset.candles, [1.0 - holdings.sum(), *holdings])
+    assert np.abs(policy(observation)).max() <= 1.0
+    env = TradingEnv(dataset, dataset.windows.train, SPEC, seed=seed)
+    first, _ = env.reset(seed=seed)
+    assert np.isfinite(policy(first)).all() and np.isfinite(env.step(action)[1])

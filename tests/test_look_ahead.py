@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from ftray.features import INDICATORS, FeatureSpec, FeatureTable, Indicator, build_table
-from ftray.features.table import raw_features
+from ftray.features.raw import raw_features
 from ftray.market import Candles, SimulatorSpec, Window, simulate
 from ftray.testing import assert_no_look_ahead
 from ftray.testing.look_ahead import assert_walk_has_no_look_ahead
@@ -98,7 +98,7 @@ def test_the_proof_catches_a_scaler_that_saw_more_than_the_train_window():
 
 
 def test_the_proof_catches_an_environment_that_shows_the_next_bar(monkeypatch):
-    original = FeatureTable.observation
-    monkeypatch.setattr(FeatureTable, "observation", lambda self, bars, account: original(self, bars + 1, account))
+    original = FeatureTable.window
+    monkeypatch.setattr(FeatureTable, "window", lambda self, bars: original(self, bars + 1))
     with pytest.raises(AssertionError):
         assert_account_has_no_look_ahead(BARS_AFTER_TRAINING[1])

@@ -210,7 +210,7 @@ def test_a_full_disk_is_named_with_what_to_do(place, capsys, monkeypatch):
     assert content(place) == before
 
 
-@pytest.mark.parametrize("command", [("results", "runs/old", "--csv", "-"), ("schema",)])
+@pytest.mark.parametrize("command", [("results", "runs/old", "--csv", "-"), ("results", "runs/old"), ("schema",)])
 def test_standard_output_on_a_full_disk_is_named(command, place):
     with Path("/dev/full").open("w") as full:
         words = [sys.executable, "-m", "ftray", *command]

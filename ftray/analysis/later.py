@@ -18,7 +18,7 @@ from ftray.analysis.later_looks import Deployed, looking
 from ftray.errors import DataError, FtrayError, RefusedError
 from ftray.features import Dataset, FeatureSpec, build_dataset, build_table
 from ftray.features.dataset import open_test_window
-from ftray.features.history import History, overlapping
+from ftray.features.history import History, check_interval, interval_of, overlapping
 from ftray.market import (
     Candles,
     FilesSpec,
@@ -79,7 +79,7 @@ def backtest_policy(
     """
     check_loaded(policy.facts.get("plugins") or {}, "this policy")
     history, unknown = _history(policy)
-    candles = _candles(policy, market, history)
+    candles = _candles(policy, market, history, say)
     bars = _bars(candles, history, from_, to)
     times = candles.times[bars.start : bars.stop]
     objections = _objections(times, history, unknown)
@@ -148,21 +148,24 @@ def _pretrained_on(policy: Deployed, encoder: dict[str, Any]) -> Sequence[Sequen
     raise DataError("and no event of its trial says what its encoder was pre-trained on")
 
 
-def _candles(policy: Deployed, market: "MarketSpec | Candles | Location", history: History | None) -> Candles:
+def _candles(policy: Deployed, market: "MarketSpec | Candles | Location", history: History | None, say: Say) -> Candles:
     """The candles to judge on, of the policy's assets in its order.
 
     Raises: DataError for those of another interval, or without one of the assets.
     """
-    trial = policy.facts.get("trial") or {}
-    usual = interval_text(history.interval) if history else trial.get("market", {}).get("interval", "1h")
+    interval = history.interval if history else interval_of(policy.facts)
     if isinstance(market, Candles):
         candles = market.of(policy.layout.symbols)
     elif isinstance(market, str | Path):
-        candles = candles_of(policy, FilesSpec(path=str(market), interval=usual))
+        files = FilesSpec(path=str(market))
+        known = {} if interval is None else {"interval": interval_text(interval)}
+        candles = candles_of(policy, dataclasses.replace(files, **known))
     else:
         candles = candles_of(policy, market)
-    if history and candles.interval != history.interval:
-        raise DataError(f"this policy decides on bars of {usual}, and these are of {interval_text(candles.interval)}")
+    if interval is None:
+        found = interval_text(candles.interval)
+        say(f"an earlier version did not record on bars of which length this policy decides; these are of {found}")
+    check_interval(interval, candles)
     return candles
 
 

@@ -6,6 +6,7 @@ A clock on the page asks every few seconds whether anything has changed; only th
 takes longer, like importance, is computed again when a trial has ended.
 """
 
+import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from ftray.analysis.study import Study
 from ftray.boards import live, page
 from ftray.boards.columns import ENCODERS, FAILURES, MACHINES, Columns, TableColumn, leaderboard_columns
 from ftray.boards.live import CachedStudy
+from ftray.boards.page import Panel
 from ftray.boards.sidecars import Sidecar, links
 from ftray.boards.status import machines_data, status_data
 from ftray.errors import FtrayError, NoResultError
@@ -102,6 +104,7 @@ def _update_clock(app: dash.Dash, study: CachedStudy, sidecars: Sequence[Sidecar
 def _update_tables(app: dash.Dash, study: CachedStudy) -> None:
     @app.callback(
         Output("leaderboard", "rowData"),
+        Output("leaderboard", "style"),
         Output("luck", "children"),
         Output("failures", "children"),
         Output("jobs", "children"),
@@ -111,8 +114,10 @@ def _update_tables(app: dash.Dash, study: CachedStudy) -> None:
     )
     def tables(stamp: str) -> tuple[Any, ...]:
         failures = study.ask("failures", stamp, live.failures_page)
+        rows = study.ask("rows", stamp, live.leaderboard_page)
         return (
-            study.ask("rows", stamp, live.leaderboard_page),
+            rows,
+            page.grid_style(len(rows)),
             [dash.html.Div(line) for line in study.ask("luck", stamp, live.describe_luck)],
             page.table("Failed trials, by their first error", failures, FAILURES),
             page.table("Pre-training", study.ask("jobs", stamp, live.jobs_page), ENCODERS),
@@ -135,6 +140,7 @@ def _update_curves(app: dash.Dash, study: CachedStudy) -> None:
     @app.callback(
         Output("curves", "figure"),
         Output("curves-title", "children"),
+        Output("curves-card", "className"),
         Output("metric", "options"),
         Input("stamp", "data"),
         Input("by", "value"),
@@ -147,11 +153,11 @@ def _update_curves(app: dash.Dash, study: CachedStudy) -> None:
         names = study.ask("metrics", stamp, lambda study: study.metrics)
         if by == "trial":
             question, depends_on = f"curves {metric} {chosen}", stamp
-            figure = study.ask(question, depends_on, lambda study: _trial_curves(study, metric, chosen))
+            panel = study.ask(question, depends_on, lambda study: _trial_curves(study, metric, chosen))
         else:
             question = f"groups {by} {metric}"
-            figure = study.ask(question, study.n_ended(), lambda study: _group_curves(study, by, metric))
-        return *figure, sorted({*names, metric})
+            panel = study.ask(question, study.n_ended(), lambda study: _group_curves(study, by, metric))
+        return *panel, sorted({*names, metric})
 
 
 def _update_plots(app: dash.Dash, study: CachedStudy, drawn: Mapping[str, Draw]) -> None:
@@ -159,6 +165,7 @@ def _update_plots(app: dash.Dash, study: CachedStudy, drawn: Mapping[str, Draw])
         [
             *(Output(name, "figure") for name in drawn),
             *(Output(f"{name}-title", "children") for name in drawn),
+            *(Output(f"{name}-card", "className") for name in drawn),
             Output("vram-card", "hidden"),
         ],
         Input("stamp", "data"),
@@ -166,9 +173,9 @@ def _update_plots(app: dash.Dash, study: CachedStudy, drawn: Mapping[str, Draw])
     )
     def figures(stamp: str) -> list[Any]:
         n = study.n_ended()
-        parts = [study.ask(name, n, lambda study, name=name: _draw(study, drawn[name], name)) for name in drawn]
+        panels = [study.ask(name, n, lambda study, name=name: _draw(study, drawn[name], name)) for name in drawn]
         on_gpu = study.ask("on a GPU", n, lambda study: len(plots.vram_data(study)) > 0)
-        return [*(figure for figure, _ in parts), *(title for _, title in parts), not on_gpu]
+        return [*itertools.chain(*zip(*panels, strict=True)), not on_gpu]
 
 
 def _update_trial(app: dash.Dash, study: CachedStudy) -> None:
@@ -200,22 +207,21 @@ def _card(study: Study, names: Sequence[str]) -> Any:
     return page.trial_card(name, {key: value for key, value in facts.items() if value}, record.error, plot)
 
 
-def _trial_curves(study: Study, metric: str, chosen: Sequence[str]) -> Any:
+def _trial_curves(study: Study, metric: str, chosen: Sequence[str]) -> Panel:
     places = live.places_of_curves(live.shown_trials(study), chosen)
     curves = live.trial_curves_data(study, metric, places)
     return _draw(study, lambda _: live.plot_trial_curves(curves, metric, places, chosen), "curves")
 
 
-def _group_curves(study: Study, by: str, metric: str) -> Any:
+def _group_curves(study: Study, by: str, metric: str) -> Panel:
     return _draw(study, lambda study: plots.plot_curves(plots.curves_data(study, by, metric)), "curves")
 
 
-def _draw(study: Study, draw: Draw, name: str) -> tuple[Any, Any]:
-    """A figure and its title, or an empty figure and why there is none yet."""
+def _draw(study: Study, draw: Draw, name: str) -> Panel:
     try:
-        return page.parts(draw(study), name)
+        return page.drawn(draw(study), name)
     except NoResultError as error:
-        return page.nothing(), page.title(f"{name[0].upper()}{name[1:]}: not yet", str(error))
+        return page.not_drawn(name, str(error))
 
 
 def _groups(study: Study) -> list[str]:

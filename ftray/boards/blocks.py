@@ -8,10 +8,11 @@ Takes: texts, rows, plotly figures. Gives: blocks, and HTML of them. The templat
 
 import functools
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ftray.boards.columns import Columns
+from ftray.errors import NoResultError
 
 if TYPE_CHECKING:
     import jinja2
@@ -72,12 +73,21 @@ class Plot(NamedTuple):
 
     @property
     def html(self) -> Any:
-        """The figure alone; the page around it must hold plotly's script."""
+        """The figure alone, as wide as the page around it, which must hold plotly's script."""
         from markupsafe import Markup
 
         name = re.sub(r"[^\w-]", "-", self.name)  # plotly does not escape it
-        config = {"displaylogo": False}
-        return Markup(self.figure.to_html(full_html=False, include_plotlyjs=False, div_id=name, config=config))
+        config = {"displaylogo": False, "responsive": True}
+        fluid = type(self.figure)(self.figure).update_layout(width=None, autosize=True)
+        return Markup(fluid.to_html(full_html=False, include_plotlyjs=False, div_id=name, config=config))
+
+
+def plot_or_why(draw: Callable[[], Any], name: str) -> Block:
+    """The plot that `draw` returns, or why there is none."""
+    try:
+        return Plot(draw(), name)
+    except NoResultError as error:
+        return Paragraph(f"Nothing to show: {error}", "note")
 
 
 def table_of(columns: Columns, rows: Iterable[Mapping[str, Any]]) -> Table:

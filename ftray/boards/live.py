@@ -18,7 +18,7 @@ from ftray.analysis.test_window import describe_reads
 from ftray.boards.status import StudyStatus
 from ftray.errors import NoResultError
 from ftray.metrics import WALL_SECONDS, format_metric, metric_title
-from ftray.plots.theme import SERIES, figure, integer_axis, series
+from ftray.plots.theme import SERIES, figure, integer_axis, metric_axis, series
 from ftray.runs.records import JobKind
 from ftray.tables.schema import Frame
 
@@ -138,11 +138,12 @@ def failures_page(study: Study) -> list[dict[str, Any]]:
 
 
 def shown_trials(study: Study) -> list[str]:
-    """The trials whose curves are shown by default: those that run, then the best."""
-    trials: Frame = study.frame("trials", ["trial", "kind", "state"])
-    running = trials[(trials["state"] == "RUNNING") & (trials["kind"] != JobKind.PRETRAINING)]["trial"].tolist()
-    best = [record.id for record in rank_trials(study.records(), study.objectives, study.constraints)]
-    return list(dict.fromkeys([*running[: MAX_CURVES // 2], *best]))[:MAX_CURVES]
+    """The trials whose curves are shown by default: those that run, then the best, then those without a rank."""
+    records = [record for record in study.records() if record.kind != JobKind.PRETRAINING]
+    running = [record.id for record in records if record.state == "RUNNING"]
+    best = [record.id for record in rank_trials(records, study.objectives, study.constraints)]
+    others = [record.id for record in records if record.id not in running]
+    return list(dict.fromkeys([*running[: MAX_CURVES // 2], *best, *others]))[:MAX_CURVES]
 
 
 def places_of_curves(shown: Sequence[str], chosen: Sequence[str]) -> list[str]:
@@ -206,7 +207,8 @@ def plot_trial_curves(
             marker={"symbol": look.symbol, "size": 7},
         )
         made.update_xaxes(title=metric_title(str(steps)), **integer_axis(rows[steps]))
-    return made.update_yaxes(title=metric_title(name))
+    values = [value for rows in curves.values() for value in rows[name]]
+    return made.update_yaxes(metric_axis(name, values))
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:

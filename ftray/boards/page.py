@@ -4,7 +4,7 @@ Takes: titles, rows, figures. Gives: components. Everything is served from this 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import dash_ag_grid
 from dash import dcc, html
@@ -14,10 +14,14 @@ from ftray.boards.columns import Columns, TableColumn
 from ftray.boards.sidecars import Link
 from ftray.units import CLOCK, UNITS
 
-MIN_WIDTHS = {"rank": 56, "trial": 104, "state": 116, "encoder": 128, "pretrained": 110}
-MIN_WIDTHS |= {"validation_max_drawdown": 92, "validation_exposure": 88}
+MIN_WIDTHS = {"rank": 50, "trial": 106, "state": 194, "encoder": 124, "pretrained": 126}
+MIN_WIDTHS |= {"validation_max_drawdown": 84, "validation_exposure": 80}
+"""Pixels in which each value is whole, `COMPLETE, hardly trades` and `auto, fine-tuned` among them."""
 SWITCHED_OFF = ("validation_turnover", "validation_round_trips", "cpu_seconds", "gpu_seconds")
 """Columns that a reader switches on: with them, a window of 1280 pixels would cut the leaderboard."""
+
+HEADER, ROW = 52, 32
+"""Pixels of the leaderboard's titles and of a row."""
 
 FILTERED = ("trial", "state", "encoder", "pretrained")
 
@@ -125,11 +129,24 @@ def fluid(made: Any, name: str) -> Any:
     return made.update_layout(width=None, autosize=True, uirevision=name)
 
 
-def parts(made: Any, name: str) -> tuple[Any, list[Any]]:
+class Panel(NamedTuple):
+    """What is shown in a card of a chart. style: its class; without a chart the card takes a line."""
+
+    figure: Any
+    title: list[Any]
+    style: str
+
+
+def drawn(made: Any, name: str) -> Panel:
     """A figure without its title, and the title as words that a narrow window can wrap."""
     words, _, note = (made.layout.title.text or "").partition("<br><sup>")
     made.update_layout(title=None, margin={"t": 44})
-    return fluid(made, name), title(words, note.removesuffix("</sup>"))
+    return Panel(fluid(made, name), title(words, note.removesuffix("</sup>")), "card")
+
+
+def not_drawn(name: str, why: str) -> Panel:
+    """No figure, and why there is none yet."""
+    return Panel(nothing(), title(f"{_capital(name)}: not yet", why), "card empty")
 
 
 def title(words: str, note: str) -> list[Any]:
@@ -138,7 +155,11 @@ def title(words: str, note: str) -> list[Any]:
 
 def _waits(name: str) -> list[Any]:
     """The title of a chart until it is drawn."""
-    return title(name[0].upper() + name[1:], "is being drawn")
+    return title(_capital(name), "is being drawn")
+
+
+def _capital(name: str) -> str:
+    return name[0].upper() + name[1:]
 
 
 def nothing() -> dict[str, Any]:
@@ -158,7 +179,7 @@ def _grid(columns: Columns) -> dash_ag_grid.AgGrid:
         defaultColDef={
             "sortable": True,
             "resizable": True,
-            "minWidth": 80,
+            "minWidth": 70,
             "wrapHeaderText": True,
             "autoHeaderHeight": True,
         },
@@ -173,12 +194,17 @@ def _grid(columns: Columns) -> dash_ag_grid.AgGrid:
                 "enableClickSelection": True,
             },
             "suppressFieldDotNotation": True,
-            "rowHeight": 32,
+            "rowHeight": ROW,
             "headerHeight": 36,
             "animateRows": False,
         },
-        style={"height": 420},
+        style=grid_style(0),
     )
+
+
+def grid_style(n_rows: int) -> dict[str, Any]:
+    """As high as its rows, up to a dozen."""
+    return {"height": HEADER + ROW * min(max(n_rows, 2), 12)}
 
 
 def switched_on(columns: Columns) -> list[str]:
@@ -228,4 +254,4 @@ def _curves(metric: str, groups: Sequence[str]) -> html.Section:
         html.Div(dcc.Dropdown([metric], metric, id="metric", clearable=False)),
     ]
     inside = [html.Div(_waits("curves"), id="curves-title"), html.Div(choices, className="choices"), graph("curves")]
-    return html.Section(inside, className="card")
+    return html.Section(inside, id="curves-card", className="card")

@@ -16,6 +16,7 @@ from ftray.boards.columns import ENCODERS, leaderboard_columns
 from ftray.boards.terminal import print_lines, print_table
 from ftray.runs.folder import RunFolder
 from ftray.search.objectives import constraints_of, objectives_of
+from ftray.spec import Count, parse_member
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,7 +26,10 @@ def print_leaderboard(run: RunFolder, *, top: int | None = None, console: "Conso
     """Prints all benchmarks and the trials, or the first `top` of them; without a terminal in plain lines.
 
     Below it: how many trials are in which state and hardly trade, the failed ones by error, and crashed processes.
+
+    Raises: SpecError for a `top` that is no whole number from 1 on.
     """
+    top = parse_member(Count | None, top, path=("top",))
     from rich.console import Console
 
     console = console or Console()

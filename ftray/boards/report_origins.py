@@ -12,7 +12,7 @@ import yaml
 from ftray import plots
 from ftray.analysis.study import Study
 from ftray.analysis.test_window import describe_reads
-from ftray.boards.blocks import Block, Code, Facts, Paragraph, Plot, Table, table_of
+from ftray.boards.blocks import Block, Code, Facts, Paragraph, Plot, Table, plot_or_why, table_of
 from ftray.boards.columns import FAILURES, MACHINES
 from ftray.boards.live import failures_page
 from ftray.boards.status import machines_data, status_data
@@ -31,7 +31,7 @@ def costs(study: Study) -> list[Block]:
         ),
         Paragraph("Booked shares times the time they were booked, pre-training included.", "note"),
         table_of(MACHINES, machines_data(study)),
-        Plot(plots.plot_cost(plots.cost_data(study)), "cost"),
+        plot_or_why(lambda: plots.plot_cost(plots.cost_data(study)), "cost"),
     ]
     memory = plots.vram_data(study)
     return [*blocks, Plot(plots.plot_vram(memory), "vram")] if len(memory) else blocks

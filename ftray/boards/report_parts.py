@@ -12,7 +12,7 @@ from ftray.analysis.leaderboard import is_benchmark, leaderboard_rows
 from ftray.analysis.looks import looks_elsewhere
 from ftray.analysis.ranking import describe_hardly_trading
 from ftray.analysis.study import Study
-from ftray.boards.blocks import Block, Code, Facts, Heading, Paragraph, Plot, Table, table_of
+from ftray.boards.blocks import Block, Code, Facts, Heading, Paragraph, Plot, Table, plot_or_why, table_of
 from ftray.boards.columns import TableColumn, leaderboard_columns, of_metric
 from ftray.boards.live import describe_luck
 from ftray.boards.status import status_data
@@ -151,7 +151,8 @@ def leaderboard(study: Study) -> list[Block]:
         words = f"The first {TOP} of {len(trials)} trials; ftray results RUN --csv FILE writes all."
         blocks.append(Paragraph(words, "note"))
     blocks += [Paragraph(line) for line in describe_luck(study)]
-    blocks += [_overfitting(study.overfitting()), Plot(plots.plot_search(plots.search_data(study)), "search")]
+    searched = plot_or_why(lambda: plots.plot_search(plots.search_data(study)), "search")
+    blocks += [_overfitting(study.overfitting()), searched]
     if len(study.objectives) > 1:
         blocks.append(Plot(plots.plot_pareto_front(study), "front"))
     return blocks

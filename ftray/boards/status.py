@@ -89,9 +89,10 @@ def status_data(study: Study, now: datetime.datetime | None = None) -> StudyStat
 
 
 def machines_data(study: Study) -> list[dict[str, Any]]:
-    """A row per machine that trials ran on: what it is, what it did, and GPU memory used at most, in GiB.
+    """A row per machine that trials and pre-training ran on: what it is, what it did, and GPU memory used at most, in
+    GiB.
 
-    running: trials there now. cpu_hours, gpu_hours: booked shares times the time they were booked.
+    running: jobs there now. cpu_hours, gpu_hours: booked shares times the time they were booked.
     """
     trials: Frame = study.frame("trials", ["trial", "state", "host", "cpu", "gpu", CPU_SECONDS, GPU_SECONDS])
     known = trials.dropna(subset=["host"])

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ftray import plots
-from ftray.boards.blocks import Block, Paragraph, Plot, Table, render, table_of
+from ftray.boards.blocks import Block, Paragraph, Plot, Table, plot_or_why, render, table_of
 from ftray.boards.columns import TableColumn
-from ftray.errors import NoResultError
 from ftray.files import replace_file
 from ftray.metrics import UNITS, find_metric, validation
 from ftray.outputs import check_output_file
@@ -83,7 +82,10 @@ def tear_sheet(data: Mapping[str, Any]) -> dict[str, list[Block]]:
         "Equity and drawdown": [Plot(plots.plot_equity(data), "equity"), *_drawdowns(data["drawdowns"])],
         "Months": [Plot(plots.plot_monthly_returns(data), "months")],
         "Rolling Sharpe ratio": _rolling(data),
-        "Weights, exposure and turnover": [*_weights(data), Plot(plots.plot_activity(data), "activity")],
+        "Weights, exposure and turnover": [
+            plot_or_why(lambda: plots.plot_weights(data), "weights"),
+            Plot(plots.plot_activity(data), "activity"),
+        ],
         "Profit by asset and closed trades": _assets(data),
     }
 
@@ -132,13 +134,6 @@ def _rolling(data: Mapping[str, Any]) -> list[Block]:
         words = f"Nothing to show: this takes {ROLLING_DAYS} days of bars in which equity moves."
         return [Paragraph(words, "note")]
     return [Plot(plots.plot_rolling_sharpe(data), "rolling-sharpe")]
-
-
-def _weights(data: Mapping[str, Any]) -> list[Block]:
-    try:
-        return [Plot(plots.plot_weights(data), "weights")]
-    except NoResultError as error:
-        return [Paragraph(f"Nothing to show: {error}", "note")]
 
 
 def _assets(data: Mapping[str, Any]) -> list[Block]:

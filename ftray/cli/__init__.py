@@ -9,12 +9,15 @@ boards    show results as pages: dashboard, report
 """
 
 import argparse
+import contextlib
 import sys
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from ftray.cli import boards, clusters, drafting, judging, looking, studies
-from ftray.errors import FtrayError, StudyInterruptedError
-from ftray.files import named
+from ftray.cli.terminal import ReaderGoneError, StandardOutput
+from ftray.errors import DataWarning, FtrayError, StudyInterruptedError
 from ftray.outputs import describe_os_error
 from ftray.signals import sigterm_like_ctrl_c
 from ftray.version import __version__
@@ -34,19 +37,37 @@ INTERRUPTED, TERMINATED = 130, 143
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit status: 0, 1 for an error, 2 for a wrong command line, 130 for Ctrl-C, and 143
     for SIGTERM, which ends a command like Ctrl-C."""
-    with sigterm_like_ctrl_c() as came:
+    with sigterm_like_ctrl_c() as came, _short_warnings():
         status = _run(arguments)
     return TERMINATED if status == INTERRUPTED and came else status
 
 
+@contextlib.contextmanager
+def _short_warnings() -> Iterator[None]:
+    """Prints what is odd in candles like an error, in one line, each once; other warnings as Python does."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("always", category=DataWarning)
+        usual, printed = warnings.showwarning, set[str]()
+
+        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+            if not issubclass(category, DataWarning):
+                usual(message, category, *where)
+            elif str(message) not in printed:
+                printed.add(str(message))
+                print(f"ftray: {message}", file=sys.stderr)
+
+        warnings.showwarning = show
+        yield
+
+
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        given, unknown = _parser().parse_known_args(arguments)
-        if unknown:  # argparse would print the usage of `ftray` itself, which does not have the verb's options
-            given.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-        command: Callable[[argparse.Namespace], int] = given.command
-        status = command(given)
-        with named("standard output"):
+        with contextlib.redirect_stdout(StandardOutput(sys.stdout)):  # type: ignore[type-var]  # prints ask for no more
+            given, unknown = _parser().parse_known_args(arguments)
+            if unknown:  # argparse would print the usage of `ftray` itself, which does not have the verb's options
+                given.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+            command: Callable[[argparse.Namespace], int] = given.command
+            status = command(given)
             sys.stdout.flush()
         return status
     except FtrayError as error:
@@ -55,7 +76,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         print("\nftray: stopped; finished work is kept, and the same command continues", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # `ftray results RUN | head`
+    except ReaderGoneError:
         sys.stderr.close()
         return 0
     except OSError as error:  # a full disk, a folder that may not be written

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from ftray.cli.studies import add_runs
-from ftray.cli.terminal import Add, a_number, add_verb, an_interval, location, write_out
+from ftray.cli.terminal import Add, a_number, add_verb, an_interval, location, say
 from ftray.errors import SpecError
 from ftray.outputs import check_output_file
 from ftray.spec import Between
@@ -125,5 +125,5 @@ def schema(given: argparse.Namespace) -> int:
     from ftray.study.json_schema import schema_text
 
     load_plugins(given.plugin)
-    write_out(schema_text(ranges=not given.trial))
+    say(schema_text(ranges=not given.trial), end="")
     return 0

@@ -2,14 +2,10 @@
 
 import argparse
 from pathlib import Path
-from typing import Annotated
 
 from ftray.cli.terminal import Add, a_moment, a_number, add_verb, live, location
-from ftray.spec import Between
+from ftray.spec import LEAST_SEEDS, FreshSeeds
 from ftray.storage import Location, is_url
-
-Seeds = Annotated[int, Between(3)]
-"""How many a promotion trains: `ftray.study.promote.LEAST_SEEDS`."""
 
 
 def add_verbs(add: Add) -> None:
@@ -35,8 +31,8 @@ def add_verbs(add: Add) -> None:
     verb = add_verb(add, promote, "train the best trial again on fresh seeds, and read the test window: once")
     verb.add_argument("run", type=location, metavar="RUN", help="a run folder, like runs/demo")
     verb.add_argument("--trial", metavar="ID", help="a trial of the run, like trial-0003 (default: the best)")
-    line = "fresh seeds to train, at least 3 (default: 5)"
-    verb.add_argument("--seeds", type=a_number(Seeds), default=5, metavar="N", help=line)
+    line = f"fresh seeds to train, at least {LEAST_SEEDS} (default: 5)"
+    verb.add_argument("--seeds", type=a_number(FreshSeeds), default=5, metavar="N", help=line)
     line = "train even where the trial's own ratios say that it will hardly pass (default: asks, on a terminal)"
     verb.add_argument("--yes", action="store_true", help=line)
     line = "train all seeds, and read the test window even if luck explains a ratio or it was read before; recorded"

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftray.cli.terminal import Add, a_number, add_verb, location, write_out
+from ftray.cli.terminal import Add, a_number, add_verb, location, say
 from ftray.files import replace_file
 from ftray.outputs import check_output_file
 from ftray.spec import Count
@@ -43,7 +43,7 @@ def results(given: argparse.Namespace) -> int:
         from ftray.boards.export import leaderboard_csv, leaderboard_json
 
         text = leaderboard_json(run) if given.csv is None else leaderboard_csv(run)
-        write_out(text) if target == "-" else replace_file(Path(target), text.encode())
+        say(text, end="") if target == "-" else replace_file(Path(target), text.encode())
     else:
         show(run, top=given.top)
     return 0

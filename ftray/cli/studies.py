@@ -66,7 +66,7 @@ def add_runs(verb: argparse.ArgumentParser, what: str = "where run folders are")
 
 
 def check_words(given: argparse.Namespace) -> None:
-    """Refuses a study's wrong name and misspelt keys at once: to import what parses studies takes seconds."""
+    """Refuses a study's wrong name, and misspelt keys of it, at once: to import what parses studies takes seconds."""
     check_keys(find_study(given.file), given.set)
 
 

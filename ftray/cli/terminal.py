@@ -6,7 +6,7 @@ import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from ftray.errors import SpecError
 from ftray.files import named
@@ -34,11 +34,38 @@ def add_verb(add: Add, command: Command, line: str) -> argparse.ArgumentParser:
 say = functools.partial(print, flush=True)
 
 
-def write_out(text: str) -> None:
-    """Writes a text for other programs to standard output, which may be a file on a full disk."""
-    with named("standard output"):
-        sys.stdout.write(text)
-        sys.stdout.flush()
+class ReaderGoneError(Exception):
+    """Nobody reads standard output any more: `ftray results RUN | head`. rich exits with 1 at a BrokenPipeError."""
+
+
+class StandardOutput:
+    """Standard output, which names itself in an error: it may be a file on a full disk.
+
+    Raises: ReaderGoneError in place of a BrokenPipeError.
+    """
+
+    def __init__(self, file: TextIO):
+        self._file = file
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def write(self, text: str) -> int:
+        with _named():
+            return self._file.write(text)
+
+    def flush(self) -> None:
+        with _named():
+            self._file.flush()
+
+
+@contextlib.contextmanager
+def _named() -> "Iterator[None]":
+    try:
+        with named("standard output"):
+            yield
+    except BrokenPipeError as error:
+        raise ReaderGoneError from error
 
 
 def runs_of(cluster: Path | None) -> str | None:

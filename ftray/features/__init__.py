@@ -7,7 +7,9 @@ alone, the `ObservationLayout` that everyone slices through, and the `Dataset` t
 from ftray.features.dataset import Dataset, build_dataset, dataset_fingerprint, dataset_of
 from ftray.features.indicators import INDICATORS, Indicator
 from ftray.features.layout import ObservationLayout
-from ftray.features.table import FeatureSpec, FeatureTable, Scaler, build_table, reach_of
+from ftray.features.scaling import Scaler
+from ftray.features.spec import FeatureSpec, reach_of
+from ftray.features.table import FeatureTable, build_table
 
 __all__ = [
     "INDICATORS",

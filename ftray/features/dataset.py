@@ -13,7 +13,9 @@ import numpy as np
 
 from ftray.errors import DataError, RunFolderError
 from ftray.features.layout import ObservationLayout
-from ftray.features.table import FeatureSpec, FeatureTable, Scaler, build_table, reach_of
+from ftray.features.scaling import Scaler
+from ftray.features.spec import FeatureSpec, reach_of
+from ftray.features.table import FeatureTable, build_table
 from ftray.files import create_folder, sha256
 from ftray.market import Candles, FoldsSpec, MarketSpec, Segment, Window, Windows, load_market, pieces
 from ftray.market import fold as split_into_folds
@@ -25,6 +27,9 @@ FORMAT = 2
 
 FOLDS_FORMAT = {"combinatorial": 2}
 """Part of the fingerprint of folds of this kind; raised where a kind cuts its train windows in another way."""
+
+SCALING_FORMAT = {"winsorised": 2}
+"""Part of the fingerprint of features that are scaled like this; raised where what the scaler is fitted on changes."""
 
 WINDOWS = ("train", "validation", "test")
 REACH = ("lookback", "warm_up")
@@ -132,6 +137,7 @@ def build_dataset(market: MarketSpec, windows: FoldsSpec, features: FeatureSpec,
 
     fold: which of the windows' folds, counted from 0.
 
+    Warns: DataWarning for series that never, or hardly, move in the train windows.
     Raises: DataError for candles that cannot be used, or for a window without a bar at which a policy could decide;
     SpecError for a purge below lookback + holding, or a `windows.lookback` or `.warm_up` below what is observed.
 
@@ -187,7 +193,8 @@ def dataset_fingerprint(candles: Candles, windows: FoldsSpec, features: FeatureS
     # A reach that is not given is left out: earlier versions knew none, and what they prepared is still found.
     given = {key: value for key, value in to_mapping(windows).items() if key not in REACH or value is not None}
     plugins = [features.plugins] if features.plugins else []
-    changed = [FOLDS_FORMAT[windows.kind]] if windows.kind in FOLDS_FORMAT else []
+    formats = ((FOLDS_FORMAT, windows.kind), (SCALING_FORMAT, features.scaling))
+    changed = [known[kind] for known, kind in formats if kind in known]
     return fingerprint(FORMAT, candles.fingerprint, given, features, fold, *plugins, *changed)
 
 

@@ -5,15 +5,17 @@ the first time that is new to the policy.
 """
 
 import dataclasses
+import datetime
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ftray.errors import DataError
+from ftray.errors import DataError, SpecError
 from ftray.features.dataset import Dataset
 from ftray.market import Candles, Window, Windows, moment, moment_text, parse_interval
 from ftray.market.intervals import interval_text
+from ftray.numeric import whole_number
 
 Span = tuple[np.datetime64, np.datetime64]
 """When the first and the last bar of a window open, UTC."""
@@ -53,17 +55,24 @@ class History:
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> "History | None":
-        """The history in policy.json; None in one that ftray 0.1 wrote."""
+        """The history in policy.json; None in one that ftray 0.1 wrote. Raises: DataError for one that is malformed."""
         candles, windows = facts.get("candles"), facts.get("windows")
         if candles is None or windows is None:
             return None
-        return cls(
-            candles["fingerprint"],
-            candles["n_bars"],
-            _span((candles["first"], candles["last"])),
-            parse_interval(candles["interval"]),
-            {side: tuple(_span(one) for one in windows[side]) for side in SIDES},
-        )
+        try:
+            return cls(
+                str(candles["fingerprint"]),
+                whole_number(candles["n_bars"], "n_bars", low=1),
+                _span((candles["first"], candles["last"])),
+                parse_interval(candles["interval"]),
+                {side: tuple(_span(one) for one in windows[side]) for side in SIDES},
+            )
+        except (LookupError, TypeError, ValueError) as error:
+            why = f"{error} is missing" if isinstance(error, LookupError) else str(error)
+            raise DataError(
+                f"`candles` must state fingerprint, interval, n_bars, first and last, and `windows` the times of "
+                f"{', '.join(SIDES)}: {why}"
+            ) from error
 
     def to_facts(self) -> dict[str, Any]:
         """The entries of policy.json that `from_facts` reads."""
@@ -107,6 +116,30 @@ class History:
         return Windows(train, validation, test[0] if test else none)
 
 
+def interval_of(facts: Mapping[str, Any]) -> np.timedelta64 | None:
+    """The length of the bars that a policy was trained on, from the entries of policy.json.
+
+    ftray 0.1 recorded it as a field of the trial's market alone: None where that is a plug-in's and has no such field.
+    """
+    history = History.from_facts(facts)
+    if history is not None:
+        return history.interval
+    try:
+        return parse_interval(facts["trial"]["market"]["interval"])
+    except (LookupError, TypeError, SpecError):
+        return None
+
+
+def check_interval(interval: np.timedelta64 | None, candles: Candles) -> None:
+    """Refuses bars of another length than those that a policy was trained on. Raises: DataError.
+
+    interval: as `interval_of` gives it; of None nothing can be said.
+    """
+    if interval is not None and candles.interval != interval:
+        ours, theirs = interval_text(interval), interval_text(candles.interval)
+        raise DataError(f"this policy decides on bars of {ours}, and these candles are of {theirs}")
+
+
 def overlapping(spans: Iterable[Span], times: np.ndarray) -> int:
     """How many of these times (T,) lie in spans."""
     inside = np.zeros(len(times), bool)
@@ -122,7 +155,8 @@ def _window(span: Span, candles: Candles) -> Window:
 
 
 def _span(texts: Sequence[str]) -> Span:
-    first, last = (np.datetime64(text, "ns") for text in texts)
+    """Raises: TypeError or ValueError for anything but two times, as `moment_text` writes them."""
+    first, last = (np.datetime64(datetime.datetime.fromisoformat(text), "ns") for text in texts)
     return first, last
 
 

@@ -12,26 +12,37 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ftray.errors import DataError
+from ftray.numeric import real_numbers
 from ftray.spec import fingerprint
 
 ROUNDING = 1e-3
 """What the fractions of an account may be off: float32, and prices that moved since they were asked for."""
 
 
-def check_fractions(account: np.ndarray) -> None:
-    """Refuses accounts that are not cash and holdings as fractions of equity, as a policy observes them.
+def check_accounts(account: ArrayLike, *shape: int) -> np.ndarray:
+    """Accounts as an array, if they are cash and holdings as fractions of equity, as a policy observes them.
 
-    Shape: (B, 1 + A). Raises: DataError with the first that is none.
+    Every account that comes in is checked here. shape: (1 + A,) of one account, (B, 1 + A) of several.
+
+    Raises: DataError for another shape, which would be broadcast, and with the first account that is none.
     """
-    wrong = ~(np.isfinite(account).all(axis=1) & (account >= -ROUNDING).all(axis=1))
-    wrong |= np.abs(account.sum(axis=1) - 1.0) > ROUNDING
-    if wrong.any():
+    found = real_numbers(account, "an account")
+    if found.shape != shape:
+        raise DataError(
+            f"an account is cash and {shape[-1] - 1} holdings: the shape must be {shape}, got {found.shape}"
+        )
+    rows = np.atleast_2d(found)
+    with np.errstate(over="ignore", invalid="ignore"):
+        right = (rows >= -ROUNDING).all(axis=1) & (np.abs(rows.sum(axis=1) - 1.0) <= ROUNDING)
+    if not right.all():
         raise DataError(
             "an account is cash and each holding as fractions of equity, none below 0, with the sum 1; got "
-            f"{np.round(account[wrong][0], 6).tolist()}: divide money by the equity"
+            f"{[float(f'{part:.6g}') for part in rows[~right][0]]}: divide money by the equity"
         )
+    return found
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ from ftray.market.files import FilesSpec, list_symbols, read_candles
 from ftray.market.folds import FOLDS, CombinatorialSpec, Fold, Folds, FoldsSpec, WalkForwardSpec, fold, n_folds
 from ftray.market.intervals import parse_interval
 from ftray.market.moments import Moment, moment, moment_text, parse_moment
-from ftray.market.quality import Quality, quality_of, spiked_bars, still_bars
+from ftray.market.quality import Quality, busy_bars, honest_values, quality_of, spiked_bars, still_bars
 from ftray.market.simulator import SimulatorSpec, simulate, simulated_symbols
 from ftray.market.sources import MARKETS, Market, MarketSpec, load_market, market_symbols
 from ftray.market.survey import CandleFile, LeftOut, Survey, survey_candles
@@ -40,7 +40,9 @@ __all__ = [
     "Window",
     "Windows",
     "WindowsSpec",
+    "busy_bars",
     "fold",
+    "honest_values",
     "list_symbols",
     "load_market",
     "market_symbols",

@@ -56,7 +56,7 @@ class WindowsSpec:
     """One training, validation and test window, in time order.
 
     validation: fraction of all bars that policies are validated on; training gets the bars before, less the purge gap.
-    test: fraction of all bars at the end, which `ftray promote` alone reads.
+    test: fraction of all bars at the end, which `ftray promote` alone reads; 0: none, and no purge gap before.
     purge: bars left out between two windows; None: lookback + holding, the least without leakage.
     holding: bars that a position or a label may reach into the future.
     lookback: bars that decisions wait for in every window, and that the purge is for; None: `features.lookback`, or the
@@ -66,7 +66,7 @@ class WindowsSpec:
     """
 
     kind: Literal["single"] = "single"
-    validation: Part = 0.15
+    validation: Annotated[float, Between(above=0.0, below=1.0)] = 0.15
     test: Part = 0.15
     purge: Index | None = None
     holding: Count = 24
@@ -137,12 +137,15 @@ def split(n_bars: int, spec: WindowsSpec, lookback: int, warm_up: int = 0) -> Wi
     least = reach.lookback + spec.holding
     purge = purge_gap(spec.purge, spec.holding, reach.lookback)
     n_validation, n_test = round(n_bars * spec.validation), round(n_bars * spec.test)
-    n_train = n_bars - n_validation - n_test - 2 * purge
-    for name, length in (("train", n_train), ("validation", n_validation), ("test", n_test)):
+    n_gaps = 2 if spec.test else 1
+    n_train = n_bars - n_validation - n_test - n_gaps * purge
+    lengths = {"train": n_train, "validation": n_validation} | ({"test": n_test} if spec.test else {})
+    for name, length in lengths.items():
         if length < least:
+            gaps = f"{n_gaps} purge gap{'s' * (n_gaps > 1)} of {purge}"
             raise DataError(
                 f"the {name} window must hold at least lookback + holding = {reach.lookback} + {spec.holding} = "
-                f"{least} bars, got {max(length, 0)} ({n_bars} bars in all, less 2 purge gaps of {purge}, validation "
+                f"{least} bars, got {max(length, 0)} ({n_bars} bars in all, less {gaps}, validation "
                 f"{spec.validation:g}, test {spec.test:g}); take more candles, a shorter lookback or other fractions"
             )
     validation = Window(n_train + purge, n_train + purge + n_validation)

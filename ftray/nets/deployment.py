@@ -8,7 +8,6 @@
 Legend: B batch, A assets.
 """
 
-import datetime
 import json
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -20,26 +19,27 @@ import torch
 from numpy.typing import ArrayLike
 
 from ftray.errors import DataError, SpecError, WeightsError
-from ftray.features.history import History
-from ftray.features.layout import ObservationLayout, check_fractions
-from ftray.features.table import FeatureSpec, Scaler, raw_features
+from ftray.features.history import interval_of
+from ftray.features.layout import ObservationLayout, check_accounts
+from ftray.features.raw import raw_features
+from ftray.features.scaling import Scaler
+from ftray.features.spec import FeatureSpec
 from ftray.files import replace_folder, sha256
-from ftray.market import Candles, moment
-from ftray.market.intervals import interval_text, parse_interval
+from ftray.market import Candles
 from ftray.nets.families import build_encoder
 from ftray.nets.heads import policy_head
+from ftray.nets.live_candles import check_candles, check_length
 from ftray.nets.misfit import misfits
 from ftray.nets.onnx_process import FACTS, ONNX, exporting_onnx
 from ftray.nets.policy import PolicyNetwork
 from ftray.nets.policy_facts import FORMAT, PARTS, check_plugins, plugins_of, read_facts, versions
 from ftray.nets.spec import EncoderSpec
+from ftray.numeric import real_numbers
 from ftray.outputs import check_output_folder
 from ftray.plugins import check_loaded, load_plugins
 from ftray.spec import fingerprint, parse_member, to_mapping
 
 WEIGHTS = "weights.npz"
-CLOCKS_APART = np.timedelta64(5, "s")
-"""How far an exchange's clock may be ahead of this machine's."""
 
 
 class Policy:
@@ -68,22 +68,25 @@ class Policy:
 
         observation: (size,) or (B, size), as `layout` says. Gives (A,) or (B, A) float32.
 
-        Raises: WeightsError for an observation of another size; DataError for one that is not finite, whose features
-            are not scaled, or whose account is not cash and holdings as fractions of equity.
+        Raises: WeightsError for an observation of another size, and for a batch of none; DataError for one that is no
+            array of finite real numbers, whose features are not scaled, or whose account is not cash and holdings as
+            fractions of equity.
         """
-        observation = np.asarray(observation, dtype=np.float32)
-        if observation.shape[-1:] != (self.layout.size,) or observation.ndim > 2:
-            raise WeightsError(f"this policy observes {self.layout.size} floats, got the shape {observation.shape}")
+        observation = real_numbers(observation, "an observation")
+        if observation.shape[-1:] != (self.layout.size,) or observation.ndim > 2 or not observation.size:
+            what = f"this policy observes {self.layout.size} floats, got the shape {observation.shape}"
+            raise WeightsError(what if observation.size else f"{what}: a batch of none")
         if not np.isfinite(observation).all():
             raise DataError("an observation must be finite; look for bars without a full lookback of known features")
-        check_fractions(np.atleast_2d(observation)[:, self.layout.account])
+        accounts = observation[..., self.layout.account]
+        check_accounts(accounts, *accounts.shape)
         largest = np.abs(observation[..., self.layout.features]).max(initial=0.0)
         if largest > self.scaler.clip + 1e-3:
             raise DataError(
                 f"features must be scaled, and clipped at {self.scaler.clip:g}; got {largest:g}: `observe` scales them"
             )
         with torch.inference_mode():
-            batch = torch.from_numpy(np.atleast_2d(observation))
+            batch = torch.from_numpy(np.atleast_2d(observation).astype(np.float32, copy=False))
             return self.network(batch).numpy().reshape(*observation.shape[:-1], -1)
 
     def observe(self, candles: Candles, account: ArrayLike | None = None) -> np.ndarray:
@@ -93,60 +96,22 @@ class Policy:
         account: (1 + A,) cash and each holding as fractions of equity; by default all in cash.
 
         Raises: PluginError for indicators of a plug-in that is not loaded; WeightsError for other assets; DataError for
-            bars of another interval, out of order or not over yet, for prices that no market has, where the last bars
-            are too few or a gap lies among them, and for an account that is not cash and holdings as fractions of
-            equity.
+            bars of another interval (those of a policy of ftray 0.1 whose market was a plug-in's cannot be compared),
+            out of order or not over yet, for prices that no market has, where the last bars are too few or a gap lies
+            among them, and for an account that is not cash and holdings as fractions of equity.
         """
         check_loaded(self.facts.get("plugins") or {}, "this policy")
         layout = self.layout
-        if candles.symbols != layout.symbols:
-            raise WeightsError(
-                f"this policy trades {', '.join(layout.symbols)}, in this order; the candles are of "
-                f"{', '.join(candles.symbols)}"
-            )
-        self._check_candles(candles)
-        raw = raw_features(candles, FeatureSpec(lookback=layout.lookback, indicators=layout.indicators))
-        rows, unbroken = self.scaler(raw)[-layout.lookback :], len(candles.segments[-1])
-        if unbroken < layout.lookback or not np.isfinite(rows).all():
-            raise DataError(
-                f"the last {layout.lookback} bars and some before them must be there without a gap, for indicators "
-                f"to be known; the candles end with {unbroken} such bars"
-            )
-        held = np.zeros(layout.n_account) if account is None else np.asarray(account, float)
-        if held.shape != (layout.n_account,):
-            raise DataError(f"an account is cash and {layout.n_assets} holdings, got the shape {held.shape}")
-        if account is None:
-            held[layout.cash] = 1.0
-        check_fractions(held[None])
+        all_cash = [1.0] + [0.0] * layout.n_assets
+        held = check_accounts(all_cash if account is None else account, layout.n_account)
+        check_candles(candles, layout.symbols, interval_of(self.facts))
+        spec = FeatureSpec(lookback=layout.lookback, indicators=layout.indicators)
+        check_length(candles, spec.reach)
+        rows = self.scaler(raw_features(candles, spec))[-layout.lookback :]
+        if not np.isfinite(rows).all():
+            series = layout.series_name(int(np.flatnonzero(~np.isfinite(rows).all(axis=0))[0]))
+            raise DataError(f"every indicator must be finite in the last {layout.lookback} bars, and {series} is not")
         return np.concatenate([held, rows.T.ravel()]).astype(np.float32)
-
-    def _check_candles(self, candles: Candles) -> None:
-        """Refuses bars of another length than those that it was trained on, bars that are out of order or not over yet,
-        and prices that no market has."""
-        interval, times, end = self._interval(), candles.times, candles.times[-1:] + candles.interval
-        if interval is not None and candles.interval != interval:
-            ours, theirs = interval_text(interval), interval_text(candles.interval)
-            raise DataError(f"this policy decides on bars of {ours}, and these candles are of {theirs}")
-        if (late := np.flatnonzero(~(times[1:] > times[:-1]))).size:
-            before, at = (moment(time) for time in times[late[0] : late[0] + 2])
-            raise DataError(f"the times of candles must increase, and a bar at {at} comes after one at {before}")
-        now = np.datetime64(datetime.datetime.now(datetime.UTC).replace(tzinfo=None), "ns")
-        if candles.regimes is None and (end > now + CLOCKS_APART).any():
-            raise DataError(
-                f"a policy decides after a bar's close, and the last one closes at {moment(end[0])}: it is not over yet"
-            )
-        low, prices = candles.column("low"), candles.values[..., :4]
-        legal = np.isfinite(candles.values).all() and (low > 0.0).all() and (prices >= low[..., None]).all()
-        if not (legal and (prices <= candles.column("high")[..., None]).all()):
-            raise DataError("prices must be finite and above 0, with open and close between low and high, and are not")
-
-    def _interval(self) -> np.timedelta64 | None:
-        """Of the bars that it was trained on; None where an earlier version did not record it."""
-        history = History.from_facts(self.facts)
-        if history is not None:
-            return history.interval
-        text = (self.facts.get("trial") or {}).get("market", {}).get("interval")
-        return None if text is None else parse_interval(text)
 
     def save(self, folder: Path | str, *, onnx: bool = False) -> Path:
         """Writes the folder, whole or not at all, in place of an older one; its path.

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ftray.errors import WeightsError
+from ftray.errors import DataError, WeightsError
 from ftray.families import registered
+from ftray.features.history import History
 from ftray.features.indicators import INDICATORS
 from ftray.features.layout import ObservationLayout
 from ftray.nets.onnx_process import FACTS
@@ -27,6 +28,9 @@ READABLE = (2, FORMAT)
 """Format 2, of ftray 0.2 before no-trade zones, has no `actions`: its policies have no such zone."""
 PARTS = ("layout", "encoder", "scaler", "actions")
 """Entries of policy.json that decide what the policy does; whoever edits one gets another policy."""
+
+OPTIONAL = ("trial", "plugins", "candles", "windows")
+"""Further entries that are mappings where they are; earlier versions did not write all of them."""
 
 
 def plugins_of(encoder: EncoderSpec, layout: ObservationLayout) -> dict[str, str]:
@@ -66,13 +70,19 @@ def read_facts(folder: Path) -> dict[str, Any]:
     found = facts.pop("format")
     if found == READABLE[0]:
         facts["actions"] = {"no_trade": 0.0}
-        facts.get("sha256", {}).setdefault("actions", fingerprint(facts["actions"]))
     if found not in READABLE:
         raise WeightsError(
             f"{folder} has the policy format {found}, written with {facts.get('versions', 'unknown versions')}, and "
             f"this ftray reads format {FORMAT}: export the policy again, or load it with the ftray that wrote it"
         )
     missing = [name for name in (*PARTS, "sha256") if not isinstance(facts.get(name), dict)]
+    missing += [name for name in OPTIONAL if not isinstance(facts.get(name, {}), dict)]
     if missing:
         raise WeightsError(f"{path} must hold a mapping under {', '.join(missing)}, and does not: export it again")
+    if found == READABLE[0]:
+        facts["sha256"].setdefault("actions", fingerprint(facts["actions"]))
+    try:
+        History.from_facts(facts)
+    except DataError as error:
+        raise WeightsError(f"{path} does not say what the policy has seen: {error}. Export it again") from error
     return facts

@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from ftray.errors import NoResultError
 from ftray.metrics import metric_title, validation
-from ftray.plots.theme import BLUE, GREEN, ORANGE, SERIES, VERMILLION, figure, metric_axis, plotly, themed
+from ftray.plots.theme import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    SERIES,
+    VERMILLION,
+    figure,
+    integer_axis,
+    logarithmic_axis,
+    metric_axis,
+    plotly,
+    themed,
+)
 from ftray.tables.schema import Frame
 
 if TYPE_CHECKING:
@@ -40,9 +52,12 @@ def plot_slice(study: "Study", metric: str | None = None, params: Sequence[str] 
     """
     name, found = _optuna_study(study, metric)
     made = _draw("plot_slice", found, params=_short_names(params), target_name=metric_title(name))
+    made.update_yaxes(metric_axis(name, _values(found)))
     rows = _wrap(made, metric_title(name))
-    made.update_yaxes(tickformat=metric_axis(name)["tickformat"])
     made.update_xaxes(exponentformat="power", tickangle=0, nticks=5)
+    last = found.trials[-1].number
+    made.update_traces(marker={"cmin": 0, "cmax": last, "colorbar": integer_axis((0, last))})
+    _mark_axes(made, found)
     title = f"{metric_title(name)} by each search parameter"
     return themed(made, title, "a point per complete trial, later ones darker", height=130 + 290 * rows, width=960)
 
@@ -58,7 +73,7 @@ def plot_contour(study: "Study", metric: str | None = None, params: Sequence[str
     """
     name, found = _optuna_study(study, metric)
     made = _draw("plot_contour", found, params=_chosen(found, params), target_name=metric_title(name))
-    return _panels(made, f"{metric_title(name)} over pairs of search parameters", "a point per complete trial")
+    return _panels(made, found, f"{metric_title(name)} over pairs of search parameters")
 
 
 def plot_rank(study: "Study", metric: str | None = None, params: Sequence[str] | None = None) -> "go.Figure":
@@ -72,7 +87,7 @@ def plot_rank(study: "Study", metric: str | None = None, params: Sequence[str] |
     """
     name, found = _optuna_study(study, metric)
     made = _draw("plot_rank", found, params=_chosen(found, params), target_name=metric_title(name))
-    return _panels(made, f"Rank in {metric_title(name)} over pairs of search parameters", "a point per complete trial")
+    return _panels(made, found, f"Rank in {metric_title(name)} over pairs of search parameters")
 
 
 def plot_parallel_coordinate(
@@ -158,8 +173,8 @@ def plot_pareto_front(study: "Study", metrics: Sequence[str] = ()) -> "go.Figure
     made.update_traces(marker={"size": 9, "showscale": False})
     made.data[-1].marker.update(symbol="diamond", size=12)
     if len(goals) == 2:
-        made.update_xaxes(tickformat=metric_axis(goals[0])["tickformat"])
-        made.update_yaxes(tickformat=metric_axis(goals[1])["tickformat"])
+        made.update_xaxes(metric_axis(goals[0], _values(found)) | {"title": titles[0]})
+        made.update_yaxes(metric_axis(goals[1], _values(found, 1)) | {"title": titles[1]})
     return themed(made, "The trials that no other beats", "diamonds: no other trial is better in all metrics")
 
 
@@ -174,9 +189,8 @@ def plot_edf(study: "Study", metric: str | None = None) -> "go.Figure":
     name, found = _optuna_study(study, metric)
     made = _draw("plot_edf", found, target_name=metric_title(name))
     themed(made, f"Distribution of {metric_title(name)}", "share of complete trials at or below a value")
-    return (
-        made.update_xaxes(metric_axis(name)).update_yaxes(title=None, tickformat=".0%").update_layout(showlegend=False)
-    )
+    made.update_xaxes(metric_axis(name, _values(found))).update_yaxes(title=None, tickformat=".0%")
+    return made.update_layout(showlegend=False)
 
 
 def plot_timeline(study: "Study") -> "go.Figure":
@@ -184,12 +198,14 @@ def plot_timeline(study: "Study") -> "go.Figure":
 
     Raises: NoResultError where no trial is complete yet; MissingDependencyError where plotly is missing.
     """
-    made = _draw("plot_timeline", _optuna_study(study)[1])
+    _, found = _optuna_study(study)
+    made = _draw("plot_timeline", found)
     for bars in made.data:
         color, hatching = BAR_LOOKS.get(bars.marker.color, (bars.marker.color, ""))
         bars.marker.update(color=color, pattern={"shape": hatching, "solidity": 0.25})
     themed(made, "When trials ran, and how they ended", "a bar per trial, since it was started last")
-    return made.update_xaxes(title="local time").update_yaxes(title="trial")
+    numbers = integer_axis(trial.number for trial in found.trials)
+    return made.update_xaxes(title="local time").update_yaxes(title="trial", **numbers)
 
 
 def _optuna_study(study: "Study", *metrics: str | None) -> tuple[str, "optuna.Study"]:
@@ -241,9 +257,27 @@ def _wrap(made: "go.Figure", y_title: str) -> int:
     return rows
 
 
-def _panels(made: "go.Figure", title: str, note: str) -> "go.Figure":
-    n = math.isqrt(sum(1 for _ in made.select_xaxes()))
-    return themed(made, title, note, width=max(820, 260 * n), height=max(460, 130 + 230 * n))
+def _panels(made: "go.Figure", study: "optuna.Study", title: str) -> "go.Figure":
+    n = math.isqrt(len(list(made.select_xaxes())))
+    _mark_axes(made, study)
+    return themed(made, title, "a point per complete trial", width=max(820, 260 * n), height=max(460, 130 + 230 * n))
+
+
+def _mark_axes(made: "go.Figure", study: "optuna.Study") -> None:
+    """Ticks of the axes of search parameters; only axes with a title have labels."""
+    import optuna
+
+    known = {name: one for trial in study.trials for name, one in trial.distributions.items()}
+    for axis in (*made.select_xaxes(), *made.select_yaxes()):
+        searched = known.get(name := axis.title.text)
+        if axis.type == "log" and searched is not None:
+            axis.update(logarithmic_axis([trial.params[name] for trial in study.trials if name in trial.params]))
+        elif isinstance(searched, optuna.distributions.IntDistribution):
+            axis.update(integer_axis((searched.low, searched.high)))
+
+
+def _values(study: "optuna.Study", place: int = 0) -> list[float]:
+    return [trial.values[place] for trial in study.trials if trial.values]
 
 
 def _chosen(study: "optuna.Study", params: Sequence[str] | None) -> list[str]:

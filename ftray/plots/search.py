@@ -10,6 +10,7 @@ from ftray import stats
 from ftray.analysis.best import direction_of
 from ftray.analysis.looks import looks_elsewhere
 from ftray.analysis.luck import luck_of_best
+from ftray.errors import NoResultError
 from ftray.metrics import metric_title
 from ftray.plots.theme import BLACK, GREY, figure, integer_axis, metric_axis, series
 from ftray.search.objectives import Objective
@@ -55,9 +56,11 @@ def plot_search(data: Frame) -> "go.Figure":
 
     data: of `search_data`.
 
-    Raises: MissingDependencyError where plotly is missing.
+    Raises: NoResultError where no trial has a value yet; MissingDependencyError where plotly is missing.
     """
     metric = data.attrs["metric"]
+    if data["value"].isna().all():
+        raise NoResultError(f"no trial has reported {metric!r}")
     has_line = data["luck_line"].notna().any()
     note = "; luck line: expected maximum Sharpe under the null (Bailey and López de Prado)" if has_line else ""
     made = figure(f"{metric_title(metric)} of every trial", f"hollow: it did not complete{note}")
@@ -71,7 +74,9 @@ def plot_search(data: Frame) -> "go.Figure":
     if has_line:
         line = {"color": GREY, "width": 2, "dash": "dot"}
         made.add_scatter(x=data["number"], y=data["luck_line"], mode="lines", line=line, name="luck line")
-    return made.update_xaxes(title="trial", **integer_axis(data["number"])).update_yaxes(metric_axis(metric))
+    return made.update_xaxes(title="trial", **integer_axis(data["number"])).update_yaxes(
+        metric_axis(metric, data["value"])
+    )
 
 
 def plot_comparison(data: Frame) -> "go.Figure":
@@ -105,7 +110,8 @@ def plot_comparison(data: Frame) -> "go.Figure":
             x=1.01, y=str(name), xref="paper", text=f"{counted}{beats}", showarrow=False, xanchor="left", align="left"
         )
     made.update_layout(margin={"r": 150, "l": 20})
-    return made.update_xaxes(metric_axis(metric)).update_yaxes(type="category", automargin=True)
+    shown = metric_axis(metric, data[["mean", "low", "high"]].to_numpy(float).ravel())
+    return made.update_xaxes(shown).update_yaxes(type="category", automargin=True)
 
 
 def _bars(row: "pd.Series") -> dict[str, Any]:

@@ -4,6 +4,7 @@ Takes: nothing. Gives: plotly figures to draw into. Series differ by colour (Oka
 so that each of the three is enough. plotly is imported when the first figure is made.
 """
 
+import math
 from typing import Any, NamedTuple
 
 from ftray.errors import MissingDependencyError
@@ -98,16 +99,20 @@ def themed(made: Any, title: str, note: str = "", *, width: int = WIDTH, height:
     )
 
 
-def metric_axis(name: str) -> dict[str, Any]:
-    """Title and number format of an axis with a metric's values.
+def metric_axis(name: str, values: Any) -> dict[str, Any]:
+    """Title and ticks of an axis with these values of a metric; those of a count are whole numbers.
 
-    >>> metric_axis("validation/max_drawdown"), metric_axis("vram/used_gib")["title"]
+    >>> metric_axis("validation/max_drawdown", [0.1]), metric_axis("vram/used_gib", [])["title"]
     ({'title': 'max drawdown', 'tickformat': '.1%'}, 'GPU memory used, GiB')
+    >>> metric_axis("validation/n_trades", [1.5, 4.0])
+    {'title': 'trades', 'tickformat': ',d', 'dtick': 1}
     """
     found = find_metric(name)
     if found is None:
         return {"title": name, "tickformat": None}
     unit = f", {UNITS[found.unit].name}" if found.unit in ("GiB", "seconds", "duration") else ""
+    if found.unit in ("count", "bars"):
+        return {"title": metric_title(name), **integer_axis(values)}
     form = UNITS[found.unit].form
     return {"title": metric_title(name) + unit, "tickformat": None if form in (ANY_SIZE, CLOCK) else form}
 
@@ -118,9 +123,24 @@ def integer_axis(values: Any) -> dict[str, Any]:
     >>> integer_axis([1, 4]), integer_axis([0, 5_000])
     ({'tickformat': ',d', 'dtick': 1}, {'tickformat': ',d', 'dtick': None})
     """
-    values = list(values)
-    is_short = not values or max(values) - min(values) <= 10
+    known = [value for value in values if math.isfinite(value)]
+    is_short = not known or max(known) - min(known) <= 10
     return {"tickformat": ",d", "dtick": 1 if is_short else None}
+
+
+def logarithmic_axis(values: Any) -> dict[str, Any]:
+    """Ticks of a logarithmic axis: 1, 2 and 5 where the values lie within a decade or two, where plotly labels every
+    digit, one over the other; else its own.
+
+    >>> logarithmic_axis([0.03, 0.09])["ticktext"], logarithmic_axis([1e-5, 1e-3])
+    (['0.01', '0.02', '0.05', '0.1', '0.2', '0.5'], {})
+    """
+    low, high = min(values), max(values)
+    if high > 30 * low:
+        return {}
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    labelled = [float(f"{digit}e{power}") for power in powers for digit in (1, 2, 5)]
+    return {"tickvals": labelled, "ticktext": [f"{one:g}" for one in labelled]}
 
 
 def faint(color: str, opacity: float = 0.18) -> str:

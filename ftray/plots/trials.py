@@ -9,8 +9,10 @@ import numpy as np
 
 from ftray import stats
 from ftray.analysis.comparison import column_of
+from ftray.errors import NoResultError
 from ftray.metrics import CPU_SECONDS, GPU_SECONDS, PLANNED_GIB, SHARPE, USED_GIB, WALL_SECONDS, metric_title
 from ftray.plots.theme import GREY, faint, figure, integer_axis, metric_axis, series
+from ftray.spec import Count, parse_member
 from ftray.tables.schema import Frame
 
 if TYPE_CHECKING:
@@ -29,9 +31,12 @@ def curves_data(study: "Study", by: str = "trial", metric: str = SHARPE, top: in
     metric: a reported one.
     top: only so many of the largest groups are kept; of single trials, those that ended best.
 
-    Raises: QueryError for an unknown column or metric; NoResultError for a metric that no trial has reported yet.
+    Raises: SpecError for a `top` that is no whole number from 1 on; QueryError for an unknown column or metric;
+    NoResultError for a metric that no trial has reported yet.
     """
     import pandas as pd
+
+    top = parse_member(Count, top, path=("top",))
 
     trials: Frame = study.frame("trials")
     column = column_of(trials, by)
@@ -118,7 +123,9 @@ def plot_curves(data: Frame) -> "go.Figure":
             marker={"symbol": look.symbol, "size": 8},
         )
     steps = integer_axis(data["env_steps"])
-    return made.update_xaxes(title="env steps of a training", **steps).update_yaxes(metric_axis(metric))
+    return made.update_xaxes(title="env steps of a training", **steps).update_yaxes(
+        metric_axis(metric, data[["mean", "low", "high"]].to_numpy(float).ravel())
+    )
 
 
 def vram_data(study: "Study") -> Frame:
@@ -175,13 +182,16 @@ def plot_cost(data: Frame) -> "go.Figure":
 
     data: of `cost_data`.
 
-    Raises: MissingDependencyError where plotly is missing.
+    Raises: NoResultError where no trial has a value yet; MissingDependencyError where plotly is missing.
     """
+    metric = data.attrs["metric"]
+    if data["value"].isna().all():
+        raise NoResultError(f"no trial has reported {metric!r}")
     on_gpu = data["gpu_hours"].fillna(0).sum() > 0
-    made = figure(f"{metric_title(data.attrs['metric'])} by cost", "a point per trial; hollow: it did not complete")
+    made = figure(f"{metric_title(metric)} by cost", "a point per trial; hollow: it did not complete")
     _points(made, data.dropna(subset=["value"]), "gpu_hours" if on_gpu else "cpu_hours", "value")
     made.update_xaxes(title="GPU hours" if on_gpu else "CPU core hours", rangemode="tozero")
-    return made.update_yaxes(metric_axis(data.attrs["metric"]))
+    return made.update_yaxes(metric_axis(metric, data["value"]))
 
 
 def _points(made: "go.Figure", data: Frame, x: str, y: str) -> None:

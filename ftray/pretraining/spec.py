@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from ftray.errors import SpecError
 from ftray.features import ObservationLayout
-from ftray.features.table import Scaler
+from ftray.features.scaling import Scaler
 from ftray.nets import FTSpec, MaskSpec
 from ftray.spec import Between, Count, Fraction, NonNegative, fingerprint, spec, to_mapping
 

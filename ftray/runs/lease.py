@@ -28,11 +28,13 @@ STALE = 60.0
 
 @contextlib.contextmanager
 def driving(folder: Path) -> Iterator[None]:
-    """Holds the lock of a run folder's copy on this disk; the operating system releases it when the process ends.
+    """Holds the lock of a run folder's copy on this disk, a file that is deleted at the end of the block; the operating
+    system releases it when the process ends.
 
     Raises: RunFolderError if another process holds it, or if the file system has no locks.
     """
-    with locked(folder / ".driver", patience=0, busy=lambda holder: _busy(folder, holder)) as is_locked:
+    file = folder / ".driver"
+    with locked(file, patience=0, delete=True, busy=lambda holder: _busy(folder, holder)) as is_locked:
         if not is_locked:
             raise RunFolderError(
                 f"{folder} must be on a file system with locks, so that one process alone runs the study; name "

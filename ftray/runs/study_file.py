@@ -96,13 +96,12 @@ def read_study(path: Path) -> dict[str, Any]:
 def differences(old: Any, new: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
     """Every place where two plain mappings differ, as `key.of.the.place: old → new`.
 
-    A number is the text of it, which earlier versions stored of `1e-4`, but among the options of a choice: Optuna
-    takes those for different ones.
+    A number is the text of it, which earlier versions stored of `1e-4`.
     """
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in [*old, *(key for key in new if key not in old)]:
             yield from differences(old.get(key, "(absent)"), new.get(key, "(absent)"), (*path, key))
-    elif old != new and (path[-1:] == ("choice",) or _as_numbers(old) != _as_numbers(new)):
+    elif old != new and _as_numbers(old) != _as_numbers(new):
         yield f"{'.'.join(path)}: {old!r} → {new!r}"
 
 
@@ -110,6 +109,8 @@ def _as_numbers(value: Any) -> Any:
     """A plain value with numbers in place of texts that are numbers."""
     if isinstance(value, list):
         return [_as_numbers(one) for one in value]
+    if isinstance(value, Mapping):
+        return {key: _as_numbers(one) for key, one in value.items()}
     return float(value) if isinstance(value, str) and re.fullmatch(NUMBER, value) else value
 
 

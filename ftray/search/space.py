@@ -38,6 +38,16 @@ class Param:
         names = tuple(self.name.split("/"))
         return names[:-1] if self.subtrees else names
 
+    def __str__(self) -> str:
+        """Its range in words: `a whole number from 256 to 1024 in steps of 256`."""
+        d = self.distribution
+        if isinstance(d, CategoricalDistribution):
+            return f"one of {', '.join(map(repr, d.choices))}"
+        assert isinstance(d, IntDistribution | FloatDistribution)
+        noun = "a whole number" if isinstance(d, IntDistribution) else "a number"
+        step = "" if d.step is None or (noun == "a whole number" and d.step == 1) else f" in steps of {d.step}"
+        return f"{noun} from {d.low} to {d.high}{step}"
+
     def extremes(self) -> tuple[Any, ...]:
         """Both ends of the range, or every option."""
         if isinstance(self.distribution, CategoricalDistribution):
@@ -118,16 +128,14 @@ class Space:
         for name in values:
             if name not in self.params:
                 raise SpecError(f"no such search parameter; {nearest(str(name), self.params)}", (*where, str(name)))
-        return {name: _inside(self.params[name].distribution, value, (*where, name)) for name, value in values.items()}
+        return {name: _inside(self.params[name], value, (*where, name)) for name, value in values.items()}
 
     def _collect(self, node: Any, path: tuple[str, ...]) -> None:
         param = _param(node, path)
         if param is not None:
             known = self.params.setdefault(param.name, param)
             if known.distribution != param.distribution:
-                raise SpecError(
-                    f"the same search parameter with two ranges: {known.distribution} and {param.distribution}", path
-                )
+                raise SpecError(f"the same search parameter with two ranges: {known} and {param}", path)
             for subtree in (param.subtrees or {}).values():
                 self._collect(subtree, path)
         elif isinstance(node, Mapping):
@@ -194,9 +202,9 @@ def _param(node: Any, path: tuple[str, ...]) -> Param | None:
         raise SpecError(f"{{{kind}: {arguments}}} is no range: {error}", path) from None
 
 
-def _inside(distribution: BaseDistribution, value: Any, path: tuple[str, ...]) -> Any:
-    """The value of a distribution that a hand-written one is. Raises: SpecError for one outside."""
-    outside = SpecError(f"{value!r} lies outside {distribution}", path)
+def _inside(param: Param, value: Any, path: tuple[str, ...]) -> Any:
+    """The value of a range that a hand-written one is. Raises: SpecError for one outside."""
+    distribution, outside = param.distribution, SpecError(f"must be {param}, got {value!r}", path)
     options = distribution.choices if isinstance(distribution, CategoricalDistribution) else ()
     for option in options:
         if option == value and isinstance(option, bool) == isinstance(value, bool):

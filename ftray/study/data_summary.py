@@ -3,7 +3,7 @@
 Takes: a trial of the study; all of them have the same candles and windows. Gives: lines.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from ftray.market import Candles, FilesSpec, Window, load_market, moment, parse_
 from ftray.market.candles import unbroken_runs
 from ftray.market.intervals import interval_text
 from ftray.market.overlap import Overlap
+from ftray.market.quality import AROUND, LONGEST_SPIKE, SPIKE, VOLUME_SPIKE
 from ftray.trial import TrialSpec
 
 
@@ -80,32 +81,43 @@ def _between(times: np.ndarray, first: str | None, stop: str | None) -> np.ndarr
 
 def _rows(candles: Candles, overlap: "tuple[Overlap, list[np.ndarray]] | None") -> Iterator[tuple[str, ...]]:
     """A row per asset: of its own file, where it has one."""
-    yield ("asset", "bars", "from (UTC)", "to", "gaps", "false prices", "bars without a move", "usable bars lost")
+    false = ("false prices", "false volumes")
+    yield ("asset", "bars", "from (UTC)", "to", "gaps", *false, "bars without a move", "usable bars lost")
     everyone = range(candles.n_assets)
     for a, quality in enumerate(quality_of(candles)):
         times = overlap[1][a] if overlap else candles.times
         n_gaps = len(unbroken_runs(times, candles.interval)) - 1
         lost = f"{overlap[0].cost(everyone, a):,}" if overlap else "-"
         span = (moment(times[0]), moment(times[-1]))
-        counts = (str(n_gaps), str(len(quality.spikes)), f"{quality.still:,}", lost)
-        yield (quality.symbol, f"{len(times):,}", *span, *counts)
+        false = (str(sum(last - first + 1 for first, last in quality.spikes)), str(len(quality.volume_spikes)))
+        yield (quality.symbol, f"{len(times):,}", *span, str(n_gaps), *false, f"{quality.still:,}", lost)
 
 
 def _odd(candles: Candles) -> Iterator[str]:
     """What can hardly be real, with where it is."""
     for one in quality_of(candles):
-        if one.never_moves:
-            yield f"  never moves   {one.symbol} has one price from beginning to end: leave it out"
-        elif one.longest is not None:
+        if one.longest is not None:
             first, last = (moment(candles.times[at]) for at in one.longest)
             yield f"  no move       {one.symbol} has {one.still:,} bars without a move, the most from {first} to {last}"
         if one.spikes:
-            first = ", ".join(moment(candles.times[at]) for at in one.spikes[:3])
-            more = f" and {len(one.spikes) - 3} more" if len(one.spikes) > 3 else ""
             yield (
-                f"  false price?  {one.symbol} leaves both neighbours by half or more and is back one bar later at "
-                f"{first}{more}: backtests trade at such prices"
+                f"  false price?  {one.symbol} leaves what comes before and after by a factor of {SPIKE:g} or more for "
+                f"up to {LONGEST_SPIKE} bars, {_at(candles, one.spikes)}: backtests trade at such prices"
             )
+        if one.volume_spikes:
+            yield (
+                f"  false volume? {one.symbol} has {VOLUME_SPIKE:g} times the volume of the busiest of {AROUND} bars "
+                f"on either side, or more, {_at(candles, [(bar, bar) for bar in one.volume_spikes])}"
+            )
+
+
+def _at(candles: Candles, runs: Sequence[tuple[int, int]]) -> str:
+    """When the first of some runs of bars begin, and how many more there are."""
+    first = ", ".join(
+        moment(candles.times[start]) + (f" ({stop - start + 1} bars)" if stop > start else "")
+        for start, stop in runs[:3]
+    )
+    return f"at {first}" + (f" and {len(runs) - 3} more" if len(runs) > 3 else "")
 
 
 def _expensive(candles: Candles, overlap: tuple[Overlap, list[np.ndarray]]) -> Iterator[str]:

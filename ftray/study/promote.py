@@ -27,7 +27,7 @@ from ftray.runs import RunFolder, TrialFolder, TrialRecord
 from ftray.runs.location import DRIVER
 from ftray.runs.refused import without_new_data
 from ftray.say import Say
-from ftray.spec import parse
+from ftray.spec import LEAST_SEEDS, parse, parse_member
 from ftray.storage import Location
 from ftray.study.promotion.candidate import Ask, Candidate, announce, check_worth, chosen, fresh_seeds
 from ftray.study.promotion.draws import draws_of
@@ -39,8 +39,6 @@ from ftray.trial.attempt import TrialFn
 from ftray.trial.judge import judge_bars
 from ftray.trial.run import run_trial
 from ftray.trial.windows import record_bars
-
-LEAST_SEEDS = 3
 
 ReadTestWindow = Callable[
     [RunFolder, Mapping[int, TrialSpec], Mapping[int, Path]], tuple[tuple[Measures, ...], dict[str, Measures]]
@@ -124,7 +122,7 @@ def _read(candidate: Candidate, seeds: Sequence[Metrics], forced: tuple[str, ...
 
 
 def _check_seeds(n_seeds: int) -> None:
-    if n_seeds < LEAST_SEEDS:
+    if parse_member(int, n_seeds, path=("n_seeds",)) < LEAST_SEEDS:
         raise SpecError(
             f"a promotion trains at least {LEAST_SEEDS} fresh seeds, got {n_seeds}: the mean of fewer is again one "
             "lucky or unlucky seed, and has no error worth the name"

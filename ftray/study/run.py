@@ -68,7 +68,7 @@ def run_study(
     resources, UnusableGpuError, each before a first job, and then a new run folder is deleted again;
     StudyInterruptedError on Ctrl-C and if all trials fail alike: everything up to the last checkpoints is kept.
     """
-    run = _opened(spec, root, say)
+    spec, run = _opened(spec, root, say)
     failed = [record for record in _ended(run) if record.state == "FAILED"] if retry_failed else []
     if run.is_done and len(_ended(run)) >= spec.search.n_trials and not failed:
         say(f"{run.where} is finished: nothing to run")
@@ -86,11 +86,12 @@ def run_study(
     return run
 
 
-def _opened(spec: StudySpec, root: Location, say: Say) -> RunFolder:
+def _opened(spec: StudySpec, root: Location, say: Say) -> tuple[StudySpec, RunFolder]:
+    """The study's run folder, and the study with the options that its trials have."""
     run = open_run(spec, root)
     with kept_if_used(run):
         count_also(run, spec.search.also_counts, say)
-    return run
+    return spec.continuing(run.study), run
 
 
 def _take_over(run: RunFolder, failed: Sequence[TrialRecord]) -> None:

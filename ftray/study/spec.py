@@ -66,6 +66,15 @@ class StudySpec:
         and end, and decisions in them begin, as the one that looks back furthest needs it."""
         return common_reach(self._corners)
 
+    def continuing(self, study: Mapping[str, Any]) -> "StudySpec":
+        """This study as an earlier version stored it, if that one read `1e-4` as text: Optuna takes a text for another
+        option than the number, so those that its trials have stay the options."""
+        space = Space(study["trial"])
+        if space.params == self.space.params:
+            return self
+        search = dataclasses.replace(self.search, points=tuple(study["search"].get("points", ())))
+        return dataclasses.replace(self, space=space, search=search)
+
     def only_trial(self, verb: str) -> TrialSpec:
         """The one trial of a file without search parameters.
 

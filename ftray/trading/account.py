@@ -7,23 +7,30 @@ Legend: E accounts, A assets. Rows never mix: a batch of E accounts gives what E
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ftray.errors import DataError, TrainingError
+from ftray.numeric import real_numbers
 from ftray.trading.books import Account, Fills
 from ftray.trading.rules import MarketRules
 
+LARGEST = 1e300
+"""An action beyond this is refused like an infinite one: the sum of two would be infinite."""
+AXES = {1: "(assets,)", 2: "(accounts, assets)", 3: "(accounts, alternatives, assets)"}
+"""Of actions, by how many there are."""
 
-def check_actions(actions: np.ndarray, n_accounts: int, n_assets: int) -> np.ndarray:
-    """Actions as an array of one row per account and one number per asset: one number for all would be broadcast.
 
-    Raises: TrainingError for another shape.
+def check_actions(actions: ArrayLike, *shape: int) -> np.ndarray:
+    """Actions as an array of that shape, which ends with A: fewer numbers would be broadcast.
+
+    Every action that comes in is checked here; `target_weights` checks that they are finite.
+
+    Raises: TrainingError for another shape, and for what is no array of real numbers.
     """
-    actions = np.asarray(actions)
-    if actions.shape != (n_accounts, n_assets):
-        raise TrainingError(
-            f"actions must have the shape (accounts, assets) = ({n_accounts}, {n_assets}), got {actions.shape}"
-        )
-    return actions
+    found = real_numbers(actions, "actions", TrainingError)
+    if found.shape != shape:
+        raise TrainingError(f"actions must have the shape {AXES[len(shape)]} = {shape}, got {found.shape}")
+    return found
 
 
 def target_weights(actions: np.ndarray) -> np.ndarray:
@@ -36,8 +43,8 @@ def target_weights(actions: np.ndarray) -> np.ndarray:
            [0.75, 0.25]])
     """
     actions = np.ascontiguousarray(actions, dtype=np.float64)
-    if not np.isfinite(actions).all():
-        wrong = actions[~np.isfinite(actions)][0]
+    if not np.abs(actions).max(initial=0.0) <= LARGEST:
+        wrong = actions[~(np.abs(actions) <= LARGEST)][0]
         raise TrainingError(f"actions must be finite numbers, got {wrong}; have the policy's weights diverged?")
     wanted = np.maximum(actions, 0.0)
     return wanted / np.maximum(1.0, wanted.sum(axis=1, keepdims=True))

@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from ftray.errors import DataError, SpecError
+from ftray.errors import DataError
 from ftray.features import Dataset
 from ftray.market import Pieces
 from ftray.metrics import CASH, EQUAL_WEIGHT
+from ftray.numeric import whole_number
 from ftray.spec import nearest
 from ftray.trading.account import check_actions, target_weights
 from ftray.trading.advance import advance
@@ -61,9 +62,8 @@ def backtest(policy: PolicyFn, dataset: Dataset, window: Pieces, rules: MarketRu
 
 def equal_weight(dataset: Dataset, window: Pieces, rules: MarketRules, *, every: int | None = None) -> Backtest:
     """The same fraction of equity in each asset, rebalanced every so many bars; None: once a day."""
-    every = max(1, round(dataset.candles.bars_per_day)) if every is None else every
-    if every < 1:
-        raise SpecError(f"`every` must be a number of bars, at least 1; got {every}")
+    daily = max(1, round(dataset.candles.bars_per_day))
+    every = daily if every is None else whole_number(every, "`every`, a number of bars,", low=1)
     weight = 1.0 / dataset.layout.n_assets
 
     def decide(k: int, bars: np.ndarray, _: np.ndarray) -> np.ndarray | None:
@@ -76,7 +76,7 @@ def buy_and_hold(dataset: Dataset, window: Pieces, rules: MarketRules, symbol: s
     """Everything into one asset at each segment's first bar, and nothing after."""
     symbols = dataset.layout.symbols
     if symbol not in symbols:
-        raise DataError(f"no asset {symbol!r}; {nearest(symbol, symbols)}")
+        raise DataError(f"no asset {symbol!r}; {nearest(str(symbol), symbols)}")
     everything = np.eye(len(symbols))[symbols.index(symbol)]
 
     def decide(k: int, bars: np.ndarray, _: np.ndarray) -> np.ndarray | None:

@@ -8,7 +8,6 @@ last step `infos["performance"]` holds its metrics.
 Legend: E accounts, A assets.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -20,26 +19,23 @@ from gymnasium.vector.utils import batch_space
 from ftray.errors import DataError, SpecError, TrainingError
 from ftray.features import Dataset
 from ftray.market import Pieces
+from ftray.numeric import checked_seed, positive_number, real_numbers, whole_number
 from ftray.trading.account import check_actions, outside_no_trade, target_weights
 from ftray.trading.advance import advance
 from ftray.trading.books import Account, Step
-from ftray.trading.episodes import EpisodeStarts, EpisodeStatistics
+from ftray.trading.episodes import EpisodeStarts, EpisodeStatistics, chosen_start
 from ftray.trading.prices import PriceTape, tradable_segments
 from ftray.trading.rewards import REWARDS
 from ftray.trading.spaces import observation_space
 from ftray.trading.spec import TradingSpec
+from ftray.trading.state import random_text, read_state
 
 EXACT_IN_FLOAT32 = 2**24
 """Bars from here on are not all different numbers in float32, the type that a compact observation travels in."""
+MOST_ACCOUNTS = 2**20
+"""More are a mistake: they would need all of a machine's memory before anything said so."""
 STATE = ("bars", "ends", "ended", "memory")
 """The arrays of an environment's state, each replaced as a whole by a step."""
-
-
-def checked_seed(seed: Any) -> int | None:
-    """A seed as gymnasium takes it. Raises: SpecError."""
-    if seed is not None and (not isinstance(seed, int | np.integer) or seed < 0):
-        raise SpecError(f"a seed must be a whole number from 0 on, or None for one of the system; got {seed!r}")
-    return None if seed is None else int(seed)
 
 
 class Alternatives(NamedTuple):
@@ -65,14 +61,14 @@ class VectorTradingEnv(gym.vector.VectorEnv):
     others truncate with it.
 
     window: the window, or the windows of one side of a fold, that episodes lie in: `dataset.windows.train`.
-    n_envs: E, a multiple of `spec.accounts_per_bar`.
+    n_envs: E, a multiple of `spec.accounts_per_bar`, at most 2^20.
     observation: `compact`, `[bar, cash, holdings]` (E, 2 + A), or `full`, `[cash, holdings, features]` (E,
         `layout.size`); both float32, cash and holdings as fractions of equity.
     seed: of starts and holdings; None takes one from the system.
     reward_scale: factor on every reward.
 
-    Raises: SpecError for a number of accounts that is no such multiple; DataError for a window without tradable bars,
-    or for more bars than float32 counts (2^24) with compact observations; RefusedError for bars of the test window.
+    Raises: SpecError for another number of accounts; DataError for a window without tradable bars, or for more bars
+        than float32 counts (2^24) with compact observations; RefusedError for bars of the test window.
     """
 
     metadata = {"autoreset_mode": gym.vector.AutoresetMode.NEXT_STEP, "render_modes": []}  # noqa: RUF012 (gymnasium's)
@@ -88,21 +84,20 @@ class VectorTradingEnv(gym.vector.VectorEnv):
         seed: int | None = None,
         reward_scale: float = 1.0,
     ):
-        if n_envs < 1 or n_envs % spec.accounts_per_bar:
+        n_envs = whole_number(n_envs, "the number of accounts", 1, MOST_ACCOUNTS)
+        if n_envs % spec.accounts_per_bar:
             raise SpecError(
                 f"the number of accounts must be a multiple of accounts_per_bar = {spec.accounts_per_bar}, got {n_envs}"
             )
-        if not (np.isfinite(reward_scale) and reward_scale > 0.0):
-            raise SpecError(f"reward_scale must be a finite number above 0, got {reward_scale}")
+        self.single_observation_space = observation_space(dataset, observation)
         if observation == "compact" and len(dataset.candles) >= EXACT_IN_FLOAT32:
             raise DataError(
                 f"a compact observation names at most {EXACT_IN_FLOAT32} bars exactly, got {len(dataset.candles)}; "
                 "use fewer candles or full observations"
             )
         self.dataset, self.window, self.trading, self.observation = dataset, window, spec, observation
-        self.num_envs, self.reward_scale = n_envs, reward_scale
+        self.num_envs, self.reward_scale = n_envs, positive_number(reward_scale, "reward_scale")
         self._np_random, self._np_random_seed = seeding.np_random(checked_seed(seed))
-        self.single_observation_space = observation_space(dataset, observation)
         self.single_action_space = gym.spaces.Box(-1.0, 1.0, (dataset.layout.n_assets,), np.float32)
         self.observation_space = batch_space(self.single_observation_space, n_envs)
         self.action_space = batch_space(self.single_action_space, n_envs)
@@ -131,19 +126,17 @@ class VectorTradingEnv(gym.vector.VectorEnv):
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Starts E new episodes; their first observations and an empty info.
 
-        seed: reseeds the environment if given.
+        seed: reseeds the environment if given; one for all accounts, which draw from one stream. A list of seeds, as
+            other vector environments take, is refused.
         options: `{"bars": [...]}` names the bars to start at, one per timeline; by default they are random.
 
-        Raises: DataError for a bar that is not tradable; SpecError for another number of bars.
+        Raises: DataError for a bar that is not tradable, or no whole number; SpecError for another number of bars, for
+            another option, and for a seed that is no whole number from 0 on.
         """
-        if isinstance(seed, Sequence):
-            seed = seed[0]
-        if seed is not None:
+        if checked_seed(seed) is not None:
             self._np_random, self._np_random_seed = seeding.np_random(checked_seed(seed))
-        if unknown := set(options or {}) - {"bars"}:
-            raise SpecError(f"reset knows the option `bars` alone, a bar for each timeline; got {sorted(unknown)}")
         n_timelines = self.num_envs // self.trading.accounts_per_bar
-        bars = (options or {}).get("bars")
+        bars = chosen_start(options, "bars", "a bar for each timeline")
         starts = self._starts.sample(n_timelines, self.np_random) if bars is None else self._starts.at(bars)
         if len(starts[0]) != n_timelines:
             raise SpecError(f"`bars` must name one bar for each of {n_timelines} timelines, got {len(starts[0])}")
@@ -161,12 +154,13 @@ class VectorTradingEnv(gym.vector.VectorEnv):
 
         actions: (E, A). Rewards are (E,) float64, terminated and truncated (E,) bool.
 
-        Raises: TrainingError before the first reset, for another shape, or for actions that are not finite.
+        Raises: TrainingError before the first reset, for another shape, or for actions that are no array of finite real
+            numbers.
         """
         if self._ended is None:
             raise TrainingError("an environment must be reset before its first step; call reset()")
         restarting = self._ended
-        given = check_actions(np.asarray(actions), self.num_envs, self.dataset.layout.n_assets)
+        given = check_actions(actions, self.num_envs, self.dataset.layout.n_assets)
         weights = self._weights(given, self._account, self._bars - restarting)
         # An account at its end has no next bar: it steps from the bar before, and its new episode replaces the result.
         result = advance(self._account, weights, self._tape.step(self._bars - restarting), self.trading.rules)
@@ -190,20 +184,21 @@ class VectorTradingEnv(gym.vector.VectorEnv):
         """
         if self._ended is None:
             raise TrainingError("an environment has no state before its first reset; call reset()")
-        state: dict[str, np.ndarray | str] = {name: getattr(self, f"_{name}") for name in STATE}
-        state |= {"cash": self._account.cash, "units": self._account.units, **self._statistics.get_state()}
-        return state | {"random": json.dumps(self.np_random.bit_generator.state)}
+        return {**self._arrays(), "random": random_text(self.np_random)}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Continues to the last bit; the next call is `step`.
 
         state: of an environment with the same arguments, by `get_state`.
+
+        Raises: WeightsError for the state of another environment, or for what is none; this one is then as it was.
         """
+        found, random = read_state(state, self._arrays(), len(self.dataset.candles), self.np_random)
         for name in STATE:
-            setattr(self, f"_{name}", np.array(state[name]))
-        self._account = Account(np.array(state["cash"]), np.array(state["units"]))
-        self._statistics.set_state(state)
-        self.np_random.bit_generator.state = json.loads(str(state["random"]))
+            setattr(self, f"_{name}", found[name])
+        self._account = Account(found["cash"], found["units"])
+        self._statistics.set_state(found)
+        self.np_random.bit_generator.state = random
 
     def alternatives(self, actions: np.ndarray) -> Alternatives:
         """What other actions would bring at this bar, priced exactly; none of them is taken.
@@ -213,13 +208,15 @@ class VectorTradingEnv(gym.vector.VectorEnv):
 
         actions: (E, K, A), K for each account.
 
-        Raises: TrainingError before the first reset, or for actions that are not finite.
+        Raises: TrainingError before the first reset, for another shape, or for actions that are no array of finite real
+            numbers.
         """
         if self._ended is None:
             raise TrainingError("an environment must be reset before its actions can be priced; call reset()")
-        k, n_assets = actions.shape[1], self.dataset.layout.n_assets
-        n_envs = self.num_envs
-        check_actions(actions.reshape(-1, actions.shape[-1]), n_envs * k, n_assets)
+        n_envs, n_assets = self.num_envs, self.dataset.layout.n_assets
+        actions = real_numbers(actions, "actions", TrainingError)
+        k = max(actions.shape[1], 1) if actions.ndim == 3 else 1
+        actions = check_actions(actions, n_envs, k, n_assets)
         rows = np.repeat(np.arange(n_envs), k)
         account = Account(self._account.cash[rows], self._account.units[rows])
         bars = (self._bars - self._ended)[rows]
@@ -230,6 +227,13 @@ class VectorTradingEnv(gym.vector.VectorEnv):
         return Alternatives(
             rewards.reshape(n_envs, k), observations.reshape(n_envs, k, -1), result.ruined.reshape(n_envs, k)
         )
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        """The arrays of the state by name; before the first reset, of the same shapes."""
+        arrays = {name: getattr(self, f"_{name}") for name in STATE}
+        if self._ended is None:
+            arrays["ended"] = np.zeros(self.num_envs, dtype=bool)
+        return arrays | {"cash": self._account.cash, "units": self._account.units, **self._statistics.get_state()}
 
     def _weights(self, actions: np.ndarray, account: Account, bars: np.ndarray) -> np.ndarray:
         """What actions want, outside the no-trade zone around what accounts hold. Shape: (E, A)."""
@@ -273,12 +277,13 @@ class VectorTradingEnv(gym.vector.VectorEnv):
 
     def _observe(self, account: Account, bars: np.ndarray) -> np.ndarray:
         """What accounts observe at these bars. Shape: bars (E,) → (E, 2 + A) or (E, size)."""
-        fractions = account.fractions(self._tape.close(bars))
-        if self.observation == "full":
-            return self.dataset.table.observation(bars, fractions)
-        layout = self.dataset.layout
-        observations = np.empty((len(bars), layout.compact_size), dtype=np.float32)
-        observations[:, layout.compact_bar], observations[:, layout.compact_account] = bars, fractions
+        fractions, layout = account.fractions(self._tape.close(bars)), self.dataset.layout
+        observations = np.empty((len(bars), *self.single_observation_space.shape), dtype=np.float32)  # type: ignore[misc]
+        if self.observation == "full":  # not by `table.observation`, which checks accounts: these are our own
+            observations[:, layout.account] = fractions
+            observations[:, layout.features] = self.dataset.table.window(bars).reshape(len(bars), layout.n_features)
+        else:
+            observations[:, layout.compact_bar], observations[:, layout.compact_account] = bars, fractions
         return observations
 
     def _infos(self, ended: np.ndarray) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Episodes: where they may start, where they end, and how they went.
 
-Takes: tradable segments, finished steps. Gives: random starts with their ends, and an episode's metrics.
+Takes: tradable segments, finished steps. Gives: starts with their ends, random or chosen, and an episode's metrics.
 
 Legend: E accounts, N possible starts.
 """
@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ftray.errors import DataError
+from ftray.errors import DataError, SpecError
 from ftray.market import Segment
+from ftray.numeric import whole_numbers, written
 from ftray.trading.books import Step
 
 
@@ -29,13 +30,22 @@ class EpisodeStarts:
         return self.bars[sampled], self.ends[sampled]
 
     def at(self, bars: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Starts and ends of episodes that start at given bars."""
-        bars = np.atleast_1d(np.asarray(bars, dtype=np.int64))
+        """Starts and ends of episodes that start at given bars. Raises: DataError for a bar that is not tradable."""
+        bars = whole_numbers(bars, "bars to start at")
         found = np.minimum(np.searchsorted(self.bars, bars), len(self.bars) - 1)
         if (self.bars[found] != bars).any():
             wrong = bars[self.bars[found] != bars][0]
             raise DataError(f"an episode must start at a tradable bar of its window, got bar {wrong}")
         return bars, self.ends[found]
+
+
+def chosen_start(options: Mapping[str, Any] | None, name: str, meaning: str) -> Any:
+    """The one option that a reset takes; None if it is not given. Raises: SpecError for any other."""
+    if options is None:
+        return None
+    if not isinstance(options, Mapping) or set(options) - {name}:
+        raise SpecError(f"reset knows the option `{name}` alone, {meaning}; got {written(options)}")
+    return options.get(name)
 
 
 class EpisodeStatistics:

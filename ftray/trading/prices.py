@@ -7,9 +7,10 @@ Legend: T bars, E accounts, A assets.
 
 import numpy as np
 
-from ftray.errors import DataError, RefusedError
+from ftray.errors import DataError, RefusedError, SpecError
 from ftray.features import Dataset
-from ftray.market import Candles, Pieces, Segment, pieces
+from ftray.market import Candles, Pieces, Segment, Window, pieces
+from ftray.numeric import written
 from ftray.trading.books import StepPrices
 from ftray.trading.rules import MarketRules
 
@@ -42,8 +43,12 @@ def tradable_segments(dataset: Dataset, window: Pieces) -> tuple[Segment, ...]:
     """The decision segments in which at least one step is possible, in time order, each inside one window.
 
     A step decided at t ends at the close of t + 1, so a segment's last bar is seen but never decided on.
-    Raises: DataError if there is none; RefusedError if one holds a bar of the test window.
+    Raises: SpecError for what is no window; DataError if there is none; RefusedError if one holds a bar of the test
+        window.
     """
+    named = window if isinstance(window, list | tuple) else [window]
+    if not all(isinstance(one, Window) for one in named):
+        raise SpecError(f"a window must be a Window or several, such as dataset.windows.train; got {written(window)}")
     segments = tuple(segment for segment in dataset.table.decision_segments(window) if len(segment) > 1)
     if not segments:
         raise DataError(

@@ -11,10 +11,13 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from ftray.errors import SpecError, TrainingError
+from ftray.errors import TrainingError
 from ftray.features import Dataset
 from ftray.market import Pieces
-from ftray.trading.env import VectorTradingEnv, checked_seed
+from ftray.numeric import checked_seed, whole_number
+from ftray.trading.account import check_actions
+from ftray.trading.env import VectorTradingEnv
+from ftray.trading.episodes import chosen_start
 from ftray.trading.spec import TradingSpec
 
 
@@ -55,7 +58,7 @@ class TradingEnv(gym.Env):
         )
         self.observation_space = self._vector.single_observation_space
         self.action_space = self._vector.single_action_space
-        self._is_over = False
+        self._n_assets, self._is_over = dataset.layout.n_assets, False
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -65,13 +68,13 @@ class TradingEnv(gym.Env):
         seed: reseeds the environment if given.
         options: `{"bar": t}` starts at a chosen bar; by default it is random.
 
-        Raises: DataError for a bar that is not tradable.
+        Raises: DataError for a bar that is not tradable; SpecError for one that is no whole number, for another option,
+            and for a seed that is no whole number from 0 on.
         """
-        if unknown := set(options or {}) - {"bar"}:
-            raise SpecError(f"reset knows the option `bar` alone, where the episode starts; got {sorted(unknown)}")
+        bar = chosen_start(options, "bar", "where the episode starts")
+        chosen = None if bar is None else {"bars": [whole_number(bar, "`bar`")]}
         super().reset(seed=checked_seed(seed))
-        bar = (options or {}).get("bar")
-        observations, _ = self._vector.reset(seed=seed, options=None if bar is None else {"bars": [bar]})
+        observations, _ = self._vector.reset(seed=seed, options=chosen)
         self._is_over = False
         return observations[0], self._info()
 
@@ -81,11 +84,12 @@ class TradingEnv(gym.Env):
         action: (A,).
 
         Raises: TrainingError before the first reset, after an episode's end, for another shape, or for an action that
-            is not finite.
+            is no array of finite real numbers.
         """
         if self._is_over:
             raise TrainingError("the episode has ended, and a step after its end means nothing; call reset()")
-        observations, rewards, terminated, truncated, infos = self._vector.step(np.asarray(action)[None])
+        given = check_actions(action, self._n_assets)
+        observations, rewards, terminated, truncated, infos = self._vector.step(given[None])
         self._is_over = bool(terminated[0] or truncated[0])
         performance = {k: v[0].item() for k, v in infos.get("performance", {}).items() if not k.startswith("_")}
         info = self._info() | ({"performance": performance} if performance else {})

@@ -16,7 +16,7 @@ Form = Literal["compact", "full"]
 
 def observation_space(dataset: Dataset, observation: Form) -> gym.spaces.Box:
     """The space of one account's observations. Raises: SpecError for another form than these."""
-    if observation not in get_args(Form):
+    if not (isinstance(observation, str) and observation in get_args(Form)):
         raise SpecError(f"an observation must be one of {', '.join(get_args(Form))}; got {observation!r}")
     layout = dataset.layout
     if observation == "compact":

@@ -12,7 +12,7 @@ from ftray.analysis.later import backtest_policy, candles_of, run_policy
 from ftray.analysis.ranking import best_trial, describe_hardly_trading
 from ftray.errors import NoResultError, SpecError, WeightsError
 from ftray.features import Dataset, build_dataset, dataset_of
-from ftray.features.history import History
+from ftray.features.history import History, check_interval, interval_of
 from ftray.market import Pieces, market_symbols
 from ftray.metrics import CANNOT_TRADE, EQUAL_WEIGHT
 from ftray.nets import Policy, PolicyNetwork, exporting_onnx
@@ -61,7 +61,7 @@ def judge(policy: Policy, spec: TrialSpec, dataset: Dataset, window: str = "vali
     """Backtests by name: `policy`, and the benchmarks (`ftray.trading.benchmarks`), on an open window of the dataset.
 
     Raises: SpecError for the test window, which `ftray promote` alone reads; WeightsError if the policy was trained on
-        another layout or scaling than the dataset has.
+        another layout or scaling than the dataset has; DataError if on bars of another length.
     """
     if window not in OPEN_WINDOWS:
         closed = ": `ftray promote` alone reads the test window, and counts its reads" if window == "test" else ""
@@ -179,11 +179,15 @@ def policy_folder(run: RunFolder, trial: str | None = None) -> Path:
 
 
 def check_same_features(policy: Policy, dataset: Dataset) -> None:
-    """Refuses a dataset on which the policy would see other numbers than it was trained on."""
+    """Refuses a dataset on which the policy would see other numbers than it was trained on.
+
+    Bars of a length that an earlier version did not record cannot be compared; the scaling is, whatever the version.
+    """
     ours, theirs = policy.layout.to_mapping(), dataset.layout.to_mapping()
     for key in ours:
         if ours[key] != theirs[key]:
             raise WeightsError(f"the policy was trained with {key} {ours[key]}, and the dataset has {theirs[key]}")
+    check_interval(interval_of(policy.facts), dataset.candles)
     if policy.scaler.to_mapping() != dataset.table.scaler.to_mapping():
         raise WeightsError(
             "the policy was trained on features scaled by another train window; "

@@ -117,6 +117,8 @@ def named_by_all(run: RunFolder) -> dict[str, str | None]:
         facts = next(block for block in winner(study) if isinstance(block, Facts))
         return facts.rows["best trial"]
 
+    # Trials without a rank have curves, too, after those that have one.
+    ended = [trial for trial in shown_trials(study) if study.run.record(trial).state != "RUNNING"]
     return {
         "notebook": asked(lambda: study.best().trial),
         "front": next(iter(study.pareto()["trial"]), None),
@@ -125,7 +127,7 @@ def named_by_all(run: RunFolder) -> dict[str, str | None]:
         "ftray backtest": asked(lambda: policy_folder(run).parent.name),
         "ftray promote": asked(lambda: chosen(run, None).id),
         "live page, leaderboard": first(leaderboard_page(study)),
-        "live page, curves": next((t for t in shown_trials(study) if study.run.record(t).state != "RUNNING"), None),
+        "live page, curves": ended[0] if ended and first(leaderboard_page(study)) else None,
         "report": asked(of_report),
     }
 

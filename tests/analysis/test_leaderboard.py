@@ -14,6 +14,7 @@ from ftray.analysis.leaderboard import encoder_rows, first_rows, is_benchmark, l
 from ftray.analysis.luck import luck_of_best
 from ftray.boards.export import leaderboard_csv, leaderboard_json
 from ftray.boards.printing import print_encoders, print_leaderboard
+from ftray.errors import SpecError
 from ftray.runs import RunFolder
 from ftray.search.objectives import objectives_of
 
@@ -97,6 +98,13 @@ def test_without_a_terminal_the_table_is_plain_lines(run: RunFolder):
     assert "12.3%" in lines[1]
     assert lines[9:] == ["", "6 trials: 1 PENDING, 3 COMPLETE, 1 PRUNED, 1 FAILED", "1 failed (trial-0003): "]
     assert out.getvalue().isascii()
+
+
+@pytest.mark.parametrize("wrong", [0, -1, True, 2.5, "6"])
+def test_the_first_trials_are_a_whole_number(tmp_path, wrong):
+    run = RunFolder.create(tmp_path / "run", {"name": "run"})
+    with pytest.raises(SpecError, match=rf"^top: must be (at least 1|an int), got {wrong!r}$"):
+        print_leaderboard(run, top=wrong)
 
 
 def test_the_best_few_are_shown_with_all_benchmarks(run: RunFolder):

@@ -13,11 +13,12 @@ import ftray
 from ftray.boards.report import write_report
 from ftray.boards.serving import build_server, is_loopback, serve
 from ftray.errors import FtrayError, RunFolderError
+from ftray.metrics import ROUND_TRIPS
 from ftray.runs import RunFolder
 from ftray.tables.parquet import compact
 
 from .browser import Opened, needs_chromium, opened
-from .made import end, made_study, report
+from .made import FT, TRIAL, end, made_study, report, validated
 
 ROWS = "document.querySelectorAll('#leaderboard .ag-center-cols-container .ag-row')"
 DRAWN = "document.querySelectorAll('#search .scatterlayer .point').length"
@@ -221,6 +222,53 @@ def test_a_leaderboard_is_whole_at_1280_pixels_and_has_searched_values_where_a_r
 
 
 @needs_chromium
+def test_no_word_of_the_leaderboard_is_cut_at_1280_pixels(browser, tmp_path):
+    run = made_study(tmp_path / "idle", 3, 2, min_round_trips=10)
+    run.trial_folder("trial-0002").report({"env_steps": 3_000, **validated(0.4, 0.2), ROUND_TRIPS: 3.0})
+    end(run, "trial-0002", "COMPLETE")
+    add_waiting(run, 3)
+    with served(run.path) as url, opened(browser, url, width=1280) as page:
+        page.wait_for(f"{ROWS}.length == 5 && document.querySelector('#leaderboard').innerText.includes('hardly')")
+        page.wait_for(f"{SHOWN}.scrollWidth <= {SHOWN}.clientWidth")
+        assert "COMPLETE, hardly trades" in page.text("#leaderboard") and "auto, fine-tuned" in page.text(
+            "#leaderboard"
+        )
+        cut = "[...document.querySelectorAll('#leaderboard .ag-cell')].filter(one => one.scrollWidth > one.clientWidth)"
+        assert page.page.evaluate(f"{cut}.map(one => one.innerText)") == []
+
+
+@needs_chromium
+def test_while_only_pretraining_runs_each_chart_without_values_takes_a_line(browser, tmp_path):
+    run = RunFolder.create(tmp_path / "early", {"name": "early", "trial": TRIAL})
+    run.append_event("study_started", n_trials=9)
+    run.add_trial("encoder-1", None, "pretraining", {}, {"encoder": FT, "pretraining": {"mask_ratio": 0.15}})
+    run.trial_started("encoder-1")
+    run.trial_folder("encoder-1").started(host="vm", cpu="a processor", gpu=None, pid=1)
+    run.trial_folder("encoder-1").report({"epoch": 1, "validation_loss": 0.3})
+    add_waiting(run, 0)
+    with served(run.path) as url, opened(browser, url, width=1280) as page:
+        page.wait_for("document.querySelectorAll('.plots .card.empty').length == 4")
+        assert "encoder-1: pre-training, no trial runs yet" in page.text("header")
+        titles = page.page.locator(".plots .card:not([hidden]) h2").all_inner_texts()
+        assert titles == [f"{name}: not yet" for name in ("Curves", "Search", "Importance", "Cost")]
+        assert all(page.page.locator(f"#{name}-card").bounding_box()["height"] < 90 for name in ("search", "cost"))
+        assert page.page.locator(".plots .dash-graph:visible").count() == 0
+        assert page.text("#jobs").count("RUNNING") == 1 and "jobs running" in page.text("#machines")
+        run.trial_started("trial-0000")
+        report(run, "trial-0000", 1, 0.5)
+        end(run, "trial-0000", "COMPLETE")
+        page.wait_for("document.querySelectorAll('.plots .card.empty').length == 1")  # importance
+        page.wait_for(f"document.querySelector('#curves .main-svg').clientWidth > 400 && {DRAWN} == 1")
+        assert page.problems == []
+
+
+def add_waiting(run: RunFolder, number: int) -> None:
+    """A trial that waits for its pre-trained encoder."""
+    name, encoder = f"trial-{number:04}", FT | {"frozen": False}
+    run.add_trial(name, number, "trial", {"trial/encoder/kind": "ft"}, {"encoder": encoder})
+
+
+@needs_chromium
 def test_clicked_trials_keep_the_colours_of_all_curves_and_share_one_chart_of_equity(browser, tmp_path):
     run = made_study(tmp_path / "clicked", 9, 3, n_bars=20)
     with served(run.path) as url, opened(browser, url, width=1280, height=1200) as page:
@@ -239,8 +287,16 @@ def test_clicked_trials_keep_the_colours_of_all_curves_and_share_one_chart_of_eq
 
 
 @needs_chromium
-def test_the_leaderboard_of_a_report_is_whole_at_1280_pixels(browser, tmp_path):
+def test_the_leaderboard_of_a_report_is_whole_at_1280_pixels_and_its_charts_are_as_wide_as_the_page(browser, tmp_path):
     report_file = write_report(made_study(tmp_path / "written", 12, 2, n_bars=20).path)
     with opened(browser, report_file.as_uri(), width=1280) as page:
         wide = "[...document.querySelectorAll('.wide')].filter(one => one.scrollWidth > one.clientWidth).length"
         assert page.page.evaluate(wide) == 0
+        widths = "[...new Set([...document.querySelectorAll('.main-svg')].map(one => one.clientWidth))]"
+        page.wait_for(f"{widths}.join() == '1248'")
+        page.page.set_viewport_size({"width": 1440, "height": 900})
+        page.wait_for(f"{widths}.join() == '1408'")
+        page.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        page.wait_for(f"{widths}.join() == '700'")  # of paper
+        page.page.evaluate("dispatchEvent(new Event('afterprint'))")
+        page.wait_for(f"{widths}.join() == '1408'")

@@ -1,5 +1,6 @@
 """The dataset's folder: all or nothing, read-only, mapped into memory, damage noticed."""
 
+import dataclasses
 import json
 import multiprocessing
 import shutil
@@ -12,6 +13,7 @@ import ftray.features.dataset as dataset_module
 from ftray.errors import DataError, RunFolderError
 from ftray.features import Dataset, FeatureSpec, build_dataset, build_table, dataset_fingerprint, dataset_of
 from ftray.market import CombinatorialSpec, Segment, SimulatorSpec, Window, Windows, WindowsSpec, n_folds
+from ftray.trial import TrialSpec, prepare_dataset
 from tests.features.markets import candles, with_values
 
 SPEC = FeatureSpec(lookback=10)
@@ -191,6 +193,32 @@ def test_the_fingerprint_changes_with_everything_a_dataset_is_made_of():
     prints = [dataset_fingerprint(*parts) for parts in made_of]
     assert len(set(prints)) == len(prints)
     assert dataset_fingerprint(candles(1_000, holes=(400,)), WindowsSpec(), FeatureSpec(lookback=10)) == prints[0]
+
+
+def test_what_is_scaled_in_another_way_is_another_dataset(monkeypatch):
+    moments = dataclasses.replace(SPEC, scaling="moments")
+    ours, theirs = (dataset_fingerprint(MARKET, WindowsSpec(), spec) for spec in (SPEC, moments))
+    monkeypatch.setitem(dataset_module.SCALING_FORMAT, "winsorised", 1)  # as an earlier version scaled
+    earlier, same = (dataset_fingerprint(MARKET, WindowsSpec(), spec) for spec in (SPEC, moments))
+    assert len({ours, theirs, earlier}) == 3 and same == theirs
+
+
+def test_data_that_an_earlier_version_prepared_open_and_are_not_taken_for_those_of_this_one(tmp_path):
+    """`version_0_1` was prepared by 0.1, of the market below."""
+    (stored,) = (Path(__file__).parent / "version_0_1").iterdir()
+    old = Dataset.load(shutil.copytree(stored, tmp_path / "data" / stored.name))
+    trial = TrialSpec(
+        market=SimulatorSpec(n_assets=1, n_bars=120, seed=3),
+        windows=WindowsSpec(holding=2),
+        features=FeatureSpec(lookback=4, indicators=("open", "high")),
+    )
+    folder, new = prepare_dataset(trial, tmp_path)
+    assert old.fingerprint == stored.name and folder.name == new.fingerprint != old.fingerprint
+    assert old.candles.fingerprint == new.candles.fingerprint and old.windows == new.windows
+    by_moments = dataclasses.replace(trial, features=dataclasses.replace(trial.features, scaling="moments"))
+    _, again = prepare_dataset(by_moments, tmp_path)
+    np.testing.assert_allclose(old.table.values, again.table.values, rtol=1e-5)
+    assert len({path.name for path in (tmp_path / "data").iterdir()}) == 3
 
 
 def test_a_dataset_is_built_from_its_three_specs(monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 
 from ftray.features import FeatureSpec, dataset_of
 from ftray.features.indicators import FORGOTTEN, INDICATORS
-from ftray.features.table import raw_features
+from ftray.features.raw import raw_features
 from ftray.market import Candles, CombinatorialSpec, Fold, SimulatorSpec, fold, load_market, n_folds
 
 SPEC = CombinatorialSpec()
@@ -51,7 +51,7 @@ def test_without_the_warm_up_in_the_gap_many_would(n_bars, share):
 
 def test_no_observation_of_a_train_window_changes_with_the_validation_windows():
     candles, features = market(2_000), FeatureSpec(lookback=12)
-    account = np.zeros((1, 3), np.float32)
+    account = np.eye(3, dtype=np.float32)[:1]
     for number in range(0, n_folds(SPEC), 4):
         dataset = dataset_of(candles, SPEC, features, number)
         other = dataset_of(rewritten(candles, fold_of(dataset)), SPEC, features, number)

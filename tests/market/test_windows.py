@@ -6,15 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftray.errors import DataError, SpecError
-from ftray.market import Segment, SimulatorSpec, Window, WindowsSpec, simulate, split
+from ftray.market import Segment, SimulatorSpec, Window, WindowsSpec, fold, simulate, split
 
 
 @given(
     n_bars=st.integers(1, 50_000),
     lookback=st.integers(1, 200),
     holding=st.integers(1, 100),
-    validation=st.floats(0.0, 0.49),
-    test=st.floats(0.0, 0.49),
+    validation=st.floats(0.001, 0.49),
+    test=st.floats(0.001, 0.49),
     extra=st.none() | st.integers(0, 300),
 )
 def test_windows_are_in_time_order_at_least_a_purge_apart_and_long_enough(
@@ -36,6 +36,18 @@ def test_windows_are_in_time_order_at_least_a_purge_apart_and_long_enough(
     assert [len(validation), len(windows.test)] == evaluated
 
 
+def test_without_a_test_window_validation_ends_with_the_bars_like_that_of_other_folds():
+    windows = split(1_000, WindowsSpec(test=0.0, validation=0.2), lookback=60)
+    assert (windows.train, windows.validation) == ((Window(0, 716),), (Window(800, 1_000),))
+    assert len(windows.test) == 0
+    assert fold(1_000, WindowsSpec(test=0.0, validation=0.2), lookback=60).windows == (windows,)
+
+
+def test_a_study_needs_bars_to_validate_on():
+    with pytest.raises(SpecError, match="validation: must be above 0 and below 1, got 0"):
+        WindowsSpec(validation=0.0)
+
+
 def test_a_purge_below_lookback_and_holding_is_refused():
     with pytest.raises(SpecError, match=r"purge: must be at least lookback \+ holding = 60 \+ 24 = 84 bars, got 83"):
         split(10_000, WindowsSpec(purge=83), lookback=60)
@@ -47,7 +59,8 @@ def test_a_purge_below_lookback_and_holding_is_refused():
     [
         (300, {}, "the train window must hold .* = 84 bars, got 42 .300 bars in all"),
         (400, {}, "the validation window must hold .* got 60"),
-        (10_000, {"test": 0.0}, "the test window must hold .* got 0"),
+        (10_000, {"test": 1e-6}, "the test window must hold .* got 0"),
+        (300, {"test": 0.0, "validation": 0.2}, "the validation window .* got 60 .*less 1 purge gap of 84"),
     ],
 )
 def test_a_window_that_is_too_short_is_refused_with_the_numbers(n_bars, settings, words):

@@ -96,6 +96,10 @@ def no_archive(folder: Path) -> None:
     write_facts(folder, facts_of(folder) | {"sha256": {"weights.npz": sha256(folder / "weights.npz")}})
 
 
+CANDLES = {"fingerprint": "abc", "interval": "1h", "n_bars": 9, "first": "2024-01-01", "last": "2024-01-02"}
+SIDES = ("pretraining", "train", "validation", "test")
+SEEN = {side: [["2024-01-01T00:00:00", "2024-01-01T05:00:00"]] for side in SIDES}
+
 WRONG = {
     "no facts": (without("policy.json"), r"policy holds no policy: policy\.json is missing"),
     "no JSON": (text("{"), r"policy\.json is damaged, or no JSON"),
@@ -127,6 +131,29 @@ WRONG = {
     ),
     "a value out of range": (part_with("encoder", n_blocks=9), r"encoder\.n_blocks: must be between 1 and 4, got 9"),
     "another family": (part_with("encoder", kind="lstm"), r"encoder\.kind: must be one of ft, mlp; got 'lstm'"),
+    "candles that are no mapping": (facts_with(candles=[1], windows={}), r"must hold a mapping under candles"),
+    "candles without an interval": (
+        facts_with(candles=CANDLES | {"interval": None}, windows=SEEN),
+        r"does not say what the policy has seen: `candles` must state fingerprint, interval, n_bars, first and last",
+    ),
+    "an interval that is none": (facts_with(candles=CANDLES | {"interval": "1x"}, windows=SEEN), r"interval: must be"),
+    "half a bar": (
+        facts_with(candles=CANDLES | {"n_bars": 1.5}, windows=SEEN),
+        r"n_bars must be a whole number",
+    ),
+    "a first bar that is no time": (facts_with(candles=CANDLES | {"first": "soon"}, windows=SEEN), r"what .* has seen"),
+    "a first bar that is a number": (facts_with(candles=CANDLES | {"first": 5}, windows=SEEN), r"what .* has seen"),
+    "no test window": (
+        facts_with(candles=CANDLES, windows={side: SEEN[side] for side in SIDES[:3]}),
+        r"`windows` the times of pretraining, train, validation, test: 'test' is missing",
+    ),
+    "a window without an end": (
+        facts_with(candles=CANDLES, windows=SEEN | {"test": [["2024-01-01"]]}),
+        r"what .* has seen",
+    ),
+    "a trial that is no mapping": (facts_with(trial="trial-0000"), r"must hold a mapping under trial"),
+    "plug-ins that are no mapping": (facts_with(plugins=["acme"]), r"must hold a mapping under plugins"),
+    "hashes that are no mapping, of format 2": (facts_with(format=2, sha256=[]), r"must hold a mapping under sha256"),
     "a scaler of text": (part_with("scaler", clip="much"), r"scaler must state center, scale and clip as numbers"),
     "a scaler of another market": (part_with("scaler", scale=[1.0]), r"layout's 6 series, got 6 and 1"),
     "no weights": (without("weights.npz"), r"is not whole: weights\.npz is missing"),
@@ -179,6 +206,11 @@ def test_what_is_wrong_with_the_onnx_file_is_said(damage, message, exported, tmp
     damage(folder)
     with pytest.raises(WeightsError, match=message):
         load_policy(folder)
+
+
+def test_candles_and_windows_as_they_are_written_load(folder):
+    facts_with(candles=CANDLES, windows=SEEN)(folder)
+    assert load_policy(folder).facts["candles"] == CANDLES
 
 
 def test_a_folder_that_is_not_there_is_said_to_be_so(tmp_path):

@@ -128,7 +128,7 @@ def test_it_observes_candles_as_it_did_in_training():
     assert np.array_equal(policy.observe(candles, account), dataset.table.observation(last, account[None])[0])
     assert policy.observe(candles)[:3].tolist() == [1.0, 0.0, 0.0]
     few = dataclasses.replace(candles, times=candles.times[:9], values=candles.values[:9], regimes=None)
-    with pytest.raises(DataError, match="end with 9 such bars"):
+    with pytest.raises(DataError, match=r"needs \d+ bars without a gap: 8 of its lookback, .*; got 9$"):
         policy.observe(few)
     with pytest.raises(WeightsError, match="this policy trades"):
         policy.observe(dataclasses.replace(candles, symbols=("X", "Y")))

@@ -11,7 +11,7 @@ from ftray import plots, stats
 from ftray.analysis import comparison
 from ftray.analysis.studies import open_study
 from ftray.analysis.study import Study
-from ftray.errors import MissingDependencyError, NoResultError, QueryError
+from ftray.errors import MissingDependencyError, NoResultError, QueryError, SpecError
 from ftray.plots import optuna as optuna_plots
 from ftray.plots.theme import SERIES, series
 from ftray.plots.trials import runs_data
@@ -20,7 +20,7 @@ from ftray.tables.bars import BarRecord, write_bars, write_benchmarks
 from tests.analysis.test_study import OLD
 from tests.boards.made import made_study
 
-SHARPE, DRAWDOWN = "validation/sharpe", "validation/max_drawdown"
+SHARPE, DRAWDOWN, TRADES = "validation/sharpe", "validation/max_drawdown", "validation/n_trades"
 SEARCHED = {
     "encoder": {"choice": [{"kind": "ft"}, {"kind": "mlp"}]},
     "ppo": {"learning_rate": {"log": [1e-7, 1.0]}},
@@ -172,6 +172,22 @@ def test_slices_and_parallel_coordinates_have_every_search_parameter_under_its_s
     assert lines.layout.xaxis.ticktext == ("Sharpe", "encoder/kind", "encoder/pretrained", "ppo/learning_rate")
 
 
+def test_a_logarithmic_axis_of_a_decade_labels_a_few_round_numbers(tmp_path):
+    made = plots.plot_slice(open_study(made_study(tmp_path / "study", 12, 1).path))
+    (axis,) = made.select_xaxes({"type": "log"})
+    assert axis.ticktext is None  # two decades
+    space = {"ppo": {"learning_rate": {"log": [1e-5, 1e-3]}, "gamma": {"float": [0, 1]}}}
+    run = RunFolder.create(tmp_path / "narrow", {"name": "narrow", "trial": space})
+    for number, rate in enumerate((1.3e-4, 7e-4)):
+        values = {"trial/ppo/learning_rate": rate, "trial/ppo/gamma": 0.5}
+        run.add_trial(name := f"trial-{number:04}", number, "trial", values, {"encoder": {"kind": "mlp"}})
+        run.trial_started(name)
+        run.trial_folder(name).report({"env_steps": 100, "fold": 0, "seed": 0, SHARPE: 1.0})
+        run.trial_ended(name, "COMPLETE")
+    (axis,) = plots.plot_slice(open_study(run.path)).select_xaxes({"type": "log"})
+    assert axis.ticktext == ("0.0001", "0.0002", "0.0005", "0.001", "0.002", "0.005")
+
+
 def test_many_slices_stand_in_rows(old, monkeypatch):
     monkeypatch.setattr(optuna_plots, "COLUMNS", 2)
     made = plots.plot_slice(old)
@@ -194,8 +210,54 @@ def test_pairs_ranks_distribution_and_times_of_trials_are_optunas_in_ftrays_styl
     assert {bars.name: len(bars.y) for bars in figures[-1].data} == {"COMPLETE": 5, "PRUNED": 1}
 
 
+def test_axes_of_whole_numbers_have_no_others_in_optunas_plots_and_of_counts(tmp_path):
+    space = {
+        "ppo": {"epochs": {"int": [1, 4]}, "train_batch_size": {"int": [256, 1024, 256]}, "gamma": {"float": [0, 1]}}
+    }
+    run = RunFolder.create(tmp_path / "study", {"name": "study", "trial": space})
+    for number in range(4):
+        ppo = {"epochs": 1 + number % 3, "train_batch_size": 256 * (1 + number), "gamma": number / 4}
+        values = {f"trial/ppo/{name}": value for name, value in ppo.items()}
+        run.add_trial(name := f"trial-{number:04}", number, "trial", values, {"encoder": {"kind": "mlp"}})
+        run.trial_started(name)
+        run.trial_folder(name).report(
+            {"env_steps": 100, "fold": 0, "seed": 0, SHARPE: number / 2, TRADES: number + 1.0}
+        )
+        run.trial_ended(name, "COMPLETE")
+    study, whole = open_study(run.path), {"ppo/epochs": (",d", 1), "ppo/train_batch_size": (",d", None)}
+    for made in (plots.plot_slice(study), plots.plot_contour(study), plots.plot_rank(study)):
+        axes = [
+            axis for axis in (*made.select_xaxes(), *made.select_yaxes()) if axis.title.text in (*whole, "ppo/gamma")
+        ]
+        assert {axis.title.text for axis in axes} == {*whole, "ppo/gamma"}
+        for axis in axes:
+            assert (axis.tickformat, axis.dtick) == whole.get(axis.title.text, (None, None))
+    assert plots.plot_timeline(study).layout.yaxis.dtick == 1
+    slices = plots.plot_slice(study).data
+    assert {(one.marker.colorbar.dtick, one.marker.cmin, one.marker.cmax) for one in slices} == {(1, 0, 3)}
+    counted = [plots.plot_slice(study, TRADES), plots.plot_search(plots.search_data(study, TRADES))]
+    counted += [
+        plots.plot_cost(plots.cost_data(study, TRADES)),
+        plots.plot_curves(plots.curves_data(study, metric=TRADES)),
+    ]
+    assert {axis.dtick for made in counted for axis in made.select_yaxes()} == {1}
+    assert plots.plot_edf(study, TRADES).layout.xaxis.dtick == 1
+
+
+@pytest.mark.parametrize("wrong", [0, -1, True, 2.5, "6", None])
+def test_curves_are_of_a_whole_number_of_groups(study, wrong):
+    with pytest.raises(SpecError, match=rf"^top: must be (at least 1|an int), got {wrong!r}$"):
+        plots.curves_data(study, top=wrong)
+
+
 def test_a_study_without_a_complete_trial_has_no_plot_of_its_search_yet(tmp_path):
     run = RunFolder.create(tmp_path / "study", {"name": "study", "trial": {}})
+    for draw in (
+        lambda study: plots.plot_search(plots.search_data(study)),
+        lambda study: plots.plot_cost(plots.cost_data(study)),
+    ):
+        with pytest.raises(NoResultError, match="no trial has reported 'validation/sharpe'"):
+            draw(open_study(run.path))
     with pytest.raises(NoResultError, match="no complete trial with validation/sharpe yet"):
         plots.plot_slice(open_study(run.path))
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ftray.errors import ClusterError, DataError, StudyInterruptedError
+from ftray.errors import ClusterError, DataError, RunFolderError, StudyInterruptedError
 from ftray.runs import RunFolder
 from ftray.runs.refused import kept_if_used, without_new_data
 from ftray.storage import Mirror
@@ -46,6 +46,19 @@ def test_one_that_another_process_drives_by_now_stays(tmp_path):
     with RunFolder.open(tmp_path / "study").driven(), pytest.raises(DataError), kept_if_used(run):
         raise DataError("too few bars")
     assert RunFolder.open(tmp_path / "study").study == STUDY
+
+
+def test_a_driver_leaves_no_lock_behind_whether_it_is_refused_or_not(tmp_path):
+    run = RunFolder.create(tmp_path / "study", STUDY)
+    with pytest.raises(DataError), run.driven(lambda line: None):
+        assert (run.path / ".driver").exists()
+        raise DataError("too few bars")
+    assert not (run.path / ".driver").exists()
+    with run.driven(lambda line: None):
+        other = RunFolder.open(run.path).driven(lambda line: None)
+        with pytest.raises(RunFolderError, match="is being run by another process"):
+            other.__enter__()
+    assert not (run.path / ".driver").exists()
 
 
 def test_of_the_datasets_only_those_that_a_refused_command_prepared_are_deleted(tmp_path):

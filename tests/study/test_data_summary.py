@@ -48,20 +48,28 @@ def test_clean_candles_have_a_line_each_and_no_objection(tmp_path):
     assert rows[1].split() == [
         "AAVE",
         "1,500",
-        *["2020-01-01", "00:00:00", "2020-03-03", "11:00:00", "0", "0", "0", "0"],
+        *["2020-01-01", "00:00:00", "2020-03-03", "11:00:00", "0", "0", "0", "0", "0"],
     ]
 
 
-def test_false_prices_and_stretches_without_a_move_are_named_with_their_times(tmp_path):
+def test_false_prices_and_volumes_and_stretches_without_a_move_are_named_with_their_times(tmp_path):
     def spoil(values: np.ndarray) -> None:
         values[100, 0, 1] *= 10.0
+        values[200:203, 0, :4] *= 10.0
         values[:240, 1, :4] = 5.0
-        values[:, 2, :4] = 7.0
+        values[100, 2, 4] *= 1_000.0
 
     found = summary(files(tmp_path, spoil))
-    assert "false price?  AAVE leaves both neighbours by half or more" in found and "2020-01-05 04:00:00" in found
+    assert "false price?  AAVE leaves what comes before and after by a factor of 2 or more for up to 5 bars" in found
+    assert "at 2020-01-05 04:00:00, 2020-01-09 08:00:00 (3 bars): backtests" in found
     assert "no move       AVAX has 240 bars without a move, the most from 2020-01-01 00:00:00 to" in found
-    assert "never moves   BTC has one price from beginning to end: leave it out" in found
+    assert "false volume? BTC has 50 times the volume of the busiest of 12 bars" in found
+    aave, avax, btc = (line.split() for line in found.splitlines() if line.split()[0] in CANDLES.symbols)
+    assert [row[-4:] for row in (aave, avax, btc)] == [
+        ["4", "0", "0", "0"],
+        ["0", "0", "240", "0"],
+        ["0", "1", "0", "0"],
+    ]
 
 
 def test_a_file_that_costs_the_others_most_of_their_bars_is_named_with_the_setting_that_leaves_it_out(tmp_path):
@@ -90,6 +98,22 @@ def test_check_and_tune_both_print_what_is_wrong_with_the_candles(tmp_path, caps
     out = capsys.readouterr().out
     assert "false price?" in out and "duration      about" in out
     assert not (tmp_path / "runs").exists()
+
+
+def test_check_names_what_never_moves_in_a_train_window_once_and_in_one_line(tmp_path, capsys):
+    def spoil(values: np.ndarray) -> None:
+        values[:, 1, 4] = 0.0
+        values[:1_300, 2, :4] = values[1_300, 2, 0]  # it moves in the test window alone
+
+    folder, file = files(tmp_path / "candles", spoil), tmp_path / "study.yaml"
+    file.write_text(
+        f"trial: {{market: {{kind: files, path: {folder}}}, windows: {{kind: walk_forward, n_folds: 2}}, "
+        "features: {lookback: 8}, encoder: {kind: mlp}}\nsearch: {n_trials: 1}\n"
+    )
+    assert main(["check", str(file), "--runs", str(tmp_path / "runs")]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("ftray: a policy learns nothing of features that do not move in the train windows: ")
+    assert "AVAX volume, range_breakout; BTC all features but volume. Leave out" in line
 
 
 REFUSED = {

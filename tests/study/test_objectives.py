@@ -225,7 +225,7 @@ def test_points_that_do_not_fit_are_printed_and_replaced_by_the_next_best(other,
     spec = tiny_study(warm_start=str(other.run.path), warm_start_best=2)  # epochs 1 or 2, encoding_dim always 64 or 256
     hand = Hand(spec, tmp_path / "run")
     lines = "\n".join(describe_warm_start(hand.run))
-    assert "does not fit this space: trial/ppo/epochs: 3 lies outside" in lines
+    assert "does not fit this space: trial/ppo/epochs: must be one of 1, 2, got 3" in lines
     assert "trial/encoder/encoding_dim: 128 cannot be set: here it is fixed" in lines
     sampled = [hand.run.record(hand.start()[1]).values for _ in range(2)]
     assert [values["trial/ppo/epochs"] for values in sampled] == [2, 1]  # those with encoding_dim 64

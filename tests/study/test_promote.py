@@ -22,7 +22,7 @@ from ftray.features.dataset import open_test_window
 from ftray.metrics import ACTIVE_SHARPE, SHARPE
 from ftray.nets import Policy
 from ftray.runs import RunFolder, TrialFolder
-from ftray.spec import parse, to_mapping
+from ftray.spec import LEAST_SEEDS, parse, to_mapping
 from ftray.study import load_study, parse_study, promote
 from ftray.study.promotion.candidate import chosen, fresh_seeds
 from ftray.study.promotion.draws import effective_numbers, spread_of_seeds
@@ -119,9 +119,15 @@ def test_fresh_seeds_follow_every_seed_of_the_study(tmp_path):
 def test_a_promotion_needs_three_seeds_and_the_candles_of_the_study(tmp_path, capsys):
     with pytest.raises(SpecError, match="at least 3 fresh seeds, got 2: the mean of fewer is again one"):
         promote.promote(tmp_path, n_seeds=2)
+    for wrong, words in ((0, "at least 3"), (-1, "at least 3"), (True, "must be an int"), (3.5, "must be an int")):
+        with pytest.raises(SpecError, match=f"{words}.*got {wrong}"):
+            promote.promote(tmp_path, n_seeds=wrong)
     with pytest.raises(SystemExit):
         main(["promote", str(tmp_path), "--seeds", "2", "--force"])
-    assert "argument --seeds: must be at least 3, got 2" in capsys.readouterr().err
+    assert f"argument --seeds: must be at least {LEAST_SEEDS}, got 2" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["promote", "--help"])
+    assert f"fresh seeds to train, at least {LEAST_SEEDS} " in " ".join(capsys.readouterr().out.split())
     run = RunFolder.create(tmp_path / "run", {"name": "run", "candles": "0123456789abcdef"})
     run.add_trial("trial-0000", 0, "trial", {}, to_mapping(TrialSpec()))
     run.trial_started("trial-0000")

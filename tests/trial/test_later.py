@@ -19,9 +19,10 @@ from ftray.market import COLUMNS, Candles, FilesSpec, SimulatorSpec, Window, Win
 from ftray.nets import MLPSpec, Policy, PolicyNetwork, build_encoder, policy_head
 from ftray.runs import RunFolder
 from ftray.runs.looks import Ledger, LookKind
+from ftray.spec import parse
 from ftray.trading import backtest, benchmarks
 from ftray.trial import TrialSpec
-from ftray.trial.judge import exporting_policy, judge_folder
+from ftray.trial.judge import exporting_policy, judge, judge_folder
 from ftray.trial.progress import Training
 
 CANDLES = simulate(SimulatorSpec(n_assets=3, n_bars=1_500, seed=5)).of(("AVAX", "AAVE"))
@@ -106,6 +107,12 @@ def made(original, tmp_path) -> Made:
     return Made(
         RunFolder.open(tmp_path / "copy" / "runs" / "one"), tmp_path / "copy" / "own", tmp_path / "copy" / "later"
     )
+
+
+def halved(candles: Candles) -> Candles:
+    """The same prices as bars of 30 minutes."""
+    times = candles.times[0] + (candles.times - candles.times[0]) // 2
+    return dataclasses.replace(candles, times=times, interval=candles.interval // 2)
 
 
 def change_facts(made: Made, change) -> None:
@@ -202,11 +209,8 @@ def test_assets_may_be_in_another_order_and_among_others_but_not_missing(made):
     assert np.array_equal(found["policy"].equity, expected["policy"].equity)
     with pytest.raises(DataError, match="candles of AAVE are missing; there are those of AVAX"):
         ftray.backtest_policy(policy, later.of(["AVAX"]))
-    halved = dataclasses.replace(
-        later, times=later.times[0] + (later.times - later.times[0]) // 2, interval=later.interval // 2
-    )
-    with pytest.raises(DataError, match="decides on bars of 1h, and these are of 30m"):
-        ftray.backtest_policy(policy, halved)
+    with pytest.raises(DataError, match="decides on bars of 1h, and these candles are of 30m"):
+        ftray.backtest_policy(policy, halved(later))
 
 
 @pytest.mark.parametrize(
@@ -319,6 +323,37 @@ def test_a_policy_of_an_earlier_version_is_judged_while_its_candles_are_there(ma
     forced = ftray.backtest_policy(made.policy, made.later, from_=LATER, force=True)
     assert np.array_equal(forced["policy"].equity, found["policy"].equity)
     assert "nobody knows" in made.events()[-1]["forced"][0]
+
+
+def test_bars_of_another_length_are_refused_where_an_earlier_version_recorded_it_in_the_trial_alone(made):
+    change_facts(made, forget)
+    write(made.own, CANDLES)  # nobody knows which bars it has seen
+    with pytest.raises(DataError, match="decides on bars of 1h, and these candles are of 30m"):
+        ftray.backtest_policy(made.policy, halved(part(0, 1_500)), force=True)
+
+
+def test_where_no_version_recorded_the_length_of_bars_a_look_says_so(made):
+    change_facts(made, lambda facts: (forget(facts), facts["trial"]["market"].pop("interval")))
+    write(made.own, CANDLES)
+    said = []
+    ftray.backtest_policy(made.policy, made.later, from_=LATER, force=True, say=said.append)
+    assert "did not record on bars of which length this policy decides; these are of 1h" in said[0]
+    change_facts(made, lambda facts: facts["trial"]["market"].update(interval="1h"))
+    said.clear()
+    ftray.backtest_policy(made.policy, made.later, from_=LATER, force=True, say=said.append)
+    assert said and not any("which length" in line for line in said)
+
+
+@pytest.mark.parametrize("change", [lambda facts: None, forget], ids=["this version", "an earlier version"])
+def test_a_dataset_of_bars_of_another_length_is_refused(made, change):
+    change_facts(made, change)
+    policy = made.policy
+    spec = parse(TrialSpec, policy.facts["trial"])
+    dataset = build_dataset(spec.market, spec.windows, spec.features)
+    assert judge(policy, spec, dataset)["policy"].performance()["n_bars"] > 0
+    other = dataclasses.replace(dataset, candles=halved(dataset.candles))
+    with pytest.raises(DataError, match="decides on bars of 1h, and these candles are of 30m"):
+        judge(policy, spec, other)
 
 
 def test_the_command_judges_a_run_on_later_candles(made, capsys):
