@@ -1,9 +1,9 @@
-"""A Ray that does not start, or a cluster that does not answer, is explained in one line."""
+"""A Ray that does not start is explained in one line."""
 
 import pytest
 import ray
 
-from ftray.capacity.connecting import connect
+from ftray.capacity import connecting
 from ftray.errors import ClusterError
 
 
@@ -13,7 +13,7 @@ def test_whatever_ray_raises_at_its_start_is_explained(monkeypatch):
     def slow(**options):
         raise Exception("The current node timed out during startup.")
 
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(connecting, "check_head", lambda: None)  # another Ray may run on this machine
     monkeypatch.setattr(ray, "init", slow)
     with pytest.raises(ClusterError, match=r"Ray must start .* but: The current node timed out .* it logged is in /"):
-        connect({})
+        connecting.connect({})
