@@ -145,7 +145,7 @@ def _named_files(spec: FilesSpec) -> list[FileName]:
         others = ", ".join(sorted({str(name.interval) for name in names}))
         raise DataError(
             f"{folder}: no candle files with interval {spec.interval}; those there have: {others}; "
-            "set `interval` to one of them"
+            f"name a folder with files of {spec.interval}, or set `interval` where another length will do"
         )
     return fitting
 

@@ -71,7 +71,8 @@ def apply_override(tree: dict[str, Any], override: str) -> None:
     try:
         node[last] = read_yaml(text)
     except yaml.YAMLError as error:
-        raise SpecError(f"--set {override!r} has no valid YAML value: {' '.join(str(error).split())}") from None
+        why = getattr(error, "problem", None) or error  # without the place in a text that has one line
+        raise SpecError(f"--set {override!r} has no valid YAML value: {why}") from None
 
 
 NAMED: dict[str, Collection[str]] = {"sampler": SAMPLERS, "scheduler": SCHEDULERS}
