@@ -10,7 +10,7 @@ from ftray.market.folds import FOLDS, CombinatorialSpec, Fold, Folds, FoldsSpec,
 from ftray.market.intervals import parse_interval
 from ftray.market.moments import Moment, moment, moment_text, parse_moment
 from ftray.market.quality import Quality, busy_bars, honest_values, quality_of, spiked_bars, still_bars
-from ftray.market.simulator import SimulatorSpec, simulate, simulated_symbols
+from ftray.market.simulator import SimulatorSpec, expected_returns, simulate, simulated_symbols
 from ftray.market.sources import MARKETS, Market, MarketSpec, load_market, market_symbols
 from ftray.market.survey import CandleFile, LeftOut, Survey, survey_candles
 from ftray.market.windows import Pieces, Reach, Window, Windows, WindowsSpec, pieces, purge_gap, split
@@ -41,6 +41,7 @@ __all__ = [
     "Windows",
     "WindowsSpec",
     "busy_bars",
+    "expected_returns",
     "fold",
     "honest_values",
     "list_symbols",

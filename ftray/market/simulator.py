@@ -3,7 +3,8 @@
 Takes: a `SimulatorSpec`. Gives: `Candles` with regime labels; the same spec gives the same bits.
 Every log return is Gaussian given its volatility, with the drift corrected for convexity, so that prices are a
 martingale with `drift: 0`: no policy has an edge there. With `leak: 1` the volume of a bar determines the next return.
-These two are the controls: statistics must find nothing in the first, and learning must exploit the second.
+These two are the controls: statistics must find nothing in the first, and learning must exploit the second. A `pattern`
+makes a fraction of every return predictable, and `expected_returns` says what an informed trader would expect.
 
 Legend: T bars, A assets.
 """
@@ -15,6 +16,7 @@ import numpy as np
 from ftray.errors import SpecError
 from ftray.market.candles import Candles
 from ftray.market.intervals import Interval, parse_interval
+from ftray.market.patterns import PATTERNS, persistent
 from ftray.spec import Between, Count, Fraction, Index, NonNegative, spec
 
 SYMBOLS = ("AAVE", "AVAX", "BTC", "LINK", "ETH", "LTC", "UNI")
@@ -42,6 +44,11 @@ class SimulatorSpec:
     leak: fraction of the log volume's variation that is the next bar's return, in units of its volatility; 0 none, 1
         all. A bar opens where the last one closed, so this is the return from one fill at an open to the next.
     n_outages: gaps in time, of 2 to 5 bars each; they split the market into n_outages + 1 segments.
+    pattern: what of a return the bars before it determine. momentum: an asset goes on as it went. mean_reversion: it
+        gives back what it won. lead_lag: all follow the first. motif: a pattern of signs over the last 24 bars, of
+        which no moving average shows anything. volatility_timing: an asset rises while its volatility is low.
+    strength: of the pattern: its standard deviation, relative to that of the whole return. 0.1 is strong already: it
+        explains 1 % of the variance of every return.
     """
 
     kind: Literal["simulator"] = "simulator"
@@ -52,8 +59,13 @@ class SimulatorSpec:
     drift: NonNegative = 1.0
     leak: Fraction = 0.0
     n_outages: Index = 0
+    pattern: Literal["none", "momentum", "mean_reversion", "lead_lag", "motif", "volatility_timing"] = "none"
+    strength: Fraction = 0.0
 
     def check(self) -> None:
+        if (self.pattern == "none") != (self.strength == 0.0):
+            wanted = "0 without a pattern" if self.strength else f"above 0 for pattern: {self.pattern}"
+            raise SpecError(f"must be {wanted}, got {self.strength}", ("strength",))
         if self.n_outages >= self.n_bars:
             raise SpecError(f"must be below n_bars = {self.n_bars}, got {self.n_outages}", ("n_outages",))
 
@@ -65,6 +77,23 @@ def simulated_symbols(spec: SimulatorSpec) -> tuple[str, ...]:
 
 def simulate(spec: SimulatorSpec) -> Candles:
     """The candles of a simulated market, with the regime of every bar in `Candles.regimes`."""
+    return _simulated(spec)[0]
+
+
+def expected_returns(spec: SimulatorSpec) -> np.ndarray:
+    """The log return of every bar that a trader expects at the end of the bar before who knows how the market is made.
+
+    Such a trader knows regimes, volatilities and surprises, which a policy has to infer from the candles: what he earns
+    is an upper bound of what can be learned. Shape: (n_bars, n_assets) float64. Raises: SpecError for a leak between
+    0 and 1, whose expectation has no closed form.
+    """
+    if 0.0 < spec.leak < 1.0:
+        raise SpecError(f"must be 0 or 1 for expected returns, got {spec.leak}", ("leak",))
+    return _simulated(spec)[1]
+
+
+def _simulated(spec: SimulatorSpec) -> tuple[Candles, np.ndarray]:
+    """The candles, and the log returns to expect."""
     rng = np.random.default_rng(spec.seed)
     interval = parse_interval(spec.interval)
     kept = _kept_bars(rng, spec)
@@ -73,6 +102,7 @@ def simulate(spec: SimulatorSpec) -> Candles:
 
     regimes = _regimes(rng, n_bars, bars_per_day)
     drift, shocks, volatility = _distribution(rng, spec, regimes, bars_per_day)
+    expected, shocks = _with_pattern(spec, drift, shocks, volatility)
     returns = drift + shocks
     first_price = np.exp(rng.uniform(np.log(1.0), np.log(1_000.0), spec.n_assets))
     closes = first_price * np.exp(np.cumsum(returns, axis=0))
@@ -81,7 +111,18 @@ def simulate(spec: SimulatorSpec) -> Candles:
     volumes = _volumes(rng, spec, shocks / volatility, volatility, first_price, bars_per_day)
 
     values = np.stack([opens, highs, lows, closes, volumes], axis=-1)[kept]
-    return Candles(simulated_symbols(spec), START + kept * interval, values, interval, regimes[kept])
+    candles = Candles(simulated_symbols(spec), START + kept * interval, values, interval, regimes[kept])
+    return candles, (returns if spec.leak else expected)[kept]
+
+
+def _with_pattern(
+    spec: SimulatorSpec, drift: np.ndarray, shocks: np.ndarray, volatility: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The returns to expect, and the shocks with the pattern in them, as volatile as before. Shape: (T, A) each."""
+    if spec.pattern == "none":
+        return drift, shocks
+    predictable = spec.strength * volatility * PATTERNS[spec.pattern](shocks / volatility, volatility)
+    return drift + predictable, predictable + np.sqrt(1.0 - spec.strength**2) * shocks
 
 
 def _kept_bars(rng: np.random.Generator, spec: SimulatorSpec) -> np.ndarray:
@@ -127,22 +168,7 @@ def _distribution(
 
 def _clustering(rng: np.random.Generator, shape: tuple[int, int], half_life: float, deviation: float) -> np.ndarray:
     """Factors on a volatility: log-normal, persistent, with a mean square of 1. Shape: `shape`."""
-    return np.exp(deviation * _persistent(rng.standard_normal(shape), half_life) - deviation**2)
-
-
-def _persistent(noise: np.ndarray, half_life: float) -> np.ndarray:
-    """The stationary AR(1) process of unit variance that white noise (T, ...) drives; `half_life` in bars.
-
-    The recursion over T bars takes log2(T) passes: after the pass with shift s, a bar sums its last 2 s innovations.
-    """
-    decay = 0.5 ** (1.0 / half_life)
-    series = noise * np.sqrt(1.0 - decay**2)
-    series[0] = noise[0]
-    shift = 1
-    while shift < len(series) and decay**shift > 1e-12:
-        series[shift:] += decay**shift * series[:-shift]
-        shift *= 2
-    return series
+    return np.exp(deviation * persistent(rng.standard_normal(shape), half_life) - deviation**2)
 
 
 def _extremes(
@@ -175,7 +201,7 @@ def _volumes(
     activity = (
         np.log(volatility / volatility.mean(axis=0))
         + 0.4 * np.abs(scores)
-        + 0.4 * _persistent(rng.standard_normal(scores.shape), max(1.0, bars_per_day / 4))
+        + 0.4 * persistent(rng.standard_normal(scores.shape), max(1.0, bars_per_day / 4))
     )
     activity[:-1] += spec.leak * (scores[1:] - activity[:-1])
     typical = np.exp(rng.uniform(np.log(1e6), np.log(1e8), spec.n_assets)) / bars_per_day / first_price
