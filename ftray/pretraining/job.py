@@ -128,8 +128,8 @@ def _finish(job: JobFolder, trainer: Trainer, history: list[Row], encoder: FTSpe
         best_epoch=best["epoch"],
         epochs=len(history),
         dataset=dataset.fingerprint,
-        train_times=_times(dataset, bars.fit, trainer.spec.horizon),
-        validation_times=_times(dataset, bars.scored, trainer.spec.horizon),
+        train_times=_times(dataset, bars.fit, trainer.spec.reach),
+        validation_times=_times(dataset, bars.scored, trainer.spec.reach),
         figures=examine(
             trainer.model,
             fresh_encoder(encoder, trainer.spec, dataset.layout),

@@ -16,9 +16,9 @@ from ftray.vram.table import FLOAT, Need, block_floats, cell_floats, n_tokens
 
 def pretraining_need(encoder: FTSpec, spec: PretrainingSpec, layout: ObservationLayout, n_bars: int) -> Need:
     """The bytes of a job on a GPU; in float32, of which autocast's bfloat16 halves what it can."""
-    tower = tower_spec(encoder)
+    tower, n_returns = tower_spec(encoder), spec.n_returns(layout.n_assets)
     with torch.device("meta"):
-        n_weights = sum(p.numel() for p in MaskedModel(FTTransformer(tower, layout)).parameters())
+        n_weights = sum(p.numel() for p in MaskedModel(FTTransformer(tower, layout), n_returns).parameters())
     step = step_bytes(tower, spec, layout)
     if step <= CAPTURED_BYTES:
         step *= 2  # the graph keeps its activations; an epoch's last, smaller batch has its own in addition
@@ -28,7 +28,7 @@ def pretraining_need(encoder: FTSpec, spec: PretrainingSpec, layout: Observation
         gradients=FLOAT * n_weights,
         moments=3 * FLOAT * n_weights,  # AdamW works on all tensors at once, and holds new and old moments at once
         activations=max(step, exam_bytes(n_windows, layout)),
-        data=FLOAT * n_bars * (layout.n_series + 2 * (2 + layout.n_assets)),
+        data=FLOAT * n_bars * (layout.n_series + 2 * (2 + layout.n_assets + n_returns)),
     )
 
 

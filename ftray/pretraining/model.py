@@ -1,10 +1,10 @@
 """The encoder with what only pre-training needs: mask rows, a decoder, a head on the pooled vector.
 
 Takes: windows, a mask. Gives: predictions and their losses: of the hidden cells from the tokens, and from the pooled
-vector of the coming volatility and of the present, every series at the last bar. The pooled vector is all that a frozen
-encoder shows a policy; trained on volatility alone it would forget which way prices went.
+vector of the coming volatility and returns and of the present, every series at the last bar. The pooled vector is all
+that a frozen encoder shows a policy; trained on volatility alone it would forget which way prices went.
 
-Legend: B batch, S series, L lookback, K patch length, P patches per series, D width, A assets.
+Legend: B batch, S series, L lookback, K patch length, P patches per series, D width, A assets, R labels of returns.
 """
 
 import dataclasses
@@ -37,17 +37,20 @@ class Losses:
     n_pooled: Tensor
     present: Tensor
     n_present: Tensor
+    returns: Tensor
+    n_returns: Tensor
 
     def __add__(self, other: "Losses") -> "Losses":
         return Losses(*(getattr(self, f.name) + getattr(other, f.name) for f in dataclasses.fields(self)))
 
-    def means(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The three losses per hidden cell, per volatility, per series; 0 where nothing is hidden."""
-        return self.masked / self.n_masked.clamp(min=1), self.pooled / self.n_pooled, self.present / self.n_present
+    def means(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The losses per hidden cell, volatility, series and return; 0 where there is none of its kind."""
+        masked, returns = self.masked / self.n_masked.clamp(min=1), self.returns / self.n_returns.clamp(min=1)
+        return masked, self.pooled / self.n_pooled, self.present / self.n_present, returns
 
-    def total(self, pooled_weight: float) -> Tensor:
-        masked, pooled, present = self.means()
-        return masked + pooled_weight * (pooled + present)
+    def total(self, pooled_weight: float, return_weight: float = 0.0) -> Tensor:
+        masked, pooled, present, returns = self.means()
+        return masked + pooled_weight * (pooled + present) + return_weight * returns
 
 
 class MaskedModel(nn.Module):
@@ -60,9 +63,11 @@ class MaskedModel(nn.Module):
     Embedding and decoder rows start from `time_basis`, the same for every series and patch: attention can then hand
     values from one series to another from the first step on, where independent rows would have to be aligned first.
     A series' bias starts as its indicator's vector plus its asset's: attention starts with what belongs together.
+
+    n_returns: R, labels of returns that the pooled vector predicts.
     """
 
-    def __init__(self, encoder: FTTransformer):
+    def __init__(self, encoder: FTTransformer, n_returns: int = 0):
         super().__init__()
         self.encoder = encoder
         tokenizer = encoder.tower.tokenizer
@@ -80,11 +85,13 @@ class MaskedModel(nn.Module):
                 self.decoder.copy_(basis * DECODER_SCALE)
         self.pooled_head = nn.Linear(width, encoder.layout.n_assets)
         self.present_head = nn.Linear(width, encoder.layout.n_series)
+        self.return_head = nn.Linear(width, n_returns) if n_returns else None
 
     def trained_parameters(self) -> list[nn.Parameter]:
         """All but the account rows and the projection, which belong to the trial."""
         own = [self.mask_rows, self.decoder, self.decoder_bias, *self.pooled_head.parameters()]
         own += self.present_head.parameters()
+        own += self.return_head.parameters() if self.return_head is not None else []
         return [*self.encoder.market_parameters(), *own]
 
     def decoder_state_dict(self) -> dict[str, Tensor]:
@@ -97,26 +104,28 @@ class MaskedModel(nn.Module):
         load_market_weights(self.encoder, checkpoint)
         self.load_state_dict({**self.state_dict(), **checkpoint["decoder_state_dict"]})
 
-    def forward(self, windows: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The features of all cells, the coming volatility, and every series at the last bar.
+    def forward(self, windows: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The features of all cells, the coming volatility, every series at the last bar, and the coming returns.
 
-        Shape: (B, S, L), bool (B, S, L) → (B, S, L), (B, A), (B, S).
+        Shape: (B, S, L), bool (B, S, L) → (B, S, L), (B, A), (B, S), (B, R).
         """
         tokens = self.encoder.tokens(windows, mask, self.mask_rows)
         pooled = tokens[:, 0]
-        return self._decode(tokens[:, 1:]), self.pooled_head(pooled), self.present_head(pooled)
+        returns = pooled[:, :0] if self.return_head is None else self.return_head(pooled)
+        return self._decode(tokens[:, 1:]), self.pooled_head(pooled), self.present_head(pooled), returns
 
     def losses(
-        self, predictions: tuple[Tensor, Tensor, Tensor], targets: tuple[Tensor, Tensor], hidden: Tensor
+        self, predictions: tuple[Tensor, Tensor, Tensor, Tensor], targets: tuple[Tensor, Tensor], hidden: Tensor
     ) -> Losses:
         """Huber losses: on the hidden cells alone, and on what the pooled vector predicts.
 
-        targets: windows (B, S, L) and volatility (B, A).
+        targets: windows (B, S, L) and `Samples.labels` (B, A + R).
         """
-        features, volatility, present = (prediction.float() for prediction in predictions)
+        features, volatility, present, returns = (prediction.float() for prediction in predictions)
         errors = F.huber_loss(features, targets[0], reduction="none", delta=HUBER).masked_fill(~hidden, 0.0)
         sums = [errors.sum(), hidden.sum().to(errors.dtype)]
-        for predicted, target in ((volatility, targets[1]), (present, targets[0][..., -1])):
+        coming = targets[1].split([volatility.shape[1], returns.shape[1]], dim=1)
+        for predicted, target in ((volatility, coming[0]), (present, targets[0][..., -1]), (returns, coming[1])):
             sums += [
                 F.huber_loss(predicted, target, reduction="sum", delta=HUBER),
                 predicted.new_full((), target.numel()),  # made on the device: nothing is copied to it

@@ -2,7 +2,7 @@
 
 Takes: a dataset. Gives: `Samples` to fit and to validate on.
 
-Legend: T bars, S series, A assets, L lookback.
+Legend: T bars, S series, A assets, L lookback, R labels of returns.
 """
 
 import dataclasses
@@ -17,13 +17,17 @@ from ftray.pretraining.spec import PretrainingSpec
 MIN_VARIANCE = 1e-12
 """Floor of a bar's variance, so that prices that stand still have a logarithm."""
 
+MOST = 10.0
+"""Standard deviations that a return counts at most."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Samples:
-    """bars: (n,) int64, where windows end. volatility: (n, A) float32, the label of the pooled vector, standardised."""
+    """bars: (n,) int64, where windows end. labels: (n, A + R) float32, what the pooled vector predicts, standardised:
+    volatility, then returns and ranks."""
 
     bars: np.ndarray
-    volatility: np.ndarray
+    labels: np.ndarray
 
     def __len__(self) -> int:
         return len(self.bars)
@@ -42,20 +46,20 @@ def draw_samples(dataset: Dataset, spec: PretrainingSpec) -> tuple[Samples, Samp
     n_bars = sum(map(len, train))
     sides = cut_off(train, round(n_bars * spec.validation))
     bars = {
-        part: labelled_bars(dataset, side, spec.horizon)
+        part: labelled_bars(dataset, side, spec.reach)
         for part, side in zip(("training", "validation"), sides, strict=True)
     }
     for part, found in bars.items():
         if not len(found):
             raise TrainingError(
                 f"the {part} part of the train window must hold an unbroken run of lookback + horizon = "
-                f"{dataset.layout.lookback} + {spec.horizon} bars, and has none: the train window "
+                f"{dataset.layout.lookback} + {spec.reach} bars, and has none: the train window "
                 f"{', '.join(map(str, train))} has {n_bars} bars, of which the last {spec.validation:g} are for "
                 "validation; take more candles, a shorter horizon or another validation fraction"
             )
         _refuse_non_finite(dataset, found)
     close = dataset.candles.column("close")
-    labels = {part: log_volatility(close, found, spec.horizon) for part, found in bars.items()}
+    labels = {part: _labels(close, found, spec, dataset.layout.lookback) for part, found in bars.items()}
     center, scale = labels["training"].mean(axis=0), np.maximum(labels["training"].std(axis=0), 1e-6)
     fit, validation = (
         Samples(bars[part], ((labels[part] - center) / scale).astype(np.float32)) for part in ("training", "validation")
@@ -86,6 +90,29 @@ def log_volatility(close: np.ndarray, bars: np.ndarray, horizon: int) -> np.ndar
     total = np.concatenate([np.zeros((1, close.shape[1])), np.cumsum(squares, axis=0)])
     variance = (total[bars + horizon] - total[bars]) / horizon
     return 0.5 * np.log(np.maximum(variance, MIN_VARIANCE))
+
+
+def _labels(close: np.ndarray, bars: np.ndarray, spec: PretrainingSpec, lookback: int) -> np.ndarray:
+    """What the pooled vector predicts, not yet standardised. Shape: (T, A), (n,) → (n, A + R)."""
+    found = [log_volatility(close, bars, spec.horizon)]
+    for horizon in spec.return_horizons if spec.return_weight else ():
+        returns = scaled_returns(close, bars, horizon, lookback)
+        found += [returns, ranks(returns)] if close.shape[1] > 1 else [returns]
+    return np.concatenate(found, axis=1)
+
+
+def scaled_returns(close: np.ndarray, bars: np.ndarray, horizon: int, lookback: int) -> np.ndarray:
+    """Log returns over the next `horizon` bars, relative to their standard deviation were they like those of the
+    lookback; at most ±`MOST`, since prices that stood still over the lookback have none. Shape: (T, A), (n,) → (n, A).
+    """
+    n_known = lookback - 1
+    known = np.exp(log_volatility(close, bars - n_known, n_known)) if n_known else 1.0
+    return np.clip(np.log(close[bars + horizon] / close[bars]) / (known * np.sqrt(horizon)), -MOST, MOST)
+
+
+def ranks(values: np.ndarray) -> np.ndarray:
+    """Each asset's place among the assets of its row, from −1 to 1. Shape: (n, A)."""
+    return 2.0 * values.argsort(axis=1).argsort(axis=1) / (values.shape[1] - 1) - 1.0
 
 
 def labelled_bars(dataset: Dataset, windows: Pieces, horizon: int) -> np.ndarray:

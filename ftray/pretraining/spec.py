@@ -19,7 +19,17 @@ BOOKKEEPING = ("device", "cpus", "checkpoint_every")
 METHOD = "masked-feature-modelling/2"
 """To be raised with a change of what the losses mean or of how weights come about."""
 
-LOSS = ("mask_ratio", "masks", "resample", "horizon", "pooled_weight", "validation", "seed")
+LOSS = (
+    "mask_ratio",
+    "masks",
+    "resample",
+    "horizon",
+    "pooled_weight",
+    "return_weight",
+    "return_horizons",
+    "validation",
+    "seed",
+)
 """Fields that say what the validation loss is: two are comparable where these, the method and the scaler agree. The
 seed draws the masks of the validation windows."""
 
@@ -29,8 +39,10 @@ class PretrainingSpec:
     """Masked feature modelling: hide part of a window, predict it from the rest.
 
     The pooled [CLS] vector has two losses of its own, each added `pooled_weight` times: it predicts the log of each
-    asset's realised volatility over the next `horizon` bars, and every series at the window's last bar. Labels of
-    neighbouring bars overlap, so there are few of them to learn from: a large weight learns them by heart.
+    asset's realised volatility over the next `horizon` bars, and every series at the window's last bar. With a
+    `return_weight` it also predicts each asset's return over the next bars, relative to its volatility, and the asset's
+    rank by that return. Labels of neighbouring bars overlap, so there are few of them to learn from: a large weight
+    learns them by heart.
 
     epochs: passes over the training windows.
     batch_size: windows per gradient step.
@@ -47,6 +59,8 @@ class PretrainingSpec:
     windows_per_epoch: training windows of an epoch, sampled again for each; None takes all of them.
     horizon: bars ahead over which the pooled vector predicts volatility.
     pooled_weight: weight of the pooled vector's losses.
+    return_weight: weight of its loss on coming returns and ranks; 0 trains none.
+    return_horizons: bars ahead of those returns.
     patience: epochs without a better validation loss before an early stop; None never stops early.
     checkpoint_every: epochs between two checkpoints that are stored in addition to the best and the last.
     seed: of weights, windows, masks and dropout.
@@ -68,6 +82,8 @@ class PretrainingSpec:
     windows_per_epoch: Count | None = None
     horizon: Count = 24
     pooled_weight: NonNegative = 0.02
+    return_weight: NonNegative = 0.0
+    return_horizons: tuple[Count, ...] = (1, 4, 24)
     patience: Count | None = None
     checkpoint_every: Count = 10
     seed: Annotated[int, Between(0)] = 0
@@ -75,8 +91,19 @@ class PretrainingSpec:
     cpus: Count = 1
 
     def check(self) -> None:
-        if not self.mask_ratio and not self.pooled_weight:
-            raise SpecError("nothing to learn: mask_ratio or pooled_weight must be above 0")
+        if not self.mask_ratio and not self.pooled_weight and not self.return_weight:
+            raise SpecError("nothing to learn: mask_ratio, pooled_weight or return_weight must be above 0")
+        if not self.return_horizons or len({*self.return_horizons}) < len(self.return_horizons):
+            raise SpecError(f"must be different numbers of bars, got {self.return_horizons}", ("return_horizons",))
+
+    @property
+    def reach(self) -> int:
+        """Bars after a window's last one that its labels are made of."""
+        return max(self.horizon, *self.return_horizons) if self.return_weight else self.horizon
+
+    def n_returns(self, n_assets: int) -> int:
+        """Labels per window that are returns or ranks, of `n_assets` over every horizon; one asset has no rank."""
+        return len(self.return_horizons) * n_assets * (2 if n_assets > 1 else 1) if self.return_weight else 0
 
 
 def encoder_fingerprint(
@@ -89,6 +116,8 @@ def encoder_fingerprint(
     """
     tower = tower_of(encoder, layout)
     training = {key: value for key, value in to_mapping(pretraining).items() if key not in BOOKKEEPING}
+    if not pretraining.return_weight:  # the name that such weights had before there were losses on returns
+        training = {key: value for key, value in training.items() if not key.startswith("return_")}
     return fingerprint(METHOD, dataset_fingerprint, layout.to_mapping(), tower, training)
 
 

@@ -268,12 +268,20 @@ def chosen_on_test(validated: Sequence[Sequence[str]], dataset: Dataset, seconds
     return None
 
 
+def _loss_fields(pretraining: Mapping[str, Any]) -> dict[str, Any]:
+    """What the validation loss depends on; weights of versions that knew no loss on returns had none."""
+    found = {"return_weight": 0.0} | {name: pretraining[name] for name in LOSS if name in pretraining}
+    if not found["return_weight"]:
+        found.pop("return_horizons", None)
+    return found
+
+
 def _other_loss(config: Mapping[str, Any], spec: PretrainingSpec, dataset: Dataset) -> str | None:
     """Why the validation losses of two jobs cannot be compared; None if they can."""
-    ours, theirs = to_mapping(spec), config["pretraining"]
+    ours, theirs = (_loss_fields(fields) for fields in (to_mapping(spec), config["pretraining"]))
     for name in LOSS:
-        if theirs.get(name) != ours[name]:
-            return f"trained with another loss: {name} is {theirs.get(name)} there and {ours[name]} here"
+        if theirs.get(name) != ours.get(name):
+            return f"trained with another loss: {name} is {theirs.get(name)} there and {ours.get(name)} here"
     if config.get("method") != METHOD:
         return f"trained with another loss: {config.get('method')} there and {METHOD} here"
     if config.get("plugins", {}) != INDICATORS.sources(dataset.layout.indicators):

@@ -45,7 +45,7 @@ class Trainer:
         self.model = model.to(self.device)
         self.table = torch.from_numpy(np.array(dataset.table.values, np.float32)).to(self.device)
         self.fit, self.validation = (
-            (torch.from_numpy(part.bars).to(self.device), torch.from_numpy(part.volatility).to(self.device))
+            (torch.from_numpy(part.bars).to(self.device), torch.from_numpy(part.labels).to(self.device))
             for part in parts
         )
         self.windows_per_epoch = min(spec.windows_per_epoch or len(parts[0]), len(parts[0]))
@@ -83,10 +83,10 @@ class Trainer:
         """
         self.model.eval()
         masks, total = self._generator(VALIDATION, 0), None
-        for i, (bars, volatility) in enumerate(self._batches(self.validation)):
-            sampled = self._sampled(bars, volatility, masks)
+        for i, (bars, labels) in enumerate(self._batches(self.validation)):
+            sampled = self._sampled(bars, labels, masks)
             losses, predicted = self._losses(*sampled)
-            sums = losses.masked + losses.pooled + losses.present
+            sums = losses.masked + losses.pooled + losses.present + losses.returns
             self._require_finite(sums, f"validation after epoch {epoch}", i, sampled[0], predicted)
             total = losses if total is None else total + losses
         return self._means("validation", total)
@@ -113,14 +113,14 @@ class Trainer:
         for state in self.optimizer.state.values():  # loading puts it where the options of the saved groups want it
             state["step"] = state["step"].to(self.device)
 
-    def _step(self, epoch: int, batch: int, bars: Tensor, volatility: Tensor, masks: torch.Generator) -> Losses:
+    def _step(self, epoch: int, batch: int, bars: Tensor, labels: Tensor, masks: torch.Generator) -> Losses:
         rate = learning_rate(self.spec, (epoch - 1) * self.batches_per_epoch + batch, self._n_steps)
         for group in self.optimizer.param_groups:
             if isinstance(group["lr"], Tensor):
                 group["lr"].fill_(rate)
             else:
                 group["lr"] = rate
-        sampled = self._sampled(bars, volatility, masks)
+        sampled = self._sampled(bars, labels, masks)
         *losses, total, predicted = self._run(*sampled)
         self._require_finite(total, f"epoch {epoch}", batch, sampled[0], predicted)
         return Losses(*(value.clone() for value in losses))  # a replay overwrites its outputs
@@ -146,10 +146,10 @@ class Trainer:
             ) from error
         return self._captured(*sampled)
 
-    def _update(self, windows: Tensor, volatility: Tensor, shown: Tensor, mask: Tensor, hidden: Tensor) -> Any:
+    def _update(self, windows: Tensor, labels: Tensor, shown: Tensor, mask: Tensor, hidden: Tensor) -> Any:
         """One step of the optimiser: the fields of `Losses`, a number that is finite if all is, and the predictions."""
-        losses, predicted = self._losses(windows, volatility, shown, mask, hidden)
-        loss = losses.total(self.spec.pooled_weight)
+        losses, predicted = self._losses(windows, labels, shown, mask, hidden)
+        loss = losses.total(self.spec.pooled_weight, self.spec.return_weight)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.trained_parameters(), self.spec.grad_clip)
@@ -157,18 +157,18 @@ class Trainer:
         return (*(value.detach() for value in vars(losses).values()), loss.detach() + norm, predicted.detach())
 
     def _losses(
-        self, windows: Tensor, volatility: Tensor, shown: Tensor, mask: Tensor, hidden: Tensor
+        self, windows: Tensor, labels: Tensor, shown: Tensor, mask: Tensor, hidden: Tensor
     ) -> tuple[Losses, Tensor]:
         """Losses, and the predicted features."""
         with torch.autocast("cuda", dtype=torch.bfloat16, enabled=self.bfloat16):
             predictions = self.model(shown, mask)
-        return self.model.losses(predictions, (windows, volatility), hidden), predictions[0]
+        return self.model.losses(predictions, (windows, labels), hidden), predictions[0]
 
-    def _sampled(self, bars: Tensor, volatility: Tensor, masks: torch.Generator) -> tuple[Tensor, ...]:
+    def _sampled(self, bars: Tensor, labels: Tensor, masks: torch.Generator) -> tuple[Tensor, ...]:
         """Windows as they are, their labels, windows as they are shown, the mask, and which cells are hidden."""
         windows = gather_windows(self.table, bars, self.layout.lookback)
         hidden = draw_mask(self.spec.masks, self.spec.mask_ratio, tuple(windows.shape), masks)
-        return windows, volatility, *self._resampled(windows, hidden, masks), hidden
+        return windows, labels, *self._resampled(windows, hidden, masks), hidden
 
     def _resampled(self, windows: Tensor, hidden: Tensor, masks: torch.Generator) -> tuple[Tensor, Tensor]:
         """A few hidden cells show what another training bar has at the same feature; the mask keeps the rest."""
@@ -206,20 +206,19 @@ class Trainer:
 
     def _means(self, part: str, losses: Losses | None) -> dict[str, float]:
         assert losses is not None, "samples are never empty"
-        masked, pooled, present = losses.means()
-        total = losses.total(self.spec.pooled_weight)
-        return {
-            f"{part}_loss": float(total),
-            f"{part}_masked_loss": float(masked),
-            f"{part}_pooled_loss": float(pooled),
-            f"{part}_present_loss": float(present),
-        }
+        masked, pooled, present, returns = losses.means()
+        total = losses.total(self.spec.pooled_weight, self.spec.return_weight)
+        found = {"loss": total, "masked_loss": masked, "pooled_loss": pooled, "present_loss": present}
+        if self.spec.return_weight:
+            found["return_loss"] = returns
+        return {f"{part}_{name}": float(value) for name, value in found.items()}
 
 
 def new_model(encoder: FTSpec, spec: PretrainingSpec, layout: ObservationLayout) -> MaskedModel:
     """A freshly initialised model, the same for the same seed."""
     with seeded(spec.seed, INIT):
-        return MaskedModel(FTTransformer(tower_spec(encoder), layout, dropout=spec.dropout))
+        tower = FTTransformer(tower_spec(encoder), layout, dropout=spec.dropout)
+        return MaskedModel(tower, spec.n_returns(layout.n_assets))
 
 
 def fresh_encoder(encoder: FTSpec, spec: PretrainingSpec, layout: ObservationLayout) -> FTTransformer:

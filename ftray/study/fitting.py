@@ -103,7 +103,7 @@ def _can_pretrain(segments: Sequence[Segment], train: tuple[Window, ...], lookba
     """Whether both parts of a train window have bars whose label lies in them too, as `draw_samples` needs."""
     spec = PretrainingSpec()
     parts = cut_off(train, round(sum(map(len, train)) * spec.validation))
-    return all(max(usable_runs(segments, part, lookback), default=0) > spec.horizon + MIN_LABELLED for part in parts)
+    return all(max(usable_runs(segments, part, lookback), default=0) > spec.reach + MIN_LABELLED for part in parts)
 
 
 def _too_few(segments: Sequence[Segment]) -> str:

@@ -13,6 +13,8 @@ import pytest
 import torch
 
 from ftray.errors import RunFolderError, TrainingError
+from ftray.features import FeatureSpec, build_dataset
+from ftray.market import SimulatorSpec, WindowsSpec
 from ftray.nets import build_encoder, load_market_weights, market_state_dict, weights_fingerprint
 from ftray.pretraining import PretrainingSpec, pretrain, read_card
 from ftray.pretraining.folder import JobFolder
@@ -101,7 +103,18 @@ def test_it_learns_to_fill_in_hidden_cells_to_see_the_present_and_to_foresee_vol
     pretrain(ENCODER, spec, dataset, tmp_path, report=rows.append)
     assert rows[-1]["validation_masked_loss"] < 0.75 * untrained["validation_masked_loss"]
     assert rows[-1]["validation_present_loss"] < 0.7 * rows[0]["validation_present_loss"]
-    assert rows[-1]["validation_pooled_loss"] < 0.85 * 0.5 * (samples[1].volatility ** 2).mean()
+    assert rows[-1]["validation_pooled_loss"] < 0.85 * 0.5 * (samples[1].labels ** 2).mean()
+
+
+def test_it_learns_to_foresee_returns_where_volume_tells_of_them(tmp_path):
+    market = SimulatorSpec(n_assets=2, n_bars=3_000, leak=1.0, drift=0.0)
+    dataset = build_dataset(market, WindowsSpec(holding=6), FeatureSpec(lookback=8, indicators=("close", "volume")))
+    spec = dataclasses.replace(SPEC, epochs=8, windows_per_epoch=None, learning_rate=3e-3, return_weight=1.0)
+    rows = []
+    pretrain(ENCODER, dataclasses.replace(spec, return_horizons=(1,)), dataset, tmp_path, report=rows.append)
+    # Of a label of variance 1, nothing known costs about a half.
+    assert rows[-1]["validation_return_loss"] < 0.3
+    assert all("validation_return_loss" in row and "train_return_loss" in row for row in rows)
 
 
 def test_history_and_log_grow_epoch_by_epoch(dataset, tmp_path):

@@ -22,26 +22,26 @@ def a_batch(dataset):
 
 def test_the_loss_counts_hidden_cells_alone_and_divides_by_their_number(dataset):
     windows, hidden, volatility = a_batch(dataset)
-    predictions = (windows + 0.5, volatility, windows[..., -1])
+    predictions = (windows + 0.5, volatility, windows[..., -1], volatility[:, :0])
     predictions[0][~hidden] = 1e6
     losses = model_of(dataset).losses(predictions, (windows, volatility), hidden)
-    masked, pooled, present = losses.means()
+    masked, pooled, present, returns = losses.means()
     torch.testing.assert_close(masked.item(), 0.5 * 0.5**2, rtol=1e-5, atol=1e-7)
     assert losses.n_masked == hidden.sum()
-    assert (pooled, present) == (0, 0)
+    assert (pooled, present, returns) == (0, 0, 0)
 
 
 def test_large_errors_count_by_their_size_and_not_by_their_square(dataset):
     windows, hidden, volatility = a_batch(dataset)
     for error, expected in ((1.0, 0.5), (103.0, HUBER * (103.0 - HUBER / 2))):
-        predictions = (windows + error, volatility, windows[..., -1])
-        masked, _, _ = model_of(dataset).losses(predictions, (windows, volatility), hidden).means()
+        predictions = (windows + error, volatility, windows[..., -1], volatility[:, :0])
+        masked, *_ = model_of(dataset).losses(predictions, (windows, volatility), hidden).means()
         torch.testing.assert_close(masked.item(), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_pooled_vector_is_asked_for_the_present_as_well(dataset):
     windows, hidden, volatility = a_batch(dataset)
-    predictions = (windows, volatility, windows[..., -1] + 0.5)
+    predictions = (windows, volatility, windows[..., -1] + 0.5, volatility[:, :0])
     losses = model_of(dataset).losses(predictions, (windows, volatility), hidden)
     torch.testing.assert_close(losses.total(0.5).item(), 0.5 * 0.5 * 0.5**2, rtol=1e-5, atol=1e-7)
 
@@ -88,7 +88,7 @@ def test_a_checkpoint_brings_back_encoder_and_decoder(dataset):
 
 def test_nothing_hidden_is_no_loss_and_not_a_division_by_zero(dataset):
     windows, hidden, volatility = a_batch(dataset)
-    predictions = (windows + 1, volatility, windows[..., -1])
+    predictions = (windows + 1, volatility, windows[..., -1], volatility[:, :0])
     losses = model_of(dataset).losses(predictions, (windows, volatility), hidden & False)
     assert losses.total(1.0) == 0
 
