@@ -91,7 +91,9 @@ def rllib_config(dataset: Path, trading: TradingSpec, ppo: PPOSpec, widths: list
     return config
 
 
-def sb3_ppo(dataset: Path, trading: TradingSpec, ppo: PPOSpec, widths: list[int], *, shared: bool) -> PPO:
+def sb3_ppo(
+    dataset: Path, trading: TradingSpec, ppo: PPOSpec, widths: list[int], *, shared: bool, seed: int = 0
+) -> PPO:
     """Stable-Baselines3's PPO with its MlpPolicy."""
     policy: dict[str, Any] = {"net_arch": widths}
     if shared:
@@ -111,7 +113,7 @@ def sb3_ppo(dataset: Path, trading: TradingSpec, ppo: PPOSpec, widths: list[int]
         vf_coef=ppo.value_weight,
         max_grad_norm=ppo.grad_clip,
         policy_kwargs=policy,
-        seed=0,
+        seed=seed,
         device="cpu",
     )
 

@@ -27,7 +27,7 @@ from ftray.market.windows import split
 from ftray.nets import EncoderSpec, build_encoder, market_state_dict, read_checkpoint
 from ftray.say import Say
 from ftray.spec import fingerprint
-from ftray.trading import MarketRules, TradingSpec, backtest
+from ftray.trading import TradingSpec, backtest, outside_no_trade
 
 CANDLES = Path(__file__).parents[2] / "shared" / "data" / "binance_1h"
 PACKAGES = ("torch", "numpy", "ray", "gymnasium", "stable-baselines3")
@@ -115,6 +115,7 @@ class Job:
     """One training: which way, from which seed, and what is looked at.
 
     explored: the validation figure is that of the policy as it explores, not of its mean action.
+    look_every: env steps between two looks at the least; 0 looks after each iteration.
     """
 
     market: str
@@ -127,6 +128,7 @@ class Job:
     weights: Path | None = None
     market_vectors: Path | None = None
     explored: bool = False
+    look_every: int = 0
 
 
 def curve(job: Job) -> list[dict[str, float]]:
@@ -154,9 +156,11 @@ def curve(job: Job) -> list[dict[str, float]]:
         row: dict[str, float] = {"env_steps": 0, "bars": 0, "distinct_bars": 0}
         seconds, rows = 0.0, []
         while True:
-            growth = validation_growth(module, dataset, job.trading.rules, explored=job.explored)
-            rows.append(row | {"seconds": seconds, "growth": growth})
-            if row["env_steps"] >= job.ppo.env_steps:
+            ends = row["env_steps"] >= job.ppo.env_steps
+            if not rows or ends or row["env_steps"] - rows[-1]["env_steps"] >= job.look_every:
+                growth = module_growth(module, dataset, job.trading, explored=job.explored)
+                rows.append(row | {"seconds": seconds, "growth": growth})
+            if ends:
                 return rows
             start = time.perf_counter()
             metrics = iterate(algorithm)
@@ -168,7 +172,7 @@ def curve(job: Job) -> list[dict[str, float]]:
         algorithm.stop()
 
 
-def validation_growth(module: Any, dataset: Dataset, rules: MarketRules, *, explored: bool) -> float:
+def module_growth(module: Any, dataset: Dataset, trading: TradingSpec, *, explored: bool = False) -> float:
     """Log growth per day on the validation window, by the mean action or by drawn ones (the same draws every time)."""
     import torch
     from ray.rllib.core.columns import Columns
@@ -181,9 +185,10 @@ def validation_growth(module: Any, dataset: Dataset, rules: MarketRules, *, expl
             mean, log_std = module.forward_inference({Columns.OBS: seen})[Columns.ACTION_DIST_INPUTS].chunk(2, dim=-1)
             if explored:
                 mean = mean + log_std.exp() * torch.randn(mean.shape, generator=generator)
-            return mean.clamp(-1.0, 1.0).numpy()
+            actions = mean.clamp(-1.0, 1.0).numpy()
+        return outside_no_trade(actions, accounts[:, 1:], trading.no_trade)
 
-    return growth_per_day(backtest(act, dataset, dataset.windows.validation, rules), dataset)
+    return growth_per_day(backtest(act, dataset, dataset.windows.validation, trading.rules), dataset)
 
 
 def growth_per_day(outcome: Any, dataset: Dataset) -> float:
@@ -221,7 +226,7 @@ def quiet_ray() -> Iterator[None]:
 def curves(jobs: Sequence[Job], say: Say = print) -> list[list[dict[str, float]]]:
     """The curve of every job, as many at a time as there are cores."""
     found = []
-    with shared_ray(), multiprocessing.get_context("spawn").Pool(os.cpu_count(), _connect) as pool:
+    with shared_ray(), multiprocessing.get_context("spawn").Pool(os.cpu_count(), connect) as pool:
         for job, rows in zip(jobs, pool.imap(curve, jobs), strict=True):
             first, last = rows[0], rows[-1]
             say(
@@ -238,7 +243,7 @@ _held = contextlib.ExitStack()
 """What a process of a pool holds on to until it ends."""
 
 
-def _connect() -> None:
+def connect() -> None:
     _held.enter_context(quiet_ray())
 
 

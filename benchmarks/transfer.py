@@ -1,0 +1,151 @@
+"""Does what pre-training learned pay, or would any weights do?
+
+    python benchmarks/transfer.py --json FILE [--quick] [--draws 16] [--only MARKET ...]
+
+On markets whose state is spread over the window (`skill.py`), the same PPO with alternatives and a no-trade zone trains
+heads on four towers of one small FT-Transformer:
+
+scratch: a random tower that is trained along. frozen: the tower of a pre-training job on the train windows. frozen,
+returns: of a job that also foresees returns (`pretraining.return_weight`). shuffled: the tower of `frozen`, the entries
+of every tensor in random order: its scale without its content.
+
+Each draw of a market has jobs and trainings of its own, one seed each. Figures are log growth per day on the validation
+window after all steps; differences are paired over draws, with 95 % bootstrap intervals. A file that holds rows already
+is continued.
+"""
+
+import dataclasses
+import json
+import multiprocessing
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import skill
+from informed import informed_growth
+from measuring import table
+from trainings import Job, arguments, connect, curve, shared_ray, shuffled_tower, surroundings, write
+
+from ftray.agent.vectors import write_market_vectors
+from ftray.market import expected_returns
+from ftray.nets import PRESETS
+from ftray.pretraining import PretrainingSpec, pretrain
+from ftray.spec import to_mapping
+
+MARKETS = ("momentum", "motif")
+SCRATCH, FROZEN, RETURNS, SHUFFLED = "scratch", "frozen", "frozen, returns", "shuffled"
+WAYS = (SCRATCH, FROZEN, RETURNS, SHUFFLED)
+DIFFERENCES = ((FROZEN, SCRATCH), (FROZEN, SHUFFLED), (RETURNS, SCRATCH), (RETURNS, FROZEN), (SHUFFLED, SCRATCH))
+FT = PRESETS["small"]
+PRETRAINING = PretrainingSpec(epochs=8, batch_size=128, learning_rate=3e-3, device="cpu")
+RETURN_WEIGHT = 0.3
+RESAMPLES = 10_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Draw:
+    market: str
+    draw: int
+    settings: skill.Settings
+    pretraining: PretrainingSpec
+
+
+def measured(draw: Draw) -> dict[str, Any]:
+    """One row: pre-training and all four trainings on one draw of a market."""
+    import torch
+
+    torch.set_num_threads(1)
+    task = skill.Task(draw.market, draw.draw, 0, FROZEN, draw.settings)
+    dataset = skill.dataset_of(task.spec)
+    ppo, _ = draw.settings.ways()["alternatives"]
+    trading = dataclasses.replace(skill.TRADING, no_trade=0.05)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        data = dataset.save(folder / dataset.fingerprint)
+        with_returns = dataclasses.replace(draw.pretraining, return_weight=RETURN_WEIGHT)
+        towers = {way: pretrain(FT, spec, dataset, folder / way).path
+                  for way, spec in ((FROZEN, draw.pretraining), (RETURNS, with_returns))}  # fmt: skip
+        towers[SHUFFLED] = shuffled_tower(towers[FROZEN], folder / "shuffled.pth", draw.draw)
+        curves = {}
+        for way in WAYS:
+            weights, encoder, vectors = towers.get(way), FT, None
+            if weights is not None:
+                encoder = dataclasses.replace(FT, pretrained=str(weights), frozen=True)
+                (folder / f"vectors of {way}").mkdir()
+                vectors = write_market_vectors(encoder, weights, dataset, folder / f"vectors of {way}")
+            job = Job(
+                draw.market, way, 0, data, encoder, trading, ppo, weights, vectors, look_every=draw.settings.every
+            )
+            curves[way] = [{key: row[key] for key in ("env_steps", "seconds", "growth")} for row in curve(job)]
+    informed = informed_growth(dataset, expected_returns(task.spec), skill.RULES)
+    growth = {way: rows[-1]["growth"] for way, rows in curves.items()}
+    return {"market": draw.market, "draw": draw.draw, "informed": informed, "growth": growth, "curves": curves}
+
+
+def differences_of(rows: list[dict[str, Any]], seed: int = 0) -> list[dict[str, Any]]:
+    """Per market, and over all of them: mean difference of growth per day, and its interval over draws."""
+    found = []
+    for market in (*dict.fromkeys(row["market"] for row in rows), "all"):
+        own = [row["growth"] for row in rows if market in (row["market"], "all")]
+        for one, other in DIFFERENCES:
+            each = np.array([growth[one] - growth[other] for growth in own])
+            drawn = np.random.default_rng(seed).integers(len(each), size=(RESAMPLES, len(each)))
+            low, high = np.quantile(each[drawn].mean(axis=1), [0.025, 0.975])
+            row = {"market": market, "difference": f"{one} - {other}", "draws": len(each), "mean": float(each.mean())}
+            found.append(row | {"low": float(low), "high": float(high), "above_0": int((each > 0).sum())})
+    return found
+
+
+COLUMNS = {
+    "market": lambda row: row["market"],
+    "difference": lambda row: row["difference"],
+    "growth/day, 1e-3": lambda row: "{:+.2f} [{:.2f}, {:.2f}]".format(*(1e3 * row[k] for k in ("mean", "low", "high"))),
+    "draws above 0": lambda row: f"{row['above_0']} of {row['draws']}",
+}
+
+
+def _rows(draws: list[Draw]) -> Iterator[dict[str, Any]]:
+    with shared_ray(), multiprocessing.get_context("spawn").Pool(initializer=connect) as pool:
+        yield from pool.imap_unordered(measured, draws)
+        pool.close()
+        pool.join()
+
+
+def main(given: list[str] | None = None) -> None:
+    options = arguments(
+        __doc__,
+        given,
+        draws={"type": int, "default": 16, "metavar": "N", "help": "draws of each market; default: 16, quick: 1"},
+        steps={"type": int, "default": 20_000, "metavar": "N", "help": "env steps; default: 20,000, quick: 1,024"},
+        only={"nargs": "+", "default": list(MARKETS), "choices": list(skill.MARKETS), "metavar": "MARKET"},
+    )
+    settings = skill.Settings(1_024, 2_000) if options.quick else skill.Settings(options.steps)
+    pretraining = dataclasses.replace(PRETRAINING, epochs=1, windows_per_epoch=256) if options.quick else PRETRAINING
+    recorded = json.loads(
+        json.dumps(
+            dataclasses.asdict(settings)
+            | {"encoder": to_mapping(FT), "pretraining": to_mapping(pretraining), "return_weight": RETURN_WEIGHT}
+        )
+    )
+    rows = skill.kept(options.json, recorded)
+    done = {(row["market"], row["draw"]) for row in rows}
+    draws = [
+        Draw(market, skill.FIRST_DRAW + draw, settings, pretraining)
+        for draw in range(1 if options.quick else options.draws)
+        for market in options.only
+        if (market, skill.FIRST_DRAW + draw) not in done
+    ]
+    machine = surroundings()
+    for n, row in enumerate(_rows(draws), start=1):
+        rows.append(row)
+        growth = ", ".join(f"{way} {1e3 * value:+.2f}" for way, value in row["growth"].items())
+        print(f"{n}/{len(draws)} {row['market']}, draw {row['draw']}: {growth}, informed {1e3 * row['informed']:.2f}")
+        differences = differences_of(rows)
+        write(options.json, "transfer", machine=machine, settings=recorded, differences=differences, rows=rows)
+    print(f"\n{table(COLUMNS, differences_of(rows))}")
+
+
+if __name__ == "__main__":
+    main()
