@@ -105,6 +105,7 @@ def decisions(way: str, folder: Path, turns: int) -> Iterator[dict[str, Any]]:
 
     torch.set_num_threads(1)
     observations = np.random.default_rng(0).standard_normal((64, LAYOUT.size), dtype=np.float32)
+    observations[:, LAYOUT.account], observations[:, LAYOUT.cash] = 0.0, 1.0
     decide, loaded = {}, {}
     for name in ENCODERS:
         start = time.perf_counter()

@@ -7,6 +7,7 @@ driver, or a ClusterError that names the address, the token and RAY_AUTH_MODE.
 import json
 import os
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ from ftray.signals import keeping_sigterm
 
 PATIENCE = 10.0
 """Seconds that a head may take to answer."""
+REGISTERING = 5.0
+"""Seconds that a node may take to be known to its head: on a busy machine, `ray start` returns before."""
 ADDRESS, MODE, TOKEN, TOKEN_PATH = "RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 DEFAULT_TOKEN_PATH = "~/.ray/auth_token"
 
@@ -130,21 +133,28 @@ def _check_answer(address: str) -> None:
     if os.environ.get(MODE) == "token" and token is None:
         raise ClusterError(_describe(address, "there is no token to send"))
     channel = create_gcs_channel(address)
+    latest = time.monotonic() + REGISTERING
     try:
-        answer = NodeInfoGcsServiceStub(channel).GetAllNodeInfo(GetAllNodeInfoRequest(), timeout=PATIENCE)
+        while not _has_node_here(channel):
+            if time.monotonic() > latest:
+                raise ClusterError(
+                    _describe(
+                        address,
+                        "none of its nodes is on this machine, as a driver needs it: run the command on the head, or "
+                        "send the study there with `ftray submit`",
+                    )
+                )
+            time.sleep(0.2)
     except grpc.RpcError as error:
         raise ClusterError(_describe(address, _reason(error))) from None
     finally:
         channel.close()
+
+
+def _has_node_here(channel: Any) -> bool:
+    answer = NodeInfoGcsServiceStub(channel).GetAllNodeInfo(GetAllNodeInfoRequest(), timeout=PATIENCE)
     here = set(find_node_ids())
-    if not any(node.node_id.hex() in here for node in answer.node_info_list):
-        raise ClusterError(
-            _describe(
-                address,
-                "none of its nodes is on this machine, as a driver needs it: run the command on the head, or send the "
-                "study there with `ftray submit`",
-            )
-        )
+    return any(node.node_id.hex() in here for node in answer.node_info_list)
 
 
 def _reason(error: grpc.RpcError) -> str:
