@@ -107,7 +107,7 @@ def test_the_command_line_prints_an_error_with_one_argument(monkeypatch, capsys)
     def fail(location):
         raise OSError("the file system hung up")
 
-    monkeypatch.setattr("ftray.runs.RunFolder.open", fail)
+    monkeypatch.setattr("ftray.analysis.studies.open_study", fail)
     assert main(["results", "anywhere"]) == 1
     assert capsys.readouterr().err == "ftray: the file system hung up\n"
 

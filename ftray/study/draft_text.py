@@ -107,7 +107,7 @@ def _header(plan: Plan, file: str, name: str | None) -> Iterator[str]:
     look = f"{name or Path(file).stem}_first_look"
     file = shlex.quote(file)
     yield f"# A first study of these candles, written by `ftray init` {__version__}. Every value may be changed."
-    yield f"#   ftray check {file}    candles, windows, ranges, how long it takes; starts nothing"
+    yield f"#   ftray check {file}    data, ranges, duration; starts nothing"
     yield f"#   ftray tune {file}     runs it; the same command continues it"
     small = [shlex.quote(f"name={look}"), "search.n_trials=4", "trial.ppo.env_steps=4096", "trial.pretraining.epochs=1"]
     if plan.fit.n_folds > 1:

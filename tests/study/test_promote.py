@@ -268,7 +268,7 @@ def test_a_read_by_another_study_is_an_objection_and_its_trials_count(tmp_path):
         one.append_event("bars", **dataclasses.asdict(study_bars(candles())))
     trained(run, "trial-0008", {seed: ratios(STRONG) for seed in (1, 2, 3)})
     record_read(other, "trial-0008", (1,), ({"sharpe": 1.0, "total_return": 0.1},), forced=())
-    with pytest.raises(RefusedError, match=r"(?s)read elsewhere: other, trial-0008.*other studies read bars .* once"):
+    with pytest.raises(RefusedError, match=r"(?s)other studies read bars .* once.*read elsewhere: other, trial-0008"):
         quietly(run)
     found = quietly(run, force=True, read=read)
     assert found.forced == ("other studies read bars of the test window once before",)
