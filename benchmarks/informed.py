@@ -2,8 +2,8 @@
 
 Takes: a dataset, expected returns, rules. Gives: growth per day on the validation window.
 
-Both trade by one rule: hold what promises most after the costs of changing over. What the first earns is the most that
-can be learned, and a bit more: it knows volatilities and regimes that a policy has to infer.
+Both trade by one rule: hold what promises most after the costs of changing over. The rule is not the optimum, and a
+policy may find a better one; but the first trader knows volatilities and regimes, which a policy has to infer.
 
 Legend: T bars, A assets.
 """

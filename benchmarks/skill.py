@@ -18,10 +18,9 @@ is continued: rows of other settings are refused.
 import dataclasses
 import functools
 import json
-import multiprocessing
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +30,12 @@ from measuring import table
 from trainings import (
     Job,
     arguments,
-    connect,
     curve,
     dataset_in_pieces,
     growth_per_day,
+    in_processes,
     module_growth,
-    shared_ray,
+    rows_kept,
     surroundings,
     write,
 )
@@ -60,7 +59,7 @@ MARKETS = {
 }
 """Unless they say otherwise, markets have no drift."""
 FIRST_DRAW = 101
-"""Seed of the first draw. Defaults were chosen on draws 1 to 8: claims are made on others."""
+"""Seed of the first draw: those below are for choosing settings, and claims are made on others."""
 FEATURES = FeatureSpec(lookback=24)
 ENCODER = MLPSpec(hidden=64, encoding_dim=64)
 RULES = MarketRules(fee=0.0005, slippage=0.0, min_order=0.0)
@@ -235,23 +234,6 @@ COLUMNS = {
 }
 
 
-def _rows(tasks: list[Task]) -> Iterator[dict[str, Any]]:
-    with shared_ray(), multiprocessing.get_context("spawn").Pool(initializer=connect) as pool:
-        yield from pool.imap_unordered(measured, tasks)
-        pool.close()
-        pool.join()
-
-
-def kept(path: Path | None, settings: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows that a file holds already. Raises: SystemExit where they were measured with other settings."""
-    if path is None or not path.exists():
-        return []
-    held = json.loads(path.read_text())
-    if held["settings"] != settings:
-        raise SystemExit(f"{path} holds rows of other settings: {held['settings']}; give another file")
-    return held["rows"]
-
-
 def main(given: list[str] | None = None) -> None:
     options = arguments(
         __doc__,
@@ -266,11 +248,11 @@ def main(given: list[str] | None = None) -> None:
     ways = {way: {"ppo": to_mapping(ppo), "trading": to_mapping(trading)}
             for way, (ppo, trading) in settings.ways().items()}  # fmt: skip
     recorded = json.loads(json.dumps(dataclasses.asdict(settings) | {"markets": MARKETS, "ways": ways}))
-    rows = kept(options.json, recorded)
+    rows = rows_kept(options.json, recorded)
     done = {(row["market"], row["draw"], row["seed"], row["way"]) for row in rows}
     tasks = [task for task in tasks_of(options.only, draws, seeds, settings) if task.name not in done]
     machine = surroundings()
-    for n, row in enumerate(_rows(tasks), start=1):
+    for n, row in enumerate(in_processes(measured, tasks), start=1):
         rows.append(row)
         print(f"{n}/{len(tasks)} {row['market']}, draw {row['draw']}, {row['way']}: {row['growth']:+.4f} a day")
         write(options.json, "skill", machine=machine, settings=recorded, shares=shares_of(rows), rows=rows)

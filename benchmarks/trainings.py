@@ -12,7 +12,7 @@ import logging
 import multiprocessing
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -226,24 +226,39 @@ def quiet_ray() -> Iterator[None]:
 def curves(jobs: Sequence[Job], say: Say = print) -> list[list[dict[str, float]]]:
     """The curve of every job, as many at a time as there are cores."""
     found = []
-    with shared_ray(), multiprocessing.get_context("spawn").Pool(os.cpu_count(), connect) as pool:
-        for job, rows in zip(jobs, pool.imap(curve, jobs), strict=True):
-            first, last = rows[0], rows[-1]
-            say(
-                f"{job.market}, {job.way}, seed {job.seed}: {first['growth']:+.4f} → {last['growth']:+.4f} a day "
-                f"in {last['env_steps']:,} steps, {last['seconds']:.1f} s"
-            )
-            found.append(rows)
-        pool.close()
-        pool.join()  # leaving the block would kill them, and Ray tell of it at length
+    for job, rows in zip(jobs, in_processes(curve, jobs), strict=True):
+        first, last = rows[0], rows[-1]
+        say(
+            f"{job.market}, {job.way}, seed {job.seed}: {first['growth']:+.4f} → {last['growth']:+.4f} a day "
+            f"in {last['env_steps']:,} steps, {last['seconds']:.1f} s"
+        )
+        found.append(rows)
     return found
+
+
+def in_processes(work: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Any]:
+    """What `work` returns of each task, in their order, as many at a time as there are cores; all share one Ray."""
+    with shared_ray(), multiprocessing.get_context("spawn").Pool(os.cpu_count(), _connect) as pool:
+        yield from pool.imap(work, tasks)
+        pool.close()
+        pool.join()  # leaving the block would kill them, and Ray would print it at length
+
+
+def rows_kept(path: Path | None, settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows that a file of `write` holds already. Raises: SystemExit where other settings were measured."""
+    if path is None or not path.exists():
+        return []
+    held = json.loads(path.read_text())
+    if held["settings"] != settings:
+        raise SystemExit(f"{path} holds rows of other settings: {held['settings']}; give another file")
+    return held["rows"]
 
 
 _held = contextlib.ExitStack()
 """What a process of a pool holds on to until it ends."""
 
 
-def connect() -> None:
+def _connect() -> None:
     _held.enter_context(quiet_ray())
 
 

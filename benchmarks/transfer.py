@@ -16,9 +16,7 @@ is continued.
 
 import dataclasses
 import json
-import multiprocessing
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +24,7 @@ import numpy as np
 import skill
 from informed import informed_growth
 from measuring import table
-from trainings import Job, arguments, connect, curve, shared_ray, shuffled_tower, surroundings, write
+from trainings import Job, arguments, curve, in_processes, rows_kept, shuffled_tower, surroundings, write
 
 from ftray.agent.vectors import write_market_vectors
 from ftray.market import expected_returns
@@ -106,13 +104,6 @@ COLUMNS = {
 }
 
 
-def _rows(draws: list[Draw]) -> Iterator[dict[str, Any]]:
-    with shared_ray(), multiprocessing.get_context("spawn").Pool(initializer=connect) as pool:
-        yield from pool.imap_unordered(measured, draws)
-        pool.close()
-        pool.join()
-
-
 def main(given: list[str] | None = None) -> None:
     options = arguments(
         __doc__,
@@ -129,7 +120,7 @@ def main(given: list[str] | None = None) -> None:
             | {"encoder": to_mapping(FT), "pretraining": to_mapping(pretraining), "return_weight": RETURN_WEIGHT}
         )
     )
-    rows = skill.kept(options.json, recorded)
+    rows = rows_kept(options.json, recorded)
     done = {(row["market"], row["draw"]) for row in rows}
     draws = [
         Draw(market, skill.FIRST_DRAW + draw, settings, pretraining)
@@ -138,7 +129,7 @@ def main(given: list[str] | None = None) -> None:
         if (market, skill.FIRST_DRAW + draw) not in done
     ]
     machine = surroundings()
-    for n, row in enumerate(_rows(draws), start=1):
+    for n, row in enumerate(in_processes(measured, draws), start=1):
         rows.append(row)
         growth = ", ".join(f"{way} {1e3 * value:+.2f}" for way, value in row["growth"].items())
         print(f"{n}/{len(draws)} {row['market']}, draw {row['draw']}: {growth}, informed {1e3 * row['informed']:.2f}")

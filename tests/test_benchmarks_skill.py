@@ -90,14 +90,14 @@ def test_a_share_is_that_of_the_means_over_draws_with_an_interval_over_draws():
 def test_a_run_that_was_stopped_goes_on_and_other_settings_are_refused(tmp_path, monkeypatch):
     asked = []
 
-    def rows(tasks):
+    def rows(_, tasks):
         for task in tasks:
             asked.append(task.name)
             yield row(task.way, 0.1, task.draw, task.market, task.seed)
             if len(asked) == 3:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(skill, "_rows", rows)
+    monkeypatch.setattr(skill, "in_processes", rows)
     command = ["--quick", "--only", "leak", "--json", str(tmp_path / "skill.json")]
     with pytest.raises(KeyboardInterrupt):
         skill.main(command)

@@ -30,14 +30,14 @@ def test_differences_are_paired_over_draws_with_an_interval_per_market_and_over_
 def test_a_run_that_was_stopped_goes_on(tmp_path, monkeypatch):
     asked = []
 
-    def rows(draws):
+    def rows(_, draws):
         for draw in draws:
             asked.append((draw.market, draw.draw))
             yield row(draw.draw, market=draw.market)
             if len(asked) == 3:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(transfer, "_rows", rows)
+    monkeypatch.setattr(transfer, "in_processes", rows)
     command = ["--draws", "2", "--json", str(tmp_path / "transfer.json")]
     with pytest.raises(KeyboardInterrupt):
         transfer.main(command)
