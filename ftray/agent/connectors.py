@@ -102,7 +102,7 @@ class EpisodesToTrainBatch(ConnectorV2):
             Columns.ACTION_DIST_INPUTS: _extra(fragments, Columns.ACTION_DIST_INPUTS),
         }
         check_bars_follow(seen)
-        check_actions(columns[Columns.ACTIONS])
+        check_finite(columns[Columns.ACTIONS])
         closing = module.compute_values(
             {Columns.OBS: torch.from_numpy(np.stack([rows[-1] for rows in seen])).to(device)}
         )
@@ -176,7 +176,7 @@ def check_bars_follow(fragments: Sequence[np.ndarray]) -> None:
         )
 
 
-def check_actions(actions: np.ndarray) -> None:
+def check_finite(actions: np.ndarray) -> None:
     """Shape: (B, A). Raises: TrainingError if the policy gave numbers that are none."""
     broken = ~np.isfinite(actions).all(axis=-1)
     if broken.any():

@@ -6,7 +6,7 @@ import torch
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.distribution.torch.torch_distribution import TorchDiagGaussian
 
-from ftray.agent.connectors import ActionsToEnv, check_actions, check_bars_follow
+from ftray.agent.connectors import ActionsToEnv, check_bars_follow, check_finite
 from ftray.errors import TrainingError
 
 
@@ -37,7 +37,7 @@ def test_a_number_that_is_not_finite_reaches_the_learner_and_never_the_environme
     out = ActionsToEnv()(batch={Columns.ACTION_DIST_INPUTS: inputs, Columns.VF_PREDS: torch.zeros(3)}, explore=True)
     assert np.isfinite(out[Columns.ACTIONS_FOR_ENV]).all() and out[Columns.ACTIONS_FOR_ENV][1, 0] == 0.0
     with pytest.raises(TrainingError, match="1 actions of 3 that are not finite"):
-        check_actions(out[Columns.ACTIONS])
+        check_finite(out[Columns.ACTIONS])
 
 
 def test_actions_are_sampled_from_the_policy_s_gaussian_with_their_log_probability():
