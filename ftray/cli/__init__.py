@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @contextlib.contextmanager
 def _short_warnings() -> Iterator[None]:
-    """Prints what is odd in candles like an error, in one line, each once; other warnings as Python does."""
+    """Prints what is odd in candles in one line, each once; other warnings as Python does."""
     with warnings.catch_warnings():
         warnings.filterwarnings("always", category=DataWarning)
         usual, printed = warnings.showwarning, set[str]()
@@ -54,7 +54,7 @@ def _short_warnings() -> Iterator[None]:
                 usual(message, category, *where)
             elif str(message) not in printed:
                 printed.add(str(message))
-                print(f"ftray: {message}", file=sys.stderr)
+                print(f"ftray: warning: {message}", file=sys.stderr)
 
         warnings.showwarning = show
         yield

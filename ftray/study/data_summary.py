@@ -9,7 +9,17 @@ import numpy as np
 
 from ftray.boards.terminal import align
 from ftray.features import Dataset, dataset_of
-from ftray.market import Candles, FilesSpec, Window, load_market, moment, parse_moment, quality_of, survey_candles
+from ftray.market import (
+    Candles,
+    FilesSpec,
+    Quality,
+    Window,
+    load_market,
+    moment,
+    parse_moment,
+    quality_of,
+    survey_candles,
+)
 from ftray.market.candles import unbroken_runs
 from ftray.market.intervals import interval_text
 from ftray.market.overlap import Overlap
@@ -28,11 +38,11 @@ def describe_data(trial: TrialSpec, *, every_file: bool = True) -> Iterator[str]
     bars = f"{len(candles):,} common bars of {interval_text(candles.interval)}"
     span, n_gaps = f"{moment(candles.times[0])} to {moment(candles.times[-1])}", len(candles.segments) - 1
     yield f"  candles       {candles.n_assets} assets, {bars}, {span}, {n_gaps} gaps"
-    overlap = _overlap(trial, candles)
+    overlap, qualities = _overlap(trial, candles), quality_of(candles)
     if every_file:
-        for line in align(list(_rows(candles, overlap)), left=(0,)):
+        for line in align(list(_rows(candles, overlap, qualities)), left=(0,)):
             yield f"    {line}"
-    yield from _odd(candles)
+    yield from _odd(candles, qualities)
     if overlap:
         yield from _expensive(candles, overlap)
 
@@ -79,12 +89,14 @@ def _between(times: np.ndarray, first: str | None, stop: str | None) -> np.ndarr
     return times[after:before]
 
 
-def _rows(candles: Candles, overlap: "tuple[Overlap, list[np.ndarray]] | None") -> Iterator[tuple[str, ...]]:
+def _rows(
+    candles: Candles, overlap: "tuple[Overlap, list[np.ndarray]] | None", qualities: Sequence[Quality]
+) -> Iterator[tuple[str, ...]]:
     """A row per asset: of its own file, where it has one."""
     false = ("false prices", "false volumes")
     yield ("asset", "bars", "from (UTC)", "to", "gaps", *false, "bars without a move", "usable bars lost")
     everyone = range(candles.n_assets)
-    for a, quality in enumerate(quality_of(candles)):
+    for a, quality in enumerate(qualities):
         times = overlap[1][a] if overlap else candles.times
         n_gaps = len(unbroken_runs(times, candles.interval)) - 1
         lost = f"{overlap[0].cost(everyone, a):,}" if overlap else "-"
@@ -93,9 +105,9 @@ def _rows(candles: Candles, overlap: "tuple[Overlap, list[np.ndarray]] | None") 
         yield (quality.symbol, f"{len(times):,}", *span, str(n_gaps), *false, f"{quality.still:,}", lost)
 
 
-def _odd(candles: Candles) -> Iterator[str]:
+def _odd(candles: Candles, qualities: Sequence[Quality]) -> Iterator[str]:
     """What can hardly be real, with where it is."""
-    for one in quality_of(candles):
+    for one in qualities:
         if one.longest is not None:
             first, last = (moment(candles.times[at]) for at in one.longest)
             yield f"  no move       {one.symbol} has {one.still:,} bars without a move, the most from {first} to {last}"

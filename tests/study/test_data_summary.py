@@ -112,7 +112,7 @@ def test_check_names_what_never_moves_in_a_train_window_once_and_in_one_line(tmp
     )
     assert main(["check", str(file), "--runs", str(tmp_path / "runs")]) == 0
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("ftray: a policy learns nothing of features that do not move in the train windows: ")
+    assert line.startswith("ftray: warning: a policy learns nothing of features that do not move")
     assert "AVAX volume, range_breakout; BTC all features but volume. Leave out" in line
 
 
