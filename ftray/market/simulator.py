@@ -83,9 +83,8 @@ def simulate(spec: SimulatorSpec) -> Candles:
 def expected_returns(spec: SimulatorSpec) -> np.ndarray:
     """The log return of every bar that a trader expects at the end of the bar before who knows how the market is made.
 
-    Such a trader knows regimes, volatilities and surprises, which a policy has to infer from the candles: what he earns
-    is an upper bound of what can be learned. Shape: (n_bars, n_assets) float64. Raises: SpecError for a leak between
-    0 and 1, whose expectation has no closed form.
+    Such a trader knows regimes, volatilities and surprises, which a policy has to infer from the candles. Shape:
+    (n_bars, n_assets) float64. Raises: SpecError for a leak between 0 and 1, whose expectation has no closed form.
     """
     if 0.0 < spec.leak < 1.0:
         raise SpecError(f"must be 0 or 1 for expected returns, got {spec.leak}", ("leak",))
