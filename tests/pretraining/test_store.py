@@ -96,6 +96,22 @@ def test_the_encoder_of_the_lowest_validation_loss_is_taken_and_named_and_others
     )
 
 
+def test_an_encoder_of_a_version_that_knew_no_losses_on_returns_is_comparable_with_those_without(runs, dataset):
+    for file in runs.glob("*/encoders/*/config.json"):
+        config = json.loads(file.read_text())
+        pretraining = {name: value for name, value in config["pretraining"].items() if not name.startswith("return_")}
+        file.write_text(json.dumps(config | {"pretraining": pretraining}))
+
+    def chosen(name: str, **changes):
+        return EncoderStore.of_run(run_folder(runs, name)).choose(
+            ENCODER, dataclasses.replace(WANTED, **changes), dataset
+        )
+
+    assert "best of 3 compatible; 1 refused" in chosen("without", return_horizons=(2,)).why
+    refused = chosen("with", return_weight=0.5).why
+    assert "trained with another loss: return_weight is 0.0 there and 0.5 here" in refused
+
+
 def test_an_encoder_whose_indicators_were_of_another_plug_in_is_refused_with_the_reason(runs, dataset):
     for file in runs.glob("rates/encoders/*/config.json"):
         file.write_text(json.dumps(json.loads(file.read_text()) | {"plugins": {"my_indicators": "0123456789abcdef"}}))
