@@ -224,7 +224,7 @@ class Hosts:
         self.storage = self.folder / "storage"
         self.storage.mkdir()
         self.storage.chmod(0o777)
-        self._seen: set[str] = set()
+        self._seen: dict[str, int] = {}
         self._switch = subprocess.Popen(
             [*namespaces.UNSHARE, "--mount-proc", "tini", "--", "sleep", "infinity"],
             stderr=subprocess.DEVNULL,
@@ -250,6 +250,8 @@ class Hosts:
             if host._process is not None:
                 host._process.wait()
         until(lambda: not self._left_over(), 30, "the hosts' processes end")
+        for held in self._seen.values():
+            os.close(held)
         assert (namespaces.interfaces(), namespaces.mounts_here()) == self._before, "hosts left interfaces or mounts"
         shutil.rmtree(self.folder)
 
@@ -281,14 +283,21 @@ class Hosts:
         namespaces.run_here(["nsenter", "-t", str(self.pid), "-n", "ip", *words])
 
     def remember(self, pid: int) -> None:
-        """Notes the namespaces of a host's first process: in the end nothing may live there any more."""
-        self._seen |= {str(Path(f"/proc/{pid}/ns/{kind}").readlink()) for kind in ("net", "pid")}
+        """Notes the namespace of a host's processes, by its first one: in the end nothing may live there any more.
 
-    def _left_over(self) -> list[int]:
-        """Processes that still live in a namespace of a host that was on."""
-        found = []
+        It is held open until then. The kernel gives the number of a namespace that is gone to the next one, which may
+        be that of another cluster's host.
+        """
+        path = Path(f"/proc/{pid}/ns/pid")
+        held = os.open(path, os.O_RDONLY)
+        self._seen[str(path.readlink())] = held
+
+    def _left_over(self) -> set[int]:
+        """Processes that still live in the namespace of a host that was on, or that have brought others in."""
+        found = set()
         for entry in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                if self._seen & {str((entry / "ns" / kind).readlink()) for kind in ("pid", "net")}:
-                    found.append(int(entry.name))
+            for kind in ("pid", "pid_for_children"):
+                with contextlib.suppress(OSError):
+                    if str((entry / "ns" / kind).readlink()) in self._seen:
+                        found.add(int(entry.name))
         return found
