@@ -94,7 +94,7 @@ def measured_speed(dataset: Dataset, device: str = "cpu", n_batches: int = 12) -
     torch's counter does not know the CPU's attention kernel, so the share is of layers alone and a little too low.
     """
     spec = dataclasses.replace(SPEC, device=device, windows_per_epoch=n_batches * SPEC.batch_size)
-    trainer = Trainer(spec, dataset, draw_samples(dataset, spec), new_model(ENCODER, spec, dataset.layout))
+    trainer = Trainer(spec, dataset, draw_samples(dataset, ENCODER, spec), new_model(ENCODER, spec, dataset.layout))
     with FlopCounterMode(display=False) as counter:
         trainer.train_epoch(1, lambda: None)
     start = time.perf_counter()
@@ -127,7 +127,7 @@ def examined(model: MaskedModel, spec: PretrainingSpec, dataset: Dataset, n_wind
         model,
         fresh_encoder(ENCODER, spec, dataset.layout),
         dataset,
-        Bars(draw_samples(dataset, spec)[0].bars, scored),
+        Bars(draw_samples(dataset, ENCODER, spec)[0].bars, scored),
         horizon=spec.horizon,
         n_windows=n_windows,
         batch_size=spec.batch_size,
@@ -136,7 +136,7 @@ def examined(model: MaskedModel, spec: PretrainingSpec, dataset: Dataset, n_wind
 
 def fitted_to_clock(dataset: Dataset, device: str, samples_per_second: float, seconds: float) -> PretrainingSpec:
     """The spec with as many windows as the clock allows, in epochs over all windows or over a tenth of the total."""
-    n_windows, total = len(draw_samples(dataset, SPEC)[0]), int(samples_per_second * seconds)
+    n_windows, total = len(draw_samples(dataset, ENCODER, SPEC)[0]), int(samples_per_second * seconds)
     epochs = max(10, round(total / n_windows))
     return dataclasses.replace(SPEC, device=device, epochs=epochs, windows_per_epoch=min(n_windows, total // epochs))
 

@@ -24,9 +24,18 @@ from ftray.agent import PPOSpec
 from ftray.features import Dataset, FeatureSpec, build_table
 from ftray.market import Candles, FilesSpec, SimulatorSpec, Window, Windows, WindowsSpec, load_market
 from ftray.market.windows import split
-from ftray.nets import EncoderSpec, build_encoder, market_state_dict, read_checkpoint
+from ftray.nets import (
+    EncoderSpec,
+    build_encoder,
+    gather_windows,
+    load_market_weights,
+    market_state_dict,
+    read_checkpoint,
+)
+from ftray.pretraining.samples import thin
+from ftray.pretraining.trainer import STANDARDISED_ON
 from ftray.say import Say
-from ftray.spec import fingerprint
+from ftray.spec import fingerprint, parse_member
 from ftray.trading import TradingSpec, backtest, outside_no_trade
 
 CANDLES = Path(__file__).parents[2] / "shared" / "data" / "binance_1h"
@@ -79,6 +88,25 @@ def shuffled_tower(weights: Path, path: Path, seed: int = 0) -> Path:
     }
     torch.save(content, path)
     return path
+
+
+def standardise_forecasts(weights: Path, dataset: Dataset) -> Path:
+    """Scales what a checkpoint's encoder forecasts to a variance of 1, as pre-training does at its end.
+
+    A shuffled tower needs it: its forecasts would hardly vary, and a policy would learn little for that alone.
+    """
+    import torch
+
+    content = read_checkpoint(weights)
+    encoder: Any = build_encoder(parse_member(EncoderSpec, content["encoder"]), dataset.layout)
+    load_market_weights(encoder, content)
+    bars = thin(dataset.table.decision_bars(dataset.windows.train), STANDARDISED_ON)
+    table = torch.from_numpy(np.array(dataset.table.values))
+    with torch.no_grad():
+        tokens = encoder.tokens(gather_windows(table, torch.from_numpy(bars), dataset.layout.lookback))
+        encoder.tower.readout.standardise(encoder.tower.readout.head(tokens[:, 0]))
+    torch.save(content | {"encoder_state_dict": market_state_dict(encoder)}, weights)
+    return weights
 
 
 class Stopwatch:

@@ -5,9 +5,9 @@
 On markets whose state is spread over the window (`skill.py`), the same PPO with alternatives and a no-trade zone trains
 heads on four towers of one small FT-Transformer:
 
-scratch: a random tower that is trained along. frozen: the tower of a pre-training job on the train windows. frozen,
-returns: of a job that also foresees returns (`pretraining.return_weight`). shuffled: the tower of `frozen`, the entries
-of every tensor in random order: its scale without its content.
+scratch: a random tower that is trained along. forecasts: the frozen tower of a pre-training job on the train windows,
+which shows the policy its forecasts (`readout: forecasts`). [CLS]: of such a job, whose tower shows its pooled vector.
+shuffled: the tower of `forecasts`, the entries of every tensor in random order: its scale without its content.
 
 Each draw of a market has jobs and trainings of its own, one seed each. Figures are log growth per day on the validation
 window after all steps; differences are paired over draws, with 95 % bootstrap intervals. A file that holds rows already
@@ -24,7 +24,17 @@ import numpy as np
 import skill
 from informed import informed_growth
 from measuring import table
-from trainings import Job, arguments, curve, in_processes, rows_kept, shuffled_tower, surroundings, write
+from trainings import (
+    Job,
+    arguments,
+    curve,
+    in_processes,
+    rows_kept,
+    shuffled_tower,
+    standardise_forecasts,
+    surroundings,
+    write,
+)
 
 from ftray.agent.vectors import write_market_vectors
 from ftray.market import expected_returns
@@ -32,13 +42,13 @@ from ftray.nets import PRESETS
 from ftray.pretraining import PretrainingSpec, pretrain
 from ftray.spec import to_mapping
 
-MARKETS = ("momentum", "motif")
-SCRATCH, FROZEN, RETURNS, SHUFFLED = "scratch", "frozen", "frozen, returns", "shuffled"
-WAYS = (SCRATCH, FROZEN, RETURNS, SHUFFLED)
-DIFFERENCES = ((FROZEN, SCRATCH), (FROZEN, SHUFFLED), (RETURNS, SCRATCH), (RETURNS, FROZEN), (SHUFFLED, SCRATCH))
+MARKETS = ("momentum", "motif", "lead-lag")
+SCRATCH, FORECASTS, CLS, SHUFFLED = "scratch", "forecasts", "[CLS]", "shuffled"
+WAYS = (SCRATCH, FORECASTS, CLS, SHUFFLED)
+DIFFERENCES = ((FORECASTS, SCRATCH), (FORECASTS, SHUFFLED), (FORECASTS, CLS), (CLS, SCRATCH), (SHUFFLED, SCRATCH))
 FT = PRESETS["small"]
-PRETRAINING = PretrainingSpec(epochs=8, batch_size=128, learning_rate=3e-3, device="cpu")
-RETURN_WEIGHT = 0.3
+FORECASTER = dataclasses.replace(FT, readout="forecasts")
+PRETRAINING = PretrainingSpec(epochs=8, batch_size=128, learning_rate=3e-3, return_weight=0.3, device="cpu")
 RESAMPLES = 10_000
 
 
@@ -55,22 +65,24 @@ def measured(draw: Draw) -> dict[str, Any]:
     import torch
 
     torch.set_num_threads(1)
-    task = skill.Task(draw.market, draw.draw, 0, FROZEN, draw.settings)
+    task = skill.Task(draw.market, draw.draw, 0, FORECASTS, draw.settings)
     dataset = skill.dataset_of(task.spec)
     ppo, _ = draw.settings.ways()["alternatives"]
     trading = dataclasses.replace(skill.TRADING, no_trade=0.05)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data = dataset.save(folder / dataset.fingerprint)
-        with_returns = dataclasses.replace(draw.pretraining, return_weight=RETURN_WEIGHT)
-        towers = {way: pretrain(FT, spec, dataset, folder / way).path
-                  for way, spec in ((FROZEN, draw.pretraining), (RETURNS, with_returns))}  # fmt: skip
-        towers[SHUFFLED] = shuffled_tower(towers[FROZEN], folder / "shuffled.pth", draw.draw)
+        encoders = {CLS: FT, FORECASTS: FORECASTER}
+        towers = {
+            way: pretrain(encoder, draw.pretraining, dataset, folder / way).path for way, encoder in encoders.items()
+        }
+        shuffled = shuffled_tower(towers[FORECASTS], folder / "shuffled.pth", draw.draw)
+        towers[SHUFFLED], encoders[SHUFFLED] = standardise_forecasts(shuffled, dataset), FORECASTER
         curves = {}
         for way in WAYS:
             weights, encoder, vectors = towers.get(way), FT, None
             if weights is not None:
-                encoder = dataclasses.replace(FT, pretrained=str(weights), frozen=True)
+                encoder = dataclasses.replace(encoders[way], pretrained=str(weights), frozen=True)
                 (folder / f"vectors of {way}").mkdir()
                 vectors = write_market_vectors(encoder, weights, dataset, folder / f"vectors of {way}")
             job = Job(
@@ -116,8 +128,7 @@ def main(given: list[str] | None = None) -> None:
     pretraining = dataclasses.replace(PRETRAINING, epochs=1, windows_per_epoch=256) if options.quick else PRETRAINING
     recorded = json.loads(
         json.dumps(
-            dataclasses.asdict(settings)
-            | {"encoder": to_mapping(FT), "pretraining": to_mapping(pretraining), "return_weight": RETURN_WEIGHT}
+            dataclasses.asdict(settings) | {"encoder": to_mapping(FORECASTER), "pretraining": to_mapping(pretraining)}
         )
     )
     rows = rows_kept(options.json, recorded)

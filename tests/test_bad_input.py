@@ -84,7 +84,7 @@ def test_no_field_takes_a_value_of_another_type(place):
         (("check", "ft.yaml", "--set", f"{path}={value}"), path.rpartition(".")[2])
         for path, default in fields
         for value in WRONG.get(type(default), ())
-        if (path, value) != ("trial.pretraining.return_horizons", "[7]")  # a list of numbers, of this field alone
+        if (path, value) != ("trial.encoder.horizons", "[7]")  # a list of numbers, of this field alone
     ]
     assert len(inputs) > 600 and not_refused(inputs, place) == []
 

@@ -24,6 +24,9 @@ class FTSpec:
     fusion: where the account joins: `late`, after the market tower; `early`, as tokens of every block.
     pretrained: `none`, `auto` (the best compatible weights known), or the path of a checkpoint.
     frozen: whether the market tower keeps its pre-trained weights; account rows, projection and heads always train.
+    readout: what the market vector is: `cls`, the [CLS] token after the last block; `forecasts`, what pre-training's
+        heads read from that token, standardised: each asset's volatility, and its return and rank over `horizons`.
+    horizons: bars ahead of the returns that pre-training with a `return_weight` learns to foresee.
     activation_checkpointing: whether each block is recomputed in the backward pass: less memory, about a third more
         time.
     """
@@ -37,6 +40,8 @@ class FTSpec:
     fusion: Literal["late", "early"] = "late"
     pretrained: Annotated[str, Matching(".+", "'none', 'auto' or the path of a checkpoint")] = "none"
     frozen: bool = False
+    readout: Literal["cls", "forecasts"] = "cls"
+    horizons: tuple[Count, ...] = (1, 4, 24)
     activation_checkpointing: bool = False
 
     PATHS = ("pretrained",)
@@ -55,6 +60,14 @@ class FTSpec:
             )
         if self.frozen and self.pretrained == "none":
             raise SpecError("frozen needs weights worth freezing: set pretrained to 'auto' or to a checkpoint's path")
+        if not self.horizons or len({*self.horizons}) < len(self.horizons):
+            raise SpecError(f"must be different numbers of bars, got {self.horizons}", ("horizons",))
+        if self.readout == "forecasts" and self.fusion == "early":
+            raise SpecError("forecasts know nothing of the account: set fusion to late, or readout to cls")
+
+    def n_returns(self, n_assets: int) -> int:
+        """Returns and ranks of `n_assets` over every horizon; one asset has no rank."""
+        return len(self.horizons) * n_assets * (2 if n_assets > 1 else 1)
 
 
 @spec

@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ftray.features.layout import ObservationLayout
 from ftray.nets.encoder import Encoder
+from ftray.nets.readout import Cls, Forecasts
 from ftray.nets.spec import FTSpec
 
 
@@ -139,7 +140,9 @@ class Block(nn.Module):
 
 
 class MarketTower(nn.Module):
-    """Tokenizer, [CLS], blocks and final normalisation: all that pre-training trains and RL may freeze."""
+    """Tokenizer, [CLS], blocks, final normalisation and read-out: all that pre-training trains and RL may freeze."""
+
+    readout: Cls | Forecasts
 
     def __init__(self, spec: FTSpec, layout: ObservationLayout, dropout: float):
         super().__init__()
@@ -149,6 +152,8 @@ class MarketTower(nn.Module):
             Block(spec.d_token, spec.n_heads, dropout, first=i == 0) for i in range(spec.n_blocks)
         )
         self.norm = nn.LayerNorm(spec.d_token)
+        n_forecasts = layout.n_assets + spec.n_returns(layout.n_assets)
+        self.readout = Forecasts(spec.d_token, n_forecasts) if spec.readout == "forecasts" else Cls()
         self.n_heads, self.activation_checkpointing = spec.n_heads, spec.activation_checkpointing
 
     def forward(self, tokens: Tensor, *, first_only: bool) -> Tensor:
@@ -195,14 +200,16 @@ class FTTransformer(Encoder):
     def __init__(self, spec: FTSpec, layout: ObservationLayout, *, dropout: float = 0.0):
         """`dropout` is for pre-training: PPO's ratio compares two passes, which dropout would make differ."""
         super().__init__()
-        self.spec, self.layout, self.d_market = spec, layout, spec.d_token
+        self.spec, self.layout = spec, layout
         self.shares_bars = spec.fusion == "late"
         self.tower = MarketTower(spec, layout, dropout)
+        readout = self.tower.readout
+        self.d_market = len(readout.center) if isinstance(readout, Forecasts) else spec.d_token
         bound = spec.d_token**-0.5
         n_biases = 1 if self.shares_bars else layout.n_account
         self.account_weight = nn.Parameter(torch.empty(layout.n_account, spec.d_token).uniform_(-bound, bound))
         self.account_bias = nn.Parameter(torch.empty(n_biases, spec.d_token).uniform_(-bound, bound))
-        self.projection = nn.Linear(spec.d_token * (2 if self.shares_bars else 1), spec.encoding_dim)
+        self.projection = nn.Linear(self.d_market + (spec.d_token if self.shares_bars else 0), spec.encoding_dim)
 
     def tokens(self, windows: Tensor, mask: Tensor | None = None, mask_rows: Tensor | None = None) -> Tensor:
         """Every token of the market tower after its last block, [CLS] first. Shape: (B, S, L) → (B, 1 + S × P, D).
@@ -212,7 +219,7 @@ class FTTransformer(Encoder):
         return self.tower(self.tower.tokenizer(windows, mask, mask_rows), first_only=False)
 
     def market(self, windows: Tensor) -> Tensor:
-        return self.tower(self.tower.tokenizer(windows), first_only=True)[:, 0]
+        return self.tower.readout(self.tower(self.tower.tokenizer(windows), first_only=True))
 
     def fuse(self, market: Tensor, account: Tensor) -> Tensor:
         if not self.shares_bars:

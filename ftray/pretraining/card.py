@@ -19,6 +19,7 @@ from ftray.pretraining.baselines import fit_pca, interpolation, last_value, mean
 from ftray.pretraining.model import MaskedModel
 from ftray.pretraining.probes import Bars, effective_rank, probe
 from ftray.pretraining.reconstruction import reconstruction
+from ftray.pretraining.samples import thin
 
 FEWEST, MOST, SHARE = 32, 512, 1 / 512
 """Windows of the exam: a share of the windows trained on, about 4 % of the job's time, between two bounds."""
@@ -92,8 +93,3 @@ def _windows_of(dataset: Dataset, device: torch.device) -> Callable[[np.ndarray]
     """A function of bars (n,) that gives their windows (n, S, L) on the device."""
     table = torch.from_numpy(np.array(dataset.table.values, np.float32)).to(device)
     return lambda bars: gather_windows(table, torch.from_numpy(bars).to(device), dataset.layout.lookback)
-
-
-def thin(bars: np.ndarray, n: int) -> np.ndarray:
-    """At most n of the bars, evenly spread."""
-    return bars if len(bars) <= n else bars[np.linspace(0, len(bars) - 1, n).round().astype(int)]

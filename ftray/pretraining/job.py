@@ -16,7 +16,14 @@ from ftray.pretraining.folder import BAR_SECONDS, BEST_ENCODER, FINAL_ENCODER, E
 from ftray.pretraining.probes import Bars
 from ftray.pretraining.progress import ProgressBar, epoch_line, show_progress
 from ftray.pretraining.samples import draw_samples
-from ftray.pretraining.spec import METHOD, Device, PretrainingSpec, encoder_fingerprint, scaler_fingerprint
+from ftray.pretraining.spec import (
+    METHOD,
+    Device,
+    PretrainingSpec,
+    check_foresight,
+    encoder_fingerprint,
+    scaler_fingerprint,
+)
 from ftray.pretraining.trainer import Trainer, fresh_encoder, new_model
 from ftray.spec import to_mapping
 
@@ -48,10 +55,11 @@ def pretrain(
     Raises: DataError for features that are not finite; TrainingError for a train window too short, a loss that is not
     finite or a device that is missing; RunFolderError for a folder of another job.
     """
+    check_foresight(encoder, spec)
     job = JobFolder(folder, _config(encoder, spec, dataset))
     if job.is_done:
         return read_card(folder)
-    parts = draw_samples(dataset, spec)
+    parts = draw_samples(dataset, encoder, spec)
     trainer = Trainer(spec, dataset, parts, new_model(encoder, spec, dataset.layout), device)
     history = _resume(job, trainer)
     job.log(f"{len(history)} of {spec.epochs} epochs done; {len(parts[0])} windows to fit, {len(parts[1])} to validate")
@@ -105,6 +113,7 @@ def _epoch(job: JobFolder, trainer: Trainer, history: list[Row], shown: Progress
     start = time.perf_counter()
     row: Row = {"epoch": epoch, **trainer.train_epoch(epoch, shown.on_batch), **trainer.validate(epoch)}
     row |= {"learning_rate": trainer.rate, "seconds": time.perf_counter() - start}
+    trainer.standardise()
     if _best([*history, row]) is row:
         job.write_weights(BEST_ENCODER, trainer.model, row)
     if epoch % spec.checkpoint_every == 0:
@@ -119,7 +128,7 @@ def _finish(job: JobFolder, trainer: Trainer, history: list[Row], encoder: FTSpe
     job.write_weights(FINAL_ENCODER, trainer.model, history[-1])
     best, checkpoint = _best(history), read_checkpoint(job.path / BEST_ENCODER)
     trainer.model.load_checkpoint(checkpoint)
-    bars = Bars(*(part.bars for part in trainer.parts))
+    bars, reach = Bars(*(part.bars for part in trainer.parts)), trainer.spec.reach(encoder)
     card = EncoderCard(
         path=job.path / BEST_ENCODER,
         fingerprint=job.config["fingerprint"],
@@ -128,8 +137,8 @@ def _finish(job: JobFolder, trainer: Trainer, history: list[Row], encoder: FTSpe
         best_epoch=best["epoch"],
         epochs=len(history),
         dataset=dataset.fingerprint,
-        train_times=_times(dataset, bars.fit, trainer.spec.reach),
-        validation_times=_times(dataset, bars.scored, trainer.spec.reach),
+        train_times=_times(dataset, bars.fit, reach),
+        validation_times=_times(dataset, bars.scored, reach),
         figures=examine(
             trainer.model,
             fresh_encoder(encoder, trainer.spec, dataset.layout),

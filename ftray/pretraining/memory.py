@@ -16,7 +16,7 @@ from ftray.vram.table import FLOAT, Need, block_floats, cell_floats, n_tokens
 
 def pretraining_need(encoder: FTSpec, spec: PretrainingSpec, layout: ObservationLayout, n_bars: int) -> Need:
     """The bytes of a job on a GPU; in float32, of which autocast's bfloat16 halves what it can."""
-    tower, n_returns = tower_spec(encoder), spec.n_returns(layout.n_assets)
+    tower, n_returns = tower_spec(encoder), spec.n_returns(encoder, layout.n_assets)
     with torch.device("meta"):
         n_weights = sum(p.numel() for p in MaskedModel(FTTransformer(tower, layout), n_returns).parameters())
     step = step_bytes(tower, spec, layout)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ftray.nets import FTTransformer, load_market_weights
+from ftray.nets.readout import Forecasts
 
 EMBEDDING_SCALE, DECODER_SCALE, BIAS_SCALE = 2.3, 0.33, 0.375
 """At the start: the length of a token of standardised cells, of a row that reads it, and of an element of a bias."""
@@ -64,14 +65,15 @@ class MaskedModel(nn.Module):
     values from one series to another from the first step on, where independent rows would have to be aligned first.
     A series' bias starts as its indicator's vector plus its asset's: attention starts with what belongs together.
 
-    n_returns: R, labels of returns that the pooled vector predicts.
+    n_returns: R, labels of returns that the pooled vector predicts. An encoder that gives forecasts has the heads for
+        volatility and returns in its tower.
     """
 
     def __init__(self, encoder: FTTransformer, n_returns: int = 0):
         super().__init__()
         self.encoder = encoder
         tokenizer = encoder.tower.tokenizer
-        shape, width = tokenizer.weight.shape, encoder.d_market
+        shape, width = tokenizer.weight.shape, encoder.spec.d_token
         row = (width * tokenizer.patch_length) ** -0.5
         self.mask_rows = nn.Parameter(torch.empty(shape).uniform_(-row, row))
         self.decoder = nn.Parameter(torch.empty(shape).uniform_(-(width**-0.5), width**-0.5))
@@ -83,16 +85,16 @@ class MaskedModel(nn.Module):
                 tokenizer.bias.copy_(names.flatten(0, 1)[:, None] * BIAS_SCALE)
                 tokenizer.weight.copy_(basis * (EMBEDDING_SCALE / tokenizer.patch_length**0.5))
                 self.decoder.copy_(basis * DECODER_SCALE)
-        self.pooled_head = nn.Linear(width, encoder.layout.n_assets)
+        own = not isinstance(encoder.tower.readout, Forecasts)
+        self.pooled_head = nn.Linear(width, encoder.layout.n_assets) if own else None
         self.present_head = nn.Linear(width, encoder.layout.n_series)
-        self.return_head = nn.Linear(width, n_returns) if n_returns else None
+        self.return_head = nn.Linear(width, n_returns) if own and n_returns else None
 
     def trained_parameters(self) -> list[nn.Parameter]:
         """All but the account rows and the projection, which belong to the trial."""
-        own = [self.mask_rows, self.decoder, self.decoder_bias, *self.pooled_head.parameters()]
-        own += self.present_head.parameters()
-        own += self.return_head.parameters() if self.return_head is not None else []
-        return [*self.encoder.market_parameters(), *own]
+        heads = [head for head in (self.pooled_head, self.present_head, self.return_head) if head is not None]
+        own = [parameter for head in heads for parameter in head.parameters()]
+        return [*self.encoder.market_parameters(), self.mask_rows, self.decoder, self.decoder_bias, *own]
 
     def decoder_state_dict(self) -> dict[str, Tensor]:
         """Everything but the encoder, detached copies on the CPU."""
@@ -111,8 +113,16 @@ class MaskedModel(nn.Module):
         """
         tokens = self.encoder.tokens(windows, mask, self.mask_rows)
         pooled = tokens[:, 0]
-        returns = pooled[:, :0] if self.return_head is None else self.return_head(pooled)
-        return self._decode(tokens[:, 1:]), self.pooled_head(pooled), self.present_head(pooled), returns
+        volatility, returns = self._coming(pooled)
+        return self._decode(tokens[:, 1:]), volatility, self.present_head(pooled), returns
+
+    def _coming(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Volatilities and returns to come. Shape: (B, D) → (B, A), (B, R)."""
+        readout, n_assets = self.encoder.tower.readout, self.encoder.layout.n_assets
+        if isinstance(readout, Forecasts):
+            return tuple(readout.head(pooled).tensor_split([n_assets], dim=1))
+        assert self.pooled_head is not None
+        return self.pooled_head(pooled), pooled[:, :0] if self.return_head is None else self.return_head(pooled)
 
     def losses(
         self, predictions: tuple[Tensor, Tensor, Tensor, Tensor], targets: tuple[Tensor, Tensor], hidden: Tensor

@@ -12,6 +12,7 @@ import numpy as np
 from ftray.errors import DataError, TrainingError
 from ftray.features import Dataset
 from ftray.market import Pieces, Window
+from ftray.nets import FTSpec
 from ftray.pretraining.spec import PretrainingSpec
 
 MIN_VARIANCE = 1e-12
@@ -33,8 +34,8 @@ class Samples:
         return len(self.bars)
 
 
-def draw_samples(dataset: Dataset, spec: PretrainingSpec) -> tuple[Samples, Samples]:
-    """The samples to fit and to validate on; the labels of both are standardised with statistics of the former.
+def draw_samples(dataset: Dataset, encoder: FTSpec, spec: PretrainingSpec) -> tuple[Samples, Samples]:
+    """The samples to fit an encoder and to validate it on; all labels are standardised with statistics of the former.
 
     The train windows, joined end to end, are cut in two; windows and labels keep to their side of the cut and to their
     piece, so the decision bars of one part are at least lookback + horizon away from those of the other, and no bar
@@ -42,24 +43,23 @@ def draw_samples(dataset: Dataset, spec: PretrainingSpec) -> tuple[Samples, Samp
 
     Raises: DataError for a value that is not finite; TrainingError for train windows too short for either part.
     """
-    train = dataset.windows.train
+    train, reach = dataset.windows.train, spec.reach(encoder)
     n_bars = sum(map(len, train))
     sides = cut_off(train, round(n_bars * spec.validation))
     bars = {
-        part: labelled_bars(dataset, side, spec.reach)
-        for part, side in zip(("training", "validation"), sides, strict=True)
+        part: labelled_bars(dataset, side, reach) for part, side in zip(("training", "validation"), sides, strict=True)
     }
     for part, found in bars.items():
         if not len(found):
             raise TrainingError(
                 f"the {part} part of the train window must hold an unbroken run of lookback + horizon = "
-                f"{dataset.layout.lookback} + {spec.reach} bars, and has none: the train window "
+                f"{dataset.layout.lookback} + {reach} bars, and has none: the train window "
                 f"{', '.join(map(str, train))} has {n_bars} bars, of which the last {spec.validation:g} are for "
                 "validation; take more candles, a shorter horizon or another validation fraction"
             )
         _refuse_non_finite(dataset, found)
     close = dataset.candles.column("close")
-    labels = {part: _labels(close, found, spec, dataset.layout.lookback) for part, found in bars.items()}
+    labels = {part: _labels(close, found, encoder, spec, dataset.layout.lookback) for part, found in bars.items()}
     center, scale = labels["training"].mean(axis=0), np.maximum(labels["training"].std(axis=0), 1e-6)
     fit, validation = (
         Samples(bars[part], ((labels[part] - center) / scale).astype(np.float32)) for part in ("training", "validation")
@@ -84,6 +84,11 @@ def cut_off(train: tuple[Window, ...], n_last: int) -> tuple[tuple[Window, ...],
     return tuple(reversed(before)), tuple(reversed(last))
 
 
+def thin(bars: np.ndarray, n: int) -> np.ndarray:
+    """At most n of the bars, evenly spread."""
+    return bars if len(bars) <= n else bars[np.linspace(0, len(bars) - 1, n).round().astype(int)]
+
+
 def log_volatility(close: np.ndarray, bars: np.ndarray, horizon: int) -> np.ndarray:
     """Log of the root mean square of the next `horizon` log returns after each bar. Shape: (T, A), (n,) → (n, A)."""
     squares = np.diff(np.log(close), axis=0) ** 2
@@ -92,10 +97,10 @@ def log_volatility(close: np.ndarray, bars: np.ndarray, horizon: int) -> np.ndar
     return 0.5 * np.log(np.maximum(variance, MIN_VARIANCE))
 
 
-def _labels(close: np.ndarray, bars: np.ndarray, spec: PretrainingSpec, lookback: int) -> np.ndarray:
+def _labels(close: np.ndarray, bars: np.ndarray, encoder: FTSpec, spec: PretrainingSpec, lookback: int) -> np.ndarray:
     """What the pooled vector predicts, not yet standardised. Shape: (T, A), (n,) → (n, A + R)."""
     found = [log_volatility(close, bars, spec.horizon)]
-    for horizon in spec.return_horizons if spec.return_weight else ():
+    for horizon in encoder.horizons if spec.return_weight else ():
         returns = scaled_returns(close, bars, horizon, lookback)
         found += [returns, ranks(returns)] if close.shape[1] > 1 else [returns]
     return np.concatenate(found, axis=1)

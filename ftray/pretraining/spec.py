@@ -26,7 +26,6 @@ LOSS = (
     "horizon",
     "pooled_weight",
     "return_weight",
-    "return_horizons",
     "validation",
     "seed",
 )
@@ -59,8 +58,7 @@ class PretrainingSpec:
     windows_per_epoch: training windows of an epoch, sampled again for each; None takes all of them.
     horizon: bars ahead over which the pooled vector predicts volatility.
     pooled_weight: weight of the pooled vector's losses.
-    return_weight: weight of its loss on coming returns and ranks; 0 trains none.
-    return_horizons: bars ahead of those returns.
+    return_weight: weight of its loss on coming returns and ranks over the encoder's `horizons`; 0 trains none.
     patience: epochs without a better validation loss before an early stop; None never stops early.
     checkpoint_every: epochs between two checkpoints that are stored in addition to the best and the last.
     seed: of weights, windows, masks and dropout.
@@ -83,7 +81,6 @@ class PretrainingSpec:
     horizon: Count = 24
     pooled_weight: NonNegative = 0.02
     return_weight: NonNegative = 0.0
-    return_horizons: tuple[Count, ...] = (1, 4, 24)
     patience: Count | None = None
     checkpoint_every: Count = 10
     seed: Annotated[int, Between(0)] = 0
@@ -93,17 +90,20 @@ class PretrainingSpec:
     def check(self) -> None:
         if not self.mask_ratio and not self.pooled_weight and not self.return_weight:
             raise SpecError("nothing to learn: mask_ratio, pooled_weight or return_weight must be above 0")
-        if not self.return_horizons or len({*self.return_horizons}) < len(self.return_horizons):
-            raise SpecError(f"must be different numbers of bars, got {self.return_horizons}", ("return_horizons",))
 
-    @property
-    def reach(self) -> int:
-        """Bars after a window's last one that its labels are made of."""
-        return max(self.horizon, *self.return_horizons) if self.return_weight else self.horizon
+    def reach(self, encoder: FTSpec) -> int:
+        """Bars after a window's last one that the labels of a job are made of."""
+        return max(self.horizon, *encoder.horizons) if self.return_weight else self.horizon
 
-    def n_returns(self, n_assets: int) -> int:
-        """Labels per window that are returns or ranks, of `n_assets` over every horizon; one asset has no rank."""
-        return len(self.return_horizons) * n_assets * (2 if n_assets > 1 else 1) if self.return_weight else 0
+    def n_returns(self, encoder: FTSpec, n_assets: int) -> int:
+        """Labels per window of a job that are returns or ranks of `n_assets`."""
+        return encoder.n_returns(n_assets) if self.return_weight else 0
+
+
+def check_foresight(encoder: FTSpec, pretraining: PretrainingSpec) -> None:
+    """Raises: SpecError where an encoder that gives forecasts would not learn them."""
+    if encoder.readout == "forecasts" and not pretraining.return_weight:
+        raise SpecError("an encoder whose readout is forecasts learns them by return_weight: set it above 0, say 0.3")
 
 
 def encoder_fingerprint(
@@ -116,15 +116,19 @@ def encoder_fingerprint(
     """
     tower = tower_of(encoder, layout)
     training = {key: value for key, value in to_mapping(pretraining).items() if key not in BOOKKEEPING}
-    if not pretraining.return_weight:  # the name that such weights had before there were losses on returns
-        training = {key: value for key, value in training.items() if not key.startswith("return_")}
+    if pretraining.return_weight:
+        training["return_horizons"] = encoder.horizons
+    else:  # the name that such weights had before there were losses on returns
+        del training["return_weight"]
     return fingerprint(METHOD, dataset_fingerprint, layout.to_mapping(), tower, training)
 
 
-def tower_of(encoder: FTSpec | Mapping[str, Any], layout: ObservationLayout) -> dict[str, int]:
+def tower_of(encoder: FTSpec | Mapping[str, Any], layout: ObservationLayout) -> dict[str, Any]:
     """What decides the shape of the market tower's weights, of a spec or of its mapping in a `config.json`."""
     fields = encoder if isinstance(encoder, Mapping) else to_mapping(encoder)
-    tower = {name: fields[name] for name in ("d_token", "n_blocks", "n_heads")}
+    tower: dict[str, Any] = {name: fields[name] for name in ("d_token", "n_blocks", "n_heads")}
+    if fields.get("readout", "cls") != "cls":  # earlier versions knew no other
+        tower |= {"readout": fields["readout"], "horizons": [*fields["horizons"]]}
     return tower | {"patch_length": min(fields["patch_length"], layout.lookback)}
 
 

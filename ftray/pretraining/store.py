@@ -199,7 +199,7 @@ class EncoderStore:
                 seconds = config.get(BAR_SECONDS)
                 seen = overlaps(config["train_windows"], dataset, seconds)
                 seen = seen or chosen_on_test(config.get("validation_windows") or (), dataset, seconds)
-                problem = seen or _other_loss(config, spec, dataset)
+                problem = seen or _other_loss(config, encoder, spec, dataset)
             except (OSError, ValueError, LookupError, TypeError, RunFolderError) as error:
                 refused.append(f"{folder} is damaged ({error})")
                 continue
@@ -268,18 +268,19 @@ def chosen_on_test(validated: Sequence[Sequence[str]], dataset: Dataset, seconds
     return None
 
 
-def _loss_fields(pretraining: Mapping[str, Any]) -> dict[str, Any]:
+def _loss_fields(encoder: Mapping[str, Any], pretraining: Mapping[str, Any]) -> dict[str, Any]:
     """What the validation loss depends on; weights of versions that knew no loss on returns had none."""
     found = {"return_weight": 0.0} | {name: pretraining[name] for name in LOSS if name in pretraining}
-    if not found["return_weight"]:
-        found.pop("return_horizons", None)
-    return found
+    return found | ({"horizons": [*encoder["horizons"]]} if found["return_weight"] else {})
 
 
-def _other_loss(config: Mapping[str, Any], spec: PretrainingSpec, dataset: Dataset) -> str | None:
+def _other_loss(config: Mapping[str, Any], encoder: FTSpec, spec: PretrainingSpec, dataset: Dataset) -> str | None:
     """Why the validation losses of two jobs cannot be compared; None if they can."""
-    ours, theirs = (_loss_fields(fields) for fields in (to_mapping(spec), config["pretraining"]))
-    for name in LOSS:
+    ours, theirs = (
+        _loss_fields(to_mapping(encoder), to_mapping(spec)),
+        _loss_fields(config["encoder"], config["pretraining"]),
+    )
+    for name in (*LOSS, "horizons"):
         if theirs.get(name) != ours.get(name):
             return f"trained with another loss: {name} is {theirs.get(name)} there and {ours.get(name)} here"
     if config.get("method") != METHOD:

@@ -19,10 +19,14 @@ from ftray.features import Dataset, ObservationLayout
 from ftray.nets import FTSpec, FTTransformer, draw_mask, gather_windows
 from ftray.nets.graphs import GRAPHS_VARIABLE, WARM_UP, CapturedStep, side_stream, worth_a_graph
 from ftray.nets.optimisers import within_its_devices
+from ftray.nets.readout import Forecasts
 from ftray.pretraining.memory import step_bytes
 from ftray.pretraining.model import Losses, MaskedModel
-from ftray.pretraining.samples import Samples
+from ftray.pretraining.samples import Samples, thin
 from ftray.pretraining.spec import Device, PretrainingSpec, tower_spec
+
+STANDARDISED_ON = 2_048
+"""Bars, at most, that the deviations of forecasts are measured on."""
 
 INIT, ORDER, MASKS, DROPOUT, VALIDATION, FRESH = range(6)
 """Streams of random numbers, none of which moves when another is used more or less."""
@@ -90,6 +94,18 @@ class Trainer:
             self._require_finite(sums, f"validation after epoch {epoch}", i, sampled[0], predicted)
             total = losses if total is None else total + losses
         return self._means("validation", total)
+
+    @torch.no_grad()
+    def standardise(self) -> None:
+        """Measures how far an encoder's forecasts deviate, on bars that it was fitted to, where it gives forecasts."""
+        readout = self.model.encoder.tower.readout
+        if not isinstance(readout, Forecasts):
+            return
+        self.model.eval()
+        bars = thin(self.parts[0].bars, STANDARDISED_ON)
+        batches = torch.from_numpy(bars).to(self.device).split(self.spec.batch_size)
+        windows = (gather_windows(self.table, batch, self.layout.lookback) for batch in batches)
+        readout.standardise(torch.cat([readout.head(self.model.encoder.tokens(part)[:, 0]) for part in windows]))
 
     def state_dict(self) -> dict[str, Any]:
         return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
@@ -218,7 +234,7 @@ def new_model(encoder: FTSpec, spec: PretrainingSpec, layout: ObservationLayout)
     """A freshly initialised model, the same for the same seed."""
     with seeded(spec.seed, INIT):
         tower = FTTransformer(tower_spec(encoder), layout, dropout=spec.dropout)
-        return MaskedModel(tower, spec.n_returns(layout.n_assets))
+        return MaskedModel(tower, spec.n_returns(encoder, layout.n_assets))
 
 
 def fresh_encoder(encoder: FTSpec, spec: PretrainingSpec, layout: ObservationLayout) -> FTTransformer:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from ftray.errors import DataError
 from ftray.features import FeatureSpec
 from ftray.market import Folds, FoldsSpec, Pieces, Segment, WalkForwardSpec, Window, WindowsSpec, fold, n_folds, pieces
+from ftray.nets import FTSpec
 from ftray.pretraining import PretrainingSpec
 from ftray.pretraining.samples import cut_off
 
@@ -102,8 +103,9 @@ def _fit(segments: Sequence[Segment], spec: FoldsSpec, lookback: int) -> Fit | N
 def _can_pretrain(segments: Sequence[Segment], train: tuple[Window, ...], lookback: int) -> bool:
     """Whether both parts of a train window have bars whose label lies in them too, as `draw_samples` needs."""
     spec = PretrainingSpec()
+    reach = spec.reach(FTSpec())
     parts = cut_off(train, round(sum(map(len, train)) * spec.validation))
-    return all(max(usable_runs(segments, part, lookback), default=0) > spec.reach + MIN_LABELLED for part in parts)
+    return all(max(usable_runs(segments, part, lookback), default=0) > reach + MIN_LABELLED for part in parts)
 
 
 def _too_few(segments: Sequence[Segment]) -> str:

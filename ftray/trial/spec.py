@@ -8,6 +8,7 @@ from ftray.features import FeatureSpec, reach_of
 from ftray.market import MARKETS, FoldsSpec, MarketSpec, SimulatorSpec, WindowsSpec, n_folds, purge_gap
 from ftray.nets import ENCODERS, EncoderSpec, FTSpec
 from ftray.pretraining import PretrainingSpec
+from ftray.pretraining.spec import check_foresight
 from ftray.spec import Between, Seed, spec
 from ftray.trading import REWARDS, TradingSpec
 
@@ -52,6 +53,11 @@ class TrialSpec:
             purge_gap(self.windows.purge, self.windows.holding, reach.lookback)
         except SpecError as error:
             raise error.within("windows") from None
+        if self.encoder_to_pretrain is not None:
+            try:
+                check_foresight(self.encoder_to_pretrain, self.pretraining)
+            except SpecError as error:
+                raise error.within("pretraining") from None
 
     @property
     def plugins(self) -> dict[str, str]:

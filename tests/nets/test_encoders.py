@@ -16,6 +16,7 @@ VARIANTS = {
     "ft patches": FTSpec(d_token=32, n_heads=2, encoding_dim=256, patch_length=3),
     "ft early": FTSpec(d_token=32, n_heads=2, encoding_dim=256, patch_length=3, fusion="early"),
     "ft checkpointing": FTSpec(d_token=32, n_heads=2, encoding_dim=256, activation_checkpointing=True),
+    "ft forecasts": FTSpec(d_token=32, n_heads=2, encoding_dim=256, patch_length=3, readout="forecasts"),
     "mlp": MLPSpec(hidden=64, encoding_dim=64),
 }
 LIMITS = {"small": 0.4e6, "balanced": 1.8e6, "large": 7e6}

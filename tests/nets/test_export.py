@@ -16,6 +16,7 @@ from ftray.nets import FTSpec, MLPSpec, PolicyNetwork, build_encoder, export_onn
 LAYOUT = ObservationLayout(("BTC", "ETH"), ("close", "rsi", "macd"), lookback=14)
 ENCODERS = {
     "late, patch 60": FTSpec(d_token=32, n_heads=2, encoding_dim=256),
+    "forecasts": FTSpec(d_token=32, n_heads=2, encoding_dim=256, readout="forecasts"),
     "late, patch 12": FTSpec(d_token=32, n_heads=2, encoding_dim=256, patch_length=12, activation_checkpointing=True),
     "early, patch 1": FTSpec(d_token=32, n_heads=2, encoding_dim=256, patch_length=1, fusion="early"),
     "mlp": MLPSpec(hidden=64, encoding_dim=64),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ftray.errors import SpecError
 from ftray.features import ObservationLayout
 from ftray.nets import FTSpec, FTTransformer, build_encoder, patch_sums
 
@@ -235,3 +236,27 @@ def test_at_one_token_per_feature_only_the_token_biases_come_on_top():
         default, literal = (build_encoder(FTSpec(patch_length=length), layout) for length in (60, 1))
     more = sum(p.numel() for p in literal.parameters()) - sum(p.numel() for p in default.parameters())
     assert more == (5_880 - 98) * 64
+
+
+def test_forecasts_are_the_heads_of_cls_standardised():
+    ours = encoder(readout="forecasts", horizons=(1, 3))
+    ours.eval()
+    head = ours.tower.readout.head(ours.tokens(windows(64))[:, 0])
+    assert head.shape[1] == ours.d_market == 2 + 2 * 2 * 2  # volatility; returns and ranks over two horizons
+    torch.testing.assert_close(ours.market(windows(64)), head)
+    ours.tower.readout.standardise(head)
+    found = ours.market(windows(64))
+    torch.testing.assert_close(found, (head - head.mean(dim=0)) / head.std(dim=0), rtol=1e-4, atol=1e-4)
+
+
+def test_one_asset_has_no_ranks_and_an_account_no_influence_on_forecasts():
+    assert FTSpec(horizons=(1, 4)).n_returns(1) == 2
+    assert FTSpec(horizons=(1, 4)).n_returns(3) == 12
+    with pytest.raises(SpecError, match="forecasts know nothing of the account"):
+        spec(readout="forecasts", fusion="early")
+
+
+@pytest.mark.parametrize("horizons", [(), (1, 4, 1)])
+def test_horizons_are_different_numbers_of_bars(horizons):
+    with pytest.raises(SpecError, match="horizons: must be different numbers of bars"):
+        spec(horizons=horizons)

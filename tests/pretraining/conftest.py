@@ -7,9 +7,9 @@ from ftray.market import SimulatorSpec, WindowsSpec
 from ftray.nets import FTSpec
 from ftray.pretraining import PretrainingSpec
 
-ENCODER = FTSpec(d_token=32, n_blocks=1, n_heads=2, encoding_dim=256, patch_length=4)
+ENCODER = FTSpec(d_token=32, n_blocks=1, n_heads=2, encoding_dim=256, patch_length=4, horizons=(1, 4, 9))
 SPEC = PretrainingSpec(epochs=3, windows_per_epoch=128, batch_size=32, horizon=6, checkpoint_every=2, device="cpu")
-WITH_RETURNS = dataclasses.replace(SPEC, return_weight=0.1, return_horizons=(1, 4, 9))
+WITH_RETURNS = dataclasses.replace(SPEC, return_weight=0.1)
 
 
 def small_dataset() -> Dataset:

@@ -7,8 +7,8 @@ from ftray.errors import RunFolderError
 from ftray.nets.masking import KINDS
 from ftray.plots.encoders import write_encoder_page
 from ftray.pretraining import pretrain, read_card
-from ftray.pretraining.card import FEWEST, MOST, exam_size, thin
-from ftray.pretraining.samples import draw_samples
+from ftray.pretraining.card import FEWEST, MOST, exam_size
+from ftray.pretraining.samples import draw_samples, thin
 from tests.pretraining.conftest import ENCODER, SPEC
 
 
@@ -42,7 +42,7 @@ def test_the_card_probes_the_encoder_against_a_random_one_and_raw_features(card)
 
 def test_the_card_names_weights_data_and_windows(card, folder, dataset):
     assert card["dataset"] == dataset.fingerprint
-    fit, validation = draw_samples(dataset, SPEC)
+    fit, validation = draw_samples(dataset, ENCODER, SPEC)
     first = dataset.candles.times[fit.bars[0] - dataset.layout.lookback + 1].astype("datetime64[s]")
     last = dataset.candles.times[validation.bars[-1] + SPEC.horizon].astype("datetime64[s]")
     assert (card["train_times"][0], card["validation_times"][1]) == (str(first), str(last))

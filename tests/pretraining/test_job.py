@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from ftray.errors import RunFolderError, TrainingError
+from ftray.agent.vectors import market_vectors
+from ftray.errors import RunFolderError, TrainingError, WeightsError
 from ftray.features import FeatureSpec, build_dataset
 from ftray.market import SimulatorSpec, WindowsSpec
 from ftray.nets import build_encoder, load_market_weights, market_state_dict, weights_fingerprint
@@ -21,7 +22,7 @@ from ftray.pretraining.folder import JobFolder
 from ftray.pretraining.progress import show_progress
 from ftray.pretraining.samples import draw_samples
 from ftray.pretraining.trainer import Trainer, has_bfloat16, new_model, pick_device, seeded
-from tests.pretraining.conftest import ENCODER, SPEC
+from tests.pretraining.conftest import ENCODER, SPEC, WITH_RETURNS
 from tests.vram.stand_ins import Cuda
 
 pytestmark = pytest.mark.usefixtures("without_probes")
@@ -97,7 +98,7 @@ def test_pretraining_leaves_the_callers_random_numbers_alone(dataset, tmp_path):
 
 def test_it_learns_to_fill_in_hidden_cells_to_see_the_present_and_to_foresee_volatility(dataset, tmp_path):
     spec = dataclasses.replace(SPEC, epochs=12, windows_per_epoch=None, learning_rate=3e-3, pooled_weight=0.1)
-    samples = draw_samples(dataset, spec)
+    samples = draw_samples(dataset, ENCODER, spec)
     untrained = Trainer(spec, dataset, samples, new_model(ENCODER, spec, dataset.layout)).validate(epoch=0)
     rows = []
     pretrain(ENCODER, spec, dataset, tmp_path, report=rows.append)
@@ -111,10 +112,23 @@ def test_it_learns_to_foresee_returns_where_volume_tells_of_them(tmp_path):
     dataset = build_dataset(market, WindowsSpec(holding=6), FeatureSpec(lookback=8, indicators=("close", "volume")))
     spec = dataclasses.replace(SPEC, epochs=8, windows_per_epoch=None, learning_rate=3e-3, return_weight=1.0)
     rows = []
-    pretrain(ENCODER, dataclasses.replace(spec, return_horizons=(1,)), dataset, tmp_path, report=rows.append)
+    pretrain(dataclasses.replace(ENCODER, horizons=(1,)), spec, dataset, tmp_path, report=rows.append)
     # Of a label of variance 1, nothing known costs about a half.
     assert rows[-1]["validation_return_loss"] < 0.3
     assert all("validation_return_loss" in row and "train_return_loss" in row for row in rows)
+
+
+def test_forecasts_come_out_of_pre_training_with_mean_0_and_variance_1(dataset, tmp_path):
+    forecaster = dataclasses.replace(ENCODER, readout="forecasts")
+    card = pretrain(forecaster, WITH_RETURNS, dataset, tmp_path)
+    encoder = build_encoder(dataclasses.replace(forecaster, pretrained=str(card.path), frozen=True), dataset.layout)
+    load_market_weights(encoder, card.path)
+    bars = draw_samples(dataset, forecaster, WITH_RETURNS)[0].bars
+    found = market_vectors(encoder, torch.from_numpy(dataset.table.values.copy()), bars)[bars]
+    torch.testing.assert_close(found.mean(dim=0), torch.zeros(encoder.d_market), atol=1e-3, rtol=0)
+    torch.testing.assert_close(found.std(dim=0), torch.ones(encoder.d_market), atol=1e-3, rtol=0)
+    with pytest.raises(WeightsError, match="readout"):
+        load_market_weights(build_encoder(ENCODER, dataset.layout), card.path)
 
 
 def test_history_and_log_grow_epoch_by_epoch(dataset, tmp_path):
@@ -260,7 +274,7 @@ def test_checkpoints_before_a_broken_epoch_stay_valid(dataset, tmp_path, monkeyp
 
 
 def test_a_validation_loss_that_is_not_finite_stops_too(dataset, with_values, tmp_path):
-    validation = draw_samples(dataset, SPEC)[1].bars
+    validation = draw_samples(dataset, ENCODER, SPEC)[1].bars
     broken = with_values(slice(validation[0], validation[-1] + 1), 0, 3e38)
     with pytest.raises(TrainingError, match=r"validation after epoch 1, batch 1; .*t-\d\], between"):
         pretrain(ENCODER, SPEC, broken, tmp_path)
@@ -327,7 +341,7 @@ def test_a_job_on_a_gpu_computes_in_bfloat16_and_leaves_weights_for_any_machine(
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_steps_that_run_as_a_graph_train_as_others_do(dataset):
     spec = dataclasses.replace(SPEC, device="cuda", dropout=0.0, batch_size=16, windows_per_epoch=200)
-    parts, found = draw_samples(dataset, spec), []
+    parts, found = draw_samples(dataset, ENCODER, spec), []
     for captured in (True, False):
         trainer = Trainer(spec, dataset, parts, new_model(ENCODER, spec, dataset.layout))
         trainer._steps_to_capture = trainer._steps_to_capture if captured else -1
@@ -339,7 +353,7 @@ def test_steps_that_run_as_a_graph_train_as_others_do(dataset):
 
 def test_a_job_interrupted_on_a_gpu_continues_on_a_cpu(dataset):
     """The other device's options come along in the optimiser's state, and would be obeyed."""
-    parts, found = draw_samples(dataset, SPEC), []
+    parts, found = draw_samples(dataset, ENCODER, SPEC), []
     for from_gpu in (False, True):
         trainer = Trainer(SPEC, dataset, parts, new_model(ENCODER, SPEC, dataset.layout))
         trainer.train_epoch(1, lambda: None)
@@ -354,7 +368,7 @@ def test_a_job_interrupted_on_a_gpu_continues_on_a_cpu(dataset):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_job_interrupted_on_a_cpu_continues_on_a_gpu(dataset):
-    parts = draw_samples(dataset, SPEC)
+    parts = draw_samples(dataset, ENCODER, SPEC)
     here = Trainer(SPEC, dataset, parts, new_model(ENCODER, SPEC, dataset.layout))
     here.train_epoch(1, lambda: None)
     spec = dataclasses.replace(SPEC, device="cuda")

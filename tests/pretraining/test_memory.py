@@ -35,7 +35,7 @@ def market():
     ids=lambda e: f"{e.d_token}/{e.n_blocks} patch {e.patch_length}{' checkpointed' * e.activation_checkpointing}",
 )
 def test_the_formula_bounds_what_a_real_step_holds(market, encoder):
-    trainer = Trainer(SPEC, market, draw_samples(market, SPEC), new_model(encoder, SPEC, market.layout))
+    trainer = Trainer(SPEC, market, draw_samples(market, encoder, SPEC), new_model(encoder, SPEC, market.layout))
     trainer.model.train()
     masks = trainer._generator(MASKS, 1)
 

@@ -112,7 +112,7 @@ def test_both_losses_train_the_whole_market_tower_and_nothing_of_the_trial(datas
 
 def test_some_hidden_cells_show_another_bar_of_the_same_feature(dataset):
     spec = dataclasses.replace(SPEC, resample=0.5)
-    trainer = Trainer(spec, dataset, draw_samples(dataset, spec), model_of(dataset))
+    trainer = Trainer(spec, dataset, draw_samples(dataset, ENCODER, spec), model_of(dataset))
     lookback, table = dataset.layout.lookback, trainer.table
     windows = torch.stack([table[b - lookback + 1 : b + 1].T for b in trainer.fit[0][:8].tolist()])
     hidden = torch.rand(windows.shape, generator=torch.Generator().manual_seed(1)) < 0.5

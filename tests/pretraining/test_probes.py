@@ -17,14 +17,14 @@ from ftray.pretraining.probes import (
     return_sign,
 )
 from ftray.pretraining.samples import draw_samples, log_volatility
-from tests.pretraining.conftest import SPEC
+from tests.pretraining.conftest import ENCODER, SPEC
 
 HORIZON = SPEC.horizon
 
 
 @pytest.fixture(scope="module")
 def bars(dataset):
-    fit, validation = draw_samples(dataset, SPEC)
+    fit, validation = draw_samples(dataset, ENCODER, SPEC)
     return Bars(fit.bars, validation.bars)
 
 

@@ -8,6 +8,7 @@ from ftray.errors import SpecError
 from ftray.features import ObservationLayout
 from ftray.nets import EncoderSpec, MaskSpec
 from ftray.pretraining import PretrainingSpec, encoder_fingerprint
+from ftray.pretraining.spec import check_foresight
 from ftray.spec import parse, parse_member, to_mapping
 from tests.pretraining.conftest import ENCODER, SPEC, WITH_RETURNS
 
@@ -61,28 +62,30 @@ def test_nothing_to_learn_is_refused():
     PretrainingSpec(mask_ratio=0.0, pooled_weight=0.0, return_weight=1.0)
 
 
-@pytest.mark.parametrize("horizons", [(), (1, 4, 1)])
-def test_horizons_of_returns_are_different_numbers_of_bars(horizons):
-    with pytest.raises(SpecError, match="return_horizons: must be different numbers of bars"):
-        PretrainingSpec(return_horizons=horizons)
-
-
 def test_weights_keep_the_name_that_they_had_before_returns_were_learned():
     for path in sorted(RUNS.glob("*/encoders/*/config.json")):
         config = json.loads(path.read_text())
         layout, encoder = ObservationLayout.from_mapping(config["layout"]), parse_member(EncoderSpec, config["encoder"])
         spec = parse(PretrainingSpec, config["pretraining"])
         assert encoder_fingerprint(config["dataset"], layout, encoder, spec) == path.parent.name
-    assert spec.reach == spec.horizon
 
 
-def test_horizons_of_returns_are_part_of_the_name_where_returns_are_learned(dataset):
+def test_horizons_are_part_of_the_name_where_returns_are_learned(dataset):
     def named_with(horizons, **changes):
-        return named(dataset, spec=dataclasses.replace(SPEC, return_horizons=horizons, **changes))
+        encoder = dataclasses.replace(ENCODER, horizons=horizons)
+        return named(dataset, encoder, dataclasses.replace(SPEC, **changes))
 
     assert named_with((2,)) == named_with((3,)) == named(dataset)
     assert len({named(dataset), *(named_with(horizons, return_weight=0.1) for horizons in ((2,), (3,)))}) == 3
-    assert WITH_RETURNS.reach == 9
+    assert WITH_RETURNS.reach(ENCODER) == 9 and SPEC.reach(ENCODER) == SPEC.horizon
+
+
+def test_an_encoder_that_gives_forecasts_has_a_name_of_its_own_and_must_learn_them(dataset):
+    forecaster = dataclasses.replace(ENCODER, readout="forecasts")
+    assert named(dataset, forecaster, WITH_RETURNS) != named(dataset, ENCODER, WITH_RETURNS)
+    check_foresight(forecaster, WITH_RETURNS)
+    with pytest.raises(SpecError, match="set it above 0"):
+        check_foresight(forecaster, SPEC)
 
 
 def test_a_spec_comes_back_from_its_mapping():

@@ -104,10 +104,10 @@ def test_an_encoder_of_a_version_that_knew_no_losses_on_returns_is_comparable_wi
 
     def chosen(name: str, **changes):
         return EncoderStore.of_run(run_folder(runs, name)).choose(
-            ENCODER, dataclasses.replace(WANTED, **changes), dataset
+            dataclasses.replace(ENCODER, horizons=(2,)), dataclasses.replace(WANTED, **changes), dataset
         )
 
-    assert "best of 3 compatible; 1 refused" in chosen("without", return_horizons=(2,)).why
+    assert "best of 3 compatible; 1 refused" in chosen("without").why
     refused = chosen("with", return_weight=0.5).why
     assert "trained with another loss: return_weight is 0.0 there and 0.5 here" in refused
 

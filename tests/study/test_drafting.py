@@ -102,7 +102,7 @@ def test_whatever_is_drafted_parses_is_accepted_by_check_and_its_windows_can_be_
         for counted, window in sides.items():
             assert getattr(draft.plan.fit, counted)[i] == len(dataset.table.decision_bars(window))
         assert draft.plan.fit.n_test == len(dataset.table.decision_bars(dataset.windows.test)) >= MIN_EVALUATED
-        assert min(map(len, draw_samples(dataset, trial.pretraining))) > 0
+        assert min(map(len, draw_samples(dataset, FTSpec(), trial.pretraining))) > 0
     assert min(draft.plan.fit.n_train) >= MIN_TRAIN and min(draft.plan.fit.n_validation) >= MIN_EVALUATED
 
 

@@ -41,6 +41,7 @@ WORKERS = [
     Worker(FTSpec(patch_length=12), REFERENCE, 16),
     Worker(FTSpec(patch_length=7), SMALL, 64),
     Worker(FTSpec(patch_length=1, n_blocks=3), SMALL, 8),
+    Worker(FTSpec(readout="forecasts"), REFERENCE, 32),
     Worker(FTSpec(fusion="early"), REFERENCE, 32),
     Worker(FTSpec(fusion="early", **FROZEN), REFERENCE, 32),
     Worker(FTSpec(activation_checkpointing=True, n_blocks=3), REFERENCE, 32),
