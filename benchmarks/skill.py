@@ -7,12 +7,14 @@ The figure is the log growth per day of the mean action on the validation window
 knows the expected return of every bar (`informed.py`); where that is nothing, the growth itself.
 
 defaults: ftray's PPO as it comes. plain PPO: the same with the batches and the discount of the next way.
-alternatives: with further actions of each account priced at each bar. zone: with a no-trade zone as well.
-SB3: Stable-Baselines3's PPO, as plain PPO. ridge: no network; a ridge regression on the whole lookback and the rule of
-the informed trader. direct: gradient ascent through the step function, for one bar and for eight (`direct.py`).
+alternatives: with further actions of each account priced at each bar. zone: with a no-trade zone as well. forecasts:
+the same from the forecasts of a frozen small FT-Transformer, pre-trained on the train window (`readout: forecasts`);
+its seconds are in those of the curve. SB3: Stable-Baselines3's PPO, as plain PPO.
+ridge: no network; a ridge regression on the whole lookback and the rule of the informed trader. direct: gradient ascent
+through the step function, for one bar and for eight (`direct.py`).
 
-All but the ridge learn an MLP of 64. A row is one draw of a market, one seed, one way. A file that holds rows already
-is continued: rows of other settings are refused.
+All others learn an MLP of 64. A row is one draw of a market, one seed, one way. A file that holds rows already is
+continued: rows of other settings are refused.
 """
 
 import dataclasses
@@ -41,9 +43,11 @@ from trainings import (
 )
 
 from ftray.agent import PPOSpec
+from ftray.agent.vectors import write_market_vectors
 from ftray.features import Dataset, FeatureSpec
 from ftray.market import SimulatorSpec, WindowsSpec, expected_returns, load_market
-from ftray.nets import MLPSpec
+from ftray.nets import PRESETS, MLPSpec
+from ftray.pretraining import PretrainingSpec, pretrain
 from ftray.spec import to_mapping
 from ftray.trading import MarketRules, TradingSpec, backtest, equal_weight
 
@@ -64,7 +68,10 @@ FEATURES = FeatureSpec(lookback=24)
 ENCODER = MLPSpec(hidden=64, encoding_dim=64)
 RULES = MarketRules(fee=0.0005, slippage=0.0, min_order=0.0)
 TRADING = TradingSpec(rules=RULES, episode_bars=100)
-INFORMED, EQUAL, RIDGE, SB3 = "informed", "equal weight", "ridge", "SB3 PPO"
+NARROW_ZONE = dataclasses.replace(TRADING, no_trade=0.05)
+FORECASTER = dataclasses.replace(PRESETS["small"], readout="forecasts")
+PRETRAINING = PretrainingSpec(batch_size=128, learning_rate=3e-3, return_weight=0.3, device="cpu")
+INFORMED, EQUAL, RIDGE, FORECASTS, SB3 = "informed", "equal weight", "ridge", "forecasts", "SB3 PPO"
 DIRECT = {"direct, 1 bar": 1, "direct, 8 bars": 8}
 LOOKS = 10
 """Rows of a learning curve, evenly over its steps."""
@@ -72,8 +79,11 @@ LOOKS = 10
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
+    """env steps of each learner, bars of a market, and epochs of pre-training."""
+
     steps: int = 100_000
     n_bars: int = 24_000
+    epochs: int = 8
 
     def ways(self) -> dict[str, tuple[PPOSpec, TradingSpec]]:
         one_process: dict[str, Any] = {"env_steps": self.steps, "n_env_runners": 0, "envs_per_runner": 32}
@@ -117,7 +127,7 @@ def tasks_of(markets: Sequence[str], draws: int, seeds: int, settings: Settings)
         Task(market, FIRST_DRAW + draw, seed, way, settings)
         for draw in range(draws)
         for market in markets
-        for way in (INFORMED, EQUAL, RIDGE, *settings.ways(), SB3, *DIRECT)
+        for way in (INFORMED, EQUAL, RIDGE, *settings.ways(), FORECASTS, SB3, *DIRECT)
         for seed in range(1 if way in (INFORMED, EQUAL, RIDGE) else seeds)  # nothing is drawn in these three
     ]
 
@@ -141,7 +151,10 @@ def measured(task: Task) -> dict[str, Any]:
     else:
         with tempfile.TemporaryDirectory() as folder:
             path = dataset.save(Path(folder) / dataset.fingerprint)
-            rows = _sb3_curve(task, dataset, path) if task.way == SB3 else _ppo_curve(task, path)
+            if task.way == FORECASTS:
+                rows = _forecasts_curve(task, dataset, path)
+            else:
+                rows = _sb3_curve(task, dataset, path) if task.way == SB3 else _ppo_curve(task, path)
     return dict(zip(("market", "draw", "seed", "way"), task.name, strict=True)) | rows[-1] | {"curve": rows}
 
 
@@ -149,6 +162,27 @@ def _ppo_curve(task: Task, path: Path) -> list[dict[str, float]]:
     ppo, trading = task.settings.ways()[task.way]
     job = Job(task.market, task.way, task.seed, path, ENCODER, trading, ppo, look_every=task.settings.every)
     return [{name: row[name] for name in ("env_steps", "seconds", "growth")} for row in curve(job)]
+
+
+def _forecasts_curve(task: Task, dataset: Dataset, path: Path) -> list[dict[str, float]]:
+    import torch
+
+    torch.set_num_threads(1)
+    ppo, _ = task.settings.ways()["alternatives"]
+    start = time.perf_counter()
+    spec = dataclasses.replace(PRETRAINING, epochs=task.settings.epochs, seed=task.seed)
+    weights = pretrain(FORECASTER, spec, dataset, path / "encoder").path
+    encoder = dataclasses.replace(FORECASTER, pretrained=str(weights), frozen=True)
+    vectors = write_market_vectors(encoder, weights, dataset, path)
+    seconds = time.perf_counter() - start
+    job = Job(
+        task.market, task.way, task.seed, path, encoder, NARROW_ZONE, ppo, weights, vectors,
+        look_every=task.settings.every,
+    )  # fmt: skip
+    return [
+        {"env_steps": row["env_steps"], "seconds": seconds + row["seconds"], "growth": row["growth"]}
+        for row in curve(job)
+    ]
 
 
 def _direct_curve(task: Task, dataset: Dataset) -> list[dict[str, float]]:
@@ -199,21 +233,21 @@ def _sb3_curve(task: Task, dataset: Dataset, path: Path) -> list[dict[str, float
 
 
 def shares_of(rows: list[dict[str, Any]], seed: int = 0) -> list[dict[str, Any]]:
-    """Per market and way: mean growth over draws (of the seeds' means), and its share of the informed trader's.
+    """Per market and way: mean growth over draws (of the seeds' means), and its share of two others.
 
-    The share is a ratio of means over the same draws, with a 95 % bootstrap interval over draws.
+    share: of the informed trader's, a ratio of means over the same draws, with a 95 % bootstrap interval over draws.
+    of_direct: of the better direct learner's, a ratio of the same kind.
     """
     found = []
     for market in dict.fromkeys(row["market"] for row in rows):
-        growth: dict[str, dict[int, float]] = {}
+        growth: dict[str, dict[int, list[float]]] = {}
         for row in (row for row in rows if row["market"] == market):
-            growth.setdefault(row["way"], {}).setdefault(row["draw"], []).append(row["growth"])  # type: ignore[attr-defined]
+            growth.setdefault(row["way"], {}).setdefault(row["draw"], []).append(row["growth"])
         for way, by_draw in growth.items():
             draws = sorted(set(by_draw) & set(growth.get(INFORMED, {})))
             if not draws:
                 continue
-            ours = np.array([np.mean(by_draw[draw]) for draw in draws])
-            most = np.array([np.mean(growth[INFORMED][draw]) for draw in draws])
+            ours, most = (np.array([np.mean(of[draw]) for draw in draws]) for of in (by_draw, growth[INFORMED]))
             row = {"market": market, "way": way, "draws": len(draws), "growth": float(ours.mean())}
             if most.mean() > 0.0:
                 drawn = np.random.default_rng(seed).integers(len(draws), size=(10_000, len(draws)))
@@ -222,7 +256,12 @@ def shares_of(rows: list[dict[str, Any]], seed: int = 0) -> list[dict[str, Any]]
                 )
                 row |= {"share": float(ours.mean() / most.mean()), "low": float(low), "high": float(high)}
             found.append(row)
-    return found
+    ceilings = {
+        market: max((row["growth"] for row in found if row["market"] == market and row["way"] in DIRECT), default=0.0)
+        for market in {row["market"] for row in found}
+    }
+    return [row | ({"of_direct": row["growth"] / ceilings[row["market"]]} if ceilings[row["market"]] > 0.0 else {})
+            for row in found]  # fmt: skip
 
 
 COLUMNS = {
@@ -231,6 +270,7 @@ COLUMNS = {
     "draws": lambda row: str(row["draws"]),
     "growth/day": lambda row: f"{row['growth']:+.4f}",
     "share of informed": lambda row: "{share:.2f} [{low:.2f}, {high:.2f}]".format(**row) if "share" in row else "",
+    "of direct": lambda row: f"{row['of_direct']:.2f}" if "of_direct" in row else "",
 }
 
 
@@ -243,10 +283,11 @@ def main(given: list[str] | None = None) -> None:
         steps={"type": int, "default": 100_000, "metavar": "N", "help": "env steps; default: 100,000, quick: 1,024"},
         only={"nargs": "+", "default": list(MARKETS), "choices": list(MARKETS), "metavar": "MARKET", "help": "some"},
     )
-    settings = Settings(1_024, 2_000) if options.quick else Settings(options.steps)
+    settings = Settings(1_024, 2_000, 1) if options.quick else Settings(options.steps)
     draws, seeds = (1, 1) if options.quick else (options.draws, options.seeds)
     ways = {way: {"ppo": to_mapping(ppo), "trading": to_mapping(trading)}
             for way, (ppo, trading) in settings.ways().items()}  # fmt: skip
+    ways[FORECASTS] = {"encoder": to_mapping(FORECASTER), "pretraining": to_mapping(PRETRAINING)}
     recorded = json.loads(json.dumps(dataclasses.asdict(settings) | {"markets": MARKETS, "ways": ways}))
     rows = rows_kept(options.json, recorded)
     done = {(row["market"], row["draw"], row["seed"], row["way"]) for row in rows}

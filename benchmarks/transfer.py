@@ -39,7 +39,7 @@ from trainings import (
 from ftray.agent.vectors import write_market_vectors
 from ftray.market import expected_returns
 from ftray.nets import PRESETS
-from ftray.pretraining import PretrainingSpec, pretrain
+from ftray.pretraining import pretrain
 from ftray.spec import to_mapping
 
 MARKETS = ("momentum", "motif", "lead-lag")
@@ -47,8 +47,6 @@ SCRATCH, FORECASTS, CLS, SHUFFLED = "scratch", "forecasts", "[CLS]", "shuffled"
 WAYS = (SCRATCH, FORECASTS, CLS, SHUFFLED)
 DIFFERENCES = ((FORECASTS, SCRATCH), (FORECASTS, SHUFFLED), (FORECASTS, CLS), (CLS, SCRATCH), (SHUFFLED, SCRATCH))
 FT = PRESETS["small"]
-FORECASTER = dataclasses.replace(FT, readout="forecasts")
-PRETRAINING = PretrainingSpec(epochs=8, batch_size=128, learning_rate=3e-3, return_weight=0.3, device="cpu")
 RESAMPLES = 10_000
 
 
@@ -57,7 +55,6 @@ class Draw:
     market: str
     draw: int
     settings: skill.Settings
-    pretraining: PretrainingSpec
 
 
 def measured(draw: Draw) -> dict[str, Any]:
@@ -68,16 +65,15 @@ def measured(draw: Draw) -> dict[str, Any]:
     task = skill.Task(draw.market, draw.draw, 0, FORECASTS, draw.settings)
     dataset = skill.dataset_of(task.spec)
     ppo, _ = draw.settings.ways()["alternatives"]
-    trading = dataclasses.replace(skill.TRADING, no_trade=0.05)
+    trading = skill.NARROW_ZONE
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data = dataset.save(folder / dataset.fingerprint)
-        encoders = {CLS: FT, FORECASTS: FORECASTER}
-        towers = {
-            way: pretrain(encoder, draw.pretraining, dataset, folder / way).path for way, encoder in encoders.items()
-        }
+        spec = dataclasses.replace(skill.PRETRAINING, epochs=draw.settings.epochs)
+        encoders = {CLS: FT, FORECASTS: skill.FORECASTER}
+        towers = {way: pretrain(encoder, spec, dataset, folder / way).path for way, encoder in encoders.items()}
         shuffled = shuffled_tower(towers[FORECASTS], folder / "shuffled.pth", draw.draw)
-        towers[SHUFFLED], encoders[SHUFFLED] = standardise_forecasts(shuffled, dataset), FORECASTER
+        towers[SHUFFLED], encoders[SHUFFLED] = standardise_forecasts(shuffled, dataset), skill.FORECASTER
         curves = {}
         for way in WAYS:
             weights, encoder, vectors = towers.get(way), FT, None
@@ -124,17 +120,13 @@ def main(given: list[str] | None = None) -> None:
         steps={"type": int, "default": 20_000, "metavar": "N", "help": "env steps; default: 20,000, quick: 1,024"},
         only={"nargs": "+", "default": list(MARKETS), "choices": list(skill.MARKETS), "metavar": "MARKET"},
     )
-    settings = skill.Settings(1_024, 2_000) if options.quick else skill.Settings(options.steps)
-    pretraining = dataclasses.replace(PRETRAINING, epochs=1, windows_per_epoch=256) if options.quick else PRETRAINING
-    recorded = json.loads(
-        json.dumps(
-            dataclasses.asdict(settings) | {"encoder": to_mapping(FORECASTER), "pretraining": to_mapping(pretraining)}
-        )
-    )
+    settings = skill.Settings(1_024, 2_000, 1) if options.quick else skill.Settings(options.steps)
+    encoders = {"encoder": to_mapping(skill.FORECASTER), "pretraining": to_mapping(skill.PRETRAINING)}
+    recorded = json.loads(json.dumps(dataclasses.asdict(settings) | encoders))
     rows = rows_kept(options.json, recorded)
     done = {(row["market"], row["draw"]) for row in rows}
     draws = [
-        Draw(market, skill.FIRST_DRAW + draw, settings, pretraining)
+        Draw(market, skill.FIRST_DRAW + draw, settings)
         for draw in range(1 if options.quick else options.draws)
         for market in options.only
         if (market, skill.FIRST_DRAW + draw) not in done

@@ -84,6 +84,10 @@ def test_a_share_is_that_of_the_means_over_draws_with_an_interval_over_draws():
     assert informed["share"] == informed["low"] == informed["high"] == 1.0
     assert plain["draws"] == 2 and plain["share"] == pytest.approx(0.6)
     assert (plain["low"], plain["high"]) == pytest.approx((0.3, 0.9))
+    assert "of_direct" not in informed
+    direct = [row("direct, 1 bar", 0.03, draw) for draw in (1, 2)]
+    found = {one["way"]: one for one in skill.shares_of([one for one in rows if one["market"] == "leak"] + direct)}
+    assert found["plain PPO"]["of_direct"] == pytest.approx(2.0)
     assert "share" not in noise and noise["growth"] == -0.01
 
 
@@ -102,8 +106,8 @@ def test_a_run_that_was_stopped_goes_on_and_other_settings_are_refused(tmp_path,
     with pytest.raises(KeyboardInterrupt):
         skill.main(command)
     skill.main(command)
-    assert len(asked) == len(set(asked)) == 10
+    assert len(asked) == len(set(asked)) == 11
     held = json.loads((tmp_path / "skill.json").read_text())
-    assert len(held["rows"]) == len(held["shares"]) == 10
+    assert len(held["rows"]) == len(held["shares"]) == 11
     with pytest.raises(SystemExit, match="rows of other settings"):
         skill.main(["--steps", "9", "--json", str(tmp_path / "skill.json")])

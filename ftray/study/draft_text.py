@@ -193,18 +193,28 @@ def _encoder(plan: Plan) -> Iterator[str]:
     yield "      encoding_dim: {int: [256, 1024, 256]}"
     yield f"      patch_length: {lookback}  # one token per series; shorter patches attend along time, and cost more"
     yield "      pretrained: none"
-    yield "    - {<<: *ft, pretrained: auto, frozen: {choice: [true, false]}}"
+    yield "    - {<<: *ft, pretrained: auto, frozen: {choice: [true, false]}, readout: forecasts}"
     cpus = 2 if plan.machine.cpus >= 2 else 1
-    yield f"pretraining: {{epochs: 10, batch_size: 128, learning_rate: 3e-3, windows_per_epoch: 8192, cpus: {cpus}}}"
+    yield "pretraining:"
+    yield "  epochs: 8"
+    yield "  batch_size: 128"
+    yield "  learning_rate: 3e-3"
+    yield "  windows_per_epoch: 8192"
+    yield "  return_weight: 0.3  # foresees returns as well, which readout: forecasts shows to the policy"
+    yield f"  cpus: {cpus}"
 
 
 def _trading(plan: Plan) -> Iterator[str]:
     rules, episode = MarketRules(), min(500, min(plan.fit.n_train) // 2)
     yield from _comment(
         f"The defaults: a fee of {rules.fee:.2%} of each order's notional and {rules.slippage:.2%} slippage, more than "
-        "large exchanges charge. Set your own."
+        "large exchanges charge. Set your own. The policy trades only to the edge of a zone around what it holds "
+        "(no_trade): without one it pays fees for noise."
     )
-    yield f"trading: {{rules: {{fee: {rules.fee:g}, slippage: {rules.slippage:g}}}, episode_bars: {episode}}}"
+    yield "trading:"
+    yield f"  rules: {{fee: {rules.fee:g}, slippage: {rules.slippage:g}}}"
+    yield f"  episode_bars: {episode}"
+    yield "  no_trade: {choice: [0.05, 0.1]}"
 
 
 def _ppo(plan: Plan) -> Iterator[str]:
@@ -215,10 +225,14 @@ def _ppo(plan: Plan) -> Iterator[str]:
     )
     yield "ppo:"
     yield f"  env_steps: {plan.env_steps}"
-    yield "  train_batch_size: 2048"
-    yield "  minibatch_size: 256"
+    yield "  train_batch_size: 512"
+    yield "  minibatch_size: 64"
     yield "  epochs: 4"
-    yield "  learning_rate: {log: [1e-5, 1e-3]}"
+    yield "  learning_rate: {log: [1e-4, 1e-3]}"
+    yield "  alternatives: 15  # further actions per account and bar, priced exactly: prices do not answer them"
+    yield "  gamma: 0.9"
+    yield "  gae_lambda: 0"
+    yield "  evaluate_every: 10"
     yield f"  n_env_runners: {2 if plan.machine.cpus >= 2 else 0}"
 
 
