@@ -6,7 +6,7 @@ Markets: the simulator with one thing to learn each (`SimulatorSpec.pattern`, `d
 The figure is the log growth per day of the mean action on the validation window, as a share of what a trader earns who
 knows the expected return of every bar (`informed.py`); where that is nothing, the growth itself.
 
-defaults: ftray's PPO as it comes. plain PPO: the same with the batches and the discount of the next way.
+defaults: ftray's PPO as it comes. plain PPO: with the learning rate and the discount of the next way.
 alternatives: with further actions of each account priced at each bar. zone: with a no-trade zone as well. forecasts:
 the same from the forecasts of a frozen small FT-Transformer, pre-trained on the train window (`readout: forecasts`);
 its seconds are in those of the curve. SB3: Stable-Baselines3's PPO, as plain PPO.
@@ -87,7 +87,7 @@ class Settings:
 
     def ways(self) -> dict[str, tuple[PPOSpec, TradingSpec]]:
         one_process: dict[str, Any] = {"env_steps": self.steps, "n_env_runners": 0, "envs_per_runner": 32}
-        plain = PPOSpec(**one_process, train_batch_size=512, minibatch_size=64, learning_rate=1e-3, gamma=0.9)
+        plain = PPOSpec(**one_process, learning_rate=1e-3, gamma=0.9)
         alternatives = dataclasses.replace(plain, alternatives=15, gae_lambda=0.0)
         return {
             "defaults": (PPOSpec(**one_process), TRADING),

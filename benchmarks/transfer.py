@@ -117,7 +117,7 @@ def main(given: list[str] | None = None) -> None:
         __doc__,
         given,
         draws={"type": int, "default": 16, "metavar": "N", "help": "draws of each market; default: 16, quick: 1"},
-        steps={"type": int, "default": 20_000, "metavar": "N", "help": "env steps; default: 20,000, quick: 1,024"},
+        steps={"type": int, "default": 40_000, "metavar": "N", "help": "env steps; default: 40,000, quick: 1,024"},
         only={"nargs": "+", "default": list(MARKETS), "choices": list(skill.MARKETS), "metavar": "MARKET"},
     )
     settings = skill.Settings(1_024, 2_000, 1) if options.quick else skill.Settings(options.steps)
