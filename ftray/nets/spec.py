@@ -22,6 +22,8 @@ class FTSpec:
         the whole lookback (the default covers the reference's 60 bars) leaves one token per series: attention across
         series, one linear map along time.
     fusion: where the account joins: `late`, after the market tower; `early`, as tokens of every block.
+    readout: what the market vector is made of: `cls`, the [CLS] token, as wide as a token; `assets`, what a learned
+        query per asset reads from all tokens, joined: as many times as wide.
     pretrained: `none`, `auto` (the best compatible weights known), or the path of a checkpoint.
     frozen: whether the market tower keeps its pre-trained weights; account rows, projection and heads always train.
     activation_checkpointing: whether each block is recomputed in the backward pass: less memory, about a third more
@@ -35,6 +37,7 @@ class FTSpec:
     encoding_dim: Annotated[int, Between(256, 1024)] = 512
     patch_length: Count = 60
     fusion: Literal["late", "early"] = "late"
+    readout: Literal["cls", "assets"] = "cls"
     pretrained: Annotated[str, Matching(".+", "'none', 'auto' or the path of a checkpoint")] = "none"
     frozen: bool = False
     activation_checkpointing: bool = False
@@ -55,6 +58,10 @@ class FTSpec:
             )
         if self.frozen and self.pretrained == "none":
             raise SpecError("frozen needs weights worth freezing: set pretrained to 'auto' or to a checkpoint's path")
+
+    def n_readouts(self, n_assets: int) -> int:
+        """Vectors of `d_token` floats that the market vector joins, where there are so many assets."""
+        return n_assets if self.readout == "assets" else 1
 
 
 @spec

@@ -4,7 +4,8 @@ Takes: windows, a mask. Gives: predictions and their losses: of the hidden cells
 vector of the coming volatility and returns and of the present, every series at the last bar. The pooled vector is all
 that a frozen encoder shows a policy; trained on volatility alone it would forget which way prices went.
 
-Legend: B batch, S series, L lookback, K patch length, P patches per series, D width, A assets, R labels of returns.
+Legend: B batch, S series, L lookback, K patch length, P patches per series, D width, A assets, R labels of returns,
+Q vectors that the pooled one joins: one per asset with readout `assets`, else one.
 """
 
 import dataclasses
@@ -64,6 +65,9 @@ class MaskedModel(nn.Module):
     values from one series to another from the first step on, where independent rows would have to be aligned first.
     A series' bias starts as its indicator's vector plus its asset's: attention starts with what belongs together.
 
+    pooled_head, present_head, return_head: read labels from each of the Q vectors: with readout `assets` an asset's
+        labels from what its own query read, by rows that all assets share.
+
     n_returns: R, labels of returns that the pooled vector predicts.
     """
 
@@ -71,7 +75,7 @@ class MaskedModel(nn.Module):
         super().__init__()
         self.encoder = encoder
         tokenizer = encoder.tower.tokenizer
-        shape, width = tokenizer.weight.shape, encoder.d_market
+        shape, width = tokenizer.weight.shape, encoder.spec.d_token
         row = (width * tokenizer.patch_length) ** -0.5
         self.mask_rows = nn.Parameter(torch.empty(shape).uniform_(-row, row))
         self.decoder = nn.Parameter(torch.empty(shape).uniform_(-(width**-0.5), width**-0.5))
@@ -83,9 +87,10 @@ class MaskedModel(nn.Module):
                 tokenizer.bias.copy_(names.flatten(0, 1)[:, None] * BIAS_SCALE)
                 tokenizer.weight.copy_(basis * (EMBEDDING_SCALE / tokenizer.patch_length**0.5))
                 self.decoder.copy_(basis * DECODER_SCALE)
-        self.pooled_head = nn.Linear(width, encoder.layout.n_assets)
-        self.present_head = nn.Linear(width, encoder.layout.n_series)
-        self.return_head = nn.Linear(width, n_returns) if n_returns else None
+        self.n_readouts = encoder.spec.n_readouts(encoder.layout.n_assets)
+        self.pooled_head = nn.Linear(width, encoder.layout.n_assets // self.n_readouts)
+        self.present_head = nn.Linear(width, encoder.layout.n_series // self.n_readouts)
+        self.return_head = nn.Linear(width, n_returns // self.n_readouts) if n_returns else None
 
     def trained_parameters(self) -> list[nn.Parameter]:
         """All but the account rows and the projection, which belong to the trial."""
@@ -109,10 +114,15 @@ class MaskedModel(nn.Module):
 
         Shape: (B, S, L), bool (B, S, L) → (B, S, L), (B, A), (B, S), (B, R).
         """
-        tokens = self.encoder.tokens(windows, mask, self.mask_rows)
-        pooled = tokens[:, 0]
-        returns = pooled[:, :0] if self.return_head is None else self.return_head(pooled)
-        return self._decode(tokens[:, 1:]), self.pooled_head(pooled), self.present_head(pooled), returns
+        tower = self.encoder.tower
+        tokens = tower(tower.tokenizer(windows, mask, self.mask_rows))
+        pooled = tower.read(tokens).unflatten(1, (self.n_readouts, -1))
+        # In this order gradients add up to the same bits as in earlier versions. Labels come asset after asset.
+        returns, volatility, present = (
+            pooled.new_empty(len(pooled), 0) if head is None else head(pooled).mT.flatten(1)
+            for head in (self.return_head, self.pooled_head, self.present_head)
+        )
+        return self._decode(tokens[:, 1:]), volatility, present, returns
 
     def losses(
         self, predictions: tuple[Tensor, Tensor, Tensor, Tensor], targets: tuple[Tensor, Tensor], hidden: Tensor
