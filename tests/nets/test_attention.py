@@ -166,7 +166,7 @@ def test_attention_of_an_assets_query_to_one_series_is_measured():
         attention = tower.readout.attention
         for layer in (attention.query, attention.key):
             layer.weight.copy_(torch.eye(32))
-            layer.bias.zero_()
+        attention.query.bias.zero_()
         tower.readout.queries.zero_()
         tower.readout.queries[1, 0] = 30.0  # of head 0 alone
     rows = model.readout_attention(observations())[:, 0].mean(dim=0)  # (asset, token)

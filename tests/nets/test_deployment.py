@@ -23,6 +23,7 @@ LAYOUT = ObservationLayout(("BTC", "ETH"), ("close", "volume", "rsi"), 8)
 SCALER = Scaler(np.arange(6.0), np.full(6, 2.0), 8.0)
 SPECS = {
     "ft": FTSpec(d_token=32, n_blocks=1, n_heads=2, encoding_dim=256, patch_length=8),
+    "ft assets": FTSpec(d_token=32, n_blocks=1, n_heads=2, encoding_dim=256, patch_length=8, readout="assets"),
     "mlp": MLPSpec(hidden=64, encoding_dim=64),
 }
 
