@@ -22,8 +22,8 @@ class FTSpec:
         the whole lookback (the default covers the reference's 60 bars) leaves one token per series: attention across
         series, one linear map along time.
     fusion: where the account joins: `late`, after the market tower; `early`, as tokens of every block.
-    readout: what the market vector is made of: `cls`, the [CLS] token, as wide as a token; `assets`, what a learned
-        query per asset reads from all tokens, joined: as many times as wide.
+    readout: what the market vector is made of: `cls`, the [CLS] token; `assets`, what a learned query per asset reads
+        from all tokens, joined: `d_token` floats per asset.
     pretrained: `none`, `auto` (the best compatible weights known), or the path of a checkpoint.
     frozen: whether the market tower keeps its pre-trained weights; account rows, projection and heads always train.
     activation_checkpointing: whether each block is recomputed in the backward pass: less memory, about a third more
@@ -60,7 +60,10 @@ class FTSpec:
             raise SpecError("frozen needs weights worth freezing: set pretrained to 'auto' or to a checkpoint's path")
 
     def n_readouts(self, n_assets: int) -> int:
-        """Vectors of `d_token` floats that the market vector joins, where there are so many assets."""
+        """Vectors of `d_token` floats that make up the market vector.
+
+        n_assets: of the market.
+        """
         return n_assets if self.readout == "assets" else 1
 
 

@@ -41,9 +41,9 @@ class PretrainingSpec:
     The pooled vector, which is the market vector, has two losses of its own, each added `pooled_weight` times: it
     predicts the log of each asset's realised volatility over the next `horizon` bars, and every series at the window's
     last bar. With a `return_weight` it also predicts each asset's return over the next bars, relative to its
-    volatility, and the asset's rank by that return. With the encoder's readout `assets`, what is asked about an asset
-    is predicted from what its own query read. Labels of neighbouring bars overlap, so there are few of them to learn
-    from: a large weight learns them by heart.
+    volatility, and the asset's rank by that return. With the encoder's readout `assets` an asset's labels are predicted
+    from what its own query read. Labels of neighbouring bars overlap, so there are few of them: a large weight learns
+    them by heart.
 
     epochs: passes over the training windows.
     batch_size: windows per gradient step.
