@@ -104,7 +104,7 @@ def standardise_forecasts(weights: Path, dataset: Dataset) -> Path:
     table = torch.from_numpy(np.array(dataset.table.values))
     with torch.no_grad():
         tokens = encoder.tokens(gather_windows(table, torch.from_numpy(bars), dataset.layout.lookback))
-        encoder.tower.readout.standardise(encoder.tower.readout.head(tokens[:, 0]))
+        encoder.tower.readout.standardise(encoder.tower.readout.raw(tokens))
     torch.save(content | {"encoder_state_dict": market_state_dict(encoder)}, weights)
     return weights
 

@@ -185,9 +185,9 @@ _TRAINING = _of(
 
 _ENCODER = _of(
     "encoder",
-    ("encoder/attention_entropy", None, "ratio", "attention entropy", "of [CLS] over the tokens; 1: equal attention"),
-    ("encoder/attention/asset/*", None, "whole fraction", "attention to *", "of [CLS] in the last block"),
-    ("encoder/attention/indicator/*", None, "whole fraction", "attention to *", "of [CLS] in the last block"),
+    ("encoder/attention_entropy", None, "ratio", "attention entropy", "of the readout over tokens; 1: equal attention"),
+    ("encoder/attention/asset/*", None, "whole fraction", "attention to *", "of the readout, over the market"),
+    ("encoder/attention/indicator/*", None, "whole fraction", "attention to *", "of the readout, over the market"),
     ("encoder/token_norm", None, "number", "token norm", "mean Euclidean norm of the tokenizer's tokens"),
     ("encoder/weight_drift", None, "ratio", "weight drift", "tower's distance from its start, relative to the start"),
     ("encoder/gradient_norm", None, "number", "tower's gradient norm", "of the market tower, where it trains"),

@@ -1,6 +1,6 @@
 """What an FT-Transformer looks at, as plain values: for notebooks, plots and reports.
 
-Takes: an encoder and full observations. Gives: shares of [CLS]'s attention by token, series, asset and indicator.
+Takes: an encoder and full observations. Gives: shares of its readout's attention by token, series, asset, indicator.
 
 Legend: B batch, N tokens, H heads, A assets, F indicators.
 """
@@ -19,11 +19,12 @@ CHUNK = 16
 
 
 def attention_data(encoder: Encoder, observations: Tensor) -> dict[str, Any]:
-    """Shares of the attention that [CLS] pays, averaged over blocks, heads and observations.
+    """Shares of the attention that the readout pays, averaged over heads and observations: with `cls`, that of [CLS] in
+    all blocks; with `assets`, that of all assets' queries.
 
-    The feature importance of Gorishniy et al. 2021, section 5.3. All of `tokens` sum to 1, and so do `assets`
-    (or `indicators`) with `account` and `cls`, what [CLS] pays to the account (nothing with late fusion, where the
-    account joins behind the blocks) and to itself.
+    With `cls` the feature importance of Gorishniy et al. 2021, section 5.3. All of `tokens` sum to 1, and so do
+    `assets` (or `indicators`) with `account` and `cls`, what it pays to the account (nothing with late fusion, where
+    the account joins behind the blocks) and to [CLS].
 
     Shape: (B, size).
     Returns: `tokens` {name: share}, `series` {indicator: {symbol: share}}, `assets` {symbol: share},
@@ -31,7 +32,7 @@ def attention_data(encoder: Encoder, observations: Tensor) -> dict[str, Any]:
     """
     if not isinstance(encoder, FTTransformer):
         raise TypeError(f"only an FT-Transformer pays attention, got a {type(encoder).__name__}")
-    rows = [chunk.flatten(1, 2).mean(dim=1) for chunk in cls_attention(encoder, observations)]
+    rows = [chunk.flatten(1, 2).mean(dim=1) for chunk in readout_rows(encoder, observations)]
     shares = torch.cat(rows).double().mean(dim=0).cpu()
     layout, names = encoder.layout, encoder.token_names
     series = by_series(encoder, shares)
@@ -48,13 +49,16 @@ def attention_data(encoder: Encoder, observations: Tensor) -> dict[str, Any]:
     }
 
 
-def cls_attention(encoder: FTTransformer, observations: Tensor) -> Iterator[Tensor]:
-    """What [CLS] pays to every token, itself first, of at most `CHUNK` observations at a time; rows sum to 1.
+def readout_rows(encoder: FTTransformer, observations: Tensor) -> Iterator[Tensor]:
+    """What the readout pays to every token, [CLS] first, of at most `CHUNK` observations at a time; rows sum to 1.
 
-    Shape: (B, size) → (b, blocks, H, N) several times, over b ≤ CHUNK.
+    Shape: (B, size) → (b, blocks, H, N) with readout `cls`, (b, A, H, N) with `assets`, several times, over b ≤ CHUNK.
     """
     for chunk in observations.split(CHUNK):
-        yield encoder.attention(chunk, cls_only=True).squeeze(-2)
+        if encoder.spec.readout == "assets":
+            yield encoder.readout_attention(chunk).transpose(1, 2)
+        else:
+            yield encoder.attention(chunk, cls_only=True).squeeze(-2)
 
 
 def by_series(encoder: FTTransformer, shares: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ftray.errors import WeightsError
-from ftray.nets.attention import CHUNK, by_series, cls_attention
+from ftray.nets.attention import CHUNK, by_series, readout_rows
 from ftray.nets.encoder import Encoder
 from ftray.nets.transformer import FTTransformer
 
@@ -21,14 +21,16 @@ from ftray.nets.transformer import FTTransformer
 def encoder_metrics(encoder: Encoder, windows: Tensor) -> dict[str, float]:
     """What an FT-Transformer looks at and how loud its tokens are; nothing, for an encoder without attention.
 
-    attention_entropy: mean over blocks, heads and windows of −Σ p ln p / ln N, p being what [CLS] pays to the N tokens,
-        itself among them: 1 looks at everything alike, 0 at a single token.
-    attention/asset/SYMBOL, attention/indicator/NAME: what [CLS] pays in the last block, whose read-out is all that
-        policy and value hear of the market. Over the tokens of the market alone: each family sums to 1.
+    attention_entropy: mean over blocks (readout `assets`: assets), heads and windows of −Σ p ln p / ln N, p being what
+        [CLS] (or the asset's query) pays to the N tokens, [CLS] among them: 1 looks at everything alike, 0 at a single
+        token.
+    attention/asset/SYMBOL, attention/indicator/NAME: what [CLS] pays in the last block, or all assets' queries pay
+        behind it: all that policy and value hear of the market. Over the tokens of the market alone: each family sums
+        to 1.
     token_norm: mean Euclidean norm of the tokenizer's tokens.
 
     With early fusion the account is all cash. `CHUNK` windows are processed at a time, and of an attention map only
-    [CLS]'s row is held: memory is bounded at one token per feature, too.
+    the readout's rows are held: memory is bounded at one token per feature, too.
 
     Shape: (B, S, L), on the encoder's device.
     """
@@ -38,9 +40,9 @@ def encoder_metrics(encoder: Encoder, windows: Tensor) -> dict[str, float]:
     account = windows.new_zeros(len(windows), layout.n_account)
     account[:, layout.cash] = 1.0
     entropies, shares = [], []
-    for rows in cls_attention(encoder, torch.cat([account, windows.flatten(1)], dim=1)):
+    for rows in readout_rows(encoder, torch.cat([account, windows.flatten(1)], dim=1)):
         entropies.append(torch.special.entr(rows).sum(dim=-1).mean(dim=(1, 2)) / math.log(rows.shape[-1]))
-        shares.append(rows[:, -1].mean(dim=1))
+        shares.append((rows if encoder.spec.readout == "assets" else rows[:, -1:]).mean(dim=(1, 2)))
     series = by_series(encoder, torch.cat(shares).double().mean(dim=0).cpu())
     series = series / series.sum()
     assets = zip(layout.symbols, series.sum(dim=0).tolist(), strict=True)

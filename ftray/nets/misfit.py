@@ -24,6 +24,9 @@ NUMBERS = ("n_heads", "patch_length")
 KINDS = {"cls": "ft", "weight": "mlp"}
 """A weight that only the tower of this kind of encoder has → the kind."""
 
+READOUTS = {"readout.queries": "assets", "readout.center": "forecasts"}
+"""A weight that an FT-Transformer's tower has with this readout alone → the readout."""
+
 SHOWN = 3
 """Names of weights that a message contains at most; a deep encoder has a hundred."""
 
@@ -63,6 +66,8 @@ def _fields(state: Mapping[str, Tensor]) -> dict[str, int | str]:
     tower = {re.sub(r"^(encoder\.)?(tower\.)?", "", name): value for name, value in state.items()}
     kind = next((kind for name, kind in KINDS.items() if name in tower), None)
     found: dict[str, int | str] = {} if kind is None else {"kind": kind}
+    if kind == "ft":
+        found["readout"] = next((readout for weight, readout in READOUTS.items() if weight in tower), "cls")
     shaped = {
         name: tower[weight].shape[axis]
         for name, (weight, axis) in SHAPED.items()

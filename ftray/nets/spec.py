@@ -22,11 +22,12 @@ class FTSpec:
         the whole lookback (the default covers the reference's 60 bars) leaves one token per series: attention across
         series, one linear map along time.
     fusion: where the account joins: `late`, after the market tower; `early`, as tokens of every block.
+    readout: what the market vector is: `cls`, the [CLS] token; `assets`, what a learned query per asset reads from all
+        tokens, joined; `forecasts`, what pre-training's heads read from [CLS], standardised: each asset's volatility,
+        and its return and rank over each of `horizons`.
+    horizons: bars ahead of the returns that pre-training with a `return_weight` learns to foresee.
     pretrained: `none`, `auto` (the best compatible weights known), or the path of a checkpoint.
     frozen: whether the market tower keeps its pre-trained weights; account rows, projection and heads always train.
-    readout: what the market vector is: `cls`, the [CLS] token after the last block; `forecasts`, what pre-training's
-        heads read from that token, standardised: each asset's volatility, and its return and rank over `horizons`.
-    horizons: bars ahead of the returns that pre-training with a `return_weight` learns to foresee.
     activation_checkpointing: whether each block is recomputed in the backward pass: less memory, about a third more
         time.
     """
@@ -38,10 +39,10 @@ class FTSpec:
     encoding_dim: Annotated[int, Between(256, 1024)] = 512
     patch_length: Count = 60
     fusion: Literal["late", "early"] = "late"
+    readout: Literal["cls", "assets", "forecasts"] = "cls"
+    horizons: tuple[Count, ...] = (1, 4, 24)
     pretrained: Annotated[str, Matching(".+", "'none', 'auto' or the path of a checkpoint")] = "none"
     frozen: bool = False
-    readout: Literal["cls", "forecasts"] = "cls"
-    horizons: tuple[Count, ...] = (1, 4, 24)
     activation_checkpointing: bool = False
 
     PATHS = ("pretrained",)
@@ -66,8 +67,27 @@ class FTSpec:
             raise SpecError("forecasts know nothing of the account: set fusion to late, or readout to cls")
 
     def n_returns(self, n_assets: int) -> int:
-        """Returns and ranks of `n_assets` over every horizon; one asset has no rank."""
+        """Returns and ranks over every horizon; one asset has no rank.
+
+        n_assets: of the market.
+        """
         return len(self.horizons) * n_assets * (2 if n_assets > 1 else 1)
+
+    def n_readouts(self, n_assets: int) -> int:
+        """Vectors of `d_token` floats that the market vector is read from.
+
+        n_assets: of the market.
+        """
+        return n_assets if self.readout == "assets" else 1
+
+    def market_width(self, n_assets: int) -> int:
+        """Floats of the market vector.
+
+        n_assets: of the market.
+        """
+        if self.readout == "forecasts":
+            return n_assets + self.n_returns(n_assets)
+        return self.n_readouts(n_assets) * self.d_token
 
 
 @spec

@@ -10,14 +10,15 @@ Legend: B batch, S series, L lookback, K patch length, P patches per series, N t
 import math
 
 import torch
-from einops import einsum, rearrange
+from einops import einsum
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from ftray.features.layout import ObservationLayout
 from ftray.nets.encoder import Encoder
-from ftray.nets.readout import Cls, Forecasts
+from ftray.nets.layers import Block
+from ftray.nets.readouts import AssetReadout, build_readout
 from ftray.nets.spec import FTSpec
 
 
@@ -59,90 +60,8 @@ class Tokenizer(nn.Module):
         return (tokens + self.bias).flatten(1, 2)
 
 
-class Attention(nn.Module):
-    """Multi-head self-attention. Shape: (B, N, D) → (B, N, D)."""
-
-    def __init__(self, d_token: int, n_heads: int):
-        super().__init__()
-        self.n_heads = n_heads
-        # Three layers rather than one of three times the width: its backward pass would stack what SDPA returns apart.
-        self.query, self.key, self.value, self.output = (nn.Linear(d_token, d_token) for _ in range(4))
-        for layer in (self.query, self.key, self.value, self.output):
-            nn.init.zeros_(layer.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        layers = (self.query, self.key, self.value)
-        q, k, v = (rearrange(layer(x), "b n (h d) -> b h n d", h=self.n_heads) for layer in layers)
-        mixed = F.scaled_dot_product_attention(q, k, v)
-        return self.output(rearrange(mixed, "b h n d -> b n (h d)"))
-
-    def read_first(self, x: Tensor) -> Tensor:
-        """The first token's row of `forward` alone, without a key or a value per token. Shape: (B, N, D) → (B, 1, D).
-
-        q·(W_k x + b_k) = (W_kᵀ q)·x + constant, and softmax drops constants: the key weights can act on the query.
-        Weights that sum to one pass through W_v: it can act on the mixture. What is left is H queries over x itself.
-        """
-        w_k, w_v = (rearrange(layer.weight, "(h d) e -> h d e", h=self.n_heads) for layer in (self.key, self.value))
-        q = rearrange(self.query(x[:, 0]), "b (h d) -> b h d", h=self.n_heads)
-        q = einsum(q, w_k, "b h d, h d e -> b h e")
-        scale = (x.shape[-1] // self.n_heads) ** -0.5
-        tokens = x[:, None]
-        mixed = F.scaled_dot_product_attention(q[:, None], tokens, tokens, scale=scale)[:, 0]
-        mixed = einsum(mixed, w_v, "b h e, h d e -> b h d")
-        return self.output(mixed.flatten(1) + self.value.bias)[:, None]
-
-    def map(self, x: Tensor, *, first_only: bool) -> Tensor:
-        """The map itself, for people to look at: neither `forward` nor `read_first` ever holds it.
-
-        Shape: (B, N, D) → (B, H, N, N), query before token, or (B, H, 1, N) where only the first query is wanted.
-        """
-        queries = self.query(x[:, :1] if first_only else x)
-        q, k = (rearrange(y, "b n (h d) -> b h n d", h=self.n_heads) for y in (queries, self.key(x)))
-        return (q @ k.mT * q.shape[-1] ** -0.5).softmax(dim=-1)
-
-
-class FeedForward(nn.Module):
-    """ReGLU (Shazeer 2020) at the paper's width: 4/3 of D, three matrices of which cost as much as two of width 2 D."""
-
-    def __init__(self, d_token: int, dropout: float):
-        super().__init__()
-        d_hidden = d_token * 4 // 3
-        self.value, self.gate = nn.Linear(d_token, d_hidden), nn.Linear(d_token, d_hidden)
-        self.contract = nn.Linear(d_hidden, d_token)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.contract(self.dropout(self.value(x) * F.relu(self.gate(x))))
-
-
-class Block(nn.Module):
-    """A pre-norm transformer block. Shape: (B, N, D) → (B, N, D), or (B, 1, D) where only the first token is read.
-
-    Dropout falls on the attention's output, not on its map: the map never exists.
-    """
-
-    def __init__(self, d_token: int, n_heads: int, dropout: float, *, first: bool):
-        super().__init__()
-        # Tokens straight from the tokenizer go into attention unnormalised: the paper found that to be essential.
-        self.attention_norm = nn.Identity() if first else nn.LayerNorm(d_token)
-        self.attention = Attention(d_token, n_heads)
-        self.feed_forward_norm = nn.LayerNorm(d_token)
-        self.feed_forward = FeedForward(d_token, dropout)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor, first_only: bool = False) -> Tensor:
-        normed = self.attention_norm(x)
-        if first_only:
-            x = x[:, :1] + self.dropout(self.attention.read_first(normed))
-        else:
-            x = x + self.dropout(self.attention(normed))
-        return x + self.feed_forward(self.feed_forward_norm(x))
-
-
 class MarketTower(nn.Module):
-    """Tokenizer, [CLS], blocks, final normalisation and read-out: all that pre-training trains and RL may freeze."""
-
-    readout: Cls | Forecasts
+    """Tokenizer, [CLS], blocks, final normalisation, readout: all that pre-training trains and RL may freeze."""
 
     def __init__(self, spec: FTSpec, layout: ObservationLayout, dropout: float):
         super().__init__()
@@ -152,15 +71,14 @@ class MarketTower(nn.Module):
             Block(spec.d_token, spec.n_heads, dropout, first=i == 0) for i in range(spec.n_blocks)
         )
         self.norm = nn.LayerNorm(spec.d_token)
-        n_forecasts = layout.n_assets + spec.n_returns(layout.n_assets)
-        self.readout = Forecasts(spec.d_token, n_forecasts) if spec.readout == "forecasts" else Cls()
         self.n_heads, self.activation_checkpointing = spec.n_heads, spec.activation_checkpointing
+        self.readout = build_readout(spec, layout.n_assets)
 
-    def forward(self, tokens: Tensor, *, first_only: bool) -> Tensor:
+    def forward(self, tokens: Tensor, *, first_only: bool = False) -> Tensor:
         """Tokens through all blocks, [CLS] put before them. Shape: (B, N, D) → (B, 1 + N, D), or (B, 1, D).
 
-        [CLS] is normalised. The others stay as the last block leaves them: a hidden cell is predicted from its token,
-        and the amplitude that normalisation would drop is part of the answer.
+        They stay as the last block leaves them: a hidden cell is predicted from its token, and the amplitude that
+        normalisation would drop is part of the answer.
         """
         x = self._with_cls(tokens)
         for i, block in enumerate(self.blocks):
@@ -169,14 +87,23 @@ class MarketTower(nn.Module):
                 x = checkpoint(block, *arguments, use_reentrant=False)
             else:
                 x = block(*arguments)
-        return self.norm(x) if first_only else torch.cat([self.norm(x[:, :1]), x[:, 1:]], dim=1)
+        return x
+
+    def read(self, x: Tensor) -> Tensor:
+        """The market vectors that are read from what `forward` gives. Shape: (B, 1 + N, D) → (B, d_market)."""
+        return self.readout(self.norm(x[:, :1] if self.readout.first_only else x))
+
+    def market(self, tokens: Tensor) -> Tensor:
+        """The market vectors of tokens. Shape: (B, N, D) → (B, d_market)."""
+        return self.read(self(tokens, first_only=self.readout.first_only))
 
     def attention(self, tokens: Tensor, *, first_only: bool) -> Tensor:
         """Every block's attention map, [CLS] first. Shape: (B, N, D) → (B, blocks, H, 1 + N or 1, 1 + N)."""
         x, maps = self._with_cls(tokens), []
         for block in self.blocks:
             assert isinstance(block, Block)
-            maps.append(block.attention.map(block.attention_norm(x), first_only=first_only))
+            normed = block.attention_norm(x)
+            maps.append(block.attention.map(normed[:, :1] if first_only else normed, normed))
             if len(maps) < len(self.blocks):
                 x = block(x)
         return torch.stack(maps, dim=1)
@@ -203,8 +130,7 @@ class FTTransformer(Encoder):
         self.spec, self.layout = spec, layout
         self.shares_bars = spec.fusion == "late"
         self.tower = MarketTower(spec, layout, dropout)
-        readout = self.tower.readout
-        self.d_market = len(readout.center) if isinstance(readout, Forecasts) else spec.d_token
+        self.d_market = self.tower.readout.width
         bound = spec.d_token**-0.5
         n_biases = 1 if self.shares_bars else layout.n_account
         self.account_weight = nn.Parameter(torch.empty(layout.n_account, spec.d_token).uniform_(-bound, bound))
@@ -214,12 +140,14 @@ class FTTransformer(Encoder):
     def tokens(self, windows: Tensor, mask: Tensor | None = None, mask_rows: Tensor | None = None) -> Tensor:
         """Every token of the market tower after its last block, [CLS] first. Shape: (B, S, L) → (B, 1 + S × P, D).
 
-        `mask` (B, S, L) and `mask_rows` (S, L, D) hide cells, as pre-training does.
+        [CLS] is normalised, the others are as the last block leaves them. `mask` (B, S, L) and `mask_rows` (S, L, D)
+        hide cells, as pre-training does.
         """
-        return self.tower(self.tower.tokenizer(windows, mask, mask_rows), first_only=False)
+        x = self.tower(self.tower.tokenizer(windows, mask, mask_rows))
+        return torch.cat([self.tower.norm(x[:, :1]), x[:, 1:]], dim=1)
 
     def market(self, windows: Tensor) -> Tensor:
-        return self.tower.readout(self.tower(self.tower.tokenizer(windows), first_only=True))
+        return self.tower.market(self.tower.tokenizer(windows))
 
     def fuse(self, market: Tensor, account: Tensor) -> Tensor:
         if not self.shares_bars:
@@ -230,7 +158,7 @@ class FTTransformer(Encoder):
     def forward(self, windows: Tensor, account: Tensor) -> Tensor:
         if self.shares_bars:
             return super().forward(windows, account)
-        return self._project(self.tower(self._embed(windows, account), first_only=True)[:, 0])
+        return self._project(self.tower.market(self._embed(windows, account)))
 
     @property
     def token_names(self) -> tuple[str, ...]:
@@ -255,6 +183,20 @@ class FTTransformer(Encoder):
         """
         windows, account = self.split(observation.reshape(-1, self.layout.size))
         maps = self.tower.attention(self._embed(windows, account), first_only=cls_only)
+        return maps.unflatten(0, observation.shape[:-1]) if observation.dim() > 1 else maps[0]
+
+    @torch.no_grad()
+    def readout_attention(self, observation: Tensor) -> Tensor:
+        """What the query of each asset attends to, with readout `assets`; rows sum to 1, `token_names` names tokens.
+
+        Shape: (..., size) → (..., head, asset, token).
+
+        Raises: TypeError with readout `cls`, where [CLS] reads in every block: see `attention`.
+        """
+        if not isinstance(self.tower.readout, AssetReadout):
+            raise TypeError(f"only readout `assets` has a query per asset, got {self.spec.readout}: see `attention`")
+        windows, account = self.split(observation.reshape(-1, self.layout.size))
+        maps = self.tower.readout.map(self.tower.norm(self.tower(self._embed(windows, account))))
         return maps.unflatten(0, observation.shape[:-1]) if observation.dim() > 1 else maps[0]
 
     def _embed(self, windows: Tensor, account: Tensor) -> Tensor:

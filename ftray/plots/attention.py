@@ -18,7 +18,7 @@ of it."""
 
 
 def plot_attention(data: Mapping[str, Any]) -> "go.Figure":
-    """Which assets and indicators [CLS] looks at: a bar per asset, a bar per indicator, a map of both.
+    """Which assets and indicators the encoder's readout looks at: a bar per asset, a bar per indicator, a map of both.
 
     Dotted lines mark even attention.
 
@@ -28,9 +28,9 @@ def plot_attention(data: Mapping[str, Any]) -> "go.Figure":
     """
     go, _ = plotly()
     assets, indicators = data["assets"], data["indicators"]
-    rest = f"to itself {data['cls']:.1%}" + (f", to the account {data['account']:.1%}" if data["account"] else "")
+    rest = f"to [CLS] {data['cls']:.1%}" + (f", to the account {data['account']:.1%}" if data["account"] else "")
     made = figure(
-        "Share of [CLS] attention by asset and indicator",
+        "Share of attention by asset and indicator",
         f"{rest}; dotted: even attention",
         height=200 + 34 * len(indicators),
         rows=2,

@@ -11,7 +11,7 @@ from ftray.nets.graphs import CAPTURED_BYTES
 from ftray.pretraining.card import exam_size
 from ftray.pretraining.model import MaskedModel
 from ftray.pretraining.spec import PretrainingSpec, tower_spec
-from ftray.vram.table import FLOAT, Need, block_floats, cell_floats, n_tokens
+from ftray.vram.table import FLOAT, Need, block_floats, cell_floats, n_tokens, readout_floats
 
 
 def pretraining_need(encoder: FTSpec, spec: PretrainingSpec, layout: ObservationLayout, n_bars: int) -> Need:
@@ -54,4 +54,5 @@ def step_floats(encoder: FTSpec, layout: ObservationLayout) -> int:
     block, cells = block_floats(encoder, layout) + stream, cell_floats(encoder, layout)
     kept = encoder.n_blocks * (stream if encoder.activation_checkpointing else block)
     recomputed = block if encoder.activation_checkpointing else 0
-    return 20 * cells + 5 * stream + kept + recomputed + 8 * stream
+    read = readout_floats(encoder, layout) if encoder.readout == "assets" else 0
+    return 20 * cells + 5 * stream + kept + recomputed + read + 8 * stream

@@ -4,7 +4,8 @@ Takes: windows, a mask. Gives: predictions and their losses: of the hidden cells
 vector of the coming volatility and returns and of the present, every series at the last bar. The pooled vector is all
 that a frozen encoder shows a policy; trained on volatility alone it would forget which way prices went.
 
-Legend: B batch, S series, L lookback, K patch length, P patches per series, D width, A assets, R labels of returns.
+Legend: B batch, S series, L lookback, K patch length, P patches per series, D width, A assets, R labels of returns,
+Q vectors that the pooled one joins: one per asset with readout `assets`, else one.
 """
 
 import dataclasses
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ftray.nets import FTTransformer, load_market_weights
-from ftray.nets.readout import Forecasts
+from ftray.nets.readouts import ForecastReadout
 
 EMBEDDING_SCALE, DECODER_SCALE, BIAS_SCALE = 2.3, 0.33, 0.375
 """At the start: the length of a token of standardised cells, of a row that reads it, and of an element of a bias."""
@@ -65,8 +66,11 @@ class MaskedModel(nn.Module):
     values from one series to another from the first step on, where independent rows would have to be aligned first.
     A series' bias starts as its indicator's vector plus its asset's: attention starts with what belongs together.
 
-    n_returns: R, labels of returns that the pooled vector predicts. An encoder that gives forecasts has the heads for
-        volatility and returns in its tower.
+    pooled_head, present_head, return_head: read labels from each of the Q vectors: with readout `assets` an asset's
+        labels from what its own query read, by rows that all assets share. With readout `forecasts` the heads for
+        volatility and returns are the readout's.
+
+    n_returns: R, labels of returns that the pooled vector predicts.
     """
 
     def __init__(self, encoder: FTTransformer, n_returns: int = 0):
@@ -85,10 +89,10 @@ class MaskedModel(nn.Module):
                 tokenizer.bias.copy_(names.flatten(0, 1)[:, None] * BIAS_SCALE)
                 tokenizer.weight.copy_(basis * (EMBEDDING_SCALE / tokenizer.patch_length**0.5))
                 self.decoder.copy_(basis * DECODER_SCALE)
-        own = not isinstance(encoder.tower.readout, Forecasts)
-        self.pooled_head = nn.Linear(width, encoder.layout.n_assets) if own else None
-        self.present_head = nn.Linear(width, encoder.layout.n_series)
-        self.return_head = nn.Linear(width, n_returns) if own and n_returns else None
+        self.n_readouts, own = encoder.spec.n_readouts(encoder.layout.n_assets), encoder.spec.readout != "forecasts"
+        self.pooled_head = nn.Linear(width, encoder.layout.n_assets // self.n_readouts) if own else None
+        self.present_head = nn.Linear(width, encoder.layout.n_series // self.n_readouts)
+        self.return_head = nn.Linear(width, n_returns // self.n_readouts) if own and n_returns else None
 
     def trained_parameters(self) -> list[nn.Parameter]:
         """All but the account rows and the projection, which belong to the trial."""
@@ -111,18 +115,19 @@ class MaskedModel(nn.Module):
 
         Shape: (B, S, L), bool (B, S, L) → (B, S, L), (B, A), (B, S), (B, R).
         """
-        tokens = self.encoder.tokens(windows, mask, self.mask_rows)
-        pooled = tokens[:, 0]
-        volatility, returns = self._coming(pooled)
-        return self._decode(tokens[:, 1:]), volatility, self.present_head(pooled), returns
-
-    def _coming(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
-        """Volatilities and returns to come. Shape: (B, D) → (B, A), (B, R)."""
-        readout, n_assets = self.encoder.tower.readout, self.encoder.layout.n_assets
-        if isinstance(readout, Forecasts):
-            return tuple(readout.head(pooled).tensor_split([n_assets], dim=1))
-        assert self.pooled_head is not None
-        return self.pooled_head(pooled), pooled[:, :0] if self.return_head is None else self.return_head(pooled)
+        tower = self.encoder.tower
+        tokens = tower(tower.tokenizer(windows, mask, self.mask_rows))
+        if isinstance(tower.readout, ForecastReadout):
+            cls = tower.norm(tokens[:, :1])
+            volatility, returns = tower.readout.raw(cls).tensor_split([self.encoder.layout.n_assets], dim=1)
+            return self._decode(tokens[:, 1:]), volatility, self.present_head(cls[:, 0]), returns
+        pooled = tower.read(tokens).unflatten(1, (self.n_readouts, -1))
+        # In this order gradients add up to the same bits as in earlier versions. Labels come asset after asset.
+        returns, volatility, present = (
+            pooled.new_empty(len(pooled), 0) if head is None else head(pooled).mT.flatten(1)
+            for head in (self.return_head, self.pooled_head, self.present_head)
+        )
+        return self._decode(tokens[:, 1:]), volatility, present, returns
 
     def losses(
         self, predictions: tuple[Tensor, Tensor, Tensor, Tensor], targets: tuple[Tensor, Tensor], hidden: Tensor

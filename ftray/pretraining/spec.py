@@ -37,11 +37,12 @@ seed draws the masks of the validation windows."""
 class PretrainingSpec:
     """Masked feature modelling: hide part of a window, predict it from the rest.
 
-    The pooled [CLS] vector has two losses of its own, each added `pooled_weight` times: it predicts the log of each
-    asset's realised volatility over the next `horizon` bars, and every series at the window's last bar. With a
-    `return_weight` it also predicts each asset's return over the next bars, relative to its volatility, and the asset's
-    rank by that return. Labels of neighbouring bars overlap, so there are few of them to learn from: a large weight
-    learns them by heart.
+    The pooled vector, which is the market vector, has two losses of its own, each added `pooled_weight` times: it
+    predicts the log of each asset's realised volatility over the next `horizon` bars, and every series at the window's
+    last bar. With a `return_weight` it also predicts each asset's return over the next bars, relative to its
+    volatility, and the asset's rank by that return. With the encoder's readout `assets` an asset's labels are predicted
+    from what its own query read. Labels of neighbouring bars overlap, so there are few of them: a large weight learns
+    them by heart.
 
     epochs: passes over the training windows.
     batch_size: windows per gradient step.
@@ -127,8 +128,10 @@ def tower_of(encoder: FTSpec | Mapping[str, Any], layout: ObservationLayout) -> 
     """What decides the shape of the market tower's weights, of a spec or of its mapping in a `config.json`."""
     fields = encoder if isinstance(encoder, Mapping) else to_mapping(encoder)
     tower: dict[str, Any] = {name: fields[name] for name in ("d_token", "n_blocks", "n_heads")}
-    if fields.get("readout", "cls") != "cls":  # earlier versions knew no other
-        tower |= {"readout": fields["readout"], "horizons": [*fields["horizons"]]}
+    if (readout := fields.get("readout", "cls")) != "cls":  # the only one before there were others, and unnamed
+        tower["readout"] = readout
+    if readout == "forecasts":
+        tower["horizons"] = [*fields["horizons"]]
     return tower | {"patch_length": min(fields["patch_length"], layout.lookback)}
 
 

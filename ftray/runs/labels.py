@@ -10,13 +10,15 @@ from typing import Any
 def encoder_label(spec: Mapping[str, Any]) -> str | None:
     """An encoder in a few letters.
 
-    >>> encoder_label({"kind": "ft", "d_token": 64, "n_blocks": 2, "n_heads": 4, "patch_length": 60})
-    'ft 64/2/4 p60'
+    >>> ft = {"kind": "ft", "d_token": 64, "n_blocks": 2, "n_heads": 4, "patch_length": 60}
+    >>> encoder_label(ft), encoder_label(ft | {"readout": "assets"})
+    ('ft 64/2/4 p60', 'ft 64/2/4 p60 assets')
     >>> encoder_label({"kind": "mlp", "hidden": 512})
     'mlp 512'
     """
     if spec.get("kind") == "ft":
-        return "ft {d_token}/{n_blocks}/{n_heads} p{patch_length}".format_map(_Unknown(spec))
+        readout = f" {spec['readout']}" if spec.get("readout", "cls") != "cls" else ""
+        return "ft {d_token}/{n_blocks}/{n_heads} p{patch_length}".format_map(_Unknown(spec)) + readout
     if spec.get("kind") == "mlp":
         return "mlp {hidden}".format_map(_Unknown(spec))
     return spec.get("kind")

@@ -131,7 +131,7 @@ def _pretraining(trials: Sequence[TrialSpec]) -> Iterator[str]:
     pretrained = [trial for trial in trials if trial.encoder_to_pretrain]
     if pretrained:
         encoders = [trial.encoder_to_pretrain for trial in pretrained]
-        shapes = {(e.d_token, e.n_blocks, e.n_heads, e.patch_length) for e in encoders if e is not None}
+        shapes = {(e.d_token, e.n_blocks, e.n_heads, e.patch_length, e.readout) for e in encoders if e is not None}
         yield (
             f"  pre-training  once per shape and data ({len(shapes)} shapes at the ranges' ends), "
             f"{span([t.pretraining.epochs for t in pretrained])} epochs, "

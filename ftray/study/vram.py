@@ -54,6 +54,7 @@ def distinct_jobs(spec: StudySpec) -> list[DistinctJob]:
             jobs.setdefault(name, DistinctJob(name, JobKind.TRIAL, trial))
         if e := trial.encoder_to_pretrain:
             size = f"{e.d_token}/{e.n_blocks}/{e.n_heads} patch {e.patch_length}"
+            size += f" readout {e.readout}" * (e.readout != "cls")
             name = f"pre-training ft {size}, {trial.pretraining.batch_size} windows"
             jobs.setdefault(name, DistinctJob(name, JobKind.PRETRAINING, trial))
     return list(jobs.values())

@@ -75,7 +75,8 @@ class Worker:
             return ", ".join([e.kind, *fields, *source.values(), samples])
         patch = min(e.patch_length, self.layout.lookback)
         shape = f"ft {e.d_token}/{e.n_blocks}/{e.n_heads}/{e.encoding_dim} patch {patch}"
-        ways = [e.fusion] * (e.fusion != "late") + ["frozen"] * e.frozen + ["checkpointed"] * e.activation_checkpointing
+        ways = [e.fusion] * (e.fusion != "late") + [f"readout {e.readout}"] * (e.readout != "cls")
+        ways += ["frozen"] * e.frozen + ["checkpointed"] * e.activation_checkpointing
         return ", ".join([shape, *ways, samples])
 
     @property
@@ -137,20 +138,20 @@ def parameters(worker: Worker) -> tuple[int, int]:
 def step_bytes(worker: Worker) -> int:
     """Activations kept for a backward pass, and the gradients of activations that are alive at its peak."""
     tower = 0 if worker.keeps_vectors else tower_floats(worker.encoder, worker.layout)
-    return FLOAT * worker.minibatch * (tower + head_floats(worker.encoder))
+    return FLOAT * worker.minibatch * (tower + head_floats(worker.encoder, worker.layout))
 
 
 def no_grad_bytes(worker: Worker) -> int:
     """The widest place of a pass that keeps nothing for a backward pass."""
     e, tower = worker.encoder, 0
     if isinstance(e, FTSpec) and not worker.keeps_vectors:
-        streams = 9 if e.n_blocks > 1 else 4
+        streams = 9 if e.n_blocks > 1 or e.readout == "assets" else 4
         tower = 2 * cell_floats(e, worker.layout) + streams * n_tokens(e, worker.layout) * e.d_token
     elif isinstance(e, MLPSpec):
         tower = 2 * worker.layout.n_features + 2 * e.hidden
     elif not isinstance(e, FTSpec):
         tower = tower_floats(e, worker.layout)
-    return FLOAT * worker.no_grad * (tower + head_floats(e))
+    return FLOAT * worker.no_grad * (tower + head_floats(e, worker.layout))
 
 
 def data_bytes(worker: Worker) -> int:
@@ -195,14 +196,24 @@ def tower_floats(encoder: EncoderSpec, layout: ObservationLayout) -> int:
     if not isinstance(encoder, FTSpec):
         return ENCODERS[encoder.kind].step_floats(encoder, layout)
     stream = n_tokens(encoder, layout) * encoder.d_token
-    n_full, block = encoder.n_blocks - 1, block_floats(encoder, layout)
+    n_full, block = encoder.n_blocks - (encoder.readout != "assets"), block_floats(encoder, layout)
     tokens = 2 * cell_floats(encoder, layout) + stream
-    last = stream + (8 * encoder.n_heads + 16) * encoder.d_token  # [CLS] alone queries, over the tokens themselves
+    last = readout_floats(encoder, layout)
     gradients = (6 if n_full else 4) * stream
     if encoder.activation_checkpointing:  # the blocks' inputs, and one block recomputed
         return tokens + n_full * stream + (block if n_full else last) + gradients
     # The first block has no normalisation: what it keeps is its input.
     return tokens + n_full * block - (stream if n_full else 0) + last + gradients
+
+
+def readout_floats(encoder: FTSpec, layout: ObservationLayout) -> int:
+    """Floats per sample that autograd keeps of what reads the market vector, its queries over the tokens themselves.
+
+    With `cls` that is the last block, where [CLS] alone queries; with `assets` a query per asset behind the last block,
+    over its normalised tokens.
+    """
+    stream, queries = n_tokens(encoder, layout) * encoder.d_token, encoder.n_readouts(layout.n_assets)
+    return stream * (2 if encoder.readout == "assets" else 1) + (8 * encoder.n_heads + 16) * encoder.d_token * queries
 
 
 def block_floats(encoder: FTSpec, layout: ObservationLayout) -> int:
@@ -217,12 +228,14 @@ def block_floats(encoder: FTSpec, layout: ObservationLayout) -> int:
     return 9 * n * d + 3 * n * (d * 4 // 3) + n * (4 + n_heads) + maps
 
 
-def head_floats(encoder: EncoderSpec) -> int:
+def head_floats(encoder: EncoderSpec, layout: ObservationLayout) -> int:
     """Floats per sample behind the market vector: fusion, projection, both heads, the loss, and their gradients."""
     behind = 10 * encoder.encoding_dim + 256
     if isinstance(encoder, MLPSpec):
         return 4 * encoder.hidden + behind
-    return 8 * encoder.d_token + behind if isinstance(encoder, FTSpec) else behind  # `step_floats` has the fusion
+    if isinstance(encoder, FTSpec):
+        return 4 * (encoder.market_width(layout.n_assets) + encoder.d_token) + behind
+    return behind  # `step_floats` has the fusion
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,6 +17,7 @@ FT = FTSpec(d_token=32, n_blocks=1, n_heads=2, encoding_dim=256, patch_length=8)
 ENCODERS = {
     "ft": FT,
     "ft, early fusion": FTSpec(**{**to_mapping(FT), "fusion": "early"}),
+    "ft, a query per asset": FTSpec(**{**to_mapping(FT), "readout": "assets"}),
     "mlp": MLPSpec(hidden=64, encoding_dim=64),
 }
 

@@ -1,18 +1,24 @@
 """Vectors of a frozen encoder: one process computes them, on the device that its job holds, in passes that fit."""
 
+import dataclasses
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from ftray.agent import vectors
+from ftray.agent.module import FTPolicy
 from ftray.agent.vectors import MAX_BARS, bars_at_once, market_vectors, write_market_vectors
 from ftray.features import Dataset
-from ftray.nets import FTSpec, build_encoder, market_state_dict
+from ftray.nets import FTSpec, Policy, PolicyNetwork, build_encoder, load_policy, market_state_dict
+from ftray.pretraining import PretrainingSpec, pretrain
+from ftray.spec import to_mapping
 from ftray.vram.plan import GpuShares
 from ftray.vram.table import GIB, REFERENCE, TABLE
 
@@ -40,6 +46,31 @@ def test_the_file_holds_every_decision_bar_of_train_and_validation_and_none_of_t
     np.testing.assert_array_equal(np.flatnonzero(known), dataset.table.decision_bars(windows))
     assert not known[dataset.windows.test.start :].any()
     assert {file.name for file in tmp_path.iterdir()} == {path.name, weights.name}
+
+
+def test_queries_of_assets_go_from_pre_training_through_frozen_vectors_into_a_policy(dataset, tmp_path):
+    encoder = dataclasses.replace(FT, readout="assets", pretrained="none", frozen=False)
+    job = PretrainingSpec(epochs=1, windows_per_epoch=64, batch_size=32, horizon=6, device="cpu", return_weight=0.3)
+    weights = pretrain(encoder, job, dataset, tmp_path / "job").path
+    frozen = dataclasses.replace(encoder, pretrained=str(weights), frozen=True)
+    path = write_market_vectors(frozen, weights, dataset, tmp_path)
+    bars = dataset.table.decision_bars(dataset.windows.validation)[:20]
+    module = RLModuleSpec(
+        module_class=FTPolicy,
+        observation_space=gymnasium.spaces.Box(0, 2**24, (dataset.layout.compact_size,), np.float32),
+        action_space=gymnasium.spaces.Box(-1, 1, (dataset.layout.n_assets,), np.float32),
+        model_config={"encoder": to_mapping(frozen), "dataset": str(dataset.save(tmp_path / "data")),
+                      "weights": str(weights), "market_vectors": str(path)},
+    ).build()  # fmt: skip
+    assert module.market_vectors.shape == (len(dataset.candles), dataset.layout.n_assets * frozen.d_token)
+    assert not any(parameter.requires_grad for parameter in module.encoder.tower.readout.parameters())
+    assert module.encoder.projection.weight.requires_grad
+    account = np.tile(np.eye(1, dataset.layout.n_account, dtype=np.float32), (len(bars), 1))
+    torch.nn.init.normal_(module.policy_head[-1].weight)
+    Policy(PolicyNetwork(module.encoder, module.policy_head), dataset.table.scaler, {}).save(tmp_path / "policy")
+    expected = load_policy(tmp_path / "policy")(dataset.table.observation(bars, account))
+    np.testing.assert_allclose(module.act(bars, account), expected, rtol=1e-4, atol=1e-5)
+    assert expected.std() > 0.01
 
 
 def test_a_job_with_a_gpu_share_sets_its_cap_before_anything_is_on_the_gpu(dataset, weights, tmp_path, monkeypatch):

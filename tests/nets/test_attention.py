@@ -25,7 +25,13 @@ def observations(n=5):
     return torch.randn(n, LAYOUT.size, generator=torch.Generator().manual_seed(1))
 
 
-VARIANTS = {"late": {}, "early": {"fusion": "early"}, "one token per feature": {"patch_length": 1}}
+VARIANTS = {
+    "late": {},
+    "early": {"fusion": "early"},
+    "one token per feature": {"patch_length": 1},
+    "assets": {"readout": "assets"},
+    "assets early": {"readout": "assets", "fusion": "early"},
+}
 
 
 @pytest.fixture(params=VARIANTS)
@@ -60,8 +66,27 @@ def test_the_maps_are_those_that_the_blocks_attend_with(model):
         mixed = torch.einsum("bhqk,bkhd->bqhd", maps[:, i], values)
         x = x + layer.output(mixed.flatten(-2))
         x = x + block.feed_forward(block.feed_forward_norm(x))
-    expected = model.tower(model._embed(windows, account), first_only=True)
-    torch.testing.assert_close(model.tower.norm(x)[:, :1], expected, rtol=1e-4, atol=1e-5)
+    expected = model.tower(model._embed(windows, account))
+    torch.testing.assert_close(x, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("fusion", ["late", "early"])
+def test_the_rows_of_the_readout_are_those_that_its_queries_read_with(fusion):
+    model = encoder(readout="assets", fusion=fusion)
+    rows, readout = model.readout_attention(observations()), model.tower.readout
+    assert rows.shape == (5, 4, 2, len(model.token_names)) and not rows.requires_grad
+    torch.testing.assert_close(rows.sum(dim=-1), torch.ones(5, 4, 2))
+    torch.testing.assert_close(model.readout_attention(observations()[3]), rows[3])
+    tokens = model.tower.norm(model.tower(model._embed(*model.split(observations()))))
+    values = readout.attention.value(tokens).unflatten(-1, (4, -1))
+    mixed = torch.einsum("bhqk,bkhd->bqhd", rows, values).flatten(-2)
+    expected = readout.norm(readout.attention.output(mixed)).flatten(1)
+    torch.testing.assert_close(readout(tokens), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_readout_without_queries_has_no_rows_of_its_own():
+    with pytest.raises(TypeError, match="only readout `assets` has a query per asset, got cls"):
+        encoder().readout_attention(observations())
 
 
 def test_tokens_are_named_by_series_and_bars():
@@ -83,7 +108,7 @@ def test_every_token_has_a_name_of_its_own(patch_length):
     assert len(set(names)) == len(names) == 1 + 6 * -(-7 // patch_length)
 
 
-def test_shares_of_cls_attention_add_up(model):
+def test_shares_of_attention_add_up(model):
     data = attention_data(model, observations())
     rest = data["account"] + data["cls"]
     assert sum(data["tokens"].values()) == pytest.approx(1.0)
@@ -97,9 +122,11 @@ def test_shares_of_cls_attention_add_up(model):
     assert json.loads(json.dumps(data)) == data
 
 
-def test_shares_are_means_over_blocks_heads_and_observations(model, monkeypatch):
+def test_shares_are_means_over_blocks_or_queries_heads_and_observations(model, monkeypatch):
     monkeypatch.setattr("ftray.nets.attention.CHUNK", 2)
-    shares = model.attention(observations())[..., 0, :].mean(dim=(0, 1, 2))
+    by_assets = model.spec.readout == "assets"
+    rows = model.readout_attention(observations()) if by_assets else model.attention(observations())[..., 0, :]
+    shares = rows.mean(dim=(0, 1, 2))
     data = attention_data(model, observations())
     assert list(data["tokens"].values()) == pytest.approx(shares.tolist(), rel=1e-5)
 
@@ -121,6 +148,31 @@ def test_attention_to_one_series_is_measured(fusion):
     assert data["series"]["rsi"]["ETH"] > 0.99
     assert max(data["assets"], key=data["assets"].get) == "ETH"
     assert max(data["indicators"], key=data["indicators"].get) == "rsi"
+
+
+def test_attention_of_an_assets_query_to_one_series_is_measured():
+    model = encoder(n_blocks=1, readout="assets")
+    tower, row = model.tower, LAYOUT.series("rsi", "ETH")
+    with torch.no_grad():
+        for parameter in (
+            *tower.tokenizer.parameters(),
+            *tower.blocks.parameters(),
+            *tower.norm.parameters(),
+            tower.cls,
+        ):
+            parameter.zero_()
+        tower.norm.weight.fill_(1.0)
+        tower.tokenizer.bias[row, :, 0] = 1.0
+        attention = tower.readout.attention
+        for layer in (attention.query, attention.key):
+            layer.weight.copy_(torch.eye(32))
+        attention.query.bias.zero_()
+        tower.readout.queries.zero_()
+        tower.readout.queries[1, 0] = 30.0  # of head 0 alone
+    rows = model.readout_attention(observations())[:, 0].mean(dim=0)  # (asset, token)
+    shares = dict(zip(model.token_names, rows[1].tolist(), strict=True))
+    assert sum(share for name, share in shares.items() if name.startswith("rsi[ETH")) > 0.99
+    torch.testing.assert_close(rows[0], torch.full_like(rows[0], 1 / len(shares)))
 
 
 def test_an_mlp_pays_no_attention():

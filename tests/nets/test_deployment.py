@@ -26,6 +26,7 @@ SPECS = {
     "ft forecasts": FTSpec(
         d_token=32, n_blocks=1, n_heads=2, encoding_dim=256, patch_length=8, readout="forecasts", horizons=(2, 5)
     ),
+    "ft assets": FTSpec(d_token=32, n_blocks=1, n_heads=2, encoding_dim=256, patch_length=8, readout="assets"),
     "mlp": MLPSpec(hidden=64, encoding_dim=64),
 }
 

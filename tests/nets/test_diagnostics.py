@@ -14,6 +14,7 @@ from ftray.nets.diagnostics import encoder_metrics, weight_drift
 
 LAYOUT = ObservationLayout(("BTC", "ETH"), ("close", "rsi", "macd"), lookback=7)
 VARIANTS = {"late": {}, "early": {"fusion": "early"}, "one token per feature": {"patch_length": 1}}
+BY_ASSETS = {"assets": {"readout": "assets"}, "assets early": {"readout": "assets", "fusion": "early"}}
 ASSETS = [f"attention/asset/{symbol}" for symbol in LAYOUT.symbols]
 INDICATORS = [f"attention/indicator/{name}" for name in LAYOUT.indicators]
 
@@ -52,6 +53,19 @@ def test_entropy_and_shares_are_those_of_the_maps(model):
     for key, inside in zip((*ASSETS, *INDICATORS), ("[BTC,", "[ETH,", "close[", "rsi[", "macd["), strict=True):
         share = sum(share for name, share in market.items() if inside in name) / sum(market.values())
         assert metrics[key] == pytest.approx(share, rel=1e-5), key
+
+
+@pytest.mark.parametrize("changes", BY_ASSETS.values(), ids=BY_ASSETS)
+def test_with_a_query_per_asset_entropy_and_shares_are_those_of_all_queries(changes):
+    model = encoder(**changes)
+    metrics, rows = encoder_metrics(model, windows()), model.readout_attention(all_cash(windows())).double()
+    entropy = -(rows * rows.log()).sum(-1).mean() / math.log(len(model.token_names))
+    assert metrics["attention_entropy"] == pytest.approx(entropy.item(), rel=1e-5)
+    shares = dict(zip(model.token_names, rows.mean(dim=(0, 1, 2)).tolist(), strict=True))
+    market = {name: share for name, share in shares.items() if name.partition("[")[0] in LAYOUT.indicators}
+    of_eth = sum(share for name, share in market.items() if "[ETH," in name) / sum(market.values())
+    assert metrics["attention/asset/ETH"] == pytest.approx(of_eth, rel=1e-5)
+    assert sum(metrics[name] for name in INDICATORS) == pytest.approx(1.0)
 
 
 def test_each_family_of_shares_sums_to_one_and_all_are_plain_numbers(model):

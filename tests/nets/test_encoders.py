@@ -15,6 +15,8 @@ VARIANTS = {
     "ft": FTSpec(d_token=32, n_heads=2, encoding_dim=256),
     "ft patches": FTSpec(d_token=32, n_heads=2, encoding_dim=256, patch_length=3),
     "ft early": FTSpec(d_token=32, n_heads=2, encoding_dim=256, patch_length=3, fusion="early"),
+    "ft assets": FTSpec(d_token=32, n_heads=2, encoding_dim=256, patch_length=3, readout="assets"),
+    "ft assets early": FTSpec(d_token=32, n_heads=2, encoding_dim=256, fusion="early", readout="assets"),
     "ft checkpointing": FTSpec(d_token=32, n_heads=2, encoding_dim=256, activation_checkpointing=True),
     "ft forecasts": FTSpec(d_token=32, n_heads=2, encoding_dim=256, patch_length=3, readout="forecasts"),
     "mlp": MLPSpec(hidden=64, encoding_dim=64),

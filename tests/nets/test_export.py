@@ -19,6 +19,7 @@ ENCODERS = {
     "forecasts": FTSpec(d_token=32, n_heads=2, encoding_dim=256, readout="forecasts"),
     "late, patch 12": FTSpec(d_token=32, n_heads=2, encoding_dim=256, patch_length=12, activation_checkpointing=True),
     "early, patch 1": FTSpec(d_token=32, n_heads=2, encoding_dim=256, patch_length=1, fusion="early"),
+    "late, assets": FTSpec(d_token=32, n_heads=2, encoding_dim=256, patch_length=5, readout="assets"),
     "mlp": MLPSpec(hidden=64, encoding_dim=64),
 }
 
@@ -63,7 +64,9 @@ def test_the_no_trade_zone_of_a_policy_is_in_the_file(tmp_path):
     assert 0.05 < kept.mean() < 0.95
 
 
-@pytest.mark.parametrize("name", ["late, patch 12", "mlp", pytest.param("early, patch 1", marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "name", ["late, patch 12", "late, assets", "mlp", pytest.param("early, patch 1", marks=pytest.mark.long)]
+)
 def test_an_exported_policy_is_one_file_that_holds_the_layout_and_acts_as_the_policy(name, tmp_path):
     policy = network(name).train()
     session = session_of(export_onnx(policy, tmp_path / "policy.onnx"))

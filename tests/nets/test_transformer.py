@@ -117,6 +117,66 @@ def test_reading_the_first_token_alone_is_the_first_of_all_tokens(n_blocks):
     torch.testing.assert_close(ours.market(windows()), ours.tokens(windows())[:, 0], rtol=1e-5, atol=1e-5)
 
 
+def attention_pooling(ours):
+    """PyTorch's own attention with the weights of our readout, which makes a key and a value per token."""
+    layer, d = ours.tower.readout.attention, ours.spec.d_token
+    theirs = nn.MultiheadAttention(d, ours.spec.n_heads, batch_first=True)
+    projections = (layer.query, layer.key, layer.value)
+    with torch.no_grad():
+        theirs.in_proj_weight.copy_(torch.cat([projection.weight for projection in projections]))
+        theirs.in_proj_bias.copy_(torch.cat([layer.query.bias, torch.zeros(d), layer.value.bias]))
+        theirs.out_proj.weight.copy_(layer.output.weight)
+        theirs.out_proj.bias.copy_(layer.output.bias)
+    return theirs
+
+
+@pytest.mark.parametrize("fusion", ["late", "early"])
+@pytest.mark.parametrize("n_blocks", [1, 2])
+def test_a_query_per_asset_reads_what_an_attention_with_keys_and_values_reads(n_blocks, fusion):
+    ours = encoder(patch_length=3, n_blocks=n_blocks, readout="assets", fusion=fusion)
+    account = torch.rand(4, LAYOUT.n_account, generator=torch.Generator().manual_seed(2))
+    tokens, readout = ours.tower.norm(ours.tower(ours._embed(windows(), account))), ours.tower.readout
+    read, _ = attention_pooling(ours)(readout.queries.expand(4, -1, -1), tokens, tokens)
+    expected = readout.norm(read).flatten(1)
+    assert expected.shape == (4, ours.d_market) == (4, 2 * 32)
+    torch.testing.assert_close(ours.tower.market(ours._embed(windows(), account)), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_query_per_asset_has_the_gradients_of_an_attention_with_keys_and_values():
+    ours = encoder(patch_length=3, readout="assets")
+    theirs, readout, weights = attention_pooling(ours), ours.tower.readout, torch.randn(4, 64)
+    tokens = torch.randn(4, 13, 32, generator=torch.Generator().manual_seed(2))
+    (readout(tokens) * weights).sum().backward()
+    mine, layer = readout.queries.grad, readout.attention
+    readout.queries.grad = None
+    read, _ = theirs(readout.queries.expand(4, -1, -1), tokens, tokens)
+    (readout.norm(read).flatten(1) * weights).sum().backward()
+    torch.testing.assert_close(mine, readout.queries.grad, rtol=1e-4, atol=1e-4)
+    ours_of_all = torch.cat([projection.weight.grad for projection in (layer.query, layer.key, layer.value)])
+    torch.testing.assert_close(ours_of_all, theirs.in_proj_weight.grad, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("readout", ["cls", "assets"])
+def test_the_market_vector_does_not_depend_on_the_order_of_tokens(readout):
+    ours = encoder(patch_length=3, readout=readout)
+    tokens = ours.tower.tokenizer(windows())
+    order = torch.randperm(tokens.shape[1], generator=torch.Generator().manual_seed(3))
+    read = ours.tower.market(tokens)
+    torch.testing.assert_close(ours.tower.market(tokens[:, order]), read, rtol=1e-4, atol=1e-5)
+    values_alone = ours.tower.tokenizer(windows()[:, torch.tensor([1, 0, 2, 3, 4, 5])])  # biases stay where they are
+    assert not torch.allclose(ours.tower.market(values_alone), read, atol=1e-2)
+
+
+def test_queries_of_assets_read_all_tokens_and_differ():
+    ours = encoder(readout="assets")
+    tokens = torch.randn(4, 7, 32, requires_grad=True)
+    of_btc, of_eth = ours.tower.readout(tokens).unflatten(1, (2, 32)).unbind(1)
+    assert not torch.allclose(of_btc, of_eth, atol=0.1)
+    for read in (of_btc, of_eth):
+        (gradient,) = torch.autograd.grad(read.square().sum() + read.sum(), tokens, retain_graph=True)
+        assert gradient.abs().sum(dim=-1).bool().all()
+
+
 def test_a_hidden_cell_shows_its_mask_row_and_never_its_value():
     ours, rows = encoder(patch_length=3), torch.randn(6, 7, 32)
     mask = torch.zeros(4, 6, 7, dtype=torch.bool)
@@ -131,8 +191,9 @@ def test_a_hidden_cell_shows_its_mask_row_and_never_its_value():
     torch.testing.assert_close(token[:, 2 * 3 + 1], rows[2, 4].expand(4, -1), rtol=1e-4, atol=1e-5)
 
 
-def test_activation_checkpointing_changes_memory_and_not_gradients():
-    plain, frugal = encoder(), encoder(activation_checkpointing=True)
+@pytest.mark.parametrize("readout", ["cls", "assets"])
+def test_activation_checkpointing_changes_memory_and_not_gradients(readout):
+    plain, frugal = encoder(readout=readout), encoder(readout=readout, activation_checkpointing=True)
     for model in (plain, frugal):
         model(windows(), torch.rand(4, 3, generator=torch.Generator().manual_seed(2))).sum().backward()
     for a, b in zip(plain.parameters(), frugal.parameters(), strict=True):
@@ -168,10 +229,11 @@ def largest_tensor(model, layout, batch):
 LONG = ObservationLayout(("BTC", "ETH"), ("close", "rsi"), lookback=60)
 
 
+@pytest.mark.parametrize("readout", ["cls", "assets"])
 @pytest.mark.parametrize("fusion", ["late", "early"])
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
-def test_no_attention_map_is_ever_held_forward_or_backward(fusion, dropout):
-    model = FTTransformer(spec(patch_length=1, fusion=fusion), LONG, dropout=dropout).train()
+def test_no_attention_map_is_ever_held_forward_or_backward(fusion, dropout, readout):
+    model = FTTransformer(spec(patch_length=1, fusion=fusion, readout=readout), LONG, dropout=dropout).train()
     assert largest_tensor(model, LONG, batch=1) < 241 * 241
 
 
@@ -214,11 +276,13 @@ def test_activation_checkpointing_lowers_the_peak_of_memory():
     patch_length=st.integers(1, 12),
     fusion=st.sampled_from(["late", "early"]),
     n_blocks=st.integers(1, 2),
+    readout=st.sampled_from(["cls", "assets"]),
 )
-def test_any_market_and_any_patch_length_fit(n_assets, n_indicators, lookback, patch_length, fusion, n_blocks):
+def test_any_market_and_any_patch_length_fit(n_assets, n_indicators, lookback, patch_length, fusion, n_blocks, readout):
     layout = ObservationLayout(tuple("ABCD"[:n_assets]), tuple("efgh"[:n_indicators]), lookback)
     torch.manual_seed(0)
-    model = FTTransformer(spec(patch_length=patch_length, fusion=fusion, n_blocks=n_blocks), layout)
+    shape = {"patch_length": patch_length, "fusion": fusion, "n_blocks": n_blocks, "readout": readout}
+    model = FTTransformer(spec(**shape), layout)
     observation = torch.randn(2, layout.size)
     account_tokens = layout.n_account if fusion == "early" else 0
     market_tokens = layout.n_series * math.ceil(lookback / min(patch_length, lookback))
@@ -241,7 +305,7 @@ def test_at_one_token_per_feature_only_the_token_biases_come_on_top():
 def test_forecasts_are_the_heads_of_cls_standardised():
     ours = encoder(readout="forecasts", horizons=(1, 3))
     ours.eval()
-    head = ours.tower.readout.head(ours.tokens(windows(64))[:, 0])
+    head = ours.tower.readout.raw(ours.tokens(windows(64)))
     assert head.shape[1] == ours.d_market == 2 + 2 * 2 * 2  # volatility; returns and ranks over two horizons
     torch.testing.assert_close(ours.market(windows(64)), head)
     ours.tower.readout.standardise(head)

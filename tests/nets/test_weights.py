@@ -31,6 +31,26 @@ def test_loaded_weights_give_the_same_market_vector(checkpoint):
     assert weights_fingerprint(market_state_dict(target)) == weights_fingerprint(market_state_dict(encoder(0)))
 
 
+def test_queries_of_assets_travel_with_the_market_tower_and_fit_no_other_readout():
+    ours, target, windows = encoder(0, readout="assets"), encoder(1, readout="assets"), torch.randn(3, 4, 6)
+    state = market_state_dict(ours)
+    load_market_weights(target, state)
+    assert torch.equal(ours.market(windows), target.market(windows))
+    assert torch.equal(state["readout.queries"], ours.tower.readout.queries)
+    assert {"readout.queries", "readout.attention.query.weight", "readout.norm.weight"} <= set(state)
+    with pytest.raises(WeightsError, match="readout assets there, cls here"):
+        load_market_weights(encoder(0), state)
+
+
+def test_a_tower_that_reads_cls_has_no_weights_of_a_readout_and_starts_as_if_there_was_none():
+    by_cls, by_assets = (market_state_dict(encoder(0, readout=readout)) for readout in ("cls", "assets"))
+    assert {name.partition(".")[0] for name in by_cls} == {
+        *("tokenizer", "cls", "blocks", "norm"),
+        *("patch_length", "n_heads"),
+    }
+    assert all(torch.equal(value, by_assets[name]) for name, value in by_cls.items())
+
+
 def test_the_market_tower_fits_whatever_the_head_and_the_fusion(checkpoint):
     load_market_weights(encoder(1, encoding_dim=512, fusion="early"), checkpoint)
 
@@ -51,6 +71,7 @@ def test_account_rows_and_projection_stay_with_the_trial(checkpoint):
         ({"patch_length": 4}, "patch_length 3 there, 4 here"),  # the same shapes
         ({"n_heads": 4}, "n_heads 2 there, 4 here"),  # the same shapes
         ({"n_blocks": 2}, "n_blocks 1 there, 2 here"),
+        ({"readout": "assets"}, "readout cls there, assets here"),
         ({"d_token": 64, "n_blocks": 4}, "d_token 32 there, 64 here; n_blocks 1 there, 4 here"),
     ],
 )

@@ -54,9 +54,9 @@ def test_dotted_lines_mark_even_attention():
 
 
 def test_the_title_shows_the_attention_to_itself_and_to_the_account():
-    assert "to itself 10.0%;" in figure_of()["layout"]["title"]["text"]
+    assert "to [CLS] 10.0%;" in figure_of()["layout"]["title"]["text"]
     early = DATA | {"account": 0.05, "cls": 0.05}
-    assert "to itself 5.0%, to the account 5.0%;" in figure_of(early)["layout"]["title"]["text"]
+    assert "to [CLS] 5.0%, to the account 5.0%;" in figure_of(early)["layout"]["title"]["text"]
 
 
 def test_without_plotly_the_error_names_the_line_that_installs_it(monkeypatch):

@@ -31,8 +31,12 @@ def market():
         FTSpec(d_token=32, n_blocks=1, n_heads=2),
         FTSpec(patch_length=6),
         FTSpec(n_blocks=3, activation_checkpointing=True),
+        FTSpec(readout="assets"),
+        FTSpec(readout="assets", d_token=32, n_blocks=1, n_heads=2),
     ],
-    ids=lambda e: f"{e.d_token}/{e.n_blocks} patch {e.patch_length}{' checkpointed' * e.activation_checkpointing}",
+    ids=lambda e: (
+        f"{e.d_token}/{e.n_blocks} patch {e.patch_length} {e.readout}{' checkpointed' * e.activation_checkpointing}"
+    ),
 )
 def test_the_formula_bounds_what_a_real_step_holds(market, encoder):
     trainer = Trainer(SPEC, market, draw_samples(market, encoder, SPEC), new_model(encoder, SPEC, market.layout))

@@ -1,16 +1,20 @@
 import dataclasses
 
+import pytest
 import torch
 
 from ftray.nets import market_state_dict
 from ftray.pretraining.model import EMBEDDING_SCALE, HUBER, time_basis
 from ftray.pretraining.samples import draw_samples
 from ftray.pretraining.trainer import Trainer, learning_rate, new_model
-from tests.pretraining.conftest import ENCODER, SPEC
+from tests.pretraining.conftest import ENCODER, SPEC, WITH_RETURNS
+
+BY_ASSETS = dataclasses.replace(ENCODER, readout="assets")
+ENCODERS = pytest.mark.parametrize("encoder", [ENCODER, BY_ASSETS], ids=lambda encoder: encoder.readout)
 
 
-def model_of(dataset):
-    return new_model(ENCODER, SPEC, dataset.layout)
+def model_of(dataset, encoder=ENCODER):
+    return new_model(encoder, SPEC, dataset.layout)
 
 
 def a_batch(dataset):
@@ -76,9 +80,10 @@ def test_one_token_per_feature_starts_as_the_paper_has_it(dataset):
     assert len(torch.unique(rows)) == rows.numel()
 
 
-def test_a_checkpoint_brings_back_encoder_and_decoder(dataset):
-    ours, (windows, hidden, _) = model_of(dataset).eval(), a_batch(dataset)
-    other = new_model(ENCODER, dataclasses.replace(SPEC, seed=9), dataset.layout).eval()
+@ENCODERS
+def test_a_checkpoint_brings_back_encoder_and_decoder(dataset, encoder):
+    ours, (windows, hidden, _) = model_of(dataset, encoder).eval(), a_batch(dataset)
+    other = new_model(encoder, dataclasses.replace(SPEC, seed=9), dataset.layout).eval()
     assert not torch.equal(other(windows, hidden)[0], ours(windows, hidden)[0])
     state = market_state_dict(ours.encoder)
     other.load_checkpoint({"encoder_state_dict": state, "decoder_state_dict": ours.decoder_state_dict()})
@@ -102,8 +107,25 @@ def test_every_feature_is_read_from_its_own_token(dataset):
     torch.testing.assert_close(model(windows, hidden)[0][:, series, bar], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_both_losses_train_the_whole_market_tower_and_nothing_of_the_trial(dataset):
-    model, (windows, hidden, volatility) = model_of(dataset), a_batch(dataset)
+def test_with_a_query_per_asset_an_assets_labels_are_read_from_its_own_query(dataset):
+    layout = dataset.layout
+    model = new_model(BY_ASSETS, WITH_RETURNS, layout).eval()
+    windows, hidden, _ = a_batch(dataset)
+    before = model(windows, hidden)
+    with torch.no_grad():
+        model.encoder.tower.readout.queries[1] += torch.randn(BY_ASSETS.d_token)
+    after = model(windows, hidden)
+    assert torch.equal(before[0], after[0])
+    series = layout.n_indicators, layout.n_assets
+    labels = len(WITH_RETURNS.return_horizons) * 2, layout.n_assets  # returns, then ranks, of all assets
+    for there, here, shape in zip(before[1:], after[1:], ((1, layout.n_assets), series, labels), strict=True):
+        changed = (there != here).unflatten(1, shape)
+        assert not changed[..., 0].any() and changed[..., 1].all()
+
+
+@ENCODERS
+def test_both_losses_train_the_whole_market_tower_and_nothing_of_the_trial(dataset, encoder):
+    model, (windows, hidden, volatility) = model_of(dataset, encoder), a_batch(dataset)
     model.losses(model(windows, hidden), (windows, volatility), hidden).total(0.5).backward()
     trained = {id(parameter) for parameter in model.trained_parameters()}
     reached = {name for name, p in model.named_parameters() if p.grad is not None}

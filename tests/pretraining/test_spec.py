@@ -8,7 +8,7 @@ from ftray.errors import SpecError
 from ftray.features import ObservationLayout
 from ftray.nets import EncoderSpec, MaskSpec
 from ftray.pretraining import PretrainingSpec, encoder_fingerprint
-from ftray.pretraining.spec import check_foresight
+from ftray.pretraining.spec import check_foresight, tower_of
 from ftray.spec import parse, parse_member, to_mapping
 from tests.pretraining.conftest import ENCODER, SPEC, WITH_RETURNS
 
@@ -19,7 +19,9 @@ def named(dataset, encoder=ENCODER, spec=SPEC, data="data"):
     return encoder_fingerprint(data, dataset.layout, encoder, spec)
 
 
-@pytest.mark.parametrize("change", [{"d_token": 64}, {"n_blocks": 2}, {"n_heads": 4}, {"patch_length": 2}])
+@pytest.mark.parametrize(
+    "change", [{"d_token": 64}, {"n_blocks": 2}, {"n_heads": 4}, {"patch_length": 2}, {"readout": "assets"}]
+)
 def test_the_fingerprint_changes_with_the_market_tower(dataset, change):
     assert named(dataset, dataclasses.replace(ENCODER, **change)) != named(dataset)
 
@@ -68,6 +70,15 @@ def test_weights_keep_the_name_that_they_had_before_returns_were_learned():
         layout, encoder = ObservationLayout.from_mapping(config["layout"]), parse_member(EncoderSpec, config["encoder"])
         spec = parse(PretrainingSpec, config["pretraining"])
         assert encoder_fingerprint(config["dataset"], layout, encoder, spec) == path.parent.name
+
+
+def test_a_tower_of_an_earlier_version_reads_cls(dataset):
+    stored = to_mapping(ENCODER)
+    del stored["readout"]
+    assert tower_of(stored, dataset.layout) == tower_of(ENCODER, dataset.layout)
+    by_assets = dataclasses.replace(ENCODER, readout="assets")
+    assert tower_of(to_mapping(by_assets), dataset.layout) == tower_of(by_assets, dataset.layout)
+    assert tower_of(by_assets, dataset.layout) != tower_of(ENCODER, dataset.layout)
 
 
 def test_horizons_are_part_of_the_name_where_returns_are_learned(dataset):

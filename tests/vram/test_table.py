@@ -46,6 +46,11 @@ WORKERS = [
     Worker(FTSpec(fusion="early", **FROZEN), REFERENCE, 32),
     Worker(FTSpec(activation_checkpointing=True, n_blocks=3), REFERENCE, 32),
     Worker(FTSpec(activation_checkpointing=True, n_blocks=1), REFERENCE, 32),
+    Worker(FTSpec(readout="assets"), REFERENCE, 64),
+    Worker(FTSpec(readout="assets", n_blocks=1, d_token=32, n_heads=2), SMALL, 64),
+    Worker(FTSpec(readout="assets", fusion="early", patch_length=12), SMALL, 32),
+    Worker(FTSpec(readout="assets", activation_checkpointing=True), REFERENCE, 32),
+    Worker(FTSpec(readout="assets", **FROZEN), REFERENCE, 64),
     Worker(FTSpec(**FROZEN), REFERENCE, 64),
     Worker(MLPSpec(), REFERENCE, 256),
 ]
@@ -166,6 +171,7 @@ def test_what_no_row_covers_is_computed(worker):
         {"minibatch": 257},
         {"encoder": FTSpec(patch_length=30)},
         {"encoder": FTSpec(fusion="early")},
+        {"encoder": FTSpec(readout="assets")},
         {"layout": ObservationLayout(tuple("ABCDEFGH"), REFERENCE.indicators, 60)},
     ],
 )
@@ -217,6 +223,7 @@ def test_what_was_measured_is_kept_per_gpu_model_and_beats_the_table(cache):
         {"encoder": FTSpec(activation_checkpointing=True)},
         {"encoder": FTSpec(fusion="early")},
         {"encoder": FTSpec(patch_length=30)},
+        {"encoder": FTSpec(readout="assets")},
         {"layout": SMALL},
     ],
 )
