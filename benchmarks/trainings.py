@@ -103,8 +103,7 @@ def standardise_forecasts(weights: Path, dataset: Dataset) -> Path:
     bars = thin(dataset.table.decision_bars(dataset.windows.train), STANDARDISED_ON)
     table = torch.from_numpy(np.array(dataset.table.values))
     with torch.no_grad():
-        tokens = encoder.tokens(gather_windows(table, torch.from_numpy(bars), dataset.layout.lookback))
-        encoder.tower.readout.standardise(encoder.tower.readout.raw(tokens))
+        encoder.standardise(gather_windows(table, torch.from_numpy(bars), dataset.layout.lookback).split(128))
     torch.save(content | {"encoder_state_dict": market_state_dict(encoder)}, weights)
     return weights
 

@@ -20,7 +20,7 @@ CHUNK = 16
 
 def attention_data(encoder: Encoder, observations: Tensor) -> dict[str, Any]:
     """Shares of the attention that the readout pays, averaged over heads and observations: with `cls`, that of [CLS] in
-    all blocks; with `assets`, that of all assets' queries.
+    all blocks; else that of all assets' queries.
 
     With `cls` the feature importance of Gorishniy et al. 2021, section 5.3. All of `tokens` sum to 1, and so do
     `assets` (or `indicators`) with `account` and `cls`, what it pays to the account (nothing with late fusion, where
@@ -52,13 +52,13 @@ def attention_data(encoder: Encoder, observations: Tensor) -> dict[str, Any]:
 def readout_rows(encoder: FTTransformer, observations: Tensor) -> Iterator[Tensor]:
     """What the readout pays to every token, [CLS] first, of at most `CHUNK` observations at a time; rows sum to 1.
 
-    Shape: (B, size) → (b, blocks, H, N) with readout `cls`, (b, A, H, N) with `assets`, several times, over b ≤ CHUNK.
+    Shape: (B, size) → (b, blocks, H, N) with readout `cls`, (b, A, H, N) else, several times, over b ≤ CHUNK.
     """
     for chunk in observations.split(CHUNK):
-        if encoder.spec.readout == "assets":
-            yield encoder.readout_attention(chunk).transpose(1, 2)
-        else:
+        if encoder.spec.readout == "cls":
             yield encoder.attention(chunk, cls_only=True).squeeze(-2)
+        else:
+            yield encoder.readout_attention(chunk).transpose(1, 2)
 
 
 def by_series(encoder: FTTransformer, shares: Tensor) -> Tensor:

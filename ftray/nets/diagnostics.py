@@ -42,7 +42,7 @@ def encoder_metrics(encoder: Encoder, windows: Tensor) -> dict[str, float]:
     entropies, shares = [], []
     for rows in readout_rows(encoder, torch.cat([account, windows.flatten(1)], dim=1)):
         entropies.append(torch.special.entr(rows).sum(dim=-1).mean(dim=(1, 2)) / math.log(rows.shape[-1]))
-        shares.append((rows if encoder.spec.readout == "assets" else rows[:, -1:]).mean(dim=(1, 2)))
+        shares.append((rows[:, -1:] if encoder.spec.readout == "cls" else rows).mean(dim=(1, 2)))
     series = by_series(encoder, torch.cat(shares).double().mean(dim=0).cpu())
     series = series / series.sum()
     assets = zip(layout.symbols, series.sum(dim=0).tolist(), strict=True)

@@ -45,28 +45,34 @@ class AssetReadout(nn.Module):
         self.norm = nn.LayerNorm(d_token)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.attention.read(self.queries[None], x)).flatten(1)
+        return self.pool(x).flatten(1)
+
+    def pool(self, x: Tensor) -> Tensor:
+        """What each query has read. Shape: (B, N, D) → (B, A, D)."""
+        return self.norm(self.attention.read(self.queries[None], x))
 
     def map(self, x: Tensor) -> Tensor:
         """What each query attends to, for people to look at. Shape: (B, N, D) → (B, H, A, N)."""
         return self.attention.map(self.queries[None], x)
 
 
-class ForecastReadout(nn.Module):
-    """What is to come, as pre-training's heads read it from [CLS]. Shape: (B, N, D) → (B, F).
+class ForecastReadout(AssetReadout):
+    """What is to come of each asset, as pre-training's heads read it from what the asset's own query read.
 
-    Labels have a variance of one, and forecasts of what can hardly be foreseen a tenth of that: a policy would take
-    long to make use of them. So they are standardised, with means and deviations that pre-training measures.
+    All assets share the rows of the head. Labels have a variance of one, and forecasts of what can hardly be foreseen a
+    tenth of that: a policy would take long to make use of them. So they are standardised, with means and deviations
+    that pre-training measures.
+
+    Shape: (B, N, D) → (B, F), the same label of all assets side by side.
     """
 
-    first_only = True
     center: Tensor
     scale: Tensor
 
-    def __init__(self, d_token: int, n_forecasts: int):
-        super().__init__()
+    def __init__(self, d_token: int, n_heads: int, n_assets: int, n_forecasts: int):
+        super().__init__(d_token, n_heads, n_assets)
         self.width = n_forecasts
-        self.head = nn.Linear(d_token, n_forecasts)
+        self.head = nn.Linear(d_token, n_forecasts // n_assets)
         # Persistent: a policy is built before its weights are loaded.
         self.register_buffer("center", torch.zeros(n_forecasts))
         self.register_buffer("scale", torch.ones(n_forecasts))
@@ -76,7 +82,11 @@ class ForecastReadout(nn.Module):
 
     def raw(self, x: Tensor) -> Tensor:
         """Forecasts of the labels themselves. Shape: (B, N, D) → (B, F)."""
-        return self.head(x[:, 0])
+        return self.foretell(self.pool(x))
+
+    def foretell(self, pooled: Tensor) -> Tensor:
+        """`raw` of what the queries have read. Shape: (B, A, D) → (B, F)."""
+        return self.head(pooled).mT.flatten(1)
 
     @torch.no_grad()
     def standardise(self, forecasts: Tensor) -> None:
@@ -94,7 +104,7 @@ Readout = ClsReadout | AssetReadout | ForecastReadout
 def build_readout(spec: FTSpec, n_assets: int) -> Readout:
     """The readout that a spec asks for, freshly initialised."""
     if spec.readout == "forecasts":
-        return ForecastReadout(spec.d_token, spec.market_width(n_assets))
+        return ForecastReadout(spec.d_token, spec.n_heads, n_assets, spec.market_width(n_assets))
     if spec.readout == "assets":
         return AssetReadout(spec.d_token, spec.n_heads, n_assets)
     return ClsReadout(spec.d_token)

@@ -23,8 +23,8 @@ class FTSpec:
         series, one linear map along time.
     fusion: where the account joins: `late`, after the market tower; `early`, as tokens of every block.
     readout: what the market vector is: `cls`, the [CLS] token; `assets`, what a learned query per asset reads from all
-        tokens, joined; `forecasts`, what pre-training's heads read from [CLS], standardised: each asset's volatility,
-        and its return and rank over each of `horizons`.
+        tokens, joined; `forecasts`, what pre-training's heads say of that, standardised: each asset's volatility, and
+        its return and rank over each of `horizons`.
     horizons: bars ahead of the returns that pre-training with a `return_weight` learns to foresee.
     pretrained: `none`, `auto` (the best compatible weights known), or the path of a checkpoint.
     frozen: whether the market tower keeps its pre-trained weights; account rows, projection and heads always train.
@@ -78,7 +78,7 @@ class FTSpec:
 
         n_assets: of the market.
         """
-        return n_assets if self.readout == "assets" else 1
+        return 1 if self.readout == "cls" else n_assets
 
     def market_width(self, n_assets: int) -> int:
         """Floats of the market vector.

@@ -8,6 +8,7 @@ Legend: B batch, S series, L lookback, K patch length, P patches per series, N t
 """
 
 import math
+from collections.abc import Iterable
 
 import torch
 from einops import einsum
@@ -18,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from ftray.features.layout import ObservationLayout
 from ftray.nets.encoder import Encoder
 from ftray.nets.layers import Block
-from ftray.nets.readouts import AssetReadout, build_readout
+from ftray.nets.readouts import AssetReadout, ForecastReadout, build_readout
 from ftray.nets.spec import FTSpec
 
 
@@ -149,6 +150,14 @@ class FTTransformer(Encoder):
     def market(self, windows: Tensor) -> Tensor:
         return self.tower.market(self.tower.tokenizer(windows))
 
+    @torch.no_grad()
+    def standardise(self, batches: Iterable[Tensor]) -> None:
+        """Measures how far its forecasts deviate on these windows, each (B, S, L). Only with readout `forecasts`."""
+        readout = self.tower.readout
+        assert isinstance(readout, ForecastReadout)
+        tokens = (self.tower.norm(self.tower(self.tower.tokenizer(windows))) for windows in batches)
+        readout.standardise(torch.cat([readout.raw(x) for x in tokens]))
+
     def fuse(self, market: Tensor, account: Tensor) -> Tensor:
         if not self.shares_bars:
             raise TypeError("early fusion has no market vector to fuse: call the encoder with windows and account")
@@ -187,14 +196,14 @@ class FTTransformer(Encoder):
 
     @torch.no_grad()
     def readout_attention(self, observation: Tensor) -> Tensor:
-        """What the query of each asset attends to, with readout `assets`; rows sum to 1, `token_names` names tokens.
+        """What the query of each asset attends to, where there is one; rows sum to 1, `token_names` names tokens.
 
         Shape: (..., size) → (..., head, asset, token).
 
         Raises: TypeError with readout `cls`, where [CLS] reads in every block: see `attention`.
         """
         if not isinstance(self.tower.readout, AssetReadout):
-            raise TypeError(f"only readout `assets` has a query per asset, got {self.spec.readout}: see `attention`")
+            raise TypeError(f"readout {self.spec.readout} has no query per asset: see `attention`")
         windows, account = self.split(observation.reshape(-1, self.layout.size))
         maps = self.tower.readout.map(self.tower.norm(self.tower(self._embed(windows, account))))
         return maps.unflatten(0, observation.shape[:-1]) if observation.dim() > 1 else maps[0]

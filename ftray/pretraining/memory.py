@@ -54,5 +54,5 @@ def step_floats(encoder: FTSpec, layout: ObservationLayout) -> int:
     block, cells = block_floats(encoder, layout) + stream, cell_floats(encoder, layout)
     kept = encoder.n_blocks * (stream if encoder.activation_checkpointing else block)
     recomputed = block if encoder.activation_checkpointing else 0
-    read = readout_floats(encoder, layout) if encoder.readout == "assets" else 0
+    read = 0 if encoder.readout == "cls" else readout_floats(encoder, layout)
     return 20 * cells + 5 * stream + kept + recomputed + read + 8 * stream

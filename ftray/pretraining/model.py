@@ -5,7 +5,7 @@ vector of the coming volatility and returns and of the present, every series at 
 that a frozen encoder shows a policy; trained on volatility alone it would forget which way prices went.
 
 Legend: B batch, S series, L lookback, K patch length, P patches per series, D width, A assets, R labels of returns,
-Q vectors that the pooled one joins: one per asset with readout `assets`, else one.
+Q vectors that labels are read from: one with readout `cls`, else one per asset.
 """
 
 import dataclasses
@@ -66,8 +66,8 @@ class MaskedModel(nn.Module):
     values from one series to another from the first step on, where independent rows would have to be aligned first.
     A series' bias starts as its indicator's vector plus its asset's: attention starts with what belongs together.
 
-    pooled_head, present_head, return_head: read labels from each of the Q vectors: with readout `assets` an asset's
-        labels from what its own query read, by rows that all assets share. With readout `forecasts` the heads for
+    pooled_head, present_head, return_head: read labels from each of the Q vectors: but with readout `cls` an
+        asset's labels from what its own query read, by rows that all assets share. With `forecasts` the heads for
         volatility and returns are the readout's.
 
     n_returns: R, labels of returns that the pooled vector predicts.
@@ -118,9 +118,9 @@ class MaskedModel(nn.Module):
         tower = self.encoder.tower
         tokens = tower(tower.tokenizer(windows, mask, self.mask_rows))
         if isinstance(tower.readout, ForecastReadout):
-            cls = tower.norm(tokens[:, :1])
-            volatility, returns = tower.readout.raw(cls).tensor_split([self.encoder.layout.n_assets], dim=1)
-            return self._decode(tokens[:, 1:]), volatility, self.present_head(cls[:, 0]), returns
+            pooled = tower.readout.pool(tower.norm(tokens))
+            volatility, returns = tower.readout.foretell(pooled).tensor_split([self.encoder.layout.n_assets], dim=1)
+            return self._decode(tokens[:, 1:]), volatility, self.present_head(pooled).mT.flatten(1), returns
         pooled = tower.read(tokens).unflatten(1, (self.n_readouts, -1))
         # In this order gradients add up to the same bits as in earlier versions. Labels come asset after asset.
         returns, volatility, present = (

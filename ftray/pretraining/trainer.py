@@ -19,7 +19,6 @@ from ftray.features import Dataset, ObservationLayout
 from ftray.nets import FTSpec, FTTransformer, draw_mask, gather_windows
 from ftray.nets.graphs import GRAPHS_VARIABLE, WARM_UP, CapturedStep, side_stream, worth_a_graph
 from ftray.nets.optimisers import within_its_devices
-from ftray.nets.readouts import ForecastReadout
 from ftray.pretraining.memory import step_bytes
 from ftray.pretraining.model import Losses, MaskedModel
 from ftray.pretraining.samples import Samples, thin
@@ -98,14 +97,13 @@ class Trainer:
     @torch.no_grad()
     def standardise(self) -> None:
         """Measures how far an encoder's forecasts deviate, on bars that it was fitted to, where it gives forecasts."""
-        encoder, readout = self.model.encoder, self.model.encoder.tower.readout
-        if not isinstance(readout, ForecastReadout):
+        if self.model.encoder.spec.readout != "forecasts":
             return
         self.model.eval()
         bars = thin(self.parts[0].bars, STANDARDISED_ON)
         batches = torch.from_numpy(bars).to(self.device).split(self.spec.batch_size)
         windows = (gather_windows(self.table, batch, self.layout.lookback) for batch in batches)
-        readout.standardise(torch.cat([readout.raw(encoder.tokens(part)) for part in windows]))
+        self.model.encoder.standardise(windows)
 
     def state_dict(self) -> dict[str, Any]:
         return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}

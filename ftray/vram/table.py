@@ -145,7 +145,7 @@ def no_grad_bytes(worker: Worker) -> int:
     """The widest place of a pass that keeps nothing for a backward pass."""
     e, tower = worker.encoder, 0
     if isinstance(e, FTSpec) and not worker.keeps_vectors:
-        streams = 9 if e.n_blocks > 1 or e.readout == "assets" else 4
+        streams = 9 if e.n_blocks > 1 or e.readout != "cls" else 4
         tower = 2 * cell_floats(e, worker.layout) + streams * n_tokens(e, worker.layout) * e.d_token
     elif isinstance(e, MLPSpec):
         tower = 2 * worker.layout.n_features + 2 * e.hidden
@@ -196,7 +196,7 @@ def tower_floats(encoder: EncoderSpec, layout: ObservationLayout) -> int:
     if not isinstance(encoder, FTSpec):
         return ENCODERS[encoder.kind].step_floats(encoder, layout)
     stream = n_tokens(encoder, layout) * encoder.d_token
-    n_full, block = encoder.n_blocks - (encoder.readout != "assets"), block_floats(encoder, layout)
+    n_full, block = encoder.n_blocks - (encoder.readout == "cls"), block_floats(encoder, layout)
     tokens = 2 * cell_floats(encoder, layout) + stream
     last = readout_floats(encoder, layout)
     gradients = (6 if n_full else 4) * stream
@@ -209,11 +209,11 @@ def tower_floats(encoder: EncoderSpec, layout: ObservationLayout) -> int:
 def readout_floats(encoder: FTSpec, layout: ObservationLayout) -> int:
     """Floats per sample that autograd keeps of what reads the market vector, its queries over the tokens themselves.
 
-    With `cls` that is the last block, where [CLS] alone queries; with `assets` a query per asset behind the last block,
+    With `cls` that is the last block, where [CLS] alone queries; with others a query per asset behind the last block,
     over its normalised tokens.
     """
     stream, queries = n_tokens(encoder, layout) * encoder.d_token, encoder.n_readouts(layout.n_assets)
-    return stream * (2 if encoder.readout == "assets" else 1) + (8 * encoder.n_heads + 16) * encoder.d_token * queries
+    return stream * (1 if encoder.readout == "cls" else 2) + (8 * encoder.n_heads + 16) * encoder.d_token * queries
 
 
 def block_floats(encoder: FTSpec, layout: ObservationLayout) -> int:

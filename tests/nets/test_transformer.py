@@ -302,13 +302,14 @@ def test_at_one_token_per_feature_only_the_token_biases_come_on_top():
     assert more == (5_880 - 98) * 64
 
 
-def test_forecasts_are_the_heads_of_cls_standardised():
+def test_forecasts_are_what_heads_say_of_each_assets_query_standardised():
     ours = encoder(readout="forecasts", horizons=(1, 3))
     ours.eval()
-    head = ours.tower.readout.raw(ours.tokens(windows(64)))
+    with torch.no_grad():
+        head = ours.tower.readout.raw(ours.tower.norm(ours.tower(ours.tower.tokenizer(windows(64)))))
     assert head.shape[1] == ours.d_market == 2 + 2 * 2 * 2  # volatility; returns and ranks over two horizons
     torch.testing.assert_close(ours.market(windows(64)), head)
-    ours.tower.readout.standardise(head)
+    ours.standardise(windows(64).split(10))
     found = ours.market(windows(64))
     torch.testing.assert_close(found, (head - head.mean(dim=0)) / head.std(dim=0), rtol=1e-4, atol=1e-4)
 

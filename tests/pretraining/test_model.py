@@ -117,7 +117,7 @@ def test_with_a_query_per_asset_an_assets_labels_are_read_from_its_own_query(dat
     after = model(windows, hidden)
     assert torch.equal(before[0], after[0])
     series = layout.n_indicators, layout.n_assets
-    labels = len(WITH_RETURNS.return_horizons) * 2, layout.n_assets  # returns, then ranks, of all assets
+    labels = len(ENCODER.horizons) * 2, layout.n_assets  # returns, then ranks, of all assets
     for there, here, shape in zip(before[1:], after[1:], ((1, layout.n_assets), series, labels), strict=True):
         changed = (there != here).unflatten(1, shape)
         assert not changed[..., 0].any() and changed[..., 1].all()
