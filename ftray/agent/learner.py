@@ -17,7 +17,7 @@ from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ftray.agent.captured import CapturedGradients
 from ftray.agent.loss import ppo_loss
@@ -36,7 +36,8 @@ class FTLearner(PPOTorchLearner):
     """PPO's learner for `FTPolicy`.
 
     `learner_config_dict`, all optional: `micro_batches`, into how many parts a minibatch is cut; `tower_schedule`,
-    RLlib's list of [env steps, learning rate] for a pre-trained tower; `seed` of the minibatches' order.
+    RLlib's list of [env steps, learning rate] for a pre-trained tower; `weight_decay` of all matrices but this tower's;
+    `seed` of the minibatches' order.
     """
 
     def build(self) -> None:
@@ -49,20 +50,19 @@ class FTLearner(PPOTorchLearner):
 
     def configure_optimizers_for_module(self, module_id: Any, config: Any = None) -> None:
         module: Any = self._module[module_id].unwrapped()  # type: ignore[index]
-        schedule = config.learner_config_dict.get("tower_schedule")
+        options = config.learner_config_dict
+        schedule, decay = options.get("tower_schedule"), options.get("weight_decay", 0.0)
         tower = {id(parameter) for parameter in module.encoder.market_parameters()} if schedule else set()
-        trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        rates = {"default_optimizer": config.lr, "tower": schedule}
-        groups = {name: [p for p in trained if (id(p) in tower) == (name == "tower")] for name in rates}
-        for name, parameters in groups.items():
-            if parameters:
-                optimizer = torch.optim.Adam(parameters, fused=True)  # one pass over the memory instead of ten
+        trained = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+        for name, rate in {"default_optimizer": config.lr, "tower": schedule}.items():
+            own = {key: p for key, p in trained.items() if (id(p) in tower) == (name == "tower")}
+            if own:
                 self.register_optimizer(
                     module_id=module_id,
                     optimizer_name=name,
-                    optimizer=within_its_devices(optimizer),
-                    params=parameters,
-                    lr_or_lr_schedule=rates[name],
+                    optimizer=within_its_devices(adam(own, 0.0 if name == "tower" else decay)),
+                    params=list(own.values()),
+                    lr_or_lr_schedule=rate,
                 )
 
     def random_state(self) -> dict[str, np.ndarray | str]:
@@ -116,8 +116,13 @@ class FTLearner(PPOTorchLearner):
         return total
 
     def _is_captured(self) -> bool:
-        """Whether a minibatch is too little work to keep a GPU busy, and memory was no reason to cut it."""
+        """Whether a minibatch is too little work to keep a GPU busy, and memory was no reason to cut it.
+
+        Dropout is never captured: where a capture fails, the generator that it draws from is of no more use.
+        """
         encoder, config = self._policy.encoder, self.config
+        if self._policy.model_config.get("dropout"):
+            return False
         minibatch = config.minibatch_size or config.train_batch_size_per_learner
         needed = step_bytes(Worker(encoder.spec, encoder.layout, minibatch=minibatch))
         return config.learner_config_dict.get("micro_batches", 1) == 1 and worth_a_graph(self._device, needed)
@@ -177,6 +182,19 @@ class FTLearner(PPOTorchLearner):
         if self.config.grad_clip:
             torch.nn.utils.clip_grads_with_norm_(carried, self.config.grad_clip, norm)
         self._minibatch_metrics[-1] |= {"gradient_norm": norm} | ({"tower_gradient_norm": norms[0]} if towers else {})
+
+
+def adam(parameters: Mapping[str, nn.Parameter], weight_decay: float) -> torch.optim.Optimizer:
+    """Adam; with weight decay AdamW, which takes it off matrices and leaves biases and normalisations alone."""
+    fused: dict[str, Any] = {"fused": True}  # one pass over the memory instead of ten
+    if not weight_decay:
+        return torch.optim.Adam(parameters.values(), **fused)
+    decayed = {name for name, p in parameters.items() if p.ndim > 1 and not name.endswith("bias")}
+    groups: list[dict[str, Any]] = [
+        {"params": [p for name, p in parameters.items() if (name in decayed) == is_decayed], "weight_decay": rate}
+        for is_decayed, rate in ((True, weight_decay), (False, 0.0))
+    ]
+    return torch.optim.AdamW([group for group in groups if group["params"]], **fused)
 
 
 def diagnosis(module: torch.nn.Module, samples: Mapping[str, Tensor], metrics: Mapping[str, Tensor]) -> str:

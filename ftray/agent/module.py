@@ -20,17 +20,16 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, ValueFunctionAPI
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import Tensor
+from torch.nn import functional as F
 
 from ftray.agent.devices import cap_gpu_memory
 from ftray.agent.prefetch import BARS_PER_PASS, MarketPrefetch
+from ftray.agent.spec import LOG_STD_RANGE
 from ftray.errors import SpecError
 from ftray.features import Dataset, ObservationLayout
 from ftray.nets import EncoderSpec, build_encoder, gather_windows, load_market_weights, policy_head, value_head
 from ftray.plugins import load_carried
 from ftray.spec import nearest, parse_member
-
-LOG_STD_RANGE = (-5.0, 1.0)
-"""RLlib's Gaussian does not clamp its log standard deviation; without a clamp one bad batch ends a run."""
 
 KEYS = {
     "encoder",
@@ -38,6 +37,9 @@ KEYS = {
     "layout",
     "weights",
     "market_vectors",
+    "dropout",
+    "log_std",
+    "min_log_std",
     "learner_cap_gib",
     "env_runner_cap_gib",
     "planned_gib",
@@ -59,6 +61,7 @@ class FTPolicy(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
     weights: path of a pre-training checkpoint that the market tower starts from; optional.
     market_vectors: path of an .npy of (bars, D) float32, for a frozen encoder: what its market tower gives for every
         bar; optional.
+    dropout, log_std, min_log_std: those of `PPOSpec`, with its defaults.
     learner_cap_gib, env_runner_cap_gib: GiB of GPU memory that a process may allocate; 0, the default, does not limit
         it.
     planned_gib: GiB of the GPU that these caps were planned for; a smaller GPU is refused. Optional.
@@ -77,7 +80,8 @@ class FTPolicy(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         layout = dataset.layout if dataset else ObservationLayout.from_mapping(given["layout"])
         spec = parse_member(EncoderSpec, given["encoder"])
         self.encoder = build_encoder(spec, layout)
-        self.policy_head = policy_head(spec.encoding_dim, layout.n_assets)
+        self.policy_head = policy_head(spec.encoding_dim, layout.n_assets, given.get("log_std", 0.0))
+        self._dropout, self._min_log_std = given.get("dropout", 0.0), given.get("min_log_std", LOG_STD_RANGE[0])
         self.value_head = value_head(spec.encoding_dim)
         if given.get("weights") and not self.inference_only:  # env runners get them by weight sync
             load_market_weights(self.encoder, given["weights"])
@@ -192,6 +196,8 @@ class FTPolicy(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
 
     def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         encoding = self.encode(batch[Columns.OBS])  # handed on, or the loss would run the encoder a second time
+        if self._dropout:  # in the loss's passes alone: the values of a train batch are those of the whole network
+            encoding = F.dropout(encoding, self._dropout)
         return {Columns.ACTION_DIST_INPUTS: self._policy(encoding), Columns.EMBEDDINGS: encoding}
 
     def compute_values(self, batch: dict[str, Any], embeddings: Tensor | None = None) -> Tensor:
@@ -222,7 +228,7 @@ class FTPolicy(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
 
     def _policy(self, encoding: Tensor) -> Tensor:
         mean, log_std = self.policy_head(encoding).chunk(2, dim=-1)
-        return torch.cat([mean, log_std.clamp(*LOG_STD_RANGE)], dim=-1)
+        return torch.cat([mean, log_std.clamp(self._min_log_std, LOG_STD_RANGE[1])], dim=-1)
 
 
 def check_keys(model_config: Mapping[str, Any]) -> None:

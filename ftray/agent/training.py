@@ -52,20 +52,26 @@ def ppo_config(
     trial: the trial's id, after which its env runners are named.
     """
     dataset = Path(dataset).absolute()
-    model_config = _model_config(encoder, dataset, weights, market_vectors, gpus)
+    model_config = _model_config(ppo, encoder, dataset, weights, market_vectors, gpus)
     schedule = _tower_schedule(ppo) if weights else None
     config = PPOConfig()
     _set_environment(config, ppo, trading, dataset, trial)
     _set_env_runners(config, ppo, gpus)
     _set_learner(config, ppo, trading, gpus)
-    _set_training(config, ppo, {"micro_batches": micro_batches, "tower_schedule": schedule, "seed": seed})
+    options = {"micro_batches": micro_batches, "tower_schedule": schedule, "seed": seed}
+    _set_training(config, ppo, options | {"weight_decay": ppo.weight_decay})
     config.rl_module(rl_module_spec=RLModuleSpec(module_class=FTPolicy, model_config=model_config))
     config.debugging(seed=seed, log_level="ERROR")
     return config
 
 
 def _model_config(
-    encoder: EncoderSpec, dataset: Path, weights: Path | None, market_vectors: Path | None, gpus: GpuShares
+    ppo: PPOSpec,
+    encoder: EncoderSpec,
+    dataset: Path,
+    weights: Path | None,
+    market_vectors: Path | None,
+    gpus: GpuShares,
 ) -> dict[str, Any]:
     """What every process needs to build the trial's module."""
     return {
@@ -73,6 +79,9 @@ def _model_config(
         "dataset": str(dataset),
         "weights": str(Path(weights).absolute()) if weights else None,
         "market_vectors": str(Path(market_vectors).absolute()) if market_vectors else None,
+        "dropout": ppo.dropout,
+        "log_std": ppo.log_std,
+        "min_log_std": ppo.min_log_std,
         "learner_cap_gib": gpus.learner_cap_gib,
         "env_runner_cap_gib": gpus.env_runner_cap_gib,
         "planned_gib": gpus.planned_gib,

@@ -20,9 +20,14 @@ def build_head(width: int, out: int, gain: float) -> nn.Sequential:
     return nn.Sequential(nn.Linear(width, width), nn.Tanh(), last)
 
 
-def policy_head(width: int, n_assets: int) -> nn.Sequential:
-    """Mean and log standard deviation of the action per asset. Shape: (B, width) → (B, 2 × A)."""
-    return build_head(width, 2 * n_assets, gain=0.01)
+def policy_head(width: int, n_assets: int, log_std: float = 0.0) -> nn.Sequential:
+    """Mean and log standard deviation of the action per asset. Shape: (B, width) → (B, 2 × A).
+
+    log_std: what a new head gives for it, up to the small weights of its last layer.
+    """
+    head = build_head(width, 2 * n_assets, gain=0.01)
+    nn.init.constant_(head[-1].bias[n_assets:], log_std)  # type: ignore[index]
+    return head
 
 
 def value_head(width: int) -> nn.Sequential:

@@ -7,6 +7,7 @@ import torch
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
+from ftray.agent import PPOSpec
 from ftray.agent.module import FTPolicy
 from ftray.agent.vectors import acting, market_vectors
 from ftray.errors import SpecError, WeightsError
@@ -140,3 +141,60 @@ def test_the_log_standard_deviation_stays_in_range(dataset, data_folder, observa
     torch.nn.init.constant_(module.policy_head[-1].bias, 50.0)
     log_std = module.forward_inference({Columns.OBS: observations})[Columns.ACTION_DIST_INPUTS].chunk(2, -1)[1]
     assert log_std.max() == 1.0
+
+
+def test_dropout_thins_what_both_heads_read_in_the_loss_and_nothing_anywhere_else(dataset, data_folder, observations):
+    module = build(dataset, data_folder, FT, dropout=0.25).train()
+    whole, batch = module.encode(observations), {Columns.OBS: observations}
+    torch.manual_seed(1)
+    out = module.forward_train(batch)
+    thinned = out[Columns.EMBEDDINGS]
+    seen, read = thinned != 0.0, whole != 0.0
+    torch.testing.assert_close(thinned[seen], whole[seen] / 0.75)
+    assert abs((seen & read).sum() / read.sum() - 0.75) < 0.03
+    torch.testing.assert_close(out[Columns.ACTION_DIST_INPUTS], module.policy_head(thinned))
+    values = module.compute_values(batch, embeddings=thinned)
+    torch.testing.assert_close(values, module.value_head(thinned).squeeze(-1))
+    torch.manual_seed(1)
+    assert torch.equal(module.forward_train(batch)[Columns.EMBEDDINGS], thinned)
+    for forward in (module.forward_inference, module.forward_exploration):
+        out = forward(batch)
+        torch.testing.assert_close(out[Columns.ACTION_DIST_INPUTS], module.policy_head(whole))
+        torch.testing.assert_close(out[Columns.VF_PREDS], module.compute_values(batch))
+    torch.testing.assert_close(module.compute_values(batch), module.value_head(whole).squeeze(-1))
+
+
+def test_actions_begin_with_the_log_standard_deviation_asked_for_and_the_same_mean(dataset, data_folder, observations):
+    found = {}
+    for asked in (0.0, -1.5, 1.0):
+        module = build(dataset, data_folder, ENCODERS["mlp"], log_std=asked).eval()
+        mean, log_std = module.forward_inference({Columns.OBS: observations})[Columns.ACTION_DIST_INPUTS].chunk(2, -1)
+        torch.testing.assert_close(log_std, torch.full_like(log_std, asked), atol=0.02, rtol=0.0)
+        found[asked] = mean
+    assert torch.equal(found[0.0], found[-1.5]) and torch.equal(found[0.0], found[1.0])
+
+
+def test_no_log_standard_deviation_is_below_its_floor_and_the_mean_acts_the_same(dataset, data_folder, observations):
+    bars, account = observations[:, 0].long().numpy(), observations[:, 1:].numpy()
+    acted = []
+    for floor in (-5.0, -1.0):
+        module = build(dataset, data_folder, ENCODERS["mlp"], min_log_std=floor)
+        torch.nn.init.constant_(module.policy_head[-1].bias[dataset.layout.n_assets :], -50.0)
+        for forward in (module.forward_train, module.forward_exploration):
+            log_std = forward({Columns.OBS: observations})[Columns.ACTION_DIST_INPUTS].chunk(2, -1)[1]
+            assert (log_std == floor).all()
+        acted.append(module.act(bars, account))
+    assert (acted[0] == acted[1]).all()
+
+
+def test_a_start_below_the_floor_is_refused_with_what_to_do():
+    message = r"at least min_log_std, got log_std -2 and min_log_std -1; raise the one or lower the other"
+    with pytest.raises(SpecError, match=message):
+        PPOSpec(log_std=-2.0, min_log_std=-1.0)
+    assert PPOSpec(log_std=-1.0, min_log_std=-1.0).min_log_std == -1.0
+
+
+@pytest.mark.parametrize(("name", "value"), [("dropout", 1.0), ("min_log_std", -5.5), ("weight_decay", -0.1)])
+def test_an_option_outside_its_range_is_refused(name, value):
+    with pytest.raises(SpecError, match=name):
+        PPOSpec(**{name: value})

@@ -21,13 +21,14 @@ from .test_run import FT, TRIAL, Reports, run
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster", "without_probes")]
 
 IN_PROCESS = {"n_env_runners": 0, "envs_per_runner": 8}
+REGULARISED = {"dropout": 0.2, "weight_decay": 1.0, "log_std": -0.5, "min_log_std": -1.0}
 TWO_RUNNERS = {"n_env_runners": 2, "envs_per_runner": 4, "cpus_per_env_runner": 0.5}
 CASES = [
     pytest.param(TRIAL.encoder, IN_PROCESS, id="an MLP"),
     pytest.param(FT, IN_PROCESS, id="a fine-tuned encoder"),
     pytest.param(dataclasses.replace(FT, frozen=True), IN_PROCESS, id="a frozen encoder", marks=pytest.mark.long),
     pytest.param(FT, TWO_RUNNERS, id="two env runners", marks=pytest.mark.long),
-    pytest.param(FT, IN_PROCESS | {"alternatives": 3}, id="alternatives"),
+    pytest.param(FT, IN_PROCESS | REGULARISED | {"alternatives": 3}, id="alternatives, dropout and weight decay"),
     pytest.param(FT, TWO_RUNNERS | {"alternatives": 3}, id="alternatives of two env runners", marks=pytest.mark.long),
 ]
 

@@ -82,6 +82,18 @@ def test_the_formula_bounds_what_a_real_step_holds_within_a_factor_of_two(worker
     assert allocations.peak <= needed <= 2 * allocations.peak
 
 
+@pytest.mark.parametrize("worker", [Worker(FTSpec(**FROZEN), REFERENCE, 64), Worker(MLPSpec(), REFERENCE, 256)])
+def test_the_formula_leaves_room_for_dropout_of_what_the_heads_read(worker, monkeypatch):
+    step = step_of(worker)
+    encode = step._encode
+    monkeypatch.setattr(step, "_encode", lambda n: torch.nn.functional.dropout(encode(n), 0.3))
+    step.train()
+    step.optimiser.zero_grad(set_to_none=True)
+    with Allocations() as allocations:
+        step.train()
+    assert allocations.peak <= formula(step.worker).gradients + step_bytes(step.worker)
+
+
 @pytest.mark.parametrize("worker", WORKERS, ids=lambda worker: worker.name)
 def test_the_formula_bounds_a_pass_without_gradients(worker):
     step = step_of(worker)
