@@ -22,8 +22,8 @@ MARGIN = 0.1
 def describe_pooled(card: Mapping[str, Any]) -> str:
     """Whether the pooled vector lost what the tokens know of coming returns, in one sentence.
 
-    The tokens know of a horizon if the 95 % interval of their R² lies above 0. The pooled vector lost that if the
-    interval of its R² less theirs, on the same bars, lies below −10 % of theirs.
+    The tokens know of the return over a horizon if the 95 % interval of their R² lies above 0. There is a loss if the
+    interval of the pooled vector's R² less theirs, on the same bars, lies below −10 % of theirs.
 
     card: of `Study.encoder_card`; without probes of returns, the sentence says that nothing was measured.
     """
@@ -33,13 +33,14 @@ def describe_pooled(card: Mapping[str, Any]) -> str:
         return "What the pooled vector knows of coming returns was not measured."
     known = {ahead: found for ahead, found in measured.items() if found["skill"]["tokens"]["low"] > 0}
     if not known:
-        return f"The pooled vector had nothing to lose: all tokens know nothing of the return of the {_next(measured)}."
+        return f"The pooled vector had nothing to lose: all tokens know no return of the {_next(measured)}."
     lost = {ahead: found for ahead, found in known.items() if _is_lost(found)}
     kept = {ahead: found for ahead, found in known.items() if ahead not in lost}
+    what = "of what all tokens know of the return of the"
     if not lost:
-        return f"The pooled vector shows no loss of what all tokens know of the return of the {_with_r2(kept)}."
-    but = f", but shows no loss for the {_with_r2(kept)}" if kept else ""
-    return f"The pooled vector lost what all tokens know of the return of the {_with_r2(lost)}{but}."
+        return f"The pooled vector shows no loss {what} {_with_r2(kept)}."
+    but = f", but shows no such loss for the {_with_r2(kept)}" if kept else ""
+    return f"The pooled vector lost more than a tenth {what} {_with_r2(lost)}{but}."
 
 
 def known_returns(card: Mapping[str, Any]) -> list[list[str]]:
