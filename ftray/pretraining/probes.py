@@ -39,18 +39,21 @@ TREND = 0.5
 """Standard deviations of its own return that a market must have moved for a regime other than sideways."""
 
 
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Outputs and labels → (n,), the loss of each bar."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Probe:
     """One question to a vector.
 
     label: dataset, bars (n,), horizon → (n, A) or (n,).
     n_outputs: of the linear model, from the number of assets.
-    loss: outputs, labels → (n,), the loss of each bar.
     """
 
     label: Callable[[Dataset, np.ndarray, int], np.ndarray]
     n_outputs: Callable[[int], int]
-    loss: Callable[[Tensor, Tensor], Tensor]
+    loss: Loss
 
 
 def return_sign(dataset: Dataset, bars: np.ndarray, horizon: int) -> np.ndarray:
@@ -215,29 +218,36 @@ class _Exam:
         tuned, before = self.split.tuned, self.split.before
         penalty = PENALTIES[0]
         if fit.shape[1] and before.any():
-            earlier = [self._solve(fit[before], self.fit[before], penalty) for penalty in PENALTIES]
+            earlier = [self._fitted(fit[before], self.fit[before], penalty) for penalty in PENALTIES]
             found = [float(self._losses(model, fit[tuned], self.fit[tuned]).mean()) for model in earlier]
             penalty = PENALTIES[int(np.argmin(found))]
-        return self._losses(self._solve(fit, self.fit, penalty), scored, self.scored).numpy()
+        return self._losses(self._fitted(fit, self.fit, penalty), scored, self.scored).numpy()
+
+    def _fitted(self, inputs: Tensor, labels: Tensor, penalty: float) -> Tensor:
+        return minimise(self.question.loss, inputs, labels, self.n_outputs, penalty)
 
     def _losses(self, model: Tensor, vectors: Tensor, labels: Tensor) -> Tensor:
         return self.question.loss(_with_one(vectors) @ model, labels)
 
-    @torch.enable_grad()
-    def _solve(self, vectors: Tensor, labels: Tensor, penalty: float) -> Tensor:
-        """The weights, constant last, of the least mean loss plus penalty. Shape: (n, D) → (D + 1, outputs)."""
-        model = torch.zeros(vectors.shape[1] + 1, self.n_outputs, dtype=torch.float64, requires_grad=True)
-        inputs = _with_one(vectors)
-        solver = torch.optim.LBFGS([model], max_iter=200, tolerance_change=1e-6, line_search_fn="strong_wolfe")
 
-        def closure() -> Tensor:
-            solver.zero_grad()
-            loss = self.question.loss(inputs @ model, labels).mean() + 0.5 * penalty * model[:-1].square().sum()
-            loss.backward()
-            return loss
+@torch.enable_grad()
+def minimise(loss: Loss, inputs: Tensor, labels: Tensor, n_outputs: int, penalty: float) -> Tensor:
+    """The weights, constant last, of the least mean loss + penalty / 2 × sum of squared weights, found by L-BFGS.
 
-        solver.step(closure)
-        return model.detach()
+    Shape: inputs (n, D) → (D + 1, outputs).
+    """
+    model = torch.zeros(inputs.shape[1] + 1, n_outputs, dtype=torch.float64, requires_grad=True)
+    extended = _with_one(inputs)
+    solver = torch.optim.LBFGS([model], max_iter=200, tolerance_change=1e-6, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        solver.zero_grad()
+        found = loss(extended @ model, labels).mean() + 0.5 * penalty * model[:-1].square().sum()
+        found.backward()
+        return found
+
+    solver.step(closure)
+    return model.detach()
 
 
 def block_bootstrap(values: np.ndarray, block: int) -> dict[str, float]:

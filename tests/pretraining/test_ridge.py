@@ -3,8 +3,7 @@ import math
 import pytest
 import torch
 
-from ftray.pretraining import probes
-from ftray.pretraining.probes import PROBES
+from ftray.pretraining.probes import PROBES, minimise
 from ftray.pretraining.ridge import CHUNK, RIDGE_PENALTIES, Split, predict, ridge, ridge_losses
 
 
@@ -21,12 +20,8 @@ def test_the_closed_form_is_what_gradient_descent_finds(width, penalty):
     inputs, labels = samples(60, width)
     (model,) = ridge(inputs, labels, [penalty])
 
-    class Question(probes._Exam):
-        def __init__(self):
-            self.question, self.n_outputs = PROBES["volatility"], 2
-
     # Its objective is the mean over samples and labels, plus half of its penalty.
-    descended = Question()._solve(inputs, labels, 2 * width * penalty / labels.shape[1])
+    descended = minimise(PROBES["volatility"].loss, inputs, labels, 2, 2 * width * penalty / labels.shape[1])
     torch.testing.assert_close(predict(inputs, model[None])[0], predict(inputs, descended[None])[0], atol=5e-3, rtol=0)
 
 
