@@ -19,11 +19,13 @@ import torch
 from measuring import Meter, machine
 from torch.utils.flop_counter import FlopCounterMode
 
+from ftray.boards.terminal import align
 from ftray.features import Dataset, FeatureSpec, build_table
 from ftray.market import FilesSpec, Window, Windows, load_market
 from ftray.nets import PRESETS, MaskSpec, read_checkpoint
+from ftray.plots import describe_pooled, known_returns
 from ftray.pretraining import PretrainingSpec, pretrain
-from ftray.pretraining.card import examine
+from ftray.pretraining.card import MOST_BARS, examine
 from ftray.pretraining.model import MaskedModel
 from ftray.pretraining.probes import Bars
 from ftray.pretraining.samples import draw_samples, labelled_bars
@@ -130,6 +132,7 @@ def examined(model: MaskedModel, spec: PretrainingSpec, dataset: Dataset, n_wind
         Bars(draw_samples(dataset, ENCODER, spec)[0].bars, scored),
         horizon=spec.horizon,
         n_windows=n_windows,
+        n_return_bars=MOST_BARS,
         batch_size=spec.batch_size,
     )
 
@@ -161,6 +164,8 @@ def show(result: dict[str, Any]) -> None:
         print(f"{kind:12}" + "  ".join(f"{name} {score['mse']:.4f}" for name, score in scores.items()))
     for name, found in result["figures"]["probes"].items():
         print(f"{name:12}" + "  ".join(f"{key} {skill:.3f}" for key, skill in found["skill"].items()), found["gain"])
+    card = {"figures": result["figures"]}
+    print("\n".join([describe_pooled(card), *align(known_returns(card))]))
     print("effective rank", result["figures"]["effective_rank"])
     for claim in result["claims"]:
         print(f"{'holds ' if claim['holds'] else 'MISSED'} {claim['claim']}: {claim['value']} (limit {claim['limit']})")

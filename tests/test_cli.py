@@ -90,6 +90,7 @@ def test_pretraining_runs_where_ray_cannot_be_imported(tmp_path):
     assert done.returncode == 0, done.stderr
     best = Path(done.stdout.partition("best encoder: ")[2].splitlines()[0])
     assert best.name == "best_encoder.pth" and best.is_file()
+    assert "The pooled vector" in done.stdout and "whole window, raw" in done.stdout
 
 
 def test_results_need_neither_torch_nor_ray(tmp_path):

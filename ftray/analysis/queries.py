@@ -69,7 +69,8 @@ class Queries:
     def encoder_card(self, encoder: str) -> dict[str, Any]:
         """A finished pre-training job's diagnostics and losses.
 
-        `plots.plot_reconstruction(card, "cells")` and `plots.plot_history(card["history"])` draw them.
+        `plots.plot_reconstruction(card, "cells")` and `plots.plot_history(card["history"])` draw them;
+        `plots.describe_pooled(card)` says whether the pooled vector lost what the tokens know of coming returns.
 
         encoder: its fingerprint, or how that begins.
 

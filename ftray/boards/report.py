@@ -11,12 +11,12 @@ from pathlib import Path
 from ftray.analysis.studies import open_study
 from ftray.analysis.study import Study
 from ftray.boards.blocks import Block, Paragraph, render
+from ftray.boards.report_encoder import encoder
 from ftray.boards.report_origins import costs, failures, provenance, reproduce, test_window
 from ftray.boards.report_parts import (
     comparison,
     curves,
     data,
-    encoder,
     importance,
     leaderboard,
     money,

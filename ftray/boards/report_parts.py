@@ -18,7 +18,7 @@ from ftray.boards.live import describe_luck
 from ftray.boards.status import status_data
 from ftray.boards.tear_sheet import described, tear_sheet
 from ftray.errors import NoResultError
-from ftray.metrics import EQUAL_WEIGHT, PRETRAINING_LOSS, format_metric, metric, validation
+from ftray.metrics import EQUAL_WEIGHT, metric, validation
 from ftray.runs.records import JobKind
 from ftray.runs.version_0_1 import read_spec
 from ftray.search.space import Param, Space
@@ -224,46 +224,6 @@ def regimes(study: Study) -> list[Block]:
     if found.empty:
         raise NoResultError("no bars of the winner are known: an older version ran this study")
     return [Plot(plots.plot_regimes(found), "regimes")]
-
-
-def encoder(study: Study) -> list[Block]:
-    """The card of the encoder that the winner used; of the best one where it used none."""
-    best = study.best()
-    used = [one["encoder"] for one in study.lineage(best.trial)["encoders"] if one.get("encoder")]
-    encoders: Frame = study.encoders
-    if encoders.empty:
-        raise NoResultError("this study pre-trained no encoder")
-    own = [name for name in used if name in set(encoders["encoder"])]
-    name = own[0] if own else encoders["encoder"].iloc[0]
-    whose = f"Used by {best.trial}" if own else f"{best.trial} used none of this study's; its best one"
-    return [
-        Paragraph(f"{whose}: {name[:12]}. These measurements need no labels: hidden cells, linear probes."),
-        *_encoder_card(study.encoder_card(name)),
-    ]
-
-
-def _encoder_card(card: dict[str, Any]) -> list[Block]:
-    shape = "d_token {d_token}, {n_blocks} blocks, {n_heads} heads, patches of {patch_length} bars".format_map(card)
-    loss = format_metric(PRETRAINING_LOSS, card["validation_loss"])
-    blocks: list[Block] = [
-        Paragraph(plots.describe_encoder(card), "verdict"),
-        Facts(
-            {
-                "shape": shape,
-                "trained on": f"{card['train_from']} to {card['train_to']}",
-                "measured on": f"{card['validation_from']} to {card['validation_to']}",
-                "validation loss": f"{loss}, in epoch {card['best_epoch']} of {card['epochs']}",
-                "weights": card["weights"],
-            }
-        ),
-    ]
-    if card["history"]:
-        blocks.append(Plot(plots.plot_history(card["history"]), "history"))
-    for kind in (card["figures"] or {}).get("reconstruction") or {}:
-        blocks.append(Plot(plots.plot_reconstruction(card, kind), f"reconstruction-{kind}"))
-    if (card["figures"] or {}).get("probes"):
-        blocks.append(Plot(plots.plot_probes(card), "probes"))
-    return blocks
 
 
 def _benchmarks_drawn(study: Study) -> list[str]:

@@ -4,8 +4,9 @@ import argparse
 import os
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ftray.cli.keys import check_keys
 from ftray.cli.looking import finish
@@ -212,10 +213,23 @@ def pretrain(given: argparse.Namespace) -> int:
     spec = study_of(given)
     cards = pretrain_alone(spec.only_trial("pretrain"), _run_folder(given, spec))
     for card in cards:
+        for line in _described(vars(card)):
+            print(line)
         print(f"best encoder: {card.path}")
     if len(cards) == 1:  # of several folds, each trains on bars that another is validated on
         print(f"Use it: ftray train FILE --set trial.encoder.pretrained={cards[0].path}")
     return 0
+
+
+def _described(card: Mapping[str, Any]) -> list[str]:
+    """What an encoder's card says, for people."""
+    from ftray import plots
+    from ftray.boards.terminal import align
+
+    lines = [plots.describe_encoder(card)]
+    if known := plots.known_returns(card):
+        lines += [plots.describe_pooled(card), plots.describe_known_returns(card), *align(known)]
+    return lines
 
 
 def _run_folder(given: argparse.Namespace, spec: "StudySpec") -> "RunFolder":

@@ -6,6 +6,7 @@ Takes: a study, or what `*_data` functions return: plain values. Gives: plotly f
 from ftray.plots.attention import plot_attention
 from ftray.plots.encoders import describe_encoder, plot_history, plot_probes, plot_reconstruction
 from ftray.plots.equity import equities_data, equity_data, plot_equity, plot_regimes, regimes_data
+from ftray.plots.known_returns import describe_known_returns, describe_pooled, known_returns
 from ftray.plots.optuna import (
     plot_contour,
     plot_edf,
@@ -26,8 +27,11 @@ __all__ = [
     "cost_data",
     "curves_data",
     "describe_encoder",
+    "describe_known_returns",
+    "describe_pooled",
     "equities_data",
     "equity_data",
+    "known_returns",
     "plot_activity",
     "plot_attention",
     "plot_comparison",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftray.errors import MissingDependencyError
 from ftray.files import replace_file
+from ftray.plots.known_returns import describe_known_returns, describe_pooled, known_returns
 from ftray.plots.theme import BLUE, GREY, ORANGE, PURPLE, SKY, figure, integer_axis, series
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def encoder_page(card: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) 
     )
     verdict = f"<h1>Encoder card</h1><p>{html.escape(describe_encoder(card))}</p>"
     page = f"<!doctype html><meta charset=utf-8><title>Encoder card</title>{verdict}<table>{rows}</table>"
-    return page + "".join(plots)
+    return page + _returns_part(card) + "".join(plots)
 
 
 def describe_encoder(card: Mapping[str, Any]) -> str:
@@ -155,6 +156,17 @@ def describe_encoder(card: Mapping[str, Any]) -> str:
     if not won:
         return f"The encoder does not beat the baselines: not on {', '.join(lost)}."
     return f"The encoder beats the baselines on {', '.join(won)}, but not on {', '.join(lost)}."
+
+
+def _returns_part(card: Mapping[str, Any]) -> str:
+    """Sentence and table of the probes of returns, as HTML; nothing without them."""
+    rows = known_returns(card)
+    if not rows:
+        return ""
+    lines = ("".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows)
+    table = "".join(f"<tr>{line}</tr>" for line in lines)
+    words = "".join(f"<p>{html.escape(line)}</p>" for line in (describe_pooled(card), describe_known_returns(card)))
+    return f"{words}<table>{table}</table>"
 
 
 def _marker(name: str) -> dict[str, Any]:

@@ -46,7 +46,8 @@ class EncoderCard:
     dataset: fingerprint of the data.
     train_times: when the first and last bar open that weights were fitted to, labels included; UTC, ISO 8601.
     validation_times: the same of the bars that chose the best epoch and that the figures were measured on.
-    figures: reconstruction of hidden cells, linear probes, effective rank; see `ftray.pretraining.card.examine`.
+    figures: reconstruction of hidden cells, linear probes, those of returns, effective rank; see
+        `ftray.pretraining.card.examine`.
     """
 
     path: Path

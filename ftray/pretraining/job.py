@@ -11,7 +11,7 @@ import torch
 from ftray.features import INDICATORS, Dataset
 from ftray.market.windows import Window
 from ftray.nets import FTSpec, read_checkpoint, weights_fingerprint
-from ftray.pretraining.card import exam_size, examine
+from ftray.pretraining.card import exam_size, examine, return_bars
 from ftray.pretraining.folder import BAR_SECONDS, BEST_ENCODER, FINAL_ENCODER, EncoderCard, JobFolder, read_card
 from ftray.pretraining.probes import Bars
 from ftray.pretraining.progress import ProgressBar, epoch_line, show_progress
@@ -129,6 +129,7 @@ def _finish(job: JobFolder, trainer: Trainer, history: list[Row], encoder: FTSpe
     best, checkpoint = _best(history), read_checkpoint(job.path / BEST_ENCODER)
     trainer.model.load_checkpoint(checkpoint)
     bars, reach = Bars(*(part.bars for part in trainer.parts)), trainer.spec.reach(encoder)
+    n_trained = len(history) * trainer.windows_per_epoch
     card = EncoderCard(
         path=job.path / BEST_ENCODER,
         fingerprint=job.config["fingerprint"],
@@ -145,7 +146,8 @@ def _finish(job: JobFolder, trainer: Trainer, history: list[Row], encoder: FTSpe
             dataset,
             bars,
             horizon=trainer.spec.horizon,
-            n_windows=exam_size(len(history) * trainer.windows_per_epoch),
+            n_windows=exam_size(n_trained),
+            n_return_bars=return_bars(n_trained),
             batch_size=trainer.spec.batch_size,
         ),
     )

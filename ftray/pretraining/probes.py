@@ -1,14 +1,14 @@
 """Linear probes: what a linear model reads from a vector about the market, compared with other vectors of those bars.
 
 Takes: vectors and labels of bars to fit on and of later bars to score on. Gives: skills, and the differences of skills
-with block-bootstrap intervals, as plain values.
+with block-bootstrap intervals, as plain values. A squared loss is minimised in closed form (`ridge.py`).
 
 Legend: n bars, D width, A assets, K regimes.
 """
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ftray.features import Dataset
-from ftray.pretraining.samples import log_volatility
+from ftray.pretraining.ridge import Pair, Split, ridge_losses
+from ftray.pretraining.samples import log_volatility, scaled_returns
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-"""Ridge penalties per sample to choose from."""
+"""Penalties per sample to choose from where the loss is that of classes."""
 
 TUNING = 0.2
 """The last fraction of the bars to fit on, which chooses the penalty."""
@@ -38,24 +39,32 @@ TREND = 0.5
 """Standard deviations of its own return that a market must have moved for a regime other than sideways."""
 
 
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Outputs and labels → (n,), the loss of each bar."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Probe:
     """One question to a vector.
 
     label: dataset, bars (n,), horizon → (n, A) or (n,).
     n_outputs: of the linear model, from the number of assets.
-    loss: outputs, labels → (n,), the loss of each bar.
     """
 
     label: Callable[[Dataset, np.ndarray, int], np.ndarray]
     n_outputs: Callable[[int], int]
-    loss: Callable[[Tensor, Tensor], Tensor]
+    loss: Loss
 
 
 def return_sign(dataset: Dataset, bars: np.ndarray, horizon: int) -> np.ndarray:
     """1 where an asset's close rises over the next `horizon` bars, else 0. Shape: (n,) → (n, A)."""
     close = dataset.candles.column("close")
     return (close[bars + horizon] > close[bars]).astype(float)
+
+
+def coming_returns(dataset: Dataset, bars: np.ndarray, horizon: int) -> np.ndarray:
+    """Each asset's log return over the next `horizon` bars, relative to its volatility. Shape: (n,) → (n, A)."""
+    return scaled_returns(dataset.candles.column("close"), bars, horizon, dataset.layout.lookback)
 
 
 def future_volatility(dataset: Dataset, bars: np.ndarray, horizon: int) -> np.ndarray:
@@ -105,80 +114,140 @@ class Bars:
     scored: np.ndarray
 
 
-def probe(
-    vectors: Mapping[str, tuple[Tensor, Tensor]], dataset: Dataset, bars: Bars, horizon: int, subject: str
-) -> dict[str, Any]:
-    """Every probe on every vector.
+def probe(vectors: Mapping[str, Pair], dataset: Dataset, bars: Bars, horizon: int, subject: str) -> dict[str, Any]:
+    """All probes of all vectors.
 
-    vectors: name → vectors of the bars to fit on (n, D) and to score on (m, D). subject: the one the others are
-    compared with.
-
-    Returns: {probe: {"skill": {name: share}, "gain": {other: {"mean", "low", "high"}}}}. A skill is the share of the
-    best constant's loss that a probe saves: R² for the volatility, McFadden's R² for classes. A gain is the
-    subject's skill less the other's, with the bounds of its 95 % interval. All None where every bar has the same label.
+    vectors: (n, D) of the bars to fit and of the bars to score, by name. subject: whose gains over the others count.
+    Returns: {probe: {"skill": {vector: skill}, "gain": {other: {"mean", "low", "high"}}}}. A skill is 1 minus the loss
+    relative to that of the best constant; a gain is the subject's skill minus another's, with the bounds of its 95 %
+    interval. All None where every bar has the same label.
     """
-    reach = dataset.layout.lookback + horizon
-    spacing = max(1.0, float(np.median(np.diff(bars.scored))))
-    block = math.ceil(2 * reach / spacing)
     results: dict[str, Any] = {}
     for name, question in PROBES.items():
-        exam = _Exam(question, dataset, bars, horizon, reach)
-        constant = exam.losses(torch.zeros(len(bars.fit), 0), torch.zeros(len(bars.scored), 0))
-        losses = {key: exam.losses(*pair) for key, pair in vectors.items()}
-        others = [key for key in vectors if key != subject]
-        if (scale := constant.mean()) < NOTHING:
-            results[name] = {"skill": dict.fromkeys(vectors), "gain": dict.fromkeys(others)}
-            continue
-        gains = {key: block_bootstrap((losses[key] - losses[subject]) / scale, block) for key in others}
-        results[name] = {"skill": {key: 1.0 - float(losses[key].mean() / scale) for key in vectors}, "gain": gains}
+        exam = _Exam(question, dataset, bars, horizon)
+        constant = exam.losses(_no_vectors(bars))
+        losses = {key: exam.losses(pair) for key, pair in vectors.items()}
+        found = _compared(losses, constant, _block(dataset, bars, horizon), subject)
+        results[name] = {**found, "skill": {key: one and one["mean"] for key, one in found["skill"].items()}}
     return results
+
+
+def probe_returns(
+    vectors: Iterable[tuple[str, Pair]], dataset: Dataset, bars: Bars, horizons: Sequence[int], subject: str
+) -> dict[str, Any]:
+    """What a ridge on each vector knows of all assets' returns over the next bars, relative to their volatility.
+
+    vectors: as for `probe`, one after the other: the widest need not be held together. bars: followed by the longest of
+    the horizons.
+    Returns: {horizon: {"skill": {vector: {"mean", "low", "high"}}, "gain": {other: {"mean", "low", "high"}}}}. A skill
+    is the R² out of sample, relative to the mean of the fit: below 0 where a vector misleads. All None where no return
+    differs from another.
+    """
+    labels = {horizon: _standardised(_both(coming_returns, dataset, bars, horizon)) for horizon in horizons}
+    split = _split(dataset, bars, max(horizons))
+    losses = {name: ridge_losses(pair, labels, split) for name, pair in vectors}
+    constant = ridge_losses(_no_vectors(bars), labels, split)
+    return {
+        str(horizon): _compared(
+            {name: found[horizon] for name, found in losses.items()},
+            constant[horizon],
+            _block(dataset, bars, horizon),
+            subject,
+        )
+        for horizon in horizons
+    }
+
+
+def _no_vectors(bars: Bars) -> Pair:
+    """Vectors of width 0: what is read from them is a constant."""
+    return torch.zeros(len(bars.fit), 0), torch.zeros(len(bars.scored), 0)
+
+
+def _both(label: Callable[..., np.ndarray], dataset: Dataset, bars: Bars, horizon: int) -> Pair:
+    """The labels of the bars to fit and of those to score."""
+    return torch.from_numpy(label(dataset, bars.fit, horizon)), torch.from_numpy(label(dataset, bars.scored, horizon))
+
+
+def _standardised(labels: Pair) -> Pair:
+    """Labels with mean 0 and variance 1 on the bars to fit."""
+    center, scale = labels[0].mean(dim=0), labels[0].std(dim=0).clamp(min=1e-9)
+    return (labels[0] - center) / scale, (labels[1] - center) / scale
+
+
+def _split(dataset: Dataset, bars: Bars, horizon: int) -> Split:
+    """The last bars of the fit, and those whose windows and labels end before the windows of these begin."""
+    first = bars.fit[int(len(bars.fit) * (1 - TUNING))]
+    before = bars.fit < first - dataset.layout.lookback - horizon
+    return Split(torch.from_numpy(bars.fit >= first), torch.from_numpy(before))
+
+
+def _block(dataset: Dataset, bars: Bars, horizon: int) -> int:
+    """Scored bars in a block of the bootstrap: twice as long as a window and its label."""
+    spacing = max(1.0, float(np.median(np.diff(bars.scored))))
+    return math.ceil(2 * (dataset.layout.lookback + horizon) / spacing)
+
+
+def _compared(losses: Mapping[str, np.ndarray], constant: np.ndarray, block: int, subject: str) -> dict[str, Any]:
+    """Skills of all vectors and the subject's gains, with intervals, from the losses of the scored bars (m,)."""
+    others = [key for key in losses if key != subject]
+    if (scale := constant.mean()) < NOTHING:
+        return {"skill": dict.fromkeys(losses), "gain": dict.fromkeys(others)}
+    return {
+        "skill": {key: block_bootstrap((constant - own) / scale, block) for key, own in losses.items()},
+        "gain": {key: block_bootstrap((losses[key] - losses[subject]) / scale, block) for key in others},
+    }
 
 
 class _Exam:
     """One probe's labels, and the bars of the fit that choose its penalty."""
 
-    def __init__(self, question: Probe, dataset: Dataset, bars: Bars, horizon: int, reach: int):
-        fit, scored = (torch.from_numpy(question.label(dataset, part, horizon)) for part in (bars.fit, bars.scored))
-        if question.loss is _squared:
-            center, scale = fit.mean(dim=0), fit.std(dim=0).clamp(min=1e-9)
-            fit, scored = (fit - center) / scale, (scored - center) / scale
-        self.question, self.fit, self.scored = question, fit, scored
+    def __init__(self, question: Probe, dataset: Dataset, bars: Bars, horizon: int):
+        labels = _both(question.label, dataset, bars, horizon)
+        self.fit, self.scored = _standardised(labels) if question.loss is _squared else labels
+        self.question, self.split = question, _split(dataset, bars, horizon)
         self.n_outputs = question.n_outputs(dataset.layout.n_assets)
-        first = bars.fit[int(len(bars.fit) * (1 - TUNING))]
-        self.tuned, self.before = bars.fit >= first, bars.fit < first - reach
 
-    def losses(self, fit: Tensor, scored: Tensor) -> np.ndarray:
+    def losses(self, vectors: Pair) -> np.ndarray:
         """The loss of each scored bar, after a fit with the penalty that serves the last bars of the fit best."""
-        fit, scored = fit.double(), scored.double()
+        fit, scored = (part.double() for part in vectors)
+        if self.question.loss is _squared:
+            return ridge_losses((fit, scored), {"": (self.fit, self.scored)}, self.split)[""]
         center = fit.mean(dim=0)
         scale = (fit - center).square().mean(dim=0).sqrt().clamp(min=1e-6)
         fit, scored = (fit - center) / scale, (scored - center) / scale
-        tuned, before = torch.from_numpy(self.tuned), torch.from_numpy(self.before)
+        tuned, before = self.split.tuned, self.split.before
         penalty = PENALTIES[0]
         if fit.shape[1] and before.any():
-            earlier = [self._solve(fit[before], self.fit[before], penalty) for penalty in PENALTIES]
+            earlier = [self._fitted(fit[before], self.fit[before], penalty) for penalty in PENALTIES]
             found = [float(self._losses(model, fit[tuned], self.fit[tuned]).mean()) for model in earlier]
             penalty = PENALTIES[int(np.argmin(found))]
-        return self._losses(self._solve(fit, self.fit, penalty), scored, self.scored).numpy()
+        return self._losses(self._fitted(fit, self.fit, penalty), scored, self.scored).numpy()
+
+    def _fitted(self, inputs: Tensor, labels: Tensor, penalty: float) -> Tensor:
+        return minimise(self.question.loss, inputs, labels, self.n_outputs, penalty)
 
     def _losses(self, model: Tensor, vectors: Tensor, labels: Tensor) -> Tensor:
         return self.question.loss(_with_one(vectors) @ model, labels)
 
-    @torch.enable_grad()
-    def _solve(self, vectors: Tensor, labels: Tensor, penalty: float) -> Tensor:
-        """The weights, constant last, of the least mean loss plus penalty. Shape: (n, D) → (D + 1, outputs)."""
-        model = torch.zeros(vectors.shape[1] + 1, self.n_outputs, dtype=torch.float64, requires_grad=True)
-        inputs = _with_one(vectors)
-        solver = torch.optim.LBFGS([model], max_iter=200, tolerance_change=1e-6, line_search_fn="strong_wolfe")
 
-        def closure() -> Tensor:
-            solver.zero_grad()
-            loss = self.question.loss(inputs @ model, labels).mean() + 0.5 * penalty * model[:-1].square().sum()
-            loss.backward()
-            return loss
+@torch.enable_grad()
+def minimise(loss: Loss, inputs: Tensor, labels: Tensor, n_outputs: int, penalty: float) -> Tensor:
+    """The weights, constant last, of the least mean loss + penalty / 2 × sum of squared weights, found by L-BFGS.
 
-        solver.step(closure)
-        return model.detach()
+    Shape: inputs (n, D) → (D + 1, outputs).
+    """
+    model = torch.zeros(inputs.shape[1] + 1, n_outputs, dtype=torch.float64, requires_grad=True)
+    extended = _with_one(inputs)
+    solver = torch.optim.LBFGS([model], max_iter=200, tolerance_change=1e-6, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        solver.zero_grad()
+        found = loss(extended @ model, labels).mean() + 0.5 * penalty * model[:-1].square().sum()
+        found.backward()
+        return found
+
+    solver.step(closure)
+    return model.detach()
 
 
 def block_bootstrap(values: np.ndarray, block: int) -> dict[str, float]:
@@ -190,8 +259,10 @@ def block_bootstrap(values: np.ndarray, block: int) -> dict[str, float]:
     m = len(values)
     block = max(1, min(block, m // MIN_BLOCKS))
     starts = np.random.default_rng(0).integers(m, size=(N_RESAMPLES, math.ceil(m / block)))
-    rows = ((starts[:, :, None] + np.arange(block)) % m).reshape(N_RESAMPLES, -1)[:, :m]
-    low, high = np.quantile(values[rows].mean(axis=1), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    lengths = np.minimum(block, m - block * np.arange(starts.shape[1]))  # the last block only fills up
+    sums = np.concatenate([[0.0], np.cumsum(np.tile(values, 2))])
+    means = (sums[starts + lengths] - sums[starts]).sum(axis=1) / m
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return {"mean": float(values.mean()), "low": float(low), "high": float(high)}
 
 

@@ -153,7 +153,7 @@ SCHEMA: dict[str, dict[str, Column]] = {
         "n_blocks": Column("int", "transformer blocks"),
         "n_heads": Column("int", "attention heads"),
         "patch_length": Column("int", "bars per token"),
-        "figures": Column("json", "reconstruction of hidden cells, probes, effective rank"),
+        "figures": Column("json", "reconstruction of hidden cells, probes, probes of returns, effective rank"),
         "history": Column("json", "losses by epoch"),
     },
 }

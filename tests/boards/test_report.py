@@ -1,7 +1,10 @@
 """The report: one file that opens offline, says what `open_study` says, and runs no code that it did not bring."""
 
+import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -10,7 +13,7 @@ from markupsafe import escape
 import ftray
 from ftray import plots
 from ftray.analysis.test_window import record_read
-from ftray.boards.blocks import Paragraph, Plot
+from ftray.boards.blocks import Paragraph, Plot, Table
 from ftray.boards.report import PARTS, report_page, write_report
 from ftray.boards.report_origins import command, study_file
 from ftray.errors import MetricError, RunFolderError
@@ -140,3 +143,25 @@ def test_the_verb_prints_where_the_file_is(tmp_path):
     assert out.read_text().startswith("<!doctype html>")
     with pytest.raises(RunFolderError, match="name one of them: made"):
         write_report(run.path.parent)
+
+
+@pytest.mark.parametrize("is_earlier", [True, False], ids=["of an earlier version", "with probes of returns"])
+def test_the_encoders_card_says_what_its_pooled_vector_lost_where_that_was_measured(tmp_path, is_earlier):
+    run = shutil.copytree(Path(__file__).parents[1] / "runs" / "format_1", tmp_path / "format_1")
+    shutil.rmtree(run / "tables", ignore_errors=True)
+    one = {"mean": 0.1, "low": 0.05, "high": 0.2}
+    returns = {
+        "horizons": {"1": {"skill": {"encoder": one, "tokens": one}, "gain": {"tokens": {**one, "mean": 0.0}}}},
+        "n_inputs": {"encoder": 16, "tokens": 160},
+        "n_bars": {"fit": 256, "scored": 64},
+    }
+    for file in () if is_earlier else run.glob("encoders/*/encoder_card.json"):
+        card = json.loads(file.read_text())
+        file.write_text(json.dumps({**card, "figures": {**card["figures"], "returns": returns}}))
+    blocks = PARTS["The encoder"](ftray.open_study(run))
+    said = [block.words for block in blocks if isinstance(block, Paragraph)]
+    rows = [block.rows for block in blocks if isinstance(block, Table)]
+    assert any("The pooled vector shows no loss" in words for words in said) is not is_earlier
+    assert rows == (
+        [] if is_earlier else [[["pooled vector", "16", "10.0 [5.0, 20.0]"], ["all tokens", "160", "10.0 [5.0, 20.0]"]]]
+    )

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 import ftray
-from ftray import stats
+from ftray import plots, stats
 from ftray.boards import backtest
 from ftray.features import FeatureTable, ObservationLayout
 from ftray.nets.onnx_process import ONNX
+from ftray.plots.known_returns import VECTORS
 from ftray.pretraining import folder as encoder_folder
 from ftray.runs import folder as run_folder
 from ftray.runs import trial as trial_folder
@@ -104,9 +105,20 @@ def backtest_folder(code: str) -> None:
     assert set(names_in(code)) == set(re.findall(r"`(\w+\.\w+)`", backtest.__doc__ or ""))
 
 
+def known_returns(code: str) -> None:
+    _, titles, *rows = code.splitlines()
+    columns = {vector: {"mean": 0.0, "low": 0.0, "high": 0.0} for vector in VECTORS}
+    horizons = {ahead: {"skill": columns} for ahead in ("1", "4", "24")}
+    returns = {"horizons": horizons, "n_inputs": dict.fromkeys(VECTORS, 1)}
+    expected, *_ = plots.known_returns({"figures": {"returns": returns}})
+    assert re.split(r"  +", titles) == expected
+    assert [re.split(r"  +", row)[0] for row in rows] == list(VECTORS.values())
+
+
 CHECKS: dict[str, Callable[[str], None]] = {
     "the flow of data": flow,
     "the tree": tree,
+    "known returns": known_returns,
     "formula of the error": formula_of(stats.sharpe_error),
     "formula of the luck line": formula_of(stats.expected_maximum_sharpe),
     "a run folder": run_tree,

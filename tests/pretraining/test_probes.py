@@ -5,6 +5,10 @@ import numpy as np
 import pytest
 import torch
 
+from ftray.features import FeatureSpec, build_dataset
+from ftray.market import SimulatorSpec, WindowsSpec, expected_returns
+from ftray.nets import gather_windows
+from ftray.plots import describe_pooled
 from ftray.pretraining.probes import (
     BEAR,
     BULL,
@@ -13,11 +17,12 @@ from ftray.pretraining.probes import (
     block_bootstrap,
     effective_rank,
     probe,
+    probe_returns,
     regime,
     return_sign,
 )
 from ftray.pretraining.samples import draw_samples, log_volatility
-from tests.pretraining.conftest import ENCODER, SPEC
+from tests.pretraining.conftest import ENCODER, SPEC, WITH_RETURNS
 
 HORIZON = SPEC.horizon
 
@@ -112,3 +117,104 @@ def test_effective_rank_counts_directions():
     assert effective_rank(spread) == pytest.approx(6, rel=0.01)
     assert effective_rank(spread[:, :1] * torch.ones(6) + 5.0) == pytest.approx(1, rel=0.01)
     assert math.isfinite(effective_rank(torch.zeros(10, 3)))
+
+
+HORIZONS = (1, 4, 24)
+
+
+class Market:
+    """A simulated market, bars to fit on and to score on, and vectors of them."""
+
+    def __init__(self, pattern="none", strength=0.0, seed=0):
+        spec = SimulatorSpec(n_assets=2, n_bars=16_000, drift=0.0, pattern=pattern, strength=strength, seed=seed)
+        self.dataset = build_dataset(
+            spec, WindowsSpec(holding=24), FeatureSpec(lookback=32, indicators=("close", "cci"))
+        )
+        parts = draw_samples(
+            self.dataset,
+            dataclasses.replace(ENCODER, horizons=HORIZONS),
+            dataclasses.replace(WITH_RETURNS, validation=0.4),
+        )
+        self.bars = Bars(parts[0].bars[::4], parts[1].bars[::2])
+        self.expected = expected_returns(spec)
+
+    def vectors(self, function):
+        return vectors(self.bars, function)
+
+    @property
+    def windows(self):
+        values, lookback = torch.from_numpy(np.array(self.dataset.table.values)), self.dataset.layout.lookback
+        return self.vectors(lambda part: gather_windows(values, torch.from_numpy(part), lookback).flatten(1).numpy())
+
+    @property
+    def attainable(self):
+        """The next bar's expected return, in the unit of its label: what a trader knows who knows how it is made."""
+        close, n = self.dataset.candles.column("close"), self.dataset.layout.lookback - 1
+        return self.vectors(lambda part: self.expected[part + 1] / np.exp(log_volatility(close, part - n, n)))
+
+    def probed(self, **vectors):
+        return probe_returns(vectors.items(), self.dataset, self.bars, HORIZONS, subject="encoder")
+
+    def last_bars(self, windows):
+        return tuple(part.unflatten(1, (-1, self.dataset.layout.lookback))[:, :, -1] for part in windows)
+
+
+@pytest.fixture(scope="module")
+def trending():
+    return Market("momentum", 0.4)
+
+
+def test_of_a_trend_the_window_and_its_last_bar_know_about_what_can_be_known(trending):
+    windows = trending.windows
+    found = trending.probed(encoder=windows, last_bar=trending.last_bars(windows), best=trending.attainable)["1"]
+    best = found["skill"]["best"]
+    assert 0.1 < best["mean"] < 0.2  # the square of the strength, of returns whose volatility has to be guessed
+    for name in ("encoder", "last_bar"):
+        assert found["skill"][name]["low"] > 0
+        assert 0.6 * best["mean"] < found["skill"][name]["mean"] < best["high"]
+
+
+def test_of_a_motif_the_window_knows_and_its_last_bar_does_not():
+    market = Market("motif", 0.5)
+    windows = market.windows
+    found = market.probed(encoder=windows, last_bar=market.last_bars(windows), best=market.attainable)["1"]
+    assert 0.4 * found["skill"]["best"]["mean"] < found["skill"]["encoder"]["mean"] < found["skill"]["best"]["high"]
+    assert found["gain"]["last_bar"]["low"] > 0
+    assert abs(found["skill"]["last_bar"]["mean"]) < 0.02
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_of_noise_nothing_knows_anything(seed):
+    """Out of sample, what was fitted to noise has an R² of 0, where the constant was chosen, or less."""
+    market = Market(seed=seed)
+    windows = market.windows
+    found = market.probed(encoder=market.last_bars(windows), tokens=windows)
+    for horizon in found.values():
+        for skill in horizon["skill"].values():
+            assert skill["low"] <= 0 and skill["mean"] == pytest.approx(0, abs=0.03)
+    assert "nothing to lose" in verdict(found)
+
+
+def verdict(found):
+    return describe_pooled({"figures": {"returns": {"horizons": found}}})
+
+
+def test_the_card_says_that_a_projection_lost_what_the_tokens_know_and_that_a_copy_did_not(trending):
+    windows = trending.windows
+    generator = torch.Generator().manual_seed(0)
+    turn = torch.linalg.qr(torch.randn(windows[0].shape[1], windows[0].shape[1], generator=generator)).Q
+    lossy, copy = (tuple(part @ matrix for part in windows) for matrix in (turn[:, :3], turn))
+    lost, kept = (trending.probed(encoder=pooled, tokens=windows) for pooled in (lossy, copy))
+    assert verdict(lost).startswith("The pooled vector lost more than a tenth of what all tokens know of the return of")
+    assert "no such loss" not in verdict(lost)
+    assert verdict(kept).startswith("The pooled vector shows no loss of what all tokens know of the return of the next")
+    assert "lost" not in verdict(kept)
+
+
+def test_returns_that_never_differ_have_no_skill(dataset, bars):
+    still = dataclasses.replace(dataset.candles, values=np.ones_like(dataset.candles.values))
+    unmoved = dataclasses.replace(dataset, candles=still)
+    found = probe_returns({"encoder": noise(bars), "tokens": noise(bars)}.items(), unmoved, bars, (1, 6), "encoder")
+    nothing = {"skill": {"encoder": None, "tokens": None}, "gain": {"tokens": None}}
+    assert found == {"1": nothing, "6": nothing}
+    assert verdict(found) == "What the pooled vector knows of coming returns was not measured."
