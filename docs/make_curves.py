@@ -1,8 +1,7 @@
 """Writes learning.md and its plots: `python docs/make_curves.py`.
 
-All figures are those of two files in `benchmarks/results/`: skill-cpu.json, of `python benchmarks/skill.py`, and
-transfer-cpu.json, of `python benchmarks/transfer.py`. Plots are SVG, a file per market in `learning/`. A test fails
-where the page or a plot is not what this writes.
+All figures are those of files in `benchmarks/results/` that `benchmarks/skill.py`, `transfer.py` and `demo.py` write.
+Plots are SVG, a file per market in `learning/`. A test fails where the page or a plot is not what this writes.
 
 Takes: rows and what the benchmarks derive from them. Gives: texts by the path that they belong to.
 """
@@ -20,7 +19,7 @@ from ftray.plots.theme import BLACK, FONT, GREY, Series, series
 
 PAGES = Path(__file__).parent
 RESULTS = PAGES.parent / "benchmarks" / "results"
-SKILL, TRANSFER = RESULTS / "skill-cpu.json", RESULTS / "transfer-cpu.json"
+SKILL, TRANSFER, DEMO = (RESULTS / f"{name}-cpu.json" for name in ("skill", "transfer", "demo"))
 PAGE = "learning.md"
 
 INFORMED = "informed"
@@ -56,24 +55,25 @@ DASHES = {"solid": "", "dash": "8 5", "dot": "2 4", "dashdot": "8 4 2 4", "longd
 LEVEL = Series(GREY, "solid", "")
 """How a trader without a training is drawn: as one level."""
 
-Rows = Sequence[Mapping[str, Any]]
+Results = Mapping[str, Any]
+"""What a benchmark's file holds."""
 
 
-def made(skill: Mapping[str, Any], transfer: Mapping[str, Any]) -> dict[str, str]:
+def made(skill: Results, transfer: Results, demo: Results) -> dict[str, str]:
     """The page and its plots: path relative to this folder → text."""
     plots = {plot_path(market): plot(market, skill) for market in markets_of(skill)}
-    return {PAGE: page(skill, transfer)} | plots
+    return {PAGE: page(skill, transfer, demo)} | plots
 
 
 def plot_path(market: str) -> str:
     return f"learning/{market.replace(' ', '-')}.svg"
 
 
-def markets_of(skill: Mapping[str, Any]) -> list[str]:
+def markets_of(skill: Results) -> list[str]:
     return list(dict.fromkeys(row["market"] for row in skill["rows"]))
 
 
-def ways_of(rows: Rows) -> list[str]:
+def ways_of(rows: Sequence[Results]) -> list[str]:
     return list(dict.fromkeys(row["way"] for row in rows))
 
 
@@ -86,14 +86,14 @@ def table(heading: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
 # The page
 
 
-def page(skill: Mapping[str, Any], transfer: Mapping[str, Any]) -> str:
+def page(skill: Results, transfer: Results, demo: Results) -> str:
     settings, rows = skill["settings"], skill["rows"]
     draws, seeds = (len({row[name] for row in rows}) for name in ("draw", "seed"))
     return f"""# Learning
 
-What each learner makes of markets with a known answer, and what pre-training adds. `python docs/make_curves.py` writes
-this page from `benchmarks/results/skill-cpu.json` and `benchmarks/results/transfer-cpu.json`; `python
-benchmarks/skill.py` and `python benchmarks/transfer.py` measure those. None of these markets is a real one, and what is
+What each learner makes of markets with a known answer, what pre-training adds, and how often a study finds something
+where there is nothing. `python docs/make_curves.py` writes this page from what `benchmarks/skill.py`,
+`benchmarks/transfer.py` and `benchmarks/demo.py` have measured. None of these markets is a real one, and what is
 reached here promises no profit anywhere.
 
 ## Markets and learners
@@ -101,51 +101,46 @@ reached here promises no profit anywhere.
 Every market is the simulator, three assets and {settings["n_bars"]:,} hourly bars, with one thing to learn:
 
 {table(("market", "what can be learned"), ((market, MARKETS.get(market, "")) for market in markets_of(skill)))}
-Every learner has {settings["steps"]:,} env steps; {draws} draws of each market, {seeds} seeds each. Growth is the log
-growth per day of the mean action on the validation window, after costs. A share is that of what the informed trader
-earns there, means over the same draws, with a 95 % bootstrap interval over draws. The informed trader knows more than
-candles show, so that 1 is hardly within reach; its rule is not the optimum either, and a share may exceed 1.
+Every learner has {settings["steps"]:,} env steps on each of {draws} draws of a market, with {_count(seeds, "seed")}
+per draw. Growth is the log growth per day of the mean action on the validation window, after costs. A share is that of
+what the informed trader earns there, of means over the same draws, with a 95 % bootstrap interval over draws. The
+informed trader knows more than candles show, so that 1 is hardly within reach; its rule is not the optimum either, and
+a share may exceed 1. *Share of direct* is that of the better one of the two learners that have the exact gradient.
+Seconds are those of training, on {_machine(skill)}.
 
 {table(("learner", "what it is"), ((way, WAYS.get(way, "")) for way in ways_of(rows)))}
 ## Shares of what the informed trader earns
 
 {_overview(skill)}
-{"".join(_section(market, skill) for market in markets_of(skill))}{_transfer(transfer)}"""
+{"".join(_section(market, skill) for market in markets_of(skill))}{_transfer(transfer)}
+{_demo(demo)}"""
 
 
-def _overview(skill: Mapping[str, Any]) -> str:
-    share = {(row["market"], row["way"]): row["share"] for row in skill["shares"] if "share" in row}
+def _machine(results: Results) -> str:
+    machine = results["machine"]
+    return f"{machine['device']}, {_count(machine['cores'], 'core')} that other work shared ({results['at'][:10]})"
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}{'' if n == 1 else 's'}"
+
+
+def _overview(skill: Results) -> str:
+    share = {(row["market"], row["way"]): f"{row['share']:.2f}" for row in skill["shares"] if "share" in row}
     markets = [market for market in markets_of(skill) if (market, INFORMED) in share]
     ways = [way for way in ways_of(skill["rows"]) if way != INFORMED]
-
-    def cells(way: str) -> list[str]:
-        return [f"{share[market, way]:.2f}" if (market, way) in share else "" for market in markets]
-
-    return table(("learner", *markets), ((way, *cells(way)) for way in ways))
+    return table(("learner", *markets), ((way, *(share.get((market, way), "") for market in markets)) for way in ways))
 
 
-def _section(market: str, skill: Mapping[str, Any]) -> str:
+def _section(market: str, skill: Results) -> str:
     own = [row for row in skill["shares"] if row["market"] == market]
     ceiling = max((row["growth"] for row in own if row["way"].startswith(CEILING)), default=math.nan)
     rows = []
     for row in own:
         share = "{share:.2f} [{low:.2f}, {high:.2f}]".format(**row) if "share" in row else ""
         of_direct = f"{row['growth'] / ceiling:.2f}" if ceiling > 0.0 and "share" in row else ""
-        seconds = [
-            one["curve"][-1]["seconds"]
-            for one in skill["rows"]
-            if (one["market"], one["way"]) == (market, row["way"]) and "seconds" in one["curve"][-1]
-        ]
-        rows.append(
-            (
-                row["way"],
-                row["draws"],
-                f"{row['growth']:+.4f}",
-                share,
-                of_direct,
-                f"{np.mean(seconds):.0f}" if seconds else "",
-            )
-        )
+        seconds = _seconds(market, row["way"], skill)
+        rows.append((row["way"], row["draws"], f"{row['growth']:+.4f}", share, of_direct, seconds))
     heading = ("learner", "draws", "growth/day", "share of informed", "share of direct", "seconds")
     what = MARKETS.get(market, "")
     return f"""### {market.capitalize()}
@@ -158,7 +153,14 @@ def _section(market: str, skill: Mapping[str, Any]) -> str:
 """
 
 
-def _transfer(transfer: Mapping[str, Any]) -> str:
+def _seconds(market: str, way: str, skill: Results) -> str:
+    """The mean over trainings; nothing where none was."""
+    last = [row["curve"][-1] for row in skill["rows"] if (row["market"], row["way"]) == (market, way)]
+    known = [point["seconds"] for point in last if "seconds" in point]
+    return f"{np.mean(known):.0f}" if known else ""
+
+
+def _transfer(transfer: Results) -> str:
     rows, settings = transfer["rows"], transfer["settings"]
     ways = list(rows[0]["growth"])
     means = []
@@ -189,21 +191,41 @@ Differences are paired over draws, with 95 % bootstrap intervals. Where an inter
 {table(("market", "difference", "growth/day, 1e-3", "draws above 0", "the first earns"), differences)}"""
 
 
+def _demo(demo: Results) -> str:
+    bounds = {"demo": "at least", "noise": "at most"}
+    rows = (
+        (
+            *(row[name] for name in ("market", "studies", "clear", "gate_opens")),
+            f"{bounds[row['market']]} {row['bound']:.3f}",
+        )
+        for row in demo["claims"]
+    )
+    heading = ("market", "studies", "clear the luck line", "may read the test window", "true fraction")
+    return f"""## Something where there is something, nothing where there is nothing
+
+`ftray tune demo`, and the same on noise, on draws of their markets that no setting was chosen on. A study clears the
+[luck line](results.md#luck) if its best trial's active Sharpe ratio is above it with a probability of 95 %; that trial
+may read the test window if its plain Sharpe ratio is as well. The last column bounds the fraction of all such studies
+that clear, with 95 % confidence (Clopper and Pearson 1934, one-sided):
+
+{table(heading, rows)}"""
+
+
 # The plots
 
 
-def curve_of(market: str, way: str, skill: Mapping[str, Any], steps: np.ndarray) -> np.ndarray:
+def curve_of(market: str, way: str, skill: Results, steps: np.ndarray) -> np.ndarray:
     """Growth per day at each number of steps, interpolated: the mean over draws of the means over seeds."""
     by_draw: dict[int, list[np.ndarray]] = {}
     for row in skill["rows"]:
         if (row["market"], row["way"]) == (market, way):
-            known = row["curve"]
-            seen = [(point.get("env_steps", 0.0), point["growth"]) for point in known]
-            by_draw.setdefault(row["draw"], []).append(np.interp(steps, *map(np.array, zip(*seen, strict=True))))
+            at = [point.get("env_steps", 0.0) for point in row["curve"]]
+            growth = [point["growth"] for point in row["curve"]]
+            by_draw.setdefault(row["draw"], []).append(np.interp(steps, at, growth))
     return np.mean([np.mean(curves, axis=0) for curves in by_draw.values()], axis=0)
 
 
-def plot(market: str, skill: Mapping[str, Any]) -> str:
+def plot(market: str, skill: Results) -> str:
     """A learning curve per learner, and a level per trader without a training, as SVG."""
     rows = [row for row in skill["rows"] if row["market"] == market]
     trained = {row["way"] for row in rows if len(row["curve"]) > 1}
@@ -269,10 +291,7 @@ def _apart(places: Sequence[float], gap: float = 17.0) -> list[float]:
 
 
 def main() -> None:
-    for path in (SKILL, TRANSFER):
-        if not path.exists():
-            raise SystemExit(f"{path} must exist: python benchmarks/{path.stem.removesuffix('-cpu')}.py --json {path}")
-    for path, text in made(json.loads(SKILL.read_text()), json.loads(TRANSFER.read_text())).items():
+    for path, text in made(*(json.loads(path.read_text()) for path in (SKILL, TRANSFER, DEMO))).items():
         (PAGES / path).parent.mkdir(exist_ok=True)
         (PAGES / path).write_text(text)
 

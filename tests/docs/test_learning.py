@@ -43,7 +43,8 @@ def skill():
         {"market": "noise", "draws": 1, "way": "informed", "growth": 0.0},
         {"market": "noise", "draws": 1, "way": "alternatives", "growth": -0.01},
     ]
-    return {"settings": {"steps": 100, "n_bars": 24_000}, "rows": rows, "shares": shares}
+    measured = {"at": "2026-11-27T16:50:30+00:00", "machine": {"device": "AMD EPYC", "cores": 2}}
+    return measured | {"settings": {"steps": 100, "n_bars": 24_000}, "rows": rows, "shares": shares}
 
 
 @pytest.fixture
@@ -67,8 +68,17 @@ def transfer():
     }
 
 
-def test_the_page_has_growth_shares_and_intervals_and_what_pre_training_buys(skill, transfer):
-    page = curves.page(skill, transfer)
+@pytest.fixture
+def demo():
+    learned = {"market": "demo", "studies": 5, "clear": 4, "gate_opens": 3, "bound": 0.3426, "holds": True}
+    return {"claims": [learned, learned | {"market": "noise", "studies": 59, "clear": 0, "bound": 0.0495}]}
+
+
+def test_the_page_has_growth_shares_and_intervals_and_what_pre_training_buys(skill, transfer, demo):
+    page = curves.page(skill, transfer, demo)
+    assert "on each of 2 draws of a market, with 2 seeds\nper draw" in page
+    assert "AMD EPYC, 2 cores that other work shared (2026-11-27)" in page
+    assert "| demo | 5 | 4 | 3 | at least 0.343 |\n| noise | 59 | 0 | 3 | at most 0.050 |\n" in page
     assert "| alternatives | 2 | +0.0150 | 0.50 [0.41, 0.62] | 0.50 | 10 |" in page
     assert "| informed | 2 | +0.0300 | 1.00 [1.00, 1.00] | 1.00 |  |" in page
     assert "| alternatives | 1 | -0.0100 |  |  | 10 |" in page, "a share of nothing is none"
@@ -84,8 +94,8 @@ def test_a_curve_is_the_mean_over_draws_of_the_means_over_seeds(skill):
     np.testing.assert_allclose(found, [0.0, 0.01, 0.02, 0.015])
 
 
-def test_each_market_has_a_plot_with_a_line_and_a_label_for_each_learner(skill, transfer):
-    made = curves.made(skill, transfer)
+def test_each_market_has_a_plot_with_a_line_and_a_label_for_each_learner(skill, transfer, demo):
+    made = curves.made(skill, transfer, demo)
     shown = re.findall(r"!\[.+\]\((.+\.svg)\)", made[curves.PAGE])
     assert shown == ["learning/mean-reversion.svg", "learning/noise.svg"] == [p for p in made if p != curves.PAGE]
     root = ElementTree.fromstring(made["learning/mean-reversion.svg"])
