@@ -51,7 +51,14 @@ CEILING = "direct"
 WIDTH, HEIGHT = 820, 400
 LEFT, RIGHT, TOP, BOTTOM = 80, 590, 50, 350
 N_POINTS = 41
-DASHES = {"solid": "", "dash": "8 5", "dot": "2 4", "dashdot": "8 4 2 4", "longdash": "14 5", "longdashdot": "14 4 2 4"}
+DASHES = {
+    "solid": "none",
+    "dash": "8 5",
+    "dot": "2 4",
+    "dashdot": "8 4 2 4",
+    "longdash": "14 5",
+    "longdashdot": "14 4 2 4",
+}
 LEVEL = Series(GREY, "solid", "")
 """How a trader without a training is drawn: as one level."""
 
@@ -83,9 +90,6 @@ def table(heading: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
-# The page
-
-
 def page(skill: Results, transfer: Results, demo: Results) -> str:
     settings, rows = skill["settings"], skill["rows"]
     draws, seeds = (len({row[name] for row in rows}) for name in ("draw", "seed"))
@@ -101,7 +105,7 @@ reached here promises no profit anywhere.
 Every market is the simulator, three assets and {settings["n_bars"]:,} hourly bars, with one thing to learn:
 
 {table(("market", "what can be learned"), ((market, MARKETS.get(market, "")) for market in markets_of(skill)))}
-Every learner has {settings["steps"]:,} env steps on each of {draws} draws of a market, with {_count(seeds, "seed")}
+Every learner has {settings["steps"]:,} env steps on each of {draws} draws of a market, with {seeds} seeds
 per draw. Growth is the log growth per day of the mean action on the validation window, after costs. A share is that of
 what the informed trader earns there, of means over the same draws, with a 95 % bootstrap interval over draws. The
 informed trader knows more than candles show, so that 1 is hardly within reach; its rule is not the optimum either, and
@@ -118,11 +122,7 @@ Seconds are those of training, on {_machine(skill)}.
 
 def _machine(results: Results) -> str:
     machine = results["machine"]
-    return f"{machine['device']}, {_count(machine['cores'], 'core')} that other work shared ({results['at'][:10]})"
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}{'' if n == 1 else 's'}"
+    return f"{machine['device']}, {machine['cores']} cores that other work shared ({results['at'][:10]})"
 
 
 def _overview(skill: Results) -> str:
@@ -211,9 +211,6 @@ that clear, with 95 % confidence (Clopper and Pearson 1934, one-sided):
 {table(heading, rows)}"""
 
 
-# The plots
-
-
 def curve_of(market: str, way: str, skill: Results, steps: np.ndarray) -> np.ndarray:
     """Growth per day at each number of steps, interpolated: the mean over draws of the means over seeds."""
     by_draw: dict[int, list[np.ndarray]] = {}
@@ -241,11 +238,10 @@ def plot(market: str, skill: Results) -> str:
         look, y = looks.get(way, LEVEL), _y(curves[way], ticks)
         points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
         style = f'fill="none" stroke="{look.color}" stroke-width="{2 if way in trained else 1}"'
-        dash = DASHES[look.dash]
-        lines.append(f'<polyline points="{points}" {style}{f" stroke-dasharray={dash!r}" if dash else ""}/>')
+        lines.append(f'<polyline points="{points}" {style} stroke-dasharray="{DASHES[look.dash]}"/>')
         lines.append(f'<path d="M{RIGHT},{y[-1]:.1f} L{RIGHT + 12},{label:.1f}" stroke="{GREY}" stroke-width="0.5"/>')
         lines.append(_text(RIGHT + 16, label + 4, way, color=look.color))
-    body = "\n".join(lines).replace("'", '"')
+    body = "\n".join(lines)
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="{FONT["family"]}">'
     return f'{head}\n<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>\n{body}\n</svg>\n'
 
@@ -291,6 +287,9 @@ def _apart(places: Sequence[float], gap: float = 17.0) -> list[float]:
 
 
 def main() -> None:
+    for path in (SKILL, TRANSFER, DEMO):
+        if not path.exists():
+            raise SystemExit(f"{path} must exist: python benchmarks/{path.stem.removesuffix('-cpu')}.py --json {path}")
     for path, text in made(*(json.loads(path.read_text()) for path in (SKILL, TRANSFER, DEMO))).items():
         (PAGES / path).parent.mkdir(exist_ok=True)
         (PAGES / path).write_text(text)
