@@ -10,12 +10,11 @@ the test window would open for it. No study here is the one of README.md: its se
 Claims: of 5 studies of the demo's market at least 4 clear the luck line with 95 % confidence; of all studies of noise
 at most 5 % do. None of 59 bounds their true fraction by 5 % (Clopper and Pearson 1934, one-sided, 95 % confidence).
 
-A file that holds rows already is continued: rows of other settings are refused. Studies run one after the other, each
-on two cores.
+A file that holds rows already is continued: rows of other settings are refused. Studies run one after the other on one
+Ray, so that their seconds are without its start.
 """
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -25,7 +24,7 @@ from typing import Any
 
 from measuring import table
 from scipy.stats import beta
-from trainings import arguments, rows_kept, surroundings, write
+from trainings import arguments, rows_kept, shared_ray, surroundings, write
 
 from ftray.analysis.luck import gate_opens, luck_of, luck_of_best
 from ftray.analysis.ranking import best_trial, hardly_trading
@@ -54,14 +53,8 @@ def study_of(market: str, seed: int, more: tuple[str, ...], root: Path) -> tuple
     given = (f"name={name}", f"trial.market.seed={seed}", *MARKETS[market], *more)
     words = ["tune", "demo", "--runs", str(root), *(word for one in given for word in ("--set", one))]
     start = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-m", "ftray", *words],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    command = [sys.executable, "-m", "ftray", *words]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"ftray {' '.join(words)} ended with {done.returncode}:\n{done.stdout}")
     return RunFolder.open(root / name), time.perf_counter() - start
@@ -138,13 +131,14 @@ def main(given: list[str] | None = None) -> None:
     tasks = [(market, FIRST_SEED + n) for market, count in wanted.items() for n in range(count)]
     tasks = [task for task in tasks if task not in done]
     machine = surroundings()
-    for n, (market, seed) in enumerate(tasks, start=1):
-        with tempfile.TemporaryDirectory() as root:
-            run, seconds = study_of(market, seed, more, Path(root))
-            row = {"market": market, "seed": seed} | verdict_of(run) | {"seconds": seconds}
-        rows.append(row)
-        print(f"{n}/{len(tasks)} {market}, seed {seed}: {_described(row)}; {seconds:.0f} s", flush=True)
-        write(options.json, "demo", machine=machine, settings=settings, claims=claims_of(rows), rows=rows)
+    with shared_ray():
+        for n, (market, seed) in enumerate(tasks, start=1):
+            with tempfile.TemporaryDirectory() as root:
+                run, seconds = study_of(market, seed, more, Path(root))
+                row = {"market": market, "seed": seed} | verdict_of(run) | {"seconds": seconds}
+            rows.append(row)
+            print(f"{n}/{len(tasks)} {market}, seed {seed}: {_described(row)}; {seconds:.0f} s", flush=True)
+            write(options.json, "demo", machine=machine, settings=settings, claims=claims_of(rows), rows=rows)
     print(f"\n{table(COLUMNS, claims_of(rows))}")
 
 

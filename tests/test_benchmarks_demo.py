@@ -1,5 +1,6 @@
 """The demo's benchmark: what its claims mean, and that a stopped run goes on."""
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -64,6 +65,7 @@ def test_a_run_that_was_stopped_goes_on_and_other_settings_are_refused(tmp_path,
         return None, 1.0
 
     monkeypatch.setattr(demo, "study_of", study_of)
+    monkeypatch.setattr(demo, "shared_ray", contextlib.nullcontext)
     monkeypatch.setattr(demo, "verdict_of", lambda run: RANKED | {"clears": False})
     command = ["--seeds", "2", "--noise", "3", "--json", str(tmp_path / "demo.json")]
     with pytest.raises(KeyboardInterrupt):
