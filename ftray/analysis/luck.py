@@ -53,6 +53,11 @@ class Luck:
         return self.deflated >= CONFIDENCE
 
     @property
+    def verdict(self) -> str:
+        """Whether anything was found, in words."""
+        return "found: more than luck explains" if self.clears else "nothing found: luck may explain the best trial"
+
+    @property
     def chosen_from(self) -> str:
         """How many trials the ratio is the best of, in words."""
         elsewhere = f" here and {self.n_elsewhere} in other studies" if self.n_elsewhere else ""
@@ -132,6 +137,25 @@ def luck_of_best(
         return None
     n = len(scored_trials(records))
     return luck_of(best.metrics, best.spec.get("windows") or {}, n, float(n + n_elsewhere), metric, n_elsewhere)
+
+
+def describe_luck_of_best(
+    records: Sequence[TrialRecord],
+    objectives: Sequence[Objective],
+    constraints: Sequence[Constraint] = (),
+    n_elsewhere: int = 0,
+) -> list[str]:
+    """The luck line of the best trial, and in a line of its own whether anything was found.
+
+    No lines where the first objective has no luck line, or no trial has finished. n_elsewhere: looks of other studies.
+    """
+    luck = luck_of_best(records, objectives, constraints, n_elsewhere)
+    if luck is not None:
+        return [str(luck), luck.verdict] if math.isfinite(luck.luck_line) else []
+    has_finished = any(record.state == "COMPLETE" and record.number is not None for record in records)
+    has_rank = best_trial(records, objectives, constraints) is not None
+    is_ratio = objectives[0].metric in RATIOS
+    return ["nothing found: no finished trial has a rank"] if has_finished and is_ratio and not has_rank else []
 
 
 def sharpe_error(metrics: Mapping[str, Any], windows: Mapping[str, Any], metric: str = SHARPE) -> float | None:

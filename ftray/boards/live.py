@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from ftray.analysis.failures import failure_rows
 from ftray.analysis.leaderboard import encoder_rows, is_benchmark, leaderboard_rows
 from ftray.analysis.looks import looks_elsewhere
-from ftray.analysis.luck import luck_of_best, scored_trials
+from ftray.analysis.luck import describe_luck_of_best, scored_trials
 from ftray.analysis.ranking import describe_hardly_trading, rank_trials
 from ftray.analysis.study import Study
 from ftray.analysis.test_window import describe_reads
@@ -111,9 +111,9 @@ def describe_luck(study: Study) -> list[str]:
     hardly trade, and each read of the test window."""
     records, elsewhere = study.records(), looks_elsewhere(study.run)
     looks = elsewhere.describe(len(scored_trials(records)))
-    luck = luck_of_best(records, study.objectives, study.constraints, elsewhere.n)
+    luck = describe_luck_of_best(records, study.objectives, study.constraints, elsewhere.n)
     idle = describe_hardly_trading(records, study.constraints)
-    return [*looks, *([] if luck is None else [str(luck)]), *idle, *describe_reads(study.run.events())]
+    return [*looks, *luck, *idle, *describe_reads(study.run.events())]
 
 
 def leaderboard_page(study: Study) -> list[dict[str, Any]]:

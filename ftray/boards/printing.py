@@ -3,13 +3,12 @@
 Takes: a `RunFolder`. Gives: lines on a console, without pandas.
 """
 
-import math
 from typing import TYPE_CHECKING
 
 from ftray.analysis.failures import describe_crashes, describe_failures
 from ftray.analysis.leaderboard import describe_states, encoder_rows, first_rows, is_benchmark, leaderboard_rows
 from ftray.analysis.looks import looks_elsewhere
-from ftray.analysis.luck import luck_of_best, scored_trials
+from ftray.analysis.luck import describe_luck_of_best, scored_trials
 from ftray.analysis.ranking import describe_hardly_trading, pareto_front
 from ftray.analysis.test_window import describe_reads
 from ftray.boards.columns import ENCODERS, leaderboard_columns
@@ -77,14 +76,13 @@ def print_front(run: RunFolder, *, console: "Console | None" = None) -> None:
 
 
 def print_luck(run: RunFolder, *, console: "Console | None" = None) -> None:
-    """Prints what belongs under every leaderboard: looks of other studies, and the luck line of Sharpe ratios."""
+    """Prints what belongs under every leaderboard: looks of other studies, the luck line of Sharpe ratios, and whether
+    anything was found."""
     from rich.console import Console
 
     records, elsewhere = run.records(), looks_elsewhere(run)
     lines = elsewhere.describe(len(scored_trials(records)))
-    luck = luck_of_best(records, objectives_of(run.study), constraints_of(run.study), elsewhere.n)
-    if luck is not None and math.isfinite(luck.luck_line):
-        lines.append(str(luck))
+    lines += describe_luck_of_best(records, objectives_of(run.study), constraints_of(run.study), elsewhere.n)
     print_lines(["", *lines] if lines else [], console or Console())
 
 

@@ -173,8 +173,8 @@ def test_everyone_shows_the_same_luck_line(tmp_path):
     luck = study.best().luck
     assert luck is not None and luck.value == 0.3
     assert luck.n_trials == sum(trial.state != "PENDING" for trial in trials)
-    shown, idle = describe_luck(study)
-    assert shown == str(luck) and "1 of 5 finished trials (trial-0008) hardly trade" in idle
+    shown, verdict, idle = describe_luck(study)
+    assert shown == str(luck) and verdict == luck.verdict and "1 of 5 finished trials (trial-0008) hardly trade" in idle
     assert str(luck) in printed("results", str(run.path))
     shown = json.loads(printed("results", str(run.path), "--json", "-"))
     assert shown["luck"]["luck_line"] == pytest.approx(luck.luck_line)

@@ -16,6 +16,7 @@ from ftray.runs import RunFolder
 from ftray.search.objectives import objectives_of
 
 HOURS = 8_760
+DRAWDOWN = {"metric": "validation/max_drawdown", "direction": "minimize"}
 SINGLE = {"kind": "single"}
 
 
@@ -88,6 +89,22 @@ def test_an_active_ratio_has_a_line_of_its_own_and_the_gate_asks_for_both():
     assert gate_opens(plain, skilled) and not gate_opens(active, skilled)
     undefined = luck_of(figures_of_both | {ACTIVE_SHARPE: None}, SINGLE, 4, 4.0, ACTIVE_SHARPE)
     assert undefined is None and not gate_opens(plain, undefined) and not gate_opens(None, skilled)
+
+
+def test_the_verdict_is_that_nothing_was_found_until_luck_hardly_explains_the_best(tmp_path):
+    lucky = run_of(tmp_path / "lucky", {"COMPLETE": 1.0, "COMPLETE too": 2.0})
+    skilled = run_of(tmp_path / "skilled", {"COMPLETE": 1.0, "COMPLETE too": 12.0})
+    assert printed(print_luck, lucky).splitlines()[-1] == "nothing found: luck may explain the best trial"
+    assert printed(print_luck, skilled).splitlines()[-1] == "found: more than luck explains"
+
+
+def test_nothing_was_found_where_trials_finished_and_none_has_a_rank(tmp_path):
+    idle = run_of(tmp_path / "idle", {"COMPLETE": None, "PRUNED": 2.0})
+    assert printed(print_luck, idle).strip() == "nothing found: no finished trial has a rank"
+    begun = run_of(tmp_path / "begun", {"FAILED": None, "PRUNED": 2.0})
+    assert printed(print_luck, begun) == ""
+    other = run_of(tmp_path / "other", {"COMPLETE": None}, {"objectives": [DRAWDOWN]})
+    assert printed(print_luck, other) == ""
 
 
 def test_more_trials_raise_the_line_and_more_bars_lower_it():

@@ -11,11 +11,14 @@ from pathlib import Path
 import click
 import pytest
 
+from ftray import open_study
+from ftray.analysis.luck import luck_of_best
 from ftray.cli import _parser, main
 from ftray.runs import RunFolder
+from ftray.search.objectives import constraints_of, objectives_of
 from ftray.study import load_study
 
-from .pages import PAGES, ROOT, Block, blocks, commands, files_before, inline_commands
+from .pages import PAGES, README, ROOT, Block, blocks, commands, files_before, inline_commands
 from .test_examples import marked, write_files
 from .test_texts import undescribed
 
@@ -183,24 +186,42 @@ def test_a_command_that_there_is_not_is_found(wrong, folder, capsys):
         check(next(commands(wrong)), capsys)
 
 
+def tune_demo() -> list[list[str]]:
+    """The commands of README.md that run the demo: as it is, and on noise."""
+    shown = [words[1:] for block in blocks("bash") if block.page == README for words in commands(block.code)]
+    return [words for words in shown if words[:2] == ["tune", "demo"]]
+
+
 @pytest.mark.ray
 @pytest.mark.long
 def test_the_demo_does_what_the_readme_says(folder):
     shutil.rmtree("runs/demo")
-    (words,) = [
-        words[1:] for block in blocks("bash") for words in commands(block.code) if words[1:] == ["tune", "demo"]
-    ]
+    (words,) = [words for words in tune_demo() if words == ["tune", "demo"]]
     printed = run_alone(words)
-    for part in ("rank", "equal_weight", "luck line"):
+    for part in ("rank", "equal_weight", "luck line", "found: more than luck explains"):
         assert part in printed
+    assert "nothing found" not in printed
     run = RunFolder.open(Path("runs/demo"))
     records = run.records()
     assert run.is_done and {record.state for record in records} == {"COMPLETE"}
     assert sorted(record.kind for record in records) == ["pretraining", *["trial"] * 4]
+    luck = open_study(run.path).best().luck
+    assert luck is not None and luck.clears
     assert "is finished: nothing to run" in run_alone(words)
     (tree,) = [block for block in blocks("text") if block.name == "a run folder"]
     assert undescribed(tree.code, run.path) == []
     assert "exposure_matched" in run_alone(["backtest", "runs/demo"])
+
+
+@pytest.mark.ray
+@pytest.mark.long
+def test_the_demo_on_noise_finds_nothing(folder):
+    (words,) = [words for words in tune_demo() if "name=noise" in words]
+    printed = run_alone(words)
+    assert "nothing found" in printed and "found: more" not in printed
+    run = RunFolder.open(Path("runs/noise"))
+    luck = luck_of_best(run.records(), objectives_of(run.study), constraints_of(run.study))
+    assert run.is_done and (luck is None or not luck.clears)
 
 
 def test_commands_are_read_as_a_shell_reads_them():
