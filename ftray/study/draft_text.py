@@ -225,14 +225,15 @@ def _ppo(plan: Plan) -> Iterator[str]:
     )
     yield "ppo:"
     yield f"  env_steps: {plan.env_steps}"
-    yield "  train_batch_size: 512"
-    yield "  minibatch_size: 64"
+    yield "  train_batch_size: 2048"
+    yield "  minibatch_size: 256"
     yield "  epochs: 4"
     yield "  learning_rate: {log: [1e-4, 1e-3]}"
     yield "  alternatives: 15  # further actions per account and bar, priced exactly: prices do not answer them"
     yield "  gamma: 0.9"
     yield "  gae_lambda: 0"
-    yield "  evaluate_every: 10"
+    yield "  fine_tune_factor: 1  # a tower that is fine-tuned learns at the rate of the heads from the start"
+    yield "  fine_tune_warm_up: 0"
     yield f"  n_env_runners: {2 if plan.machine.cpus >= 2 else 0}"
 
 
