@@ -252,12 +252,12 @@ def _search(plan: Plan) -> Iterator[str]:
     yield "points:"
     shape = ", trial/encoder/d_token: {0}, trial/encoder/n_blocks: {1}, trial/encoder/n_heads: {2}" * plan.wide
     small, large = shape.format(32, 1, 2), shape.format(64, 2, 4)
-    yield f"  - {{trial/encoder/kind: ft pretrained=auto, trial/encoder/frozen: true{small}}}"
+    yield f"  - {{trial/encoder/kind: ft pretrained=auto readout=forecasts, trial/encoder/frozen: true{small}}}"
     yield "  - {trial/encoder/kind: mlp}"
     yield f"  - {{trial/encoder/kind: ft pretrained=none{small}}}"
-    yield f"  - {{trial/encoder/kind: ft pretrained=auto, trial/encoder/frozen: false{small}}}"
+    yield f"  - {{trial/encoder/kind: ft pretrained=auto readout=forecasts, trial/encoder/frozen: false{small}}}"
     if plan.wide:
-        yield f"  - {{trial/encoder/kind: ft pretrained=auto, trial/encoder/frozen: true{large}}}"
+        yield f"  - {{trial/encoder/kind: ft pretrained=auto readout=forecasts, trial/encoder/frozen: true{large}}}"
 
 
 def budget_lines(plan: Plan) -> Iterator[str]:
