@@ -10,7 +10,7 @@ and what is not in it cannot be reported: a new metric is one line here.
 """
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from ftray.errors import MetricError
@@ -38,6 +38,9 @@ ACTIVE_SHARPE = validation("active_sharpe")
 ERRORS = {ratio: f"{ratio}_error" for ratio in (SHARPE, ACTIVE_SHARPE)}
 """The metrics whose standard error over folds and seeds is a metric, too."""
 ROUND_TRIPS = validation("round_trips")
+GROWTH = validation("total_return")
+SELECTED = "selected/"
+SELECTED_STEPS, EVALUATIONS = SELECTED + "env_steps", SELECTED + "evaluations"
 CPU_SECONDS, GPU_SECONDS, WALL_SECONDS = "cost/cpu_seconds", "cost/gpu_seconds", "wall_seconds"
 PLANNED_GIB, USED_GIB = "vram/planned_gib", "vram/used_gib"
 PRETRAINING_LOSS = "validation_loss"
@@ -158,29 +161,56 @@ _VALIDATION = (
     )
 )
 
-_TRAINING = _of(
-    "training",
-    ("env_steps", None, "count", "env steps", "steps of all environments, over all trainings of the trial so far"),
-    ("iteration", None, "count", "iteration", "of the PPO of the current training"),
-    ("reward", UP, "number", "reward", "mean return of the episodes that ended in an iteration"),
-    ("loss/policy", None, "number", "policy loss", "PPO's clipped surrogate with its sign turned"),
-    ("loss/value", DOWN, "number", "value loss", "mean squared error of the values"),
-    ("entropy", None, "number", "entropy", "of the policy's distribution of actions, in nats"),
-    ("kl", None, "number", "KL divergence", "of the policy from the one that sampled, in nats"),
-    ("clip_fraction", None, "fraction", "clip fraction", "samples whose probability ratio PPO clips"),
-    ("explained_variance", UP, "ratio", "explained variance", "share of the returns' variance that the values explain"),
-    ("gradient_norm", None, "number", "gradient norm", "of all gradients together, before they are clipped"),
-    ("steps_per_second", UP, "per second", "steps per second", "env steps over the wall time of an iteration"),
-    ("steps_per_second/sampling", UP, "per second", "sampling speed", "env steps over the time that sampling took"),
-    ("steps_per_second/learning", UP, "per second", "learning speed", "env steps over the time that the update took"),
-    ("seconds/sampling", DOWN, "seconds", "sampling time", "of an iteration without the update"),
-    ("seconds/learning", DOWN, "seconds", "learning time", "of an iteration's update"),
-    (WALL_SECONDS, DOWN, "duration", "wall time", "since the trial's process started or resumed"),
-) + _of(
-    "training",
-    ("intraclass_correlation", None, "ratio", "correlation of advantages", "between the accounts of a bar"),
-    prefix="advantages/",
-    always=False,  # of trials with several accounts per bar
+_TRAINING = (
+    _of(
+        "training",
+        ("env_steps", None, "count", "env steps", "steps of all environments, over all trainings of the trial so far"),
+        ("iteration", None, "count", "iteration", "of the PPO of the current training"),
+        ("reward", UP, "number", "reward", "mean return of the episodes that ended in an iteration"),
+        ("loss/policy", None, "number", "policy loss", "PPO's clipped surrogate with its sign turned"),
+        ("loss/value", DOWN, "number", "value loss", "mean squared error of the values"),
+        ("entropy", None, "number", "entropy", "of the policy's distribution of actions, in nats"),
+        ("kl", None, "number", "KL divergence", "of the policy from the one that sampled, in nats"),
+        ("clip_fraction", None, "fraction", "clip fraction", "samples whose probability ratio PPO clips"),
+        (
+            "explained_variance",
+            UP,
+            "ratio",
+            "explained variance",
+            "share of the returns' variance that the values explain",
+        ),
+        ("gradient_norm", None, "number", "gradient norm", "of all gradients together, before they are clipped"),
+        ("steps_per_second", UP, "per second", "steps per second", "env steps over the wall time of an iteration"),
+        ("steps_per_second/sampling", UP, "per second", "sampling speed", "env steps over the time that sampling took"),
+        (
+            "steps_per_second/learning",
+            UP,
+            "per second",
+            "learning speed",
+            "env steps over the time that the update took",
+        ),
+        ("seconds/sampling", DOWN, "seconds", "sampling time", "of an iteration without the update"),
+        ("seconds/learning", DOWN, "seconds", "learning time", "of an iteration's update"),
+        (WALL_SECONDS, DOWN, "duration", "wall time", "since the trial's process started or resumed"),
+    )
+    + _of(
+        "training",
+        ("intraclass_correlation", None, "ratio", "correlation of advantages", "between the accounts of a bar"),
+        prefix="advantages/",
+        always=False,  # of trials with several accounts per bar
+    )
+    + _of(
+        "training",
+        (
+            SELECTED_STEPS,
+            None,
+            "count",
+            "selected env steps",
+            "of a training, at the evaluation that is its result",
+        ),
+        (EVALUATIONS, None, "count", "evaluations", "of a training so far, of which the best one is its result"),
+        always=False,  # of trials with `select: best_validation`
+    )
 )
 
 _ENCODER = _of(
@@ -232,7 +262,10 @@ METRICS: dict[str, Metric] = {one.name: one for one in (*_VALIDATION, *_TRAINING
 _FAMILIES = {name[:-1]: one for name, one in METRICS.items() if name.endswith("*")}
 _FAMILY_NAMES = tuple(_FAMILIES)
 
-PLACES = ("fold", "seed", "run_done", "runs_done", "runs")
+EVALUATED = "evaluated"
+"""In the report that ends a training whose result is an earlier evaluation: what the last evaluation measured."""
+
+PLACES = ("fold", "seed", "run_done", "runs_done", "runs", EVALUATED)
 """What a report holds that is no metric: which training it is of, and which are finished, each with its own metrics."""
 
 EQUAL_WEIGHT, CASH = "equal_weight", "cash"
@@ -263,6 +296,11 @@ def metric_direction(name: str) -> Direction:
     if found.direction is None:
         raise MetricError(f"{name} ({found.computed_from}) is neither better high nor low: name a direction")
     return found.direction
+
+
+def on_the_way(report: Mapping[str, Any]) -> dict[str, Any]:
+    """A report as a point of learning curves: what was measured at its step, whichever evaluation is the result."""
+    return {**report, **report.get(EVALUATED, {})}
 
 
 def check_reported(names: Iterable[str]) -> None:
