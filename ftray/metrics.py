@@ -10,7 +10,7 @@ and what is not in it cannot be reported: a new metric is one line here.
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from ftray.errors import MetricError
@@ -37,10 +37,8 @@ SHARPE = validation("sharpe")
 ACTIVE_SHARPE = validation("active_sharpe")
 ERRORS = {ratio: f"{ratio}_error" for ratio in (SHARPE, ACTIVE_SHARPE)}
 """The metrics whose standard error over folds and seeds is a metric, too."""
-ROUND_TRIPS = validation("round_trips")
-GROWTH = validation("total_return")
-SELECTED = "selected/"
-SELECTED_STEPS, EVALUATIONS = SELECTED + "env_steps", SELECTED + "evaluations"
+ROUND_TRIPS, GROWTH = validation("round_trips"), validation("total_return")
+SELECTED_STEPS, EVALUATIONS = "selected/env_steps", "selected/evaluations"
 CPU_SECONDS, GPU_SECONDS, WALL_SECONDS = "cost/cpu_seconds", "cost/gpu_seconds", "wall_seconds"
 PLANNED_GIB, USED_GIB = "vram/planned_gib", "vram/used_gib"
 PRETRAINING_LOSS = "validation_loss"
@@ -112,13 +110,7 @@ _VALIDATION = (
         ("years", None, "years", "years", "length of a fold's validation windows"),
         ("turnover", DOWN, "per year", "turnover", "traded notional over equity, in a year"),
         ("fees", DOWN, "fraction", "fees", "sum of the fees paid in each bar, of equity"),
-        (
-            "break_even_fee",
-            UP,
-            "small fraction",
-            "break-even fee",
-            "fee at which equity would have ended where it began",
-        ),
+        ("break_even_fee", UP, "small fraction", "break-even fee", "fee at which equity would end where it began"),
         ("exposure", None, "fraction", "exposure", "mean fraction of equity in assets"),
         ("n_trades", DOWN, "count", "trades", "orders that were filled"),
         ("round_trips", None, "number", "round trips", "traded notional over twice the mean equity"),
@@ -141,7 +133,7 @@ _VALIDATION = (
             DOWN,
             "annual ratio",
             "robust error of active Sharpe",
-            "of one training, by Newey and West",
+            "of a training, by Newey and West",
         ),
         ("information_ratio", UP, "annual ratio", "information ratio", "Sharpe ratio of returns less equal weight's"),
         ("alpha", UP, "fraction", "alpha", "mean return that equal weight's returns do not explain, annual"),
@@ -161,56 +153,36 @@ _VALIDATION = (
     )
 )
 
-_TRAINING = (
-    _of(
-        "training",
-        ("env_steps", None, "count", "env steps", "steps of all environments, over all trainings of the trial so far"),
-        ("iteration", None, "count", "iteration", "of the PPO of the current training"),
-        ("reward", UP, "number", "reward", "mean return of the episodes that ended in an iteration"),
-        ("loss/policy", None, "number", "policy loss", "PPO's clipped surrogate with its sign turned"),
-        ("loss/value", DOWN, "number", "value loss", "mean squared error of the values"),
-        ("entropy", None, "number", "entropy", "of the policy's distribution of actions, in nats"),
-        ("kl", None, "number", "KL divergence", "of the policy from the one that sampled, in nats"),
-        ("clip_fraction", None, "fraction", "clip fraction", "samples whose probability ratio PPO clips"),
-        (
-            "explained_variance",
-            UP,
-            "ratio",
-            "explained variance",
-            "share of the returns' variance that the values explain",
-        ),
-        ("gradient_norm", None, "number", "gradient norm", "of all gradients together, before they are clipped"),
-        ("steps_per_second", UP, "per second", "steps per second", "env steps over the wall time of an iteration"),
-        ("steps_per_second/sampling", UP, "per second", "sampling speed", "env steps over the time that sampling took"),
-        (
-            "steps_per_second/learning",
-            UP,
-            "per second",
-            "learning speed",
-            "env steps over the time that the update took",
-        ),
-        ("seconds/sampling", DOWN, "seconds", "sampling time", "of an iteration without the update"),
-        ("seconds/learning", DOWN, "seconds", "learning time", "of an iteration's update"),
-        (WALL_SECONDS, DOWN, "duration", "wall time", "since the trial's process started or resumed"),
-    )
-    + _of(
-        "training",
-        ("intraclass_correlation", None, "ratio", "correlation of advantages", "between the accounts of a bar"),
-        prefix="advantages/",
-        always=False,  # of trials with several accounts per bar
-    )
-    + _of(
-        "training",
-        (
-            SELECTED_STEPS,
-            None,
-            "count",
-            "selected env steps",
-            "of a training, at the evaluation that is its result",
-        ),
-        (EVALUATIONS, None, "count", "evaluations", "of a training so far, of which the best one is its result"),
-        always=False,  # of trials with `select: best_validation`
-    )
+_TRAINING = _of(
+    "training",
+    ("env_steps", None, "count", "env steps", "steps of all environments, over all trainings of the trial so far"),
+    ("iteration", None, "count", "iteration", "of the PPO of the current training"),
+    ("reward", UP, "number", "reward", "mean return of the episodes that ended in an iteration"),
+    ("loss/policy", None, "number", "policy loss", "PPO's clipped surrogate with its sign turned"),
+    ("loss/value", DOWN, "number", "value loss", "mean squared error of the values"),
+    ("entropy", None, "number", "entropy", "of the policy's distribution of actions, in nats"),
+    ("kl", None, "number", "KL divergence", "of the policy from the one that sampled, in nats"),
+    ("clip_fraction", None, "fraction", "clip fraction", "samples whose probability ratio PPO clips"),
+    ("explained_variance", UP, "ratio", "explained variance", "share of the returns' variance that the values explain"),
+    ("gradient_norm", None, "number", "gradient norm", "of all gradients together, before they are clipped"),
+    ("steps_per_second", UP, "per second", "steps per second", "env steps over the wall time of an iteration"),
+    ("steps_per_second/sampling", UP, "per second", "sampling speed", "env steps over the time that sampling took"),
+    ("steps_per_second/learning", UP, "per second", "learning speed", "env steps over the time that the update took"),
+    ("seconds/sampling", DOWN, "seconds", "sampling time", "of an iteration without the update"),
+    ("seconds/learning", DOWN, "seconds", "learning time", "of an iteration's update"),
+    (WALL_SECONDS, DOWN, "duration", "wall time", "since the trial's process started or resumed"),
+) + _of(
+    "training",
+    ("intraclass_correlation", None, "ratio", "correlation of advantages", "between the accounts of a bar"),
+    prefix="advantages/",
+    always=False,  # of trials with several accounts per bar
+)
+
+_SELECTION = _of(
+    "training",
+    (SELECTED_STEPS, None, "count", "selected env steps", "of a training, at the evaluation that is its result"),
+    (EVALUATIONS, None, "count", "evaluations", "of a training so far, of which the best one is its result"),
+    always=False,  # of trials with `select: best_validation`
 )
 
 _ENCODER = _of(
@@ -237,13 +209,7 @@ _PRETRAINING = _of(
     "pretraining",
     ("epoch", None, "count", "epoch", "of a pre-training job, counted from 1"),
     ("best_epoch", None, "count", "best epoch", "the one of the lowest validation loss"),
-    (
-        PRETRAINING_LOSS,
-        DOWN,
-        "loss",
-        "validation loss",
-        "of cells and of the pooled vector, on the validation part",
-    ),
+    (PRETRAINING_LOSS, DOWN, "loss", "validation loss", "of cells and of the pooled vector, on the validation part"),
     ("validation_masked_loss", DOWN, "loss", "validation loss, masked", "error of hidden cells"),
     ("validation_pooled_loss", DOWN, "loss", "validation loss, pooled", "error of what the pooled vector predicts"),
     ("validation_present_loss", DOWN, "loss", "validation loss, present", "error of cells that are shown"),
@@ -257,7 +223,9 @@ _PRETRAINING = _of(
     ("seconds", DOWN, "seconds", "time of an epoch", "training and validation together"),
 )
 
-METRICS: dict[str, Metric] = {one.name: one for one in (*_VALIDATION, *_TRAINING, *_ENCODER, *_MACHINE, *_PRETRAINING)}
+METRICS: dict[str, Metric] = {
+    one.name: one for one in (*_VALIDATION, *_TRAINING, *_SELECTION, *_ENCODER, *_MACHINE, *_PRETRAINING)
+}
 
 _FAMILIES = {name[:-1]: one for name, one in METRICS.items() if name.endswith("*")}
 _FAMILY_NAMES = tuple(_FAMILIES)
@@ -296,11 +264,6 @@ def metric_direction(name: str) -> Direction:
     if found.direction is None:
         raise MetricError(f"{name} ({found.computed_from}) is neither better high nor low: name a direction")
     return found.direction
-
-
-def on_the_way(report: Mapping[str, Any]) -> dict[str, Any]:
-    """A report as a point of learning curves: what was measured at its step, whichever evaluation is the result."""
-    return {**report, **report.get(EVALUATED, {})}
 
 
 def check_reported(names: Iterable[str]) -> None:

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from ftray.errors import MissingDependencyError
-from ftray.metrics import on_the_way
 from ftray.runs import RunFolder
 from ftray.runs.events import EventReader
 from ftray.search.objectives import is_number
-from ftray.tables.ingest import STEPS
+from ftray.tables.ingest import STEPS, on_the_way
 
 FOLDER = "tensorboard"
 

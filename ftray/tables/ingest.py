@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ftray.metrics import EVALUATED, on_the_way
+from ftray.metrics import EVALUATED
 from ftray.runs import records
 from ftray.runs.events import Event, EventReader
 from ftray.runs.folder import DRIVER, RunFolder
@@ -247,6 +247,11 @@ def from_plain(plain: Mapping[str, Any]) -> State:
         if record is not None:
             opened.append(records.from_plain(record))
     return State(**{**plain, "trials": trials, "records": opened})
+
+
+def on_the_way(report: Mapping[str, Any]) -> dict[str, Any]:
+    """A report as a point of learning curves: what was measured at its step, whichever evaluation is the result."""
+    return {**report, **report.get(EVALUATED, {})}
 
 
 def _event_row(trial_id: str | None, event: Event) -> dict[str, Any]:

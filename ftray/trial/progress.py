@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ftray.errors import RunFolderError
-from ftray.metrics import ERRORS, EVALUATED, EVALUATIONS, SELECTED, VALIDATION
+from ftray.metrics import ERRORS, EVALUATED, EVALUATIONS, SELECTED_STEPS, VALIDATION
 from ftray.trial.selection import FOLDER, Selection
 from ftray.trial.spec import TrialSpec
 
@@ -112,7 +112,8 @@ class TrialProgress:
     def _result(self, training: Training, metrics: dict[str, Any], done: bool) -> tuple[dict[str, Any], dict[str, Any]]:
         """The training's own measures, and the trial's result."""
         own = {**dataclasses.asdict(training), "env_steps": metrics["env_steps"]}
-        own |= {name: value for name, value in metrics.items() if name.startswith((VALIDATION, SELECTED))}
+        own |= {name: value for name, value in metrics.items() if name.startswith(VALIDATION)}
+        own |= {name: metrics[name] for name in (SELECTED_STEPS, EVALUATIONS) if name in metrics}
         shown = [*self.finished, own]
         result = {**metrics, **own, "run_done": done, "runs_done": len(self.finished) + done}
         result["env_steps"] = sum(one["env_steps"] for one in shown)
