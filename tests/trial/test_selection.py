@@ -202,6 +202,5 @@ def test_the_policy_of_a_real_training_has_the_metrics_and_bars_of_the_selected_
             with np.load(first) as one, np.load(second) as other:
                 assert {name: one[name].tobytes() for name in one} == {name: other[name].tobytes() for name in other}
         else:
-            pd.testing.assert_frame_equal(
-                *(pd.read_parquet(path).drop(columns="trial") for path in (first, second)), check_exact=True
-            )
+            one, other = (pd.read_parquet(path).drop(columns="trial") for path in (first, second))
+            pd.testing.assert_frame_equal(one, other, check_exact=True)
