@@ -37,7 +37,8 @@ SHARPE = validation("sharpe")
 ACTIVE_SHARPE = validation("active_sharpe")
 ERRORS = {ratio: f"{ratio}_error" for ratio in (SHARPE, ACTIVE_SHARPE)}
 """The metrics whose standard error over folds and seeds is a metric, too."""
-ROUND_TRIPS = validation("round_trips")
+ROUND_TRIPS, GROWTH = validation("round_trips"), validation("total_return")
+SELECTED_STEPS, EVALUATIONS = "selected/env_steps", "selected/evaluations"
 CPU_SECONDS, GPU_SECONDS, WALL_SECONDS = "cost/cpu_seconds", "cost/gpu_seconds", "wall_seconds"
 PLANNED_GIB, USED_GIB = "vram/planned_gib", "vram/used_gib"
 PRETRAINING_LOSS = "validation_loss"
@@ -109,13 +110,7 @@ _VALIDATION = (
         ("years", None, "years", "years", "length of a fold's validation windows"),
         ("turnover", DOWN, "per year", "turnover", "traded notional over equity, in a year"),
         ("fees", DOWN, "fraction", "fees", "sum of the fees paid in each bar, of equity"),
-        (
-            "break_even_fee",
-            UP,
-            "small fraction",
-            "break-even fee",
-            "fee at which equity would have ended where it began",
-        ),
+        ("break_even_fee", UP, "small fraction", "break-even fee", "fee at which equity would end where it began"),
         ("exposure", None, "fraction", "exposure", "mean fraction of equity in assets"),
         ("n_trades", DOWN, "count", "trades", "orders that were filled"),
         ("round_trips", None, "number", "round trips", "traded notional over twice the mean equity"),
@@ -138,7 +133,7 @@ _VALIDATION = (
             DOWN,
             "annual ratio",
             "robust error of active Sharpe",
-            "of one training, by Newey and West",
+            "of a training, by Newey and West",
         ),
         ("information_ratio", UP, "annual ratio", "information ratio", "Sharpe ratio of returns less equal weight's"),
         ("alpha", UP, "fraction", "alpha", "mean return that equal weight's returns do not explain, annual"),
@@ -183,6 +178,13 @@ _TRAINING = _of(
     always=False,  # of trials with several accounts per bar
 )
 
+_SELECTION = _of(
+    "training",
+    (SELECTED_STEPS, None, "count", "selected env steps", "of a training, at the evaluation that is its result"),
+    (EVALUATIONS, None, "count", "evaluations", "of a training so far, of which the best one is its result"),
+    always=False,  # of trials with `select: best_validation`
+)
+
 _ENCODER = _of(
     "encoder",
     ("encoder/attention_entropy", None, "ratio", "attention entropy", "of the readout over tokens; 1: equal attention"),
@@ -207,13 +209,7 @@ _PRETRAINING = _of(
     "pretraining",
     ("epoch", None, "count", "epoch", "of a pre-training job, counted from 1"),
     ("best_epoch", None, "count", "best epoch", "the one of the lowest validation loss"),
-    (
-        PRETRAINING_LOSS,
-        DOWN,
-        "loss",
-        "validation loss",
-        "of cells and of the pooled vector, on the validation part",
-    ),
+    (PRETRAINING_LOSS, DOWN, "loss", "validation loss", "of cells and of the pooled vector, on the validation part"),
     ("validation_masked_loss", DOWN, "loss", "validation loss, masked", "error of hidden cells"),
     ("validation_pooled_loss", DOWN, "loss", "validation loss, pooled", "error of what the pooled vector predicts"),
     ("validation_present_loss", DOWN, "loss", "validation loss, present", "error of cells that are shown"),
@@ -227,12 +223,17 @@ _PRETRAINING = _of(
     ("seconds", DOWN, "seconds", "time of an epoch", "training and validation together"),
 )
 
-METRICS: dict[str, Metric] = {one.name: one for one in (*_VALIDATION, *_TRAINING, *_ENCODER, *_MACHINE, *_PRETRAINING)}
+METRICS: dict[str, Metric] = {
+    one.name: one for one in (*_VALIDATION, *_TRAINING, *_SELECTION, *_ENCODER, *_MACHINE, *_PRETRAINING)
+}
 
 _FAMILIES = {name[:-1]: one for name, one in METRICS.items() if name.endswith("*")}
 _FAMILY_NAMES = tuple(_FAMILIES)
 
-PLACES = ("fold", "seed", "run_done", "runs_done", "runs")
+EVALUATED = "evaluated"
+"""In the report that ends a training whose result is an earlier evaluation: what the last evaluation measured."""
+
+PLACES = ("fold", "seed", "run_done", "runs_done", "runs", EVALUATED)
 """What a report holds that is no metric: which training it is of, and which are finished, each with its own metrics."""
 
 EQUAL_WEIGHT, CASH = "equal_weight", "cash"

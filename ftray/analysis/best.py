@@ -7,11 +7,12 @@ Takes: trial records, objectives and constraints. Gives: a `Best`.
 import dataclasses
 import html
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import NormalDist, stdev
 from typing import Any, Literal, get_args
 
-from ftray.analysis.luck import CONFIDENCE, RATIOS, Luck, luck_of, luck_of_best, sharpe_error
+from ftray.analysis.luck import CONFIDENCE, RATIOS, Luck, looks_taken, luck_of, luck_of_best, sharpe_error
 from ftray.analysis.ranking import hardly_trading, rank_trials
 from ftray.errors import QueryError
 from ftray.metrics import Direction, metric_direction
@@ -119,7 +120,7 @@ def best_of(
     constraints: Sequence[Constraint] = (),
     scope: Scope = "last",
     reports: Iterable[Mapping[str, Any]] = (),
-    n_elsewhere: int = 0,
+    n_elsewhere: float = 0,
 ) -> Best | None:
     """The best trial by the first objective; None where no value of it is known. See `Study.best`.
 
@@ -144,7 +145,8 @@ def best_of(
     if goal.metric not in RATIOS:
         luck, error = None, _spread(metrics, goal.metric) if scope == "last" else None
     else:
-        of_reports = luck_of(metrics, windows, n, float(n + n_elsewhere), goal.metric, n_elsewhere)
+        looks = _looks([record for record, _ in chosen_from])
+        of_reports = luck_of(metrics, windows, n, looks + n_elsewhere, goal.metric, n_elsewhere, looks)
         luck = luck_of_best(records, objectives, constraints, n_elsewhere) if scope == "last" else of_reports
         error = sharpe_error(metrics, windows, goal.metric)
     interval = None if error is None else (value - NORMAL * error, value + NORMAL * error)
@@ -162,6 +164,13 @@ def direction_of(metric: str, objectives: tuple[Objective, ...]) -> Direction:
         if objective.metric == metric:
             return objective.direction
     return metric_direction(metric)
+
+
+def _looks(reported: Sequence[TrialRecord]) -> float:
+    """How many looks reports are worth. reported: the trial of each; one that selects took more than it reported."""
+    known = {record.id: record for record in reported}
+    counted = Counter(record.id for record in reported)
+    return sum(max(n, looks_taken([known[trial]])) for trial, n in counted.items())
 
 
 def _spread(metrics: Mapping[str, Any], metric: str) -> float | None:

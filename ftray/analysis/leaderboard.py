@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ftray.analysis.luck import RATIOS, luck_of, scored_trials
+from ftray.analysis.luck import RATIOS, looks_taken, luck_of, scored_trials
 from ftray.analysis.ranking import rank_trials
 from ftray.metrics import (
     ACTIVE_SHARPE,
@@ -69,14 +69,15 @@ def leaderboard_rows(
     objectives: Sequence[Objective],
     constraints: Sequence[Constraint] = (),
     benchmarks: Mapping[str, Mapping[str, Any]] | None = None,
-    n_elsewhere: int = 0,
+    n_elsewhere: float = 0,
 ) -> list[dict[str, Any]]:
     """The rows, best first: ranked trials and benchmarks by the first objective, then all other trials.
 
     A trial that is not finished has no rank: its metrics cannot be compared yet. benchmarks: name → performance.
     n_elsewhere: looks of other studies. Returns, drawdowns and exposure are fractions; None where a value is unknown.
     """
-    goal, counted = objectives[0], (len(scored_trials(records)), n_elsewhere)
+    goal, scored = objectives[0], scored_trials(records)
+    counted = len(scored), looks_taken(scored), n_elsewhere
     ranks = {record.id: rank for rank, record in enumerate(rank_trials(records, objectives, constraints), start=1)}
     rows = [
         _trial_row(record, goal, constraints, counted) | {"rank": ranks.get(record.id)}
@@ -120,13 +121,14 @@ def encoder_rows(records: Iterable[TrialRecord]) -> list[dict[str, Any]]:
 
 
 def _trial_row(
-    trial: TrialRecord, goal: Objective, constraints: Sequence[Constraint], counted: tuple[int, int]
+    trial: TrialRecord, goal: Objective, constraints: Sequence[Constraint], counted: tuple[int, float, float]
 ) -> dict[str, Any]:
-    """counted: scored trials of the study, and looks of other studies."""
-    here, elsewhere = counted
+    """counted: scored trials of the study, their looks, and looks of other studies."""
+    here, looks, elsewhere = counted
     encoder, windows = trial.spec.get("encoder") or {}, trial.spec.get("windows") or {}
     has_luck = here > 0 and goal.metric in RATIOS
-    luck = luck_of(trial.metrics, windows, here, float(here + elsewhere), goal.metric, elsewhere) if has_luck else None
+    given = trial.metrics, windows, here, looks + elsewhere, goal.metric, elsewhere, looks
+    luck = luck_of(*given) if has_luck else None
     row = _row(trial.id, _state(trial, goal, constraints), goal, trial.metrics) | {
         "encoder": encoder_label(encoder),
         "pretrained": pretrained_label(encoder),

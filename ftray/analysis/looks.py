@@ -12,11 +12,13 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from ftray.analysis.luck import describe_trials, looks_taken
 from ftray.analysis.test_window import reads_of
 from ftray.errors import FtrayError, RunFolderError, StorageError
 from ftray.runs.folder import RunFolder
 from ftray.runs.location import is_run_folder, run_folders, runs_root
-from ftray.runs.looks import Ledger, Look, LookKind, saw_validation
+from ftray.runs.looks import Ledger, Look, LookKind, count_looks, looks_of, saw_validation
+from ftray.runs.records import TrialRecord
 from ftray.runs.seen_bars import SeenBars, StudyBars
 from ftray.say import Say
 from ftray.storage import Location, join
@@ -49,19 +51,19 @@ class Elsewhere:
     not_counted: tuple[str, ...] = ()
 
     @property
-    def n(self) -> int:
+    def n(self) -> float:
         """How many looks count like further trials of this study."""
-        return len(self.validation)
+        return sum(look.n for look in self.validation)
 
-    def describe(self, n_here: int) -> list[str]:
+    def describe(self, here: Sequence[TrialRecord]) -> list[str]:
         """How many looks there are, and which of them saw what should be new, in lines; none where there are none.
 
-        n_here: trials of this study that have reported.
+        here: trials of this study that have reported.
         """
         lines = []
         if self.validation:
-            here = f"{n_here} {'trial' if n_here == 1 else 'trials'} here"
-            lines.append(f"looks at these validation bars: {here}, {_counted(self.validation)}")
+            counted = describe_trials(len(here), looks_taken(here))
+            lines.append(f"looks at these validation bars: {counted} here, {_counted(self.validation)}")
         if reads := _reads(self.validation):
             lines += ["  among them reads, so that these bars were not new to this search:"]
             lines += [f"    {look}" for look in reads]
@@ -126,11 +128,11 @@ def restore_looks(run: RunFolder, say: Say = print) -> None:
     studies of earlier versions, which had none. The caller is the driver of `run`."""
     root, n = runs_root(run.location), 0
     try:
-        held = run.ledger.read()
+        found = {look.key: look.n for look in run.ledger.read().looks}
         for name in run_folders(root):
             other = run if name == run.name else _opened(join(root, name), [])
             for look in _looks_of(other, bars_of(other)) if other else ():
-                if look.key not in {one.key for one in held.looks}:
+                if look.n > found.get(look.key, 0.0):
                     run.ledger.record(look, replace=True)
                     n += 1
     except (OSError, StorageError) as error:
@@ -220,7 +222,8 @@ def _looks_of(run: RunFolder, bars: StudyBars | None) -> Iterator[Look]:
         return
     for record in run.records():
         if record.number is not None and saw_validation(record.metrics):
-            yield Look(LookKind.TRIAL, run.name, run.id, record.id, bars.validation)
+            n = looks_of(record.metrics, record.spec.get("windows") or {})
+            yield Look(LookKind.TRIAL, run.name, run.id, record.id, bars.validation, n=n)
     if bars.test_window is not None:
         for read in reads_of(run.events()):
             yield Look(LookKind.TEST_WINDOW, run.name, run.id, read.trial, bars.test_window, read.at.isoformat())
@@ -234,4 +237,5 @@ def _counted(looks: Sequence[Look]) -> str:
     """How many looks of how many studies: a study that was deleted and run again is two."""
     n_studies, names = len({look.run for look in looks}), sorted({look.study for look in looks})
     which = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-    return f"{len(looks)} in {n_studies} other {'study' if n_studies == 1 else 'studies'} ({which})"
+    n = count_looks(sum(look.n for look in looks))
+    return f"{n} in {n_studies} other {'study' if n_studies == 1 else 'studies'} ({which})"

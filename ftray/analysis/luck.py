@@ -13,6 +13,7 @@ from typing import Any
 from ftray import stats
 from ftray.analysis.ranking import best_trial
 from ftray.metrics import ACTIVE_SHARPE, SHARPE, measure_of, validation
+from ftray.runs.looks import count_looks, folds_apart, looks_of
 from ftray.runs.records import TrialRecord
 from ftray.search.objectives import Constraint, Objective, is_number
 
@@ -31,8 +32,9 @@ class Luck:
     """A Sharpe ratio, and the best one to expect of as many trials without skill.
 
     metric: `validation/sharpe` or `validation/active_sharpe`. value: its. error: its standard error.
-    n_trials: trials of its study that it was chosen from. n_elsewhere: those of other studies on the same bars.
-    effective: how many independent ones they all are worth. years: of distinct validation bars.
+    n_trials: trials of its study that it was chosen from. n_looks: those that they took at the validation windows: one
+        each, and more where trials select among their evaluations. n_elsewhere: those of other studies, same bars.
+    effective: how many independent looks they all are worth. years: of distinct validation bars.
     luck_line: the expected best of them without skill, all with this error. deflated: probability that the true ratio
         is above it.
     """
@@ -41,7 +43,8 @@ class Luck:
     value: float
     error: float
     n_trials: int
-    n_elsewhere: int
+    n_looks: float
+    n_elsewhere: float
     effective: float
     years: float
     luck_line: float
@@ -60,12 +63,12 @@ class Luck:
     @property
     def chosen_from(self) -> str:
         """How many trials the ratio is the best of, in words."""
-        elsewhere = f" here and {self.n_elsewhere} in other studies" if self.n_elsewhere else ""
-        return f"{self.n_trials} {'trial' if self.n_trials == 1 else 'trials'}{elsewhere}"
+        elsewhere = f" here and {count_looks(self.n_elsewhere)} in other studies" if self.n_elsewhere else ""
+        return f"{describe_trials(self.n_trials, self.n_looks)}{elsewhere}"
 
     def __str__(self) -> str:
-        n, what, trials = self.n_trials + self.n_elsewhere, RATIOS[self.metric][0], self.chosen_from
-        worth = "" if self.effective == n else f" (worth {self.effective:.1f} independent ones)"
+        n, what, trials = self.n_looks + self.n_elsewhere, RATIOS[self.metric][0], self.chosen_from
+        worth = "" if self.effective == n else f" (worth {_worth(self.effective)} independent ones)"
         return (
             f"luck line {self.luck_line:.2f}: the best {what} to expect of {trials}{worth} without skill over "
             f"{self.years:.2g} years; {self.value:.2f} is above it with probability {self.deflated:.0%} "
@@ -88,13 +91,15 @@ def luck_of(
     n_trials: int,
     effective: float,
     metric: str = SHARPE,
-    n_elsewhere: int = 0,
+    n_elsewhere: float = 0,
+    n_looks: float | None = None,
 ) -> Luck | None:
     """What luck explains of a trial's ratio; None if a metric that it needs is unknown.
 
     metrics: means over the trial's trainings, as its record has them. windows: its spec's windows.
-    n_trials: configurations of the study that the trial was chosen from. n_elsewhere: those of other studies.
-    effective: how many independent ones all these are worth, by the correlation of the returns that the ratio is of:
+    n_trials: configurations of the study that the trial was chosen from. n_elsewhere: looks of other studies.
+    n_looks: looks of these configurations, see `looks_taken`; one each by default.
+    effective: how many independent looks all these are worth, by the correlation of the returns that the ratio is of:
         for `validation/active_sharpe` that of active returns.
     metric: one of `RATIOS`.
     """
@@ -102,13 +107,15 @@ def luck_of(
     if known is None or error is None:
         return None
     value, distinct = known["value"], folds_apart(windows)
-    line = stats.expected_maximum_sharpe(max(1, n_trials + n_elsewhere), error, effective)
+    looks = float(n_trials) if n_looks is None else n_looks
+    line = stats.expected_maximum_sharpe(max(1, looks + n_elsewhere), error, effective)
     bars = known["n_bars"] * distinct
     return Luck(
         metric=metric,
         value=value,
         error=error,
         n_trials=n_trials,
+        n_looks=looks,
         n_elsewhere=n_elsewhere,
         effective=effective,
         years=known["years"] * distinct,
@@ -122,21 +129,37 @@ def scored_trials(records: Iterable[TrialRecord]) -> list[TrialRecord]:
     return [record for record in records if record.number is not None and is_number(record.metrics.get(SHARPE))]
 
 
+def looks_taken(trials: Iterable[TrialRecord]) -> float:
+    """How many looks at the validation windows trials took: one each, and more where `select` is `best_validation`."""
+    return sum(looks_of(trial.metrics, trial.spec.get("windows") or {}) for trial in trials)
+
+
+def describe_trials(n_trials: int, looks: float) -> str:
+    """A number of trials in words, and that of their looks where it is another.
+
+    >>> describe_trials(1, 1.0), describe_trials(4, 80.0)
+    ('1 trial', '4 trials (80 looks)')
+    """
+    more = "" if looks == n_trials else f" ({count_looks(looks)} looks)"
+    return f"{n_trials} {'trial' if n_trials == 1 else 'trials'}{more}"
+
+
 def luck_of_best(
     records: Sequence[TrialRecord],
     objectives: Sequence[Objective],
     constraints: Sequence[Constraint] = (),
-    n_elsewhere: int = 0,
+    n_elsewhere: float = 0,
 ) -> Luck | None:
     """What luck explains of the best trial, where the first objective is one of `RATIOS`; otherwise None.
 
-    All trials count as independent, so the line is rather too high than too low. n_elsewhere: looks of other studies.
+    All looks count as independent, so the line is rather too high than too low. n_elsewhere: looks of other studies.
     """
     best, metric = best_trial(records, objectives, constraints), objectives[0].metric
     if metric not in RATIOS or best is None:
         return None
-    n = len(scored_trials(records))
-    return luck_of(best.metrics, best.spec.get("windows") or {}, n, float(n + n_elsewhere), metric, n_elsewhere)
+    scored = scored_trials(records)
+    looks, windows = looks_taken(scored), best.spec.get("windows") or {}
+    return luck_of(best.metrics, windows, len(scored), looks + n_elsewhere, metric, n_elsewhere, looks)
 
 
 def describe_luck_of_best(
@@ -183,19 +206,8 @@ def sharpe_error(metrics: Mapping[str, Any], windows: Mapping[str, Any], metric:
     return max(error, 1.0 / math.sqrt(years))
 
 
-def folds_apart(windows: Mapping[str, Any]) -> float:
-    """How many folds of distinct bars a trial is validated on; combinatorial folds share bars.
-
-    >>> folds_apart({"kind": "combinatorial", "n_groups": 6, "n_validation_groups": 2})
-    3.0
-    """
-    match windows.get("kind"):
-        case "walk_forward":
-            return float(windows["n_folds"])
-        case "combinatorial":
-            return windows["n_groups"] / windows["n_validation_groups"]
-        case _:
-            return 1.0
+def _worth(effective: float) -> str:
+    return f"{effective:,.1f}" if effective < 1e6 else count_looks(effective)
 
 
 def _measures(metrics: Mapping[str, Any], metric: str) -> dict[str, float] | None:

@@ -40,7 +40,7 @@ def leaderboard_json(run: RunFolder) -> str:
         "objectives": [dataclasses.asdict(goal) for goal in objectives],
         "states": Counter(record.state for record in records),
         "leaderboard": leaderboard_rows(records, objectives, constraints, run.benchmarks(), elsewhere.n),
-        "looks": elsewhere.describe(len(scored_trials(records))),
+        "looks": elsewhere.describe(scored_trials(records)),
         "luck": None if luck is None else dataclasses.asdict(luck),
         "hardly_trading": [record.id for record in hardly_trading(records, constraints)],
         "failures": failure_rows(records),

@@ -110,7 +110,7 @@ def describe_luck(study: Study) -> list[str]:
     """What belongs under a leaderboard: looks of other studies, what luck explains of its best trial, which trials
     hardly trade, and each read of the test window."""
     records, elsewhere = study.records(), looks_elsewhere(study.run)
-    looks = elsewhere.describe(len(scored_trials(records)))
+    looks = elsewhere.describe(scored_trials(records))
     luck = describe_luck_of_best(records, study.objectives, study.constraints, elsewhere.n)
     idle = describe_hardly_trading(records, study.constraints)
     return [*looks, *luck, *idle, *describe_reads(study.run.events())]

@@ -81,7 +81,7 @@ def print_luck(run: RunFolder, *, console: "Console | None" = None) -> None:
     from rich.console import Console
 
     records, elsewhere = run.records(), looks_elsewhere(run)
-    lines = elsewhere.describe(len(scored_trials(records)))
+    lines = elsewhere.describe(scored_trials(records))
     lines += describe_luck_of_best(records, objectives_of(run.study), constraints_of(run.study), elsewhere.n)
     print_lines(["", *lines] if lines else [], console or Console())
 

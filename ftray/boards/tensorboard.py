@@ -19,7 +19,7 @@ from ftray.errors import MissingDependencyError
 from ftray.runs import RunFolder
 from ftray.runs.events import EventReader
 from ftray.search.objectives import is_number
-from ftray.tables.ingest import STEPS
+from ftray.tables.ingest import STEPS, on_the_way
 
 FOLDER = "tensorboard"
 
@@ -79,7 +79,7 @@ class _Follower:
         for event in self._reader.new():
             if event["event"] != "report":
                 continue
-            metrics = event["metrics"]
+            metrics = on_the_way(event["metrics"])
             step = next((metrics[name] for name in STEPS if is_number(metrics.get(name))), self._step + 1)
             if step <= self._step:  # a trial that continued from its checkpoint repeats some steps
                 continue

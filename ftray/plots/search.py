@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ftray import stats
 from ftray.analysis.best import direction_of
 from ftray.analysis.looks import looks_elsewhere
-from ftray.analysis.luck import luck_of_best
+from ftray.analysis.luck import looks_taken, luck_of_best
 from ftray.errors import NoResultError
 from ftray.metrics import metric_title
 from ftray.plots.theme import BLACK, GREY, figure, integer_axis, metric_axis, series
@@ -43,9 +43,11 @@ def search_data(study: "Study", metric: str | None = None) -> Frame:
     trials["best"] = (counted.cummax() if direction == "maximize" else counted.cummin()).ffill()
     trials["luck_line"] = math.nan
     goal, elsewhere = Objective(metric=metric, direction=direction), looks_elsewhere(study.run).n
-    luck = luck_of_best(study.records(), [goal], study.constraints, elsewhere)
+    records = study.records()
+    luck = luck_of_best(records, [goal], study.constraints, elsewhere)
     if luck is not None:
-        scored = trials["value"].notna().cumsum() + elsewhere
+        looks = trials["trial"].map({record.id: looks_taken([record]) for record in records})
+        scored = looks.where(trials["value"].notna(), 0.0).cumsum() + elsewhere
         trials["luck_line"] = [stats.expected_maximum_sharpe(n, luck.error) if n else math.nan for n in scored]
     trials.attrs |= {"metric": metric}
     return trials.drop(columns="feasible")

@@ -31,7 +31,7 @@ from ftray.files import replace_file, undone
 from ftray.runs.events import Event, EventReader, EventWriter, to_json
 from ftray.runs.lease import driving, leased
 from ftray.runs.location import DRIVER, JOB
-from ftray.runs.looks import Look, LookKind, saw_validation
+from ftray.runs.looks import Look, LookKind, looks_of, saw_validation
 from ftray.runs.records import ENDED, FINAL, State, StudyLog, TrialRecord
 from ftray.runs.seen_bars import StudyBars
 from ftray.runs.study_file import StudyFolder, differences, write_study
@@ -217,11 +217,13 @@ class RunFolder(StudyFolder):
         return self._log.also_counts
 
     def record_look(self, trial_id: str, metrics: Mapping[str, Any]) -> None:
-        """Records in the ledger that a trial looked at the validation windows, if it has reported a metric of them."""
-        bars, numbered = self.bars, self._known(trial_id).number is not None
-        if bars is not None and not bars.simulated and numbered and saw_validation(metrics):
+        """Records in the ledger that a trial looked at the validation windows, if it has reported a metric of them; and
+        how often, once it has ended."""
+        bars, trial = self.bars, self._known(trial_id)
+        if bars is not None and not bars.simulated and trial.number is not None and saw_validation(metrics):
+            n = looks_of(metrics, trial.spec.get("windows") or {}) if trial.state in ENDED else 1.0
             with contextlib.suppress(OSError, StorageError):  # the next driver writes what is missing
-                self.ledger.record(Look(LookKind.TRIAL, self.name, self.id, trial_id, bars.validation))
+                self.ledger.record(Look(LookKind.TRIAL, self.name, self.id, trial_id, bars.validation, n=n))
 
     def trial_folder(self, trial_id: str) -> TrialFolder:
         """The folder of a trial's files; this does not check whether the study has the trial."""

@@ -201,8 +201,9 @@ def _expected_maximum(n_trials: float) -> float:
     """In deviations; the limit is negative for an effective number just above 1, where the truth is not."""
     if n_trials == 1:
         return 0.0
-    maximum = (1.0 - np.euler_gamma) * NORMAL.inv_cdf(1.0 - 1.0 / n_trials)
-    maximum += np.euler_gamma * NORMAL.inv_cdf(1.0 - 1.0 / (n_trials * math.e))
+    # Φ⁻¹(1 − p) as −Φ⁻¹(p): of 1e17 trials, 1 − p is 1.
+    maximum = -(1.0 - np.euler_gamma) * NORMAL.inv_cdf(1.0 / n_trials)
+    maximum -= np.euler_gamma * NORMAL.inv_cdf(1.0 / (n_trials * math.e))
     return max(0.0, float(maximum))
 
 

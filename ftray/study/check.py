@@ -1,5 +1,6 @@
 """What a study will do, printed before it does it."""
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -82,8 +83,20 @@ def _training(trials: Sequence[TrialSpec]) -> Iterator[str]:
             f"  validation    {span(folds)} folds × {span(seeds)} seeds = {span(trainings)} trainings per trial, "
             f"{span([trial.ppo.env_steps for trial in trials])} env steps each"
         )
+    yield from _selection(trials)
     cores = [cpus(place_trial(trial, ()).bundles) for trial in trials]
     yield f"  training      {span([trial.env_steps for trial in trials])} env steps per trial, {span(cores)} CPUs"
+
+
+def _selection(trials: Sequence[TrialSpec]) -> Iterator[str]:
+    """How many evaluations the result of a training is the best of, if it is selected among them."""
+    selecting = [trial.ppo for trial in trials if trial.select == "best_validation"]
+    if selecting:
+        evaluations = [math.ceil(ppo.env_steps / ppo.batch_size / ppo.evaluate_every) for ppo in selecting]
+        yield (
+            f"  selection     a training's result is the best of its evaluations, about {span(evaluations)}: the luck "
+            "line counts them as looks"
+        )
 
 
 def describe_alike(spec: StudySpec) -> list[str]:

@@ -70,9 +70,12 @@ def bars_file(folder: Path, table: str, fold: int, seed: int) -> Path:
     return folder / f"{table}-{fold}-{seed}.parquet"
 
 
-def write_bars(folder: Path, fold: int, seed: int, record: BarRecord) -> None:
-    """Writes the files of a training, each whole or not at all; one that is repeated writes the same again."""
-    whose = {"trial": folder.name, "portfolio": POLICY, "fold": fold, "seed": seed, "split": SPLIT}
+def write_bars(folder: Path, fold: int, seed: int, record: BarRecord, trial: str | None = None) -> None:
+    """Writes the files of a training, each whole or not at all; one that is repeated writes the same again.
+
+    folder: the trial's. trial: its id, where the folder has another name.
+    """
+    whose = {"trial": trial or folder.name, "portfolio": POLICY, "fold": fold, "seed": seed, "split": SPLIT}
     made = {"returns": _bars(record), "fills": record.fills, "weights": _weights(record)}
     for table in FILES:
         _write(bars_file(folder, table, fold, seed), table, whose, made[table])

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ftray.metrics import EVALUATED
 from ftray.runs import records
 from ftray.runs.events import Event, EventReader
 from ftray.runs.folder import DRIVER, RunFolder
@@ -34,7 +35,7 @@ MAX_REPORTS = 50_000
 STEPS = ("env_steps", "epoch")
 CARD = ("encoder_card.json", "config.json", "training_history.json", "DONE")
 """The files that an encoder's row is read from, and the one that marks them complete."""
-NOT_METRICS = ("runs", "fold", "seed")
+NOT_METRICS = ("runs", "fold", "seed", EVALUATED)
 
 
 @dataclasses.dataclass
@@ -172,7 +173,7 @@ class Intake:
         step = next((metrics[name] for name in STEPS if is_number(metrics.get(name))), None)
         if step is None or step > trial.step:
             trial.step = trial.step if step is None else step
-            new.rows["metrics"].append({"trial": trial_id, "at": event["at"], **metrics})
+            new.rows["metrics"].append({"trial": trial_id, "at": event["at"], **on_the_way(metrics)})
         for run in metrics.get("runs") or []:
             name = f"{run['fold']}-{run['seed']}"
             if name not in trial.runs:
@@ -246,6 +247,11 @@ def from_plain(plain: Mapping[str, Any]) -> State:
         if record is not None:
             opened.append(records.from_plain(record))
     return State(**{**plain, "trials": trials, "records": opened})
+
+
+def on_the_way(report: Mapping[str, Any]) -> dict[str, Any]:
+    """A report as a point of learning curves: what was measured at its step, whichever evaluation is the result."""
+    return {**report, **report.get(EVALUATED, {})}
 
 
 def _event_row(trial_id: str | None, event: Event) -> dict[str, Any]:

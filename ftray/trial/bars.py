@@ -20,9 +20,14 @@ REGIME_DAYS = 14
 """Days of past returns that determine the regime of a bar."""
 
 
-def save_backtest(folder: Path, training: Training, dataset: Dataset, backtest: Backtest) -> None:
-    """Writes the backtest of a training's policy into the trial's folder."""
-    write_bars(Path(folder), training.fold, training.seed, _bar_record(backtest, regimes_of(dataset)))
+def save_backtest(
+    folder: Path, training: Training, dataset: Dataset, backtest: Backtest, trial: str | None = None
+) -> None:
+    """Writes the backtest of a training's policy.
+
+    folder: the trial's. trial: its id, where the folder has another name.
+    """
+    write_bars(folder, training.fold, training.seed, _bar_record(backtest, regimes_of(dataset)), trial)
 
 
 def save_benchmarks(run_folder: Path, fold: int, dataset: Dataset, backtests: Mapping[str, Backtest]) -> None:

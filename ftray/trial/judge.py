@@ -33,6 +33,24 @@ OPEN_WINDOWS = ("train", "validation")
 """Windows on which a policy may be tested any number of times."""
 
 
+def export_policy(
+    module: FTPolicy,
+    spec: TrialSpec,
+    dataset: Dataset,
+    folder: Path,
+    training: Training,
+    pretrained_on: Sequence[Sequence[str]] = (),
+) -> None:
+    """Writes the policy of a training as a folder to deploy (see `ftray.nets.Policy`), in place of an earlier one.
+
+    pretrained_on: the first and the last bar of each train window of its encoder's pre-training.
+    """
+    facts = {"dataset": dataset.fingerprint, "trial": to_mapping(spec), **dataclasses.asdict(training)}
+    facts |= History.of(dataset, pretrained_on).to_facts()
+    network = PolicyNetwork(module.encoder, module.policy_head, spec.trading.no_trade)
+    Policy(network, dataset.table.scaler, facts).save(folder)
+
+
 @contextlib.contextmanager
 def exporting_policy(
     module: FTPolicy,
@@ -42,19 +60,17 @@ def exporting_policy(
     training: Training,
     pretrained_on: Sequence[Sequence[str]] = (),
 ) -> Iterator[Path]:
-    """Writes the policy of a training as a folder to deploy (see `ftray.nets.Policy`), in place of an earlier one.
-
-    pretrained_on: the first and the last bar of each train window of its encoder's pre-training.
-    policy.onnx comes with the last training alone: it takes seconds, and the folder keeps only one. Another process
-    exports it while the block runs, and the block's end waits for it.
-    """
-    facts = {"dataset": dataset.fingerprint, "trial": to_mapping(spec), **dataclasses.asdict(training)}
-    facts |= History.of(dataset, pretrained_on).to_facts()
-    network = PolicyNetwork(module.encoder, module.policy_head, spec.trading.no_trade)
-    policy = Policy(network, dataset.table.scaler, facts)
-    policy.save(folder)
-    with exporting_onnx(folder) if spec.onnx and training == trainings_of(spec)[-1] else contextlib.nullcontext():
+    """Does what `export_policy` does, with policy.onnx where `has_onnx`: another process exports it while the block
+    runs, and the block's end waits for it."""
+    export_policy(module, spec, dataset, folder, training, pretrained_on)
+    with exporting_onnx(folder) if has_onnx(spec, training) else contextlib.nullcontext():
         yield folder
+
+
+def has_onnx(spec: TrialSpec, training: Training) -> bool:
+    """Whether the policy of a training is written as an ONNX file: that takes seconds, and the trial's folder keeps the
+    policy of the last training alone."""
+    return spec.onnx and training == trainings_of(spec)[-1]
 
 
 def judge(policy: Policy, spec: TrialSpec, dataset: Dataset, window: str = "validation") -> dict[str, Backtest]:

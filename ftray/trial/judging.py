@@ -31,6 +31,7 @@ FIELDS: Mapping[str, FieldClass] = {
     "ppo": "policy",
     "seed": "judge",
     "seeds": "judge",
+    "select": "judge",
     "onnx": "policy",
 }
 """The class of every field of a trial, by its path; of a section, of all fields in it, those of plug-ins, too."""

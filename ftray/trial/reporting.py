@@ -19,6 +19,7 @@ from ftray.trading import Backtest
 from ftray.trial.attempt import Report
 from ftray.trial.evaluation import EvalResult, result_of
 from ftray.trial.progress import Training, TrialProgress
+from ftray.trial.selection import FOLDER, install_selected, keep_selected
 
 
 @dataclasses.dataclass
@@ -37,11 +38,17 @@ class ResultQueue:
         progress: TrialProgress,
         report: Report,
         folder: Path,
-        save: Callable[[Backtest], None] = lambda backtest: None,
+        save: Callable[[Path, Backtest], None] = lambda folder, backtest: None,
+        resume: Path | None = None,
+        onnx: bool = False,
     ):
-        """save: takes the policy's backtest on the validation windows at the training's end, before it is reported."""
-        self.training, self.progress, self.report, self.save = training, progress, report, save
-        self.folder, self.state = TrialFolder(folder), folder / ".state"
+        """save: writes the bars of a backtest on the validation windows into a folder, before its result is reported.
+
+        resume: the checkpoint inside the training that it continues from. onnx: whether a policy that was selected is
+        also written as an ONNX file.
+        """
+        self.training, self.progress, self.report, self.save, self.onnx = training, progress, report, save, onnx
+        self.folder, self.state, self._before = TrialFolder(folder), folder / ".state", resume
         self._pending: deque[_Pending] = deque()
         self.last = progress.last
 
@@ -63,7 +70,11 @@ class ResultQueue:
     def add_evaluated(
         self, metrics: dict[str, Any], done: bool, evaluation: "Future[EvalResult]", save_state: Callable[[Path], Any]
     ) -> None:
-        """Adds a result with validation metrics, and a checkpoint of their PPO state; one evaluation at a time."""
+        """Adds a result with validation metrics, and a checkpoint of their PPO state; one evaluation at a time.
+
+        save_state: writes that state; with it, where evaluations are selected by validation, the evaluated policy into
+            the folder `selected/policy` of it.
+        """
         self.finish()
         shutil.rmtree(self.state, ignore_errors=True)
         save_state(self.state)
@@ -84,14 +95,27 @@ class ResultQueue:
         checkpoint = None
         if result.evaluation is not None:
             evaluated = result_of(result.evaluation)
+            self._keep(result, evaluated)
             result.metrics |= evaluated.metrics
-            if result.done and evaluated.backtest is not None:
-                self.save(evaluated.backtest)
         self.last = self.progress.add(self.training, result.metrics, result.done)
         if result.evaluation is not None:
             with self.folder.new_checkpoint(env_steps=self.last["env_steps"]) as empty:
                 for piece in self.state.iterdir():
                     piece.rename(empty / piece.name)
                 self.progress.write(empty)
-            checkpoint = self.folder.checkpoint
+            checkpoint = self._before = self.folder.checkpoint
         self.report(self.last, checkpoint=checkpoint)
+
+    def _keep(self, result: _Pending, evaluated: EvalResult) -> None:
+        """Selects, and keeps the policy and the bars of the selected evaluation: in the checkpoint until the training's
+        end, and then in the trial's folder."""
+        selection = self.progress.selection
+        is_selected = selection.see(result.metrics["env_steps"], evaluated.metrics)
+        kept = self.state / FOLDER if selection.is_by_validation else self.folder.folder
+        if is_selected and evaluated.backtest is not None and (result.done or selection.is_by_validation):
+            self.save(kept, evaluated.backtest)
+        if selection.is_by_validation and not is_selected:
+            assert self._before is not None  # the first evaluation is always selected
+            keep_selected(self.state, self._before / FOLDER)
+        if selection.is_by_validation and result.done:
+            install_selected(self.state, self.folder.folder, onnx=self.onnx)

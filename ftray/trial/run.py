@@ -21,16 +21,18 @@ from ftray.nets import FTSpec, market_state_dict, read_checkpoint
 from ftray.outputs import check_output_folder
 from ftray.pretraining import BAR_SECONDS, chosen_on_test, overlaps
 from ftray.storage import local
+from ftray.trading import Backtest
 from ftray.trial.attempt import Report
 from ftray.trial.bars import save_backtest
 from ftray.trial.evaluation import Evaluation, Weights
-from ftray.trial.judge import exporting_policy
+from ftray.trial.judge import export_policy, exporting_policy, has_onnx
 from ftray.trial.memory_plan import FULL, MemoryPlan
 from ftray.trial.out_of_memory import memory_in_use, translate_out_of_memory
 from ftray.trial.preparation import prepare_dataset, pretrain_encoder
 from ftray.trial.progress import Training, TrialProgress, trainings_of
 from ftray.trial.reporting import ResultQueue
 from ftray.trial.resources import place_trial
+from ftray.trial.selection import FOLDER, POLICY
 from ftray.trial.spec import TrialSpec
 from ftray.vram.plan import NO_GPU, GpuShares
 
@@ -54,7 +56,7 @@ def run_trial(
         `ppo.evaluate_every` iterations and at the end of each training, each with the folder of a checkpoint, which is
         None otherwise. `ftray.metrics.METRICS` has all names. An exception that it raises ends the trial.
     folder: the trial's own, which its other processes are named after; checkpoints are written here, and to
-        `folder/policy` the policy of the training that ended last.
+        `folder/policy` the policy of the training that ended last, from the evaluation that `select` names.
     resume: a checkpoint to continue from, inside its training, on CPU cores of the same machine to the last bit.
     shared: where many trials share prepared data and pre-trained encoders; by default `folder`.
     memory_plan: how it computes; a smaller plan needs less memory for the same results.
@@ -99,14 +101,18 @@ def _train(trial: _Trial, training: Training) -> dict[str, Any]:
     data, dataset = prepare_dataset(spec, trial.shared, training.fold)
     with translate_out_of_memory(spec, trial.memory_plan):
         weights, vectors = starting_weights(spec, dataset, trial.shared, trial.gpus)
-    save = functools.partial(save_backtest, trial.folder, training, dataset)
+    resume = trial.resume if progress.inside_training else None
+
+    def save(folder: Path, backtest: Backtest) -> None:
+        save_backtest(folder, training, dataset, backtest, trial.folder.absolute().name)
+
+    onnx = has_onnx(spec, training)
     with (
-        ResultQueue(training, progress, trial.report, trial.folder, save) as results,
+        ResultQueue(training, progress, trial.report, trial.folder, save, resume, onnx) as results,
         translate_out_of_memory(spec, trial.memory_plan),
         _algorithm(trial, training, data, weights, vectors) as algorithm,
     ):
         start = market_state_dict(learner_module(algorithm).encoder)  # pre-trained, or the seed's own
-        resume = trial.resume if progress.inside_training else None
         why = restore_checkpoint(algorithm, resume, dataset.fingerprint) if resume else None
         check_start(algorithm, trial.gpus, None if resume else weights)
         progress.inside_training = False
@@ -137,11 +143,17 @@ def _advance(
     metrics |= {"wall_seconds": time.monotonic() - trial.started} | memory_in_use()
     done = metrics["env_steps"] >= spec.ppo.env_steps
     if done or metrics["iteration"] % spec.ppo.evaluate_every == 0:
-        module, policy = learner_module(algorithm), trial.folder / "policy"
-        exporting = functools.partial(exporting_policy, module, spec, dataset, policy, training, pretrained_on)
-        with exporting() if done else contextlib.nullcontext():
+        module = learner_module(algorithm)
+        how = {"training": training, "pretrained_on": pretrained_on}
+        exporting = functools.partial(exporting_policy, module, spec, dataset, trial.folder / POLICY, **how)
+        with exporting() if done and spec.select == "last" else contextlib.nullcontext():
             pending = trial.evaluation.begin(module, dataset, start)
-        save = functools.partial(save_checkpoint, algorithm, dataset=dataset.fingerprint)
+
+        def save(state: Path) -> None:
+            save_checkpoint(algorithm, state, dataset=dataset.fingerprint)
+            if spec.select == "best_validation":
+                export_policy(module, spec, dataset, state / FOLDER / POLICY, **how)
+
         results.add_evaluated(metrics, done, pending, save)
     else:
         results.add(metrics, done)

@@ -1,6 +1,6 @@
 """`TrialSpec`: everything that decides what one trial does."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from ftray.agent.spec import PPOSpec
 from ftray.errors import SpecError
@@ -11,6 +11,9 @@ from ftray.pretraining import PretrainingSpec
 from ftray.pretraining.spec import check_foresight
 from ftray.spec import Between, Seed, spec
 from ftray.trading import REWARDS, TradingSpec
+
+Select = Literal["last", "best_validation"]
+"""Which evaluation of a training is its result."""
 
 
 @spec
@@ -28,6 +31,9 @@ class TrialSpec:
     ppo: how each policy is trained.
     seed: the first training's; the others count on from it.
     seeds: trainings per fold.
+    select: which evaluation of each training is its result: its policy is exported, and its metrics and bars are the
+        training's. `last`, or `best_validation`: the one that grew most on the validation windows. The luck line then
+        counts every evaluation as a look.
     onnx: whether the policy is also written as an ONNX file, if the extra `onnx` is installed; it takes seconds.
 
     >>> import ftray
@@ -45,6 +51,7 @@ class TrialSpec:
     ppo: PPOSpec = PPOSpec()
     seed: Seed = 0
     seeds: Annotated[int, Between(1, 1_000)] = 1
+    select: Select = "last"
     onnx: bool = True
 
     def check(self) -> None:

@@ -9,7 +9,7 @@ from ftray.analysis.looks import restore_looks
 from ftray.boards.tensorboard import TensorBoard
 from ftray.capacity.nodes import this_machine
 from ftray.errors import MissingDependencyError
-from ftray.metrics import SHARPE
+from ftray.metrics import EVALUATED, SELECTED_STEPS, SHARPE
 from ftray.pretraining import EncoderCard
 from ftray.runs import RunFolder, TrialFolder
 from ftray.runs.location import runs_root
@@ -78,7 +78,8 @@ def train_trial(
     def print_progress(metrics: dict[str, Any], checkpoint: Path | None = None) -> None:
         on_report()
         sharpe = f", validation Sharpe {metrics[SHARPE]:.2f}" if SHARPE in metrics else ""
-        print(f"{metrics['env_steps']:,}/{spec.env_steps:,} steps{sharpe}", flush=True)
+        selected = f" (selected: after {metrics[SELECTED_STEPS]:,} steps)" if EVALUATED in metrics else ""
+        print(f"{metrics['env_steps']:,}/{spec.env_steps:,} steps{sharpe}{selected}", flush=True)
 
     while True:
         memory_plan = memory_plan_of(folder)

@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from ftray.features import FeatureSpec, dataset_of
 from ftray.market import WalkForwardSpec, WindowsSpec
 from ftray.runs import RunFolder
 from ftray.runs.looks import Ledger, Look, LookKind
+from ftray.runs.records import TrialRecord
 from ftray.runs.seen_bars import StudyBars
 
 from ..runs.seen import candles, ran, seen, study_bars
@@ -24,14 +26,19 @@ OURS = study_bars(candles())
 FEATURES = FeatureSpec(lookback=8, indicators=("close",))
 
 
-def n_elsewhere(run: RunFolder) -> int:
+def n_elsewhere(run: RunFolder) -> float:
     return looks_elsewhere(run).n
+
+
+def here(n: int, **metrics: Any) -> list[TrialRecord]:
+    """Trials of the study itself."""
+    return [TrialRecord(f"trial-{i}", i, "trial", "COMPLETE", {}, {}, metrics) for i in range(n)]
 
 
 def test_ten_studies_of_one_trial_are_ten_looks_for_each_of_them(tmp_path: Path):
     runs = [ran(tmp_path / f"study-{i}", OURS) for i in range(10)]
     assert [n_elsewhere(run) for run in runs] == [9] * 10
-    (line,) = looks_elsewhere(runs[9]).describe(1)
+    (line,) = looks_elsewhere(runs[9]).describe(here(1))
     assert line == (
         "looks at these validation bars: 1 trial here, 9 in 9 other studies "
         "(study-0, study-1, study-2, study-3, study-4, ...)"
@@ -49,6 +56,26 @@ def passes(sharpes: np.ndarray, others: list[int]) -> float:
             luck = luck_of(metrics, {}, 1, float(1 + n), n_elsewhere=n)
             convincing[i] |= luck is not None and luck.clears
     return convincing.mean()
+
+
+def test_a_trial_that_selects_among_its_evaluations_is_as_many_looks_for_other_studies(tmp_path: Path):
+    ours, theirs = ran(tmp_path / "ours", OURS), ran(tmp_path / "theirs", OURS, 0)
+    for trial, evaluations, folds in (("trial-0000", 20, 1), ("trial-0001", 5, 3), ("trial-0002", 30, 20)):
+        windows = {"kind": "walk_forward", "n_folds": folds}
+        theirs.add_trial(trial, int(trial[-1]), "trial", {}, {"market": {"kind": "files"}, "windows": windows})
+        theirs.trial_started(trial)
+        theirs.record_look(trial, {"validation/sharpe": 1.0, "selected/evaluations": 1})  # on the way
+        theirs.trial_ended(trial, "INTERRUPTED", {"validation/sharpe": 1.0, "selected/evaluations": 2})
+        theirs.trial_started(trial)
+        theirs.trial_ended(trial, "COMPLETE", {"validation/sharpe": 1.0, "selected/evaluations": evaluations})
+    n = {look.trial: look.n for look in looks_elsewhere(ours).validation}
+    assert n == {"trial-0000": 20, "trial-0001": 125, "trial-0002": 4e29}  # 30^20 = 3.49e29, rounded up
+    (line,) = looks_elsewhere(ours).describe(here(2, **{"selected/evaluations": 7}))
+    assert line == "looks at these validation bars: 2 trials (14 looks) here, 4e+29 in 1 other study (theirs)"
+    shutil.rmtree(tmp_path / ".looks")
+    assert {look.trial: look.n for look in looks_elsewhere(ours).validation} == {**n, "trial-0002": 30.0**20}
+    restore_looks(ours)
+    assert {look.trial: look.n for look in looks_elsewhere(ours).validation} == n
 
 
 def test_ten_studies_without_skill_pass_once_in_a_hundred_where_each_knows_the_others():
@@ -72,7 +99,7 @@ def test_looks_of_deleted_run_folders_count_and_each_study_of_one_name_by_itself
         shutil.rmtree(ran(tmp_path / "ours", OURS, 3).path)
     run = ran(tmp_path / "ours", OURS, 1)
     found = looks_elsewhere(run)
-    assert found.n == 6 and found.describe(1)[0].endswith("1 trial here, 6 in 2 other studies (ours)")
+    assert found.n == 6 and found.describe(here(1))[0].endswith("1 trial here, 6 in 2 other studies (ours)")
 
 
 def test_a_copy_of_a_run_folder_adds_no_look(tmp_path: Path):
@@ -138,7 +165,7 @@ def test_damaged_entries_are_written_again_from_run_folders_and_otherwise_named(
         path.write_bytes(b"{")
     shutil.rmtree(other.path)
     found = looks_elsewhere(run)
-    (line,) = found.describe(1)
+    (line,) = found.describe(here(1))
     assert found.n == 0 and line.startswith(
         f"not counted: 2 damaged entries of deleted run folders in {tmp_path}/.looks"
     )
@@ -147,9 +174,9 @@ def test_damaged_entries_are_written_again_from_run_folders_and_otherwise_named(
 def test_a_run_folder_that_cannot_be_read_is_named_and_counts_by_its_ledger(tmp_path: Path):
     run, other = ran(tmp_path / "ours", OURS), ran(tmp_path / "other", OURS, 2)
     (other.path / "study.json").write_text("{")
-    assert looks_elsewhere(run).describe(1)[0].endswith("2 in 1 other study (other)")
+    assert looks_elsewhere(run).describe(here(1))[0].endswith("2 in 1 other study (other)")
     shutil.rmtree(tmp_path / ".looks")
-    (line,) = looks_elsewhere(run).describe(1)
+    (line,) = looks_elsewhere(run).describe(here(1))
     assert line.startswith("not counted: ") and "as it cannot be read" in line
 
 
@@ -171,10 +198,10 @@ def test_a_validation_window_that_was_read_as_a_test_window_is_said_to_be_no_lon
     record_read(first, "trial-0000", (7,), ({"sharpe": 1.0, "total_return": 0.1},), forced=())
     found = looks_elsewhere(later)
     assert found.n == 2  # its trial and its read
-    head, among, read = found.describe(3)
+    head, among, read = found.describe(here(3))
     assert head == "looks at these validation bars: 3 trials here, 2 in 1 other study (first)"
     assert "not new to this search" in among and "first, trial-0000: read the test window" in read
-    (line,) = looks_elsewhere(first).describe(1)[1:]
+    (line,) = looks_elsewhere(first).describe(here(1))[1:]
     assert line == "the test window shares bars with validation windows: 1 in 1 other study (later)"
 
 

@@ -4,15 +4,18 @@ import io
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 import ftray
 from ftray import stats
-from ftray.analysis.luck import ACTIVE_SHARPE, Luck, folds_apart, gate_opens, luck_of, luck_of_best
+from ftray.analysis.leaderboard import leaderboard_rows
+from ftray.analysis.luck import ACTIVE_SHARPE, Luck, gate_opens, luck_of, luck_of_best
 from ftray.analysis.test_window import reads_of, record_read
 from ftray.boards.printing import print_luck, print_reads
 from ftray.runs import RunFolder
+from ftray.runs.looks import folds_apart, looks_of
 from ftray.search.objectives import objectives_of
 
 HOURS = 8_760
@@ -76,6 +79,33 @@ def test_trials_of_other_studies_on_the_same_bars_count():
     both = luck_of(figures(2.0), SINGLE, 4, 24.0, n_elsewhere=20)
     assert both.luck_line == luck_of(figures(2.0), SINGLE, 24, 24.0).luck_line > here.luck_line
     assert "of 4 trials here and 20 in other studies without skill" in str(both)
+
+
+def test_trials_that_select_among_their_evaluations_count_each_as_a_look(tmp_path):
+    run = run_of(tmp_path / "study", {"COMPLETE": 1.0, "COMPLETE too": 2.0})
+    for number, sharpe in ((2, 1.5), (3, -1.0)):
+        trial = f"trial-{number:04d}"
+        run.add_trial(trial, number, "trial", {}, {"windows": SINGLE})
+        run.trial_started(trial)
+        run.trial_ended(trial, "COMPLETE", figures(sharpe) | {"selected/evaluations": 40, "selected/env_steps": 640})
+    luck = luck_of_run(run)
+    assert (luck.n_trials, luck.n_looks, luck.effective) == (4, 82.0, 82.0)
+    assert luck.luck_line == pytest.approx(stats.expected_maximum_sharpe(82, luck.error))
+    assert "to expect of 4 trials (82 looks) without skill" in str(luck)
+    assert luck == ftray.open_study(run.path).best().luck
+    (first, *_) = leaderboard_rows(run.records(), objectives_of(run.study))
+    assert first["deflated_sharpe"] == luck.deflated and first["trial"] == "trial-0001"
+
+
+@pytest.mark.parametrize(("n_evaluations", "n_folds"), [(10, 1), (10, 4), (40, 4)])
+def test_the_line_is_above_what_selection_alone_shows_and_not_far(n_evaluations, n_folds):
+    windows = {"kind": "walk_forward", "n_folds": n_folds} if n_folds > 1 else SINGLE
+    looks = looks_of({"selected/evaluations": n_evaluations}, windows)
+    noise = np.random.default_rng(0).normal(size=(4_000, n_folds, n_evaluations))
+    one = noise.max(axis=-1).mean(axis=-1)  # a trial: the mean over folds of each fold's best evaluation
+    for n_trials, truth in ((1, one.mean()), (20, one.reshape(-1, 20).max(axis=1).mean())):
+        line = stats.expected_maximum_sharpe(n_trials * looks, 1 / math.sqrt(n_folds))
+        assert 0.99 * truth < line < 1.35 * truth
 
 
 def test_an_active_ratio_has_a_line_of_its_own_and_the_gate_asks_for_both():

@@ -48,19 +48,20 @@ def test_a_new_field_of_the_trial_or_of_its_trading_has_no_class_yet():
     assert class_of(("market", "of_a_plug_in")) == "judge" and class_of(("encoder", "of_a_plug_in")) == "policy"
 
 
-def test_the_judge_is_market_windows_rules_and_seeds():
+def test_the_judge_is_market_windows_rules_seeds_and_which_evaluation_is_the_result():
     judge = judge_of(TrialSpec(market=SimulatorSpec(seed=3), seeds=2))
-    assert {name.split(".")[0] for name in judge} == {"market", "windows", "trading", "seed", "seeds"}
+    assert {name.split(".")[0] for name in judge} == {"market", "windows", "trading", "seed", "seeds", "select"}
     assert {name for name in judge if name.startswith("trading.")} == {
         f"trading.rules.{name}" for name in to_mapping(TrialSpec().trading.rules)
     }
-    assert judge["market.seed"] == 3 and judge["seeds"] == 2 and len(JUDGE) == 5
+    assert judge["market.seed"] == 3 and judge["seeds"] == 2 and len(JUDGE) == 6
 
 
 FEES = [{"rules": {"fee": 0.0}, "episode_bars": 100}, {"rules": {"fee": 0.01}, "episode_bars": 200}]
 SMUGGLED: dict[str, tuple[dict[str, Any], str]] = {
     "a range": ({"trading": {"rules": {"fee": {"log": [1e-4, 1e-2]}}}}, "trial.trading.rules.fee"),
     "a choice with one option": ({"seeds": {"choice": [3]}}, "trial.seeds"),
+    "which evaluation is the result": ({"select": {"choice": ["last", "best_validation"]}}, "trial.select"),
     "a seed": ({"seed": {"int": [0, 3]}}, "trial.seed"),
     "a simulator's seed": ({"market": {"seed": {"int": [0, 3]}}}, "trial.market.seed"),
     "a choice of markets": ({"market": {"choice": [{"kind": "simulator"}, {"n_assets": 3}]}}, "trial.market"),

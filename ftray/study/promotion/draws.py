@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ftray import stats
-from ftray.analysis.luck import RATIOS, scored_trials
+from ftray.analysis.luck import RATIOS, looks_taken, scored_trials
 from ftray.metrics import ACTIVE_SHARPE, EQUAL_WEIGHT, SHARPE
 from ftray.nets import Policy
 from ftray.runs import RunFolder, TrialRecord
@@ -27,21 +27,27 @@ MAX_COMPARED = 24
 """Policies that are backtested again to see how alike the trials are."""
 
 
-def draws_of(run: RunFolder, n_elsewhere: int = 0) -> Draws:
-    """What the best trial of a run was chosen from. n_elsewhere: trials of other studies at the same bars."""
+def draws_of(run: RunFolder, n_elsewhere: float = 0) -> Draws:
+    """What the best trial of a run was chosen from. n_elsewhere: looks of other studies at the same bars.
+
+    Where trials select among their evaluations, so do fresh seeds of them: on the same bars, as often.
+    """
     records = run.records()
     scored = scored_trials(records)
-    effective = effective_numbers(run, scored, len(scored) + n_elsewhere)
-    return Draws(len(scored), n_elsewhere, effective, {ratio: spread_of_seeds(records, ratio) for ratio in RATIOS})
+    looks = looks_taken(scored)
+    effective = effective_numbers(run, scored, looks + n_elsewhere)
+    spread = {ratio: spread_of_seeds(records, ratio) for ratio in RATIOS}
+    return Draws(len(scored), n_elsewhere, effective, spread, looks)
 
 
-def effective_numbers(run: RunFolder, trials: Sequence[TrialRecord], n_trials: int) -> dict[str, float]:
-    """By ratio, how many independent ones `n_trials` are worth, by the correlation of these trials' policies on the
+def effective_numbers(run: RunFolder, trials: Sequence[TrialRecord], n_looks: float) -> dict[str, float]:
+    """By ratio, how many independent ones `n_looks` are worth, by the correlation of these trials' policies on the
     validation windows: that of their returns for the Sharpe ratio, and of their active returns for the active one.
 
     All policies that hold assets move with the market, so returns are more alike than active returns. The policies that
     are backtested are picked evenly from the best to the worst; those on other bars than most are left out. Trials
-    without a policy count like those that have one.
+    without a policy count like those that have one, and evaluations of one training, which resemble each other more
+    than policies of two trials do, like trials.
     """
     known = [one for one in trials if one.state == "COMPLETE" and (_policy_of(run, one) / "policy.json").exists()]
     ranked = sorted(known, key=_rank)
@@ -50,7 +56,7 @@ def effective_numbers(run: RunFolder, trials: Sequence[TrialRecord], n_trials: i
     bars = Counter(one["policy"].times.tobytes() for one in backtests).most_common(1)
     alike = [one for one in backtests if one["policy"].times.tobytes() == bars[0][0]]
     returns = {SHARPE: [one["policy"].returns for one in alike], ACTIVE_SHARPE: [_active(one) for one in alike]}
-    return {ratio: _worth(of, n_trials) for ratio, of in returns.items()}
+    return {ratio: _worth(of, n_looks) for ratio, of in returns.items()}
 
 
 def spread_of_seeds(records: Iterable[TrialRecord], ratio: str) -> Spread:
@@ -79,13 +85,13 @@ def _rank(trial: TrialRecord) -> float:
     return value if is_number(value) else float("-inf")
 
 
-def _worth(returns: Sequence[np.ndarray], n_trials: int) -> float:
+def _worth(returns: Sequence[np.ndarray], n_looks: float) -> float:
     """ρ + (1 − ρ) N, ρ the mean correlation of the returns; N where fewer than two are known."""
     n = len(returns)
     if n < 2:
-        return float(max(1, n_trials))
+        return float(max(1, n_looks))
     correlation = (n - stats.effective_trials(np.array(returns))) / (n - 1)
-    return correlation + (1.0 - correlation) * max(1, n_trials)
+    return correlation + (1.0 - correlation) * max(1, n_looks)
 
 
 def _active(backtests: Mapping[str, Backtest]) -> np.ndarray:

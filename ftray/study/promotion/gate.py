@@ -47,19 +47,22 @@ class Spread:
 class Draws:
     """What a trial was chosen from.
 
-    n_trials: of its study, that were scored. n_elsewhere: of other studies, at the same bars.
-    effective: by ratio, how many independent trials all of them are worth, by the correlation of the returns that the
+    n_trials: of its study, that were scored. n_elsewhere: looks of other studies, at the same bars.
+    effective: by ratio, how many independent looks all of them are worth, by the correlation of the returns that the
         ratio is of. spread: by ratio, of the seeds of the study's trials.
+    n_looks: looks of its study's trials; one each by default.
     """
 
     n_trials: int
-    n_elsewhere: int
+    n_elsewhere: float
     effective: Mapping[str, float]
     spread: Mapping[str, Spread]
+    n_looks: float | None = None
 
     def luck(self, metrics: Metrics, windows: Mapping[str, Any], ratio: str) -> Luck | None:
         """What luck explains of a ratio; None if it is undefined."""
-        return luck_of(metrics, windows, self.n_trials, self.effective[ratio], ratio, self.n_elsewhere)
+        effective = self.effective[ratio]
+        return luck_of(metrics, windows, self.n_trials, effective, ratio, self.n_elsewhere, self.n_looks)
 
 
 @dataclasses.dataclass(frozen=True)
