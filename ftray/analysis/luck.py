@@ -166,7 +166,7 @@ def describe_luck_of_best(
     records: Sequence[TrialRecord],
     objectives: Sequence[Objective],
     constraints: Sequence[Constraint] = (),
-    n_elsewhere: int = 0,
+    n_elsewhere: float = 0,
 ) -> list[str]:
     """The luck line of the best trial, and in a line of its own whether anything was found.
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import ftray
+from ftray import stats
 from ftray.analysis.test_window import reads_of, record_read
 from ftray.cli import main
 from ftray.errors import NoResultError, QueryError, RefusedError, RunFolderError, SpecError
@@ -25,7 +26,7 @@ from ftray.runs import RunFolder, TrialFolder
 from ftray.spec import LEAST_SEEDS, parse, to_mapping
 from ftray.study import load_study, parse_study, promote
 from ftray.study.promotion.candidate import chosen, fresh_seeds
-from ftray.study.promotion.draws import effective_numbers, spread_of_seeds
+from ftray.study.promotion.draws import draws_of, effective_numbers, spread_of_seeds
 from ftray.study.promotion.outcome import describe_promotion
 from ftray.study.run import run_study
 from ftray.trading import backtest, equal_weight
@@ -109,6 +110,15 @@ def test_the_best_complete_and_feasible_trial_is_chosen_or_the_named_one(tmp_pat
         chosen(run, "trial-0002")
     with pytest.raises(NoResultError, match="has none; see: ftray results"):
         chosen(by_hand(tmp_path / "none", [("FAILED", None, 0.1)]), None)
+
+
+def test_what_a_trial_selected_among_its_evaluations_is_promoted_against_all_of_them(tmp_path):
+    run = searched(tmp_path / "run", [ratios(3.0) | {"selected/evaluations": 20}, ratios(2.0)])
+    draws = draws_of(run, 4)
+    assert (draws.n_trials, draws.n_looks, draws.effective) == (2, 21.0, {SHARPE: 25.0, ACTIVE_SHARPE: 25.0})
+    luck = draws.luck(ratios(3.0), {}, SHARPE)
+    assert luck is not None and luck.luck_line == pytest.approx(stats.expected_maximum_sharpe(25, luck.error))
+    assert luck.chosen_from == "2 trials (21 looks) here and 4 in other studies"
 
 
 def test_fresh_seeds_follow_every_seed_of_the_study(tmp_path):
