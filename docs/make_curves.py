@@ -38,9 +38,10 @@ WAYS = {
     "equal weight": "the same part of each asset, and no decision",
     "ridge": "the rule of the informed trader, on returns that a ridge regression on the whole lookback expects",
     "defaults": "ftray's PPO as it comes",
-    "plain PPO": "PPO with small batches, and a discount that fits the market",
+    "plain PPO": "PPO with a learning rate and a discount that fit the market",
     "alternatives": "the same, with further actions of each account priced at each bar",
     "alternatives, zone": "with a no-trade zone as well",
+    "forecasts": "the same, from the forecasts of a frozen FT-Transformer that was pre-trained on the train window",
     "SB3 PPO": "Stable-Baselines3's PPO, with the settings of plain PPO",
     "direct, 1 bar": "no PPO: gradient ascent through the step function, one bar at a time",
     "direct, 8 bars": "the same, through eight bars at once",
@@ -180,10 +181,10 @@ def _transfer(transfer: Results) -> str:
     )
     return f"""## What pre-training buys
 
-The same FT-Transformer after {settings["steps"]:,} env steps, from scratch, or as a frozen tower that masked modelling
-has trained, with forward returns among its targets (`returns`), or with the entries of its weights shuffled
-(`shuffled`): that tower keeps the scale of what was learned and loses its content. Growth per day on the validation
-window, in thousandths, means over draws:
+The same FT-Transformer after {settings["steps"]:,} env steps: from scratch, or frozen after pre-training by masked
+modelling and forward returns. The frozen tower shows the policy its forecasts (`readout: forecasts`) or its pooled
+vector ([CLS]). Shuffled is the tower of `forecasts` with the entries of its weights in random order: it keeps the scale
+of what was learned and loses its content. Growth per day on the validation window, in thousandths, means over draws:
 
 {table(("market", "draws", INFORMED, *ways), means)}
 Differences are paired over draws, with 95 % bootstrap intervals. Where an interval holds 0, nothing is shown:
