@@ -85,7 +85,7 @@ def test_the_rows_of_the_readout_are_those_that_its_queries_read_with(fusion):
 
 
 def test_a_readout_without_queries_has_no_rows_of_its_own():
-    with pytest.raises(TypeError, match="only readout `assets` has a query per asset, got cls"):
+    with pytest.raises(TypeError, match="readout cls has no query per asset"):
         encoder().readout_attention(observations())
 
 
