@@ -112,7 +112,8 @@ def _save(path: str) -> None:
 
 
 def test_several_processes_may_save_the_same_dataset_at_once(made, tmp_path):
-    with multiprocessing.get_context("fork").Pool(3) as pool:
+    # Forked, a child may inherit a lock that a thread of Ray holds, and never end.
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
         pool.map(_save, [str(tmp_path / "x")] * 6)
     assert_equal(Dataset.load(tmp_path / "x"), made)
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
