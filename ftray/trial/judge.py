@@ -1,8 +1,7 @@
 """Backtests of a finished policy on one window, and of the benchmarks on it."""
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
@@ -15,7 +14,7 @@ from ftray.features import Dataset, build_dataset, dataset_of
 from ftray.features.history import History, check_interval, interval_of
 from ftray.market import Pieces, market_symbols
 from ftray.metrics import CANNOT_TRADE, EQUAL_WEIGHT
-from ftray.nets import Policy, PolicyNetwork, exporting_onnx
+from ftray.nets import Policy, PolicyNetwork
 from ftray.plugins import check_loaded
 from ftray.runs import RunFolder
 from ftray.runs.records import JobKind
@@ -49,22 +48,6 @@ def export_policy(
     facts |= History.of(dataset, pretrained_on).to_facts()
     network = PolicyNetwork(module.encoder, module.policy_head, spec.trading.no_trade)
     Policy(network, dataset.table.scaler, facts).save(folder)
-
-
-@contextlib.contextmanager
-def exporting_policy(
-    module: FTPolicy,
-    spec: TrialSpec,
-    dataset: Dataset,
-    folder: Path,
-    training: Training,
-    pretrained_on: Sequence[Sequence[str]] = (),
-) -> Iterator[Path]:
-    """Does what `export_policy` does, with policy.onnx where `has_onnx`: another process exports it while the block
-    runs, and the block's end waits for it."""
-    export_policy(module, spec, dataset, folder, training, pretrained_on)
-    with exporting_onnx(folder) if has_onnx(spec, training) else contextlib.nullcontext():
-        yield folder
 
 
 def has_onnx(spec: TrialSpec, training: Training) -> bool:

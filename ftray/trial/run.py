@@ -17,7 +17,7 @@ from ftray.agent.vectors import write_market_vectors
 from ftray.capacity.local_ray import check_capacity
 from ftray.errors import WeightsError
 from ftray.features import Dataset
-from ftray.nets import FTSpec, market_state_dict, read_checkpoint
+from ftray.nets import FTSpec, exporting_onnx, market_state_dict, read_checkpoint
 from ftray.outputs import check_output_folder
 from ftray.pretraining import BAR_SECONDS, chosen_on_test, overlaps
 from ftray.storage import local
@@ -25,7 +25,7 @@ from ftray.trading import Backtest
 from ftray.trial.attempt import Report
 from ftray.trial.bars import save_backtest
 from ftray.trial.evaluation import Evaluation, Weights
-from ftray.trial.judge import export_policy, exporting_policy, has_onnx
+from ftray.trial.judge import export_policy, has_onnx
 from ftray.trial.memory_plan import FULL, MemoryPlan
 from ftray.trial.out_of_memory import memory_in_use, translate_out_of_memory
 from ftray.trial.preparation import prepare_dataset, pretrain_encoder
@@ -144,15 +144,18 @@ def _advance(
     done = metrics["env_steps"] >= spec.ppo.env_steps
     if done or metrics["iteration"] % spec.ppo.evaluate_every == 0:
         module = learner_module(algorithm)
-        how = {"training": training, "pretrained_on": pretrained_on}
-        exporting = functools.partial(exporting_policy, module, spec, dataset, trial.folder / POLICY, **how)
-        with exporting() if done and spec.select == "last" else contextlib.nullcontext():
+        export = functools.partial(export_policy, module, spec, dataset, training=training, pretrained_on=pretrained_on)
+        policy, exported = trial.folder / POLICY, done and spec.select == "last"
+        if exported:
+            export(policy)
+        # Another process exports the ONNX file while the policy is evaluated.
+        with exporting_onnx(policy) if exported and has_onnx(spec, training) else contextlib.nullcontext():
             pending = trial.evaluation.begin(module, dataset, start)
 
         def save(state: Path) -> None:
             save_checkpoint(algorithm, state, dataset=dataset.fingerprint)
             if spec.select == "best_validation":
-                export_policy(module, spec, dataset, state / FOLDER / POLICY, **how)
+                export(state / FOLDER / POLICY)
 
         results.add_evaluated(metrics, done, pending, save)
     else:

@@ -12,7 +12,7 @@ from ftray.errors import RunFolderError, WeightsError
 from ftray.features import build_dataset
 from ftray.nets import Policy
 from ftray.runs import RunFolder
-from ftray.trial.judge import exporting_policy, judge, performance_table
+from ftray.trial.judge import export_policy, has_onnx, judge, performance_table
 from ftray.trial.progress import trainings_of
 from ftray.trial.standalone import train
 
@@ -58,10 +58,12 @@ def test_only_the_last_run_of_a_trial_takes_the_time_for_an_onnx_file(run, datas
         dataclasses.replace(TRIAL, seeds=2),
     )
     first, last = trainings_of(spec)
-    for one, without in ((first, spec), (last, test_run.TRIAL)):  # the study's only run has one: see above
-        with exporting_policy(network, without, dataset, tmp_path / "policy", one) as folder:
-            assert Policy.load(folder).facts["seed"] == one.seed  # there already, whatever becomes of the export
-        assert not (folder / "policy.onnx").exists()
+    for one in (first, last):
+        export_policy(network, spec, dataset, tmp_path / "policy", one)
+        assert Policy.load(tmp_path / "policy").facts["seed"] == one.seed
+        assert not (tmp_path / "policy" / "policy.onnx").exists()
+    assert has_onnx(spec, last) and not has_onnx(spec, first)  # the study's only run has its file: see above
+    assert not has_onnx(dataclasses.replace(spec, onnx=False), last)
 
 
 def test_the_best_trial_of_a_run_is_backtested_and_everything_is_written(run, capsys):

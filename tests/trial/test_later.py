@@ -22,7 +22,7 @@ from ftray.runs.looks import Ledger, LookKind
 from ftray.spec import parse
 from ftray.trading import backtest, benchmarks
 from ftray.trial import TrialSpec
-from ftray.trial.judge import exporting_policy, judge, judge_folder
+from ftray.trial.judge import export_policy, judge, judge_folder
 from ftray.trial.progress import Training
 
 CANDLES = simulate(SimulatorSpec(n_assets=3, n_bars=1_500, seed=5)).of(("AVAX", "AAVE"))
@@ -91,8 +91,7 @@ def original(tmp_path_factory) -> Path:
     run.add_trial("trial-0000", 0, "trial", {}, spec)
     run.trial_started("trial-0000")
     policy = run.trial_folder("trial-0000").folder / "policy"
-    with exporting_policy(network, spec, dataset, policy, Training(0, 0)):  # type: ignore[arg-type]  # has what it takes
-        pass
+    export_policy(network, spec, dataset, policy, Training(0, 0))  # type: ignore[arg-type]  # has what it takes
     run.trial_ended("trial-0000", "COMPLETE", {"validation/sharpe": 1.0})
     return root
 
