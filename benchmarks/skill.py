@@ -70,7 +70,6 @@ RULES = MarketRules(fee=0.0005, slippage=0.0, min_order=0.0)
 TRADING = TradingSpec(rules=RULES, episode_bars=100)
 NARROW_ZONE = dataclasses.replace(TRADING, no_trade=0.05)
 FORECASTER = dataclasses.replace(PRESETS["small"], readout="forecasts")
-PRETRAINING = PretrainingSpec(batch_size=128, learning_rate=3e-3, return_weight=0.3, device="cpu")
 INFORMED, EQUAL, RIDGE, FORECASTS, SB3 = "informed", "equal weight", "ridge", "forecasts", "SB3 PPO"
 DIRECT = {"direct, 1 bar": 1, "direct, 8 bars": 8}
 LOOKS = 10
@@ -95,6 +94,10 @@ class Settings:
             "alternatives": (alternatives, TRADING),
             "alternatives, zone": (alternatives, dataclasses.replace(TRADING, no_trade=0.1)),
         }
+
+    @property
+    def pretraining(self) -> PretrainingSpec:
+        return PretrainingSpec(epochs=self.epochs, batch_size=128, learning_rate=3e-3, return_weight=0.3, device="cpu")
 
     @property
     def every(self) -> int:
@@ -170,7 +173,7 @@ def _forecasts_curve(task: Task, dataset: Dataset, path: Path) -> list[dict[str,
     torch.set_num_threads(1)
     ppo, _ = task.settings.ways()["alternatives"]
     start = time.perf_counter()
-    spec = dataclasses.replace(PRETRAINING, epochs=task.settings.epochs, seed=task.seed)
+    spec = dataclasses.replace(task.settings.pretraining, seed=task.seed)
     weights = pretrain(FORECASTER, spec, dataset, path / "encoder").path
     encoder = dataclasses.replace(FORECASTER, pretrained=str(weights), frozen=True)
     vectors = write_market_vectors(encoder, weights, dataset, path)
@@ -287,7 +290,7 @@ def main(given: list[str] | None = None) -> None:
     draws, seeds = (1, 1) if options.quick else (options.draws, options.seeds)
     ways = {way: {"ppo": to_mapping(ppo), "trading": to_mapping(trading)}
             for way, (ppo, trading) in settings.ways().items()}  # fmt: skip
-    ways[FORECASTS] = {"encoder": to_mapping(FORECASTER), "pretraining": to_mapping(PRETRAINING)}
+    ways[FORECASTS] = {"encoder": to_mapping(FORECASTER), "pretraining": to_mapping(settings.pretraining)}
     recorded = json.loads(json.dumps(dataclasses.asdict(settings) | {"markets": MARKETS, "ways": ways}))
     rows = rows_kept(options.json, recorded)
     done = {(row["market"], row["draw"], row["seed"], row["way"]) for row in rows}

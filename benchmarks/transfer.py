@@ -69,7 +69,7 @@ def measured(draw: Draw) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data = dataset.save(folder / dataset.fingerprint)
-        spec = dataclasses.replace(skill.PRETRAINING, epochs=draw.settings.epochs)
+        spec = draw.settings.pretraining
         encoders = {CLS: FT, FORECASTS: skill.FORECASTER}
         towers = {way: pretrain(encoder, spec, dataset, folder / way).path for way, encoder in encoders.items()}
         shuffled = shuffled_tower(towers[FORECASTS], folder / "shuffled.pth", draw.draw)
@@ -121,7 +121,7 @@ def main(given: list[str] | None = None) -> None:
         only={"nargs": "+", "default": list(MARKETS), "choices": list(skill.MARKETS), "metavar": "MARKET"},
     )
     settings = skill.Settings(1_024, 2_000, 1) if options.quick else skill.Settings(options.steps)
-    encoders = {"encoder": to_mapping(skill.FORECASTER), "pretraining": to_mapping(skill.PRETRAINING)}
+    encoders = {"encoder": to_mapping(skill.FORECASTER), "pretraining": to_mapping(settings.pretraining)}
     recorded = json.loads(json.dumps(dataclasses.asdict(settings) | encoders))
     rows = rows_kept(options.json, recorded)
     done = {(row["market"], row["draw"]) for row in rows}
