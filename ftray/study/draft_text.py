@@ -208,7 +208,7 @@ def _trading(plan: Plan) -> Iterator[str]:
     rules, episode = MarketRules(), min(500, min(plan.fit.n_train) // 2)
     yield from _comment(
         f"The defaults: a fee of {rules.fee:.2%} of each order's notional and {rules.slippage:.2%} slippage, more than "
-        "large exchanges charge. Set your own. The policy trades only to the edge of a zone around what it holds "
+        "large exchanges charge. Set your own. The policy trades only to the edge of a zone around what it wants "
         "(no_trade): without one it pays fees for noise."
     )
     yield "trading:"
